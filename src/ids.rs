@@ -1,0 +1,174 @@
+//! Identifiers and the small closed vocabularies of the domain, as types.
+//!
+//! A `Uuid` that travels as a bare `Uuid` sooner or later lands in the wrong parameter; every identifier therefore has
+//! its own type, parsed once at the edge. Everything here is pure: no I/O, clock or randomness, except that the `new`
+//! functions make version 7 UUIDs, whose time prefix keeps index inserts local.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use uuid::Uuid;
+
+macro_rules! uuid_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
+        #[serde(transparent)]
+        #[schema(value_type = Uuid)]
+        pub struct $name(pub Uuid);
+
+        impl $name {
+            /// Makes a fresh identifier (UUID version 7).
+            #[must_use]
+            #[allow(clippy::new_without_default, reason = "an identifier has no default; `new` makes a unique one")]
+            pub fn new() -> Self {
+                Self(Uuid::now_v7())
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), "({})"), self.0)
+            }
+        }
+
+        impl From<Uuid> for $name {
+            fn from(id: Uuid) -> Self {
+                Self(id)
+            }
+        }
+    };
+}
+
+uuid_id!(
+    /// A tenant: the workspace that owns users and conversations.
+    TenantId
+);
+uuid_id!(
+    /// A user: a person, an agent or the system itself.
+    UserId
+);
+uuid_id!(
+    /// A log-in: the family of refresh tokens that descends from one authentication.
+    SessionId
+);
+uuid_id!(
+    /// A conversation.
+    ConversationId
+);
+uuid_id!(
+    /// A message; made by the client, unique in its tenant for ever.
+    MessageId
+);
+uuid_id!(
+    /// An invitation to a conversation.
+    InviteId
+);
+uuid_id!(
+    /// One WebSocket connection.
+    ConnectionId
+);
+uuid_id!(
+    /// One run of the server process.
+    NodeId
+);
+
+macro_rules! counter {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(
+            Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema,
+        )]
+        #[serde(transparent)]
+        #[schema(value_type = i64)]
+        pub struct $name(pub i64);
+
+        impl $name {
+            /// The number before the first.
+            pub const ZERO: Self = Self(0);
+
+            /// The following number.
+            #[must_use]
+            pub const fn next(self) -> Self {
+                Self(self.0 + 1)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+
+counter!(
+    /// The number of a message in its conversation: 1, 2, 3, … without holes.
+    Seq
+);
+counter!(
+    /// The revision of a conversation: +1 for every durable change.
+    Rev
+);
+
+macro_rules! vocabulary {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
+        #[serde(rename_all = "snake_case")]
+        pub enum $name {
+            $($(#[$vdoc])* $variant),+
+        }
+
+        impl $name {
+            /// The word used on the wire, in SQL and in logs.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $text),+
+                }
+            }
+
+            /// The value a word stands for, if it is one of the vocabulary.
+            #[must_use]
+            pub fn parse(text: &str) -> Option<Self> {
+                match text {
+                    $($text => Some(Self::$variant),)+
+                    _ => None,
+                }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    };
+}
+
+vocabulary!(
+    /// What a user may spend: the tier their limits are taken from.
+    Tier { Anonymous = "anonymous", Regular = "regular", Premium = "premium" }
+);
+vocabulary!(
+    /// A user's role in their tenant, weakest first.
+    Role { Guest = "guest", Member = "member", Admin = "admin", Owner = "owner" }
+);
+vocabulary!(
+    /// Whether a user may sign in.
+    UserStatus { Active = "active", Suspended = "suspended" }
+);
+vocabulary!(
+    /// What kind of author a user is.
+    UserKind { Person = "person", Agent = "agent", System = "system" }
+);
+vocabulary!(
+    /// A member's role in a conversation, weakest first.
+    MemberRole { Member = "member", Moderator = "moderator", Owner = "owner" }
+);

@@ -1,0 +1,13 @@
+//! Parlance: an actor-based realtime chat server.
+//!
+//! Each conversation is an actor that pushes over WebSockets; supervisors own what outlives an actor; PostgreSQL is the
+//! only source of truth. `ARCHITECTURE.md` has the map and the walkthroughs; `app.rs` is where everything is put
+//! together.
+//!
+//! Imports go downwards only (checked by `tests/it/tidy.rs`):
+//! `app`, `shutdown` › `http` › `sessions` › `conversations` › `tenants`, `auth`, `persistence` › `database`, `bus`,
+//! `wire` › `config`, `telemetry` › `ids`, `error`, `supervision`.
+
+pub mod error;
+pub mod ids;
+pub mod wire;

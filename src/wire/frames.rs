@@ -1,0 +1,453 @@
+//! Server frames, as serde types whose field names are the protocol's.
+//!
+//! The same types are the items of REST answers and the source of the AsyncAPI and OpenAPI documents, so the three cannot
+//! drift apart. When you add a frame, also add it to `docs/protocol.md` and to the list in `http/asyncapi.rs`.
+
+use crate::error::Code;
+use crate::ids::{
+    ConnectionId, ConversationId, MemberRole, MessageId, NodeId, Rev, Seq, Tier, UserId, UserKind,
+};
+use bytestring::ByteString;
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::{Serialize, Serializer};
+use utoipa::ToSchema;
+
+/// A moment on the wire: RFC 3339, UTC, milliseconds.
+pub type Timestamp = DateTime<Utc>;
+
+/// The wire form of a moment: `2026-11-22T10:00:00.123Z`.
+#[must_use]
+pub fn format_timestamp(at: &Timestamp) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+/// For `#[serde(serialize_with)]` on a [`Timestamp`].
+///
+/// # Errors
+/// Those of the serializer.
+pub fn timestamp<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&format_timestamp(at))
+}
+
+/// For `#[serde(serialize_with)]` on an optional [`Timestamp`].
+///
+/// # Errors
+/// Those of the serializer.
+pub fn optional_timestamp<S: Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+    match at {
+        Some(at) => timestamp(at, serializer),
+        None => serializer.serialize_none(),
+    }
+}
+
+/// A frame with its `type`.
+#[derive(Serialize)]
+pub struct Tagged<T> {
+    r#type: &'static str,
+    #[serde(flatten)]
+    frame: T,
+}
+
+/// What every server frame type knows: its word in `type`.
+pub trait ServerFrame: Serialize + Sized {
+    /// The word in `type`.
+    const TYPE: &'static str;
+
+    /// The frame with its `type`, ready to be serialized.
+    fn tagged(&self) -> Tagged<&Self> {
+        Tagged { r#type: Self::TYPE, frame: self }
+    }
+}
+
+macro_rules! server_frame {
+    ($($name:ident = $word:literal),+ $(,)?) => {
+        $(impl ServerFrame for $name {
+            const TYPE: &'static str = $word;
+        })+
+    };
+}
+
+server_frame!(
+    Hello = "hello",
+    Ack = "ack",
+    Done = "ok",
+    Pong = "pong",
+    Subscribed = "subscribed",
+    Message = "message",
+    Updated = "updated",
+    MemberChanged = "member",
+    ConversationChanged = "conversation",
+    ReadMoved = "read",
+    Typing = "typing",
+    Presence = "presence",
+    Notice = "notice",
+    Goodbye = "goodbye",
+    Error = "error",
+);
+
+/// `hello`: the server's first frame.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Hello {
+    /// Protocol version.
+    pub protocol: u32,
+    /// This connection.
+    pub connection: ConnectionId,
+    /// The node that serves it.
+    pub node: NodeId,
+    /// Who the credentials stand for.
+    pub user: HelloUser,
+    /// Interval of the server's WebSocket pings, in milliseconds.
+    pub heartbeat_ms: u64,
+    /// When the access token runs out; null for API keys.
+    #[serde(serialize_with = "optional_timestamp")]
+    pub token_expires_at: Option<Timestamp>,
+    /// The server's clock.
+    #[serde(serialize_with = "timestamp")]
+    pub server_time: Timestamp,
+    /// The limits a client has to keep to.
+    pub limits: HelloLimits,
+}
+
+/// The user in `hello`.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct HelloUser {
+    /// The user's id.
+    pub id: UserId,
+    /// The user's name.
+    #[schema(value_type = String)]
+    pub name: ByteString,
+    /// Person, agent or system.
+    pub kind: UserKind,
+    /// The tier whose rate limits apply.
+    pub tier: Tier,
+}
+
+/// The limits in `hello`.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+pub struct HelloLimits {
+    /// Largest client frame, in bytes.
+    pub frame_bytes: usize,
+    /// Largest message body, in bytes.
+    pub body_bytes: usize,
+    /// Most subscriptions of one connection.
+    pub subscriptions: usize,
+    /// Most unanswered frames.
+    pub window: usize,
+}
+
+/// `ack`: a message is durable.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Ack {
+    /// The mark of the `send` frame.
+    #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub reference: Option<std::sync::Arc<str>>,
+    /// The conversation.
+    pub conversation: ConversationId,
+    /// The message.
+    pub id: MessageId,
+    /// Its number in the conversation.
+    pub seq: Seq,
+    /// The revision it was posted with.
+    pub rev: Rev,
+    /// When it was committed.
+    #[serde(serialize_with = "timestamp")]
+    pub created_at: Timestamp,
+    /// Present and true when this `id` had been sent before.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub duplicate: bool,
+}
+
+/// `ok`: done.
+#[derive(Clone, Debug, Default, Serialize, ToSchema)]
+pub struct Done {
+    /// The mark of the client's frame.
+    #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub reference: Option<std::sync::Arc<str>>,
+    /// The revision of the change, or of the thing's latest change when nothing changed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rev: Option<Rev>,
+    /// For `refresh`: when the new token runs out.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "optional_timestamp")]
+    pub token_expires_at: Option<Timestamp>,
+}
+
+/// `pong`: the reply to `ping`.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Pong {
+    /// The mark of the client's frame.
+    #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub reference: Option<std::sync::Arc<str>>,
+    /// The server's clock.
+    #[serde(serialize_with = "timestamp")]
+    pub server_time: Timestamp,
+}
+
+/// `subscribed`: the snapshot or replay is complete; live frames follow.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Subscribed {
+    /// The mark of the client's frame.
+    #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub reference: Option<std::sync::Arc<str>>,
+    /// The conversation.
+    pub conversation: ConversationId,
+    /// Its title.
+    #[schema(value_type = String)]
+    pub title: ByteString,
+    /// Its revision; the next live frame has the next one.
+    pub rev: Rev,
+    /// The number of its latest message.
+    pub last_seq: Seq,
+    /// How far this user has read.
+    pub read_seq: Seq,
+    /// How many members it has.
+    pub member_count: usize,
+    /// The members, when they are at most 200.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub members: Option<Vec<MemberEntry>>,
+    /// False only without `after`, when older messages exist.
+    pub complete: bool,
+}
+
+/// A member in `subscribed`.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct MemberEntry {
+    /// The user.
+    pub id: UserId,
+    /// Their name.
+    #[schema(value_type = String)]
+    pub name: ByteString,
+    /// Person, agent or system.
+    pub kind: UserKind,
+    /// Their role in the conversation.
+    pub role: MemberRole,
+    /// Whether they have a connection on any node.
+    pub online: bool,
+}
+
+/// One reaction of a message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Reaction {
+    /// The emoji.
+    pub emoji: String,
+    /// How many users reacted with it.
+    pub count: i64,
+    /// The first 20 of them.
+    pub users: Vec<UserId>,
+}
+
+/// `message`, and the items of the history pages: a message as it stands now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Message {
+    /// The conversation.
+    pub conversation: ConversationId,
+    /// The revision of the message's latest change.
+    pub rev: Rev,
+    /// Its number in the conversation.
+    pub seq: Seq,
+    /// Its id, made by the author's client.
+    pub id: MessageId,
+    /// Who wrote it.
+    pub author: UserId,
+    /// Person, agent or system.
+    pub kind: UserKind,
+    /// The text; null once deleted.
+    #[schema(value_type = Option<String>)]
+    pub body: Option<ByteString>,
+    /// The message it answers.
+    pub reply_to: Option<MessageId>,
+    /// When it was committed.
+    #[serde(serialize_with = "timestamp")]
+    pub created_at: Timestamp,
+    /// When its body last changed.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "optional_timestamp")]
+    pub edited_at: Option<Timestamp>,
+    /// When it was deleted.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "optional_timestamp")]
+    pub deleted_at: Option<Timestamp>,
+    /// Its reactions, if any.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub reactions: Vec<Reaction>,
+    /// The revision it was posted with: tells a replay whether the reader knows it already. Not on the wire.
+    #[serde(skip)]
+    #[schema(ignore)]
+    pub posted_rev: Rev,
+}
+
+/// `updated`: a message's whole state after an edit, deletion or reaction.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Updated {
+    /// The conversation.
+    pub conversation: ConversationId,
+    /// The revision of the change.
+    pub rev: Rev,
+    /// The message's number.
+    pub seq: Seq,
+    /// Its id.
+    pub id: MessageId,
+    /// Who wrote it.
+    pub author: UserId,
+    /// Person, agent or system.
+    pub kind: UserKind,
+    /// The text; null once deleted.
+    #[schema(value_type = Option<String>)]
+    pub body: Option<ByteString>,
+    /// The message it answers.
+    pub reply_to: Option<MessageId>,
+    /// When it was committed.
+    #[serde(serialize_with = "timestamp")]
+    pub created_at: Timestamp,
+    /// When its body last changed.
+    #[serde(serialize_with = "optional_timestamp")]
+    pub edited_at: Option<Timestamp>,
+    /// When it was deleted.
+    #[serde(serialize_with = "optional_timestamp")]
+    pub deleted_at: Option<Timestamp>,
+    /// Its reactions; empty once deleted.
+    pub reactions: Vec<Reaction>,
+}
+
+impl From<&Message> for Updated {
+    fn from(m: &Message) -> Self {
+        Self {
+            conversation: m.conversation,
+            rev: m.rev,
+            seq: m.seq,
+            id: m.id,
+            author: m.author,
+            kind: m.kind,
+            body: m.body.clone(),
+            reply_to: m.reply_to,
+            created_at: m.created_at,
+            edited_at: m.edited_at,
+            deleted_at: m.deleted_at,
+            reactions: m.reactions.clone(),
+        }
+    }
+}
+
+/// What happened to a membership.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MemberChange {
+    /// Joined, or came back.
+    Added,
+    /// Has another role.
+    Changed,
+    /// Left, or was removed.
+    Removed,
+}
+
+/// A member in a `member` frame.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct MemberUser {
+    /// The user.
+    pub id: UserId,
+    /// Their name.
+    #[schema(value_type = String)]
+    pub name: ByteString,
+    /// Person, agent or system.
+    pub kind: UserKind,
+    /// Their role, or the one they had.
+    pub role: MemberRole,
+}
+
+/// `member`: someone joined, left or has another role.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct MemberChanged {
+    /// The conversation.
+    pub conversation: ConversationId,
+    /// The revision of the change.
+    pub rev: Rev,
+    /// The member.
+    pub user: MemberUser,
+    /// What happened.
+    pub change: MemberChange,
+}
+
+/// `conversation`: its properties after a change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct ConversationChanged {
+    /// The conversation.
+    pub conversation: ConversationId,
+    /// The revision of the change.
+    pub rev: Rev,
+    /// The title.
+    #[schema(value_type = String)]
+    pub title: ByteString,
+    /// When it was deleted; then the subscription is over.
+    #[serde(serialize_with = "optional_timestamp")]
+    pub deleted_at: Option<Timestamp>,
+}
+
+/// `read`: a member has read up to `seq`.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+pub struct ReadMoved {
+    /// The conversation.
+    pub conversation: ConversationId,
+    /// The reader.
+    pub user: UserId,
+    /// How far.
+    pub seq: Seq,
+}
+
+/// `typing`: a member started or stopped typing.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+pub struct Typing {
+    /// The conversation.
+    pub conversation: ConversationId,
+    /// The typist.
+    pub user: UserId,
+    /// Started or stopped.
+    pub on: bool,
+}
+
+/// `presence`: a member came online or went offline.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+pub struct Presence {
+    /// The conversation.
+    pub conversation: ConversationId,
+    /// The member.
+    pub user: UserId,
+    /// Whether they have a connection on any node.
+    pub online: bool,
+}
+
+/// `notice`: something happened in a conversation this connection is not subscribed to.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+pub struct Notice {
+    /// The conversation.
+    pub conversation: ConversationId,
+    /// The number of its latest message.
+    pub last_seq: Seq,
+    /// How many messages this user has not read.
+    pub unread: i64,
+}
+
+/// `goodbye`: the server is about to close.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+pub struct Goodbye {
+    /// Why, for people.
+    pub reason: &'static str,
+    /// How long to wait before reconnecting, in milliseconds; different for each connection.
+    pub retry_after_ms: u64,
+}
+
+/// `error`: a frame was refused.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Error {
+    /// The mark of the client's frame, if it could be read.
+    #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub reference: Option<std::sync::Arc<str>>,
+    /// The code, for programs.
+    pub code: Code,
+    /// The reason, for people.
+    pub message: String,
+    /// How long to wait before trying again, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
+}
