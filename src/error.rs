@@ -102,7 +102,9 @@ impl Code {
             Self::LimitReached => "A limit is reached.",
             Self::RateLimited => "Too many requests; wait and try again.",
             Self::Overloaded => "The server is busy; nothing was done; try again with the same id.",
-            Self::Unavailable => "A part of the service is not available; nothing was done; try again with the same id.",
+            Self::Unavailable => {
+                "A part of the service is not available; nothing was done; try again with the same id."
+            }
             Self::Internal => "The server made a mistake; it has been logged.",
         }
     }
@@ -212,7 +214,10 @@ mod tests {
     #[test]
     fn codes_serialize_to_their_own_word() {
         for code in Code::ALL {
-            assert_eq!(serde_json::to_string(&code).ok(), Some(format!("\"{}\"", code.as_str())));
+            assert_eq!(
+                serde_json::to_string(&code).ok(),
+                Some(format!("\"{}\"", code.as_str()))
+            );
             assert!((400..600).contains(&code.http_status()));
         }
     }

@@ -49,17 +49,37 @@ pub type Ref = Arc<str>;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClientFrame {
     /// Follow a conversation, from the newest messages or from a revision.
-    Subscribe { conversation: ConversationId, after: Option<Rev> },
+    Subscribe {
+        conversation: ConversationId,
+        after: Option<Rev>,
+    },
     /// Stop following.
     Unsubscribe { conversation: ConversationId },
     /// Post a message.
-    Send { conversation: ConversationId, id: MessageId, body: ByteString, reply_to: Option<MessageId> },
+    Send {
+        conversation: ConversationId,
+        id: MessageId,
+        body: ByteString,
+        reply_to: Option<MessageId>,
+    },
     /// Change the body of an own message.
-    Edit { conversation: ConversationId, id: MessageId, body: ByteString },
+    Edit {
+        conversation: ConversationId,
+        id: MessageId,
+        body: ByteString,
+    },
     /// Delete a message.
-    Delete { conversation: ConversationId, id: MessageId },
+    Delete {
+        conversation: ConversationId,
+        id: MessageId,
+    },
     /// Add or remove a reaction.
-    React { conversation: ConversationId, id: MessageId, emoji: String, on: bool },
+    React {
+        conversation: ConversationId,
+        id: MessageId,
+        emoji: String,
+        on: bool,
+    },
     /// Move the own read marker.
     Read { conversation: ConversationId, seq: Seq },
     /// Start or stop typing.
@@ -154,9 +174,12 @@ fields!(Ping {});
 /// # Errors
 /// [`ParseError`] with the code and the mark to answer with.
 pub fn parse(text: &str) -> Result<ParsedFrame, ParseError> {
-    let bad_frame = |reference, message: &str| ParseError { reference, code: Code::BadFrame, message: message.into() };
-    let head: Head<'_> =
-        serde_json::from_str(text).map_err(|_| bad_frame(None, "The frame is not a JSON object."))?;
+    let bad_frame = |reference, message: &str| ParseError {
+        reference,
+        code: Code::BadFrame,
+        message: message.into(),
+    };
+    let head: Head<'_> = serde_json::from_str(text).map_err(|_| bad_frame(None, "The frame is not a JSON object."))?;
     let reference = match head.reference {
         None => None,
         Some(raw) => Some(parse_ref(raw)?),
@@ -166,20 +189,32 @@ pub fn parse(text: &str) -> Result<ParsedFrame, ParseError> {
     };
     let result = match kind.as_str() {
         "subscribe" => read(text).and_then(subscribe),
-        "unsubscribe" => read(text).map(|f: Unsubscribe| ClientFrame::Unsubscribe { conversation: f.conversation }),
+        "unsubscribe" => read(text).map(|f: Unsubscribe| ClientFrame::Unsubscribe {
+            conversation: f.conversation,
+        }),
         "send" => read(text).and_then(send),
         "edit" => read(text).and_then(edit),
-        "delete" => read(text).map(|f: Delete| ClientFrame::Delete { conversation: f.conversation, id: f.id }),
+        "delete" => read(text).map(|f: Delete| ClientFrame::Delete {
+            conversation: f.conversation,
+            id: f.id,
+        }),
         "react" => read(text).and_then(react),
         "read" => read(text).and_then(read_marker),
-        "typing" => read(text).map(|f: Typing| ClientFrame::Typing { conversation: f.conversation, on: f.on }),
+        "typing" => read(text).map(|f: Typing| ClientFrame::Typing {
+            conversation: f.conversation,
+            on: f.on,
+        }),
         "refresh" => read(text).map(|f: Refresh| ClientFrame::Refresh { token: f.token }),
         "ping" => read(text).map(|_: Ping| ClientFrame::Ping),
         _ => return Err(bad_frame(reference, "The frame's type is not known.")),
     };
     match result {
         Ok(frame) => Ok(ParsedFrame { reference, frame }),
-        Err((code, message)) => Err(ParseError { reference, code, message }),
+        Err((code, message)) => Err(ParseError {
+            reference,
+            code,
+            message,
+        }),
     }
 }
 
@@ -207,30 +242,50 @@ fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Refusal> {
 fn subscribe(f: Subscribe) -> Result<ClientFrame, Refusal> {
     match f.after {
         Some(after) if after < Rev::ZERO => Err(bad_request("`after` must not be negative.")),
-        after => Ok(ClientFrame::Subscribe { conversation: f.conversation, after }),
+        after => Ok(ClientFrame::Subscribe {
+            conversation: f.conversation,
+            after,
+        }),
     }
 }
 
 fn send(f: Send) -> Result<ClientFrame, Refusal> {
     validate_body(&f.body)?;
-    Ok(ClientFrame::Send { conversation: f.conversation, id: f.id, body: f.body.into(), reply_to: f.reply_to })
+    Ok(ClientFrame::Send {
+        conversation: f.conversation,
+        id: f.id,
+        body: f.body.into(),
+        reply_to: f.reply_to,
+    })
 }
 
 fn edit(f: Edit) -> Result<ClientFrame, Refusal> {
     validate_body(&f.body)?;
-    Ok(ClientFrame::Edit { conversation: f.conversation, id: f.id, body: f.body.into() })
+    Ok(ClientFrame::Edit {
+        conversation: f.conversation,
+        id: f.id,
+        body: f.body.into(),
+    })
 }
 
 fn react(f: React) -> Result<ClientFrame, Refusal> {
     validate_emoji(&f.emoji)?;
-    Ok(ClientFrame::React { conversation: f.conversation, id: f.id, emoji: f.emoji, on: f.on })
+    Ok(ClientFrame::React {
+        conversation: f.conversation,
+        id: f.id,
+        emoji: f.emoji,
+        on: f.on,
+    })
 }
 
 fn read_marker(f: Read) -> Result<ClientFrame, Refusal> {
     if f.seq < Seq::ZERO {
         return Err(bad_request("`seq` must not be negative."));
     }
-    Ok(ClientFrame::Read { conversation: f.conversation, seq: f.seq })
+    Ok(ClientFrame::Read {
+        conversation: f.conversation,
+        seq: f.seq,
+    })
 }
 
 /// Checks a message body: 1–16,384 bytes, not only Unicode white space, no NUL (PostgreSQL's text cannot hold one).
@@ -239,7 +294,10 @@ fn read_marker(f: Read) -> Result<ClientFrame, Refusal> {
 /// `too_large` or `bad_request`, with the reason.
 pub fn validate_body(body: &str) -> Result<(), (Code, String)> {
     if body.len() > limits::BODY_BYTES_MAX {
-        return Err((Code::TooLarge, format!("`body` is longer than {} bytes.", limits::BODY_BYTES_MAX)));
+        return Err((
+            Code::TooLarge,
+            format!("`body` is longer than {} bytes.", limits::BODY_BYTES_MAX),
+        ));
     }
     if body.contains('\0') {
         return Err(bad_request("`body` must not contain a NUL character."));
@@ -256,7 +314,10 @@ pub fn validate_body(body: &str) -> Result<(), (Code, String)> {
 /// `bad_request`, with the reason.
 pub fn validate_emoji(emoji: &str) -> Result<(), (Code, String)> {
     if emoji.is_empty() || emoji.len() > limits::EMOJI_BYTES_MAX || emoji.contains('\0') {
-        return Err(bad_request(format!("`emoji` must be 1 to {} bytes without NUL.", limits::EMOJI_BYTES_MAX)));
+        return Err(bad_request(format!(
+            "`emoji` must be 1 to {} bytes without NUL.",
+            limits::EMOJI_BYTES_MAX
+        )));
     }
     Ok(())
 }
@@ -299,11 +360,20 @@ mod tests {
         assert_eq!(refused("nonsense"), (Code::BadFrame, None));
         assert_eq!(refused("[1]"), (Code::BadFrame, None));
         assert_eq!(refused(r#"{"ref":"r"}"#), (Code::BadFrame, Some("r".into())));
-        assert_eq!(refused(r#"{"type":"dance","ref":"r"}"#), (Code::BadFrame, Some("r".into())));
+        assert_eq!(
+            refused(r#"{"type":"dance","ref":"r"}"#),
+            (Code::BadFrame, Some("r".into()))
+        );
         assert_eq!(refused(r#"{"type":"ping","ref":""}"#), (Code::BadRequest, None));
         assert_eq!(refused(r#"{"type":"ping","ref":5}"#), (Code::BadRequest, None));
-        assert_eq!(refused(r#"{"type":"ping","ref":"r","extra":1}"#), (Code::BadRequest, Some("r".into())));
-        assert_eq!(refused(r#"{"type":"subscribe","ref":"r","conversation":5}"#), (Code::BadRequest, Some("r".into())));
+        assert_eq!(
+            refused(r#"{"type":"ping","ref":"r","extra":1}"#),
+            (Code::BadRequest, Some("r".into()))
+        );
+        assert_eq!(
+            refused(r#"{"type":"subscribe","ref":"r","conversation":5}"#),
+            (Code::BadRequest, Some("r".into()))
+        );
         let negative = format!(r#"{{"type":"subscribe","ref":"r","conversation":"{C}","after":-1}}"#);
         assert_eq!(refused(&negative), (Code::BadRequest, Some("r".into())));
     }

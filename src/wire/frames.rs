@@ -4,9 +4,7 @@
 //! drift apart. When you add a frame, also add it to `docs/protocol.md` and to the list in `http/asyncapi.rs`.
 
 use crate::error::Code;
-use crate::ids::{
-    ConnectionId, ConversationId, MemberRole, MessageId, NodeId, Rev, Seq, Tier, UserId, UserKind,
-};
+use crate::ids::{ConnectionId, ConversationId, MemberRole, MessageId, NodeId, Rev, Seq, Tier, UserId, UserKind};
 use bytestring::ByteString;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Serialize, Serializer};
@@ -33,7 +31,7 @@ pub fn timestamp<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, 
 ///
 /// # Errors
 /// Those of the serializer.
-pub fn optional_timestamp<S: Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+pub fn optional_timestamp<S: Serializer>(at: &Option<DateTime<Utc>>, serializer: S) -> Result<S::Ok, S::Error> {
     match at {
         Some(at) => timestamp(at, serializer),
         None => serializer.serialize_none(),
@@ -55,7 +53,10 @@ pub trait ServerFrame: Serialize + Sized {
 
     /// The frame with its `type`, ready to be serialized.
     fn tagged(&self) -> Tagged<&Self> {
-        Tagged { r#type: Self::TYPE, frame: self }
+        Tagged {
+            r#type: Self::TYPE,
+            frame: self,
+        }
     }
 }
 
@@ -100,10 +101,10 @@ pub struct Hello {
     pub heartbeat_ms: u64,
     /// When the access token runs out; null for API keys.
     #[serde(serialize_with = "optional_timestamp")]
-    pub token_expires_at: Option<Timestamp>,
+    pub token_expires_at: Option<DateTime<Utc>>,
     /// The server's clock.
     #[serde(serialize_with = "timestamp")]
-    pub server_time: Timestamp,
+    pub server_time: DateTime<Utc>,
     /// The limits a client has to keep to.
     pub limits: HelloLimits,
 }
@@ -152,7 +153,7 @@ pub struct Ack {
     pub rev: Rev,
     /// When it was committed.
     #[serde(serialize_with = "timestamp")]
-    pub created_at: Timestamp,
+    pub created_at: DateTime<Utc>,
     /// Present and true when this `id` had been sent before.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub duplicate: bool,
@@ -170,7 +171,7 @@ pub struct Done {
     pub rev: Option<Rev>,
     /// For `refresh`: when the new token runs out.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "optional_timestamp")]
-    pub token_expires_at: Option<Timestamp>,
+    pub token_expires_at: Option<DateTime<Utc>>,
 }
 
 /// `pong`: the reply to `ping`.
@@ -182,7 +183,7 @@ pub struct Pong {
     pub reference: Option<std::sync::Arc<str>>,
     /// The server's clock.
     #[serde(serialize_with = "timestamp")]
-    pub server_time: Timestamp,
+    pub server_time: DateTime<Utc>,
 }
 
 /// `subscribed`: the snapshot or replay is complete; live frames follow.
@@ -261,13 +262,13 @@ pub struct Message {
     pub reply_to: Option<MessageId>,
     /// When it was committed.
     #[serde(serialize_with = "timestamp")]
-    pub created_at: Timestamp,
+    pub created_at: DateTime<Utc>,
     /// When its body last changed.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "optional_timestamp")]
-    pub edited_at: Option<Timestamp>,
+    pub edited_at: Option<DateTime<Utc>>,
     /// When it was deleted.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "optional_timestamp")]
-    pub deleted_at: Option<Timestamp>,
+    pub deleted_at: Option<DateTime<Utc>>,
     /// Its reactions, if any.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub reactions: Vec<Reaction>,
@@ -299,13 +300,13 @@ pub struct Updated {
     pub reply_to: Option<MessageId>,
     /// When it was committed.
     #[serde(serialize_with = "timestamp")]
-    pub created_at: Timestamp,
+    pub created_at: DateTime<Utc>,
     /// When its body last changed.
     #[serde(serialize_with = "optional_timestamp")]
-    pub edited_at: Option<Timestamp>,
+    pub edited_at: Option<DateTime<Utc>>,
     /// When it was deleted.
     #[serde(serialize_with = "optional_timestamp")]
-    pub deleted_at: Option<Timestamp>,
+    pub deleted_at: Option<DateTime<Utc>>,
     /// Its reactions; empty once deleted.
     pub reactions: Vec<Reaction>,
 }
@@ -380,7 +381,7 @@ pub struct ConversationChanged {
     pub title: ByteString,
     /// When it was deleted; then the subscription is over.
     #[serde(serialize_with = "optional_timestamp")]
-    pub deleted_at: Option<Timestamp>,
+    pub deleted_at: Option<DateTime<Utc>>,
 }
 
 /// `read`: a member has read up to `seq`.

@@ -1,10 +1,8 @@
-//! What goes over the socket: frames in and out, and the outbox that waits for one socket.
+//! What goes over the socket: frames in and out.
 //!
 //! This folder knows the protocol and nothing else: no actors, no database. `frames.rs` is pure.
 
 mod client;
 pub mod frames;
-mod outbox;
 
 pub use client::{ClientFrame, ParseError, ParsedFrame, Ref, limits, parse, validate_body, validate_emoji};
-pub use outbox::{Class, Drained, Frame, Outbox, PageSent, Pushed, encode, encode_close};
