@@ -1,8 +1,10 @@
-//! What goes over the socket: frames in and out.
+//! What goes over the socket: frames in and out, and the outbox that waits for one socket.
 //!
-//! This folder knows the protocol and nothing else: no actors, no database. `frames.rs` is pure.
+//! This folder knows the protocol and nothing else: no actors, no database. `client.rs` and `frames.rs` are pure.
 
 mod client;
 pub mod frames;
+mod outbox;
 
 pub use client::{ClientFrame, ParseError, ParsedFrame, Ref, limits, parse, validate_body, validate_emoji};
+pub use outbox::{Class, Drained, Frame, Outbox, PageSent, Pushed, encode, encode_close};

@@ -1,0 +1,611 @@
+//! What waits for one socket: encoded frames, bounded by bytes and by count.
+//!
+//! An outbox is shared by the many who push (conversations, writer lanes, the heartbeat) and the one who drains (the
+//! response body of the socket, on its worker thread). Pushing never waits: it takes a short lock, appends a reference to
+//! bytes that were encoded once for all readers, and wakes the socket if it sleeps, once for however many frames.
+//!
+//! Bounds. Live frames count against 1 MiB and 1,024 frames. At half of that, frames that only matter now (`typing`,
+//! `presence`, `read`) are dropped; when it is full, the connection is cut with 4201 and everything that waited is freed:
+//! the reader resumes by revision. Replies do not count: the session's window of unanswered frames bounds them. A replay
+//! waits here one page at a time, and its producer waits for the page to be taken before it reads the next.
+//!
+//! A socket that is not written to is not polled either (the response body is only asked for more when there is room),
+//! so nobody can rely on the session to notice that it is stuck: [`Outbox::progress`] lets the sweep see it from outside.
+
+use super::frames::ServerFrame;
+use crate::error::CloseCode;
+use bytes::{BufMut, Bytes, BytesMut};
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::task::Waker;
+use tokio::sync::oneshot;
+
+/// Most bytes of live frames that wait for one socket.
+pub const BYTES_MAX: usize = 1 << 20;
+/// Most live frames that wait for one socket.
+pub const FRAMES_MAX: usize = 1_024;
+/// Pongs that wait; a client that pings without reading gets no more than these.
+const PONGS_MAX: usize = 64;
+/// Longest WebSocket frame header of a server: two bytes and a 64-bit length.
+const HEADER_BYTES_MAX: usize = 10;
+
+/// One or more encoded WebSocket frames, shared by all who receive them.
+#[derive(Clone, Debug)]
+pub struct Frame {
+    bytes: Bytes,
+    count: u32,
+}
+
+impl Frame {
+    /// The encoded length, in bytes.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether there is nothing to send.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// How many WebSocket frames it holds.
+    #[must_use]
+    pub const fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// The encoded bytes, header included.
+    #[must_use]
+    pub const fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// Several frames as one, so that a reader's outbox is locked and woken once for all of them.
+    #[must_use]
+    pub fn concat(frames: &[Self]) -> Self {
+        if let [only] = frames {
+            return only.clone();
+        }
+        let mut bytes = BytesMut::with_capacity(frames.iter().map(Self::len).sum());
+        for frame in frames {
+            bytes.extend_from_slice(&frame.bytes);
+        }
+        Self { bytes: bytes.freeze(), count: frames.iter().map(|frame| frame.count).sum() }
+    }
+}
+
+/// Encodes a server frame as one WebSocket text frame.
+#[must_use]
+pub fn encode<F: ServerFrame>(frame: &F) -> Frame {
+    let mut buffer = Vec::with_capacity(384);
+    buffer.extend_from_slice(&[0; HEADER_BYTES_MAX]);
+    if let Err(error) = serde_json::to_writer(&mut buffer, &frame.tagged()) {
+        // Serialization of these types cannot fail: no maps with odd keys, no fallible impls, a growing buffer.
+        tracing::error!(%error, frame = F::TYPE, "frame could not be encoded");
+        return Frame { bytes: Bytes::new(), count: 0 };
+    }
+    finish(buffer, OPCODE_TEXT)
+}
+
+const OPCODE_TEXT: u8 = 0x1;
+const OPCODE_BINARY: u8 = 0x2;
+const OPCODE_CLOSE: u8 = 0x8;
+const OPCODE_PING: u8 = 0x9;
+const OPCODE_PONG: u8 = 0xA;
+const FIN: u8 = 0x80;
+
+/// Writes the header right before the payload, which starts at [`HEADER_BYTES_MAX`].
+fn finish(mut buffer: Vec<u8>, opcode: u8) -> Frame {
+    let length = buffer.len() - HEADER_BYTES_MAX;
+    let start = match length {
+        0..=125 => HEADER_BYTES_MAX - 2,
+        126..=65_535 => HEADER_BYTES_MAX - 4,
+        _ => 0,
+    };
+    let mut header = &mut buffer[start..HEADER_BYTES_MAX];
+    header.put_u8(FIN | opcode);
+    match length {
+        0..=125 => header.put_u8(u8::try_from(length).unwrap_or_default()),
+        126..=65_535 => {
+            header.put_u8(126);
+            header.put_u16(u16::try_from(length).unwrap_or_default());
+        }
+        _ => {
+            header.put_u8(127);
+            header.put_u64(length as u64);
+        }
+    }
+    Frame { bytes: Bytes::from(buffer).slice(start..), count: 1 }
+}
+
+fn raw(opcode: u8, payload: &[u8]) -> Frame {
+    let mut buffer = Vec::with_capacity(HEADER_BYTES_MAX + payload.len());
+    buffer.extend_from_slice(&[0; HEADER_BYTES_MAX]);
+    buffer.extend_from_slice(payload);
+    finish(buffer, opcode)
+}
+
+/// Encodes a close frame; `None` is the empty close of RFC 6455 §5.5.1.
+#[must_use]
+pub fn encode_close(code: Option<CloseCode>) -> Frame {
+    let Some(code) = code else {
+        return raw(OPCODE_CLOSE, &[]);
+    };
+    let mut payload = Vec::with_capacity(2 + code.reason().len());
+    payload.put_u16(code.as_u16());
+    payload.extend_from_slice(code.reason().as_bytes());
+    raw(OPCODE_CLOSE, &payload)
+}
+
+/// How a frame is treated when room is short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Never dropped; when there is no room the connection is cut.
+    Durable,
+    /// Dropped when the outbox is half full.
+    Ephemeral,
+    /// The one direct reply to a client frame; does not count, the window bounds it.
+    Reply,
+    /// Part of a small snapshot or replay that goes before its `subscribed` reply; does not count, the window bounds it.
+    Snapshot,
+}
+
+/// What became of a push.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pushed {
+    /// It will be written.
+    Queued,
+    /// It was ephemeral and there was little room.
+    Dropped,
+    /// There was no room: the connection is being cut.
+    Overflowed,
+    /// The connection is closing or gone.
+    Closed,
+}
+
+/// Resolves when a page of a replay has been taken by the socket; fails when the connection ends first.
+pub type PageSent = oneshot::Receiver<()>;
+
+/// What the socket has to do next.
+#[derive(Debug)]
+pub enum Drained {
+    /// Write this; it holds so many replies.
+    Chunk { bytes: Bytes, replies: u32 },
+    /// Write this close frame, then nothing more.
+    Close(Bytes),
+    /// Nothing to write; the waker is registered.
+    Idle,
+    /// The close frame has been written.
+    Finished,
+}
+
+#[derive(Debug)]
+struct Entry {
+    frame: Frame,
+    class: Class,
+}
+
+#[derive(Debug)]
+struct Page {
+    frame: Frame,
+    sent: oneshot::Sender<()>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Open,
+    /// What waits is written first, then the close frame.
+    Closing(Option<CloseCode>),
+    Finished,
+}
+
+#[derive(Debug)]
+struct Inner {
+    queue: VecDeque<Entry>,
+    /// All bytes in `queue`.
+    bytes: usize,
+    /// The bytes and frames that count against the limits.
+    limited_bytes: usize,
+    limited_frames: usize,
+    pongs: usize,
+    pages: VecDeque<Page>,
+    /// Grows with every drain that took something; see [`Outbox::progress`].
+    drains: u64,
+    phase: Phase,
+    waker: Option<Waker>,
+}
+
+/// What waits for one socket.
+#[derive(Debug)]
+pub struct Outbox {
+    inner: Mutex<Inner>,
+}
+
+impl Default for Outbox {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Outbox {
+    /// An empty, open outbox.
+    #[must_use]
+    pub fn new() -> Self {
+        let inner = Inner {
+            queue: VecDeque::new(),
+            bytes: 0,
+            limited_bytes: 0,
+            limited_frames: 0,
+            pongs: 0,
+            pages: VecDeque::new(),
+            drains: 0,
+            phase: Phase::Open,
+            waker: None,
+        };
+        Self { inner: Mutex::new(inner) }
+    }
+
+    /// Appends a frame; never waits.
+    pub fn push(&self, frame: Frame, class: Class) -> Pushed {
+        let mut inner = self.inner.lock();
+        if inner.phase != Phase::Open {
+            return Pushed::Closed;
+        }
+        let pushed = inner.admit(frame, class);
+        let waker = if pushed == Pushed::Dropped { None } else { inner.waker.take() };
+        drop(inner);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        pushed
+    }
+
+    /// Encodes and appends the direct reply to a client frame.
+    pub fn reply<F: ServerFrame>(&self, frame: &F) -> Pushed {
+        self.push(encode(frame), Class::Reply)
+    }
+
+    /// Appends one page of a replay. The receiver resolves when the socket has taken it.
+    pub fn push_page(&self, frame: Frame) -> PageSent {
+        let (sent, receiver) = oneshot::channel();
+        let mut inner = self.inner.lock();
+        if inner.phase == Phase::Open {
+            inner.pages.push_back(Page { frame, sent });
+            let waker = inner.waker.take();
+            drop(inner);
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
+        receiver
+    }
+
+    /// Appends a WebSocket ping.
+    pub fn ping(&self) -> Pushed {
+        self.push(raw(OPCODE_PING, &[]), Class::Snapshot)
+    }
+
+    /// Answers a WebSocket ping; past 64 unwritten pongs, silently not (RFC 6455 §5.5.3 allows it).
+    pub fn pong(&self, payload: &[u8]) {
+        {
+            let mut inner = self.inner.lock();
+            if inner.pongs >= PONGS_MAX {
+                return;
+            }
+            inner.pongs += 1;
+        }
+        self.push(raw(OPCODE_PONG, payload), Class::Snapshot);
+    }
+
+    /// Appends a text message as it is; only the conformance echo needs it.
+    pub fn push_text(&self, text: &str) -> Pushed {
+        self.push(raw(OPCODE_TEXT, text.as_bytes()), Class::Reply)
+    }
+
+    /// Appends a binary message; only the conformance echo needs it.
+    pub fn push_binary(&self, data: &[u8]) -> Pushed {
+        self.push(raw(OPCODE_BINARY, data), Class::Reply)
+    }
+
+    /// Closes after what waits has been written. The first close wins.
+    pub fn close(&self, code: Option<CloseCode>) {
+        self.shut(code, false);
+    }
+
+    /// Closes at once: what waits is freed and not written.
+    pub fn cut(&self, code: CloseCode) {
+        self.shut(Some(code), true);
+    }
+
+    fn shut(&self, code: Option<CloseCode>, discard: bool) {
+        let mut inner = self.inner.lock();
+        if inner.phase == Phase::Finished {
+            return;
+        }
+        if discard {
+            inner.discard();
+        }
+        if inner.phase == Phase::Open {
+            inner.phase = Phase::Closing(code);
+        }
+        // A page's producer must not wait for a socket that is closing.
+        inner.pages.clear();
+        let waker = inner.waker.take();
+        drop(inner);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Marks the socket as gone and frees everything.
+    pub fn finish(&self) {
+        let mut inner = self.inner.lock();
+        inner.discard();
+        inner.phase = Phase::Finished;
+        inner.waker = None;
+    }
+
+    /// Takes what the socket should write next, at most about `bytes_max` bytes, or registers `waker`.
+    pub fn drain(&self, bytes_max: usize, waker: &Waker) -> Drained {
+        let mut inner = self.inner.lock();
+        let (entries, total) = inner.take_entries(bytes_max);
+        let page = inner.pages.pop_front();
+        if entries.is_empty() && page.is_none() {
+            return match inner.phase {
+                Phase::Open => {
+                    match &mut inner.waker {
+                        Some(known) => known.clone_from(waker),
+                        none => *none = Some(waker.clone()),
+                    }
+                    Drained::Idle
+                }
+                Phase::Closing(code) => {
+                    inner.phase = Phase::Finished;
+                    inner.drains += 1;
+                    Drained::Close(encode_close(code).bytes)
+                }
+                Phase::Finished => Drained::Finished,
+            };
+        }
+        inner.drains += 1;
+        drop(inner);
+        let replies = entries.iter().filter(|entry| entry.class == Class::Reply).count();
+        let bytes = join(entries, total, page);
+        Drained::Chunk { bytes, replies: u32::try_from(replies).unwrap_or(u32::MAX) }
+    }
+
+    /// How often something was taken, if anything still waits. Two equal answers some seconds apart mean that the socket
+    /// takes nothing.
+    #[must_use]
+    pub fn progress(&self) -> Option<u64> {
+        let inner = self.inner.lock();
+        let waiting = !inner.queue.is_empty() || !inner.pages.is_empty() || matches!(inner.phase, Phase::Closing(_));
+        waiting.then_some(inner.drains)
+    }
+
+    /// Whether the connection is closing or gone.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.inner.lock().phase != Phase::Open
+    }
+
+    /// Whether the close frame has been handed to the socket, or the socket is gone.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.inner.lock().phase == Phase::Finished
+    }
+}
+
+impl Inner {
+    fn admit(&mut self, frame: Frame, class: Class) -> Pushed {
+        if frame.is_empty() {
+            return Pushed::Dropped;
+        }
+        if matches!(class, Class::Durable | Class::Ephemeral) {
+            let bytes = self.limited_bytes + frame.len();
+            let frames = self.limited_frames + frame.count as usize;
+            if class == Class::Ephemeral && (bytes > BYTES_MAX / 2 || frames > FRAMES_MAX / 2) {
+                return Pushed::Dropped;
+            }
+            if bytes > BYTES_MAX || frames > FRAMES_MAX {
+                self.discard();
+                self.phase = Phase::Closing(Some(CloseCode::TooSlow));
+                return Pushed::Overflowed;
+            }
+            self.limited_bytes = bytes;
+            self.limited_frames = frames;
+        }
+        self.bytes += frame.len();
+        self.queue.push_back(Entry { frame, class });
+        Pushed::Queued
+    }
+
+    fn discard(&mut self) {
+        self.queue = VecDeque::new();
+        self.pages = VecDeque::new();
+        self.bytes = 0;
+        self.limited_bytes = 0;
+        self.limited_frames = 0;
+        self.pongs = 0;
+    }
+
+    fn take_entries(&mut self, bytes_max: usize) -> (VecDeque<Entry>, usize) {
+        if self.bytes <= bytes_max {
+            let total = self.bytes;
+            self.bytes = 0;
+            self.limited_bytes = 0;
+            self.limited_frames = 0;
+            self.pongs = 0;
+            return (std::mem::take(&mut self.queue), total);
+        }
+        let mut taken = VecDeque::new();
+        let mut total = 0;
+        while let Some(entry) = self.queue.front() {
+            if total > 0 && total + entry.frame.len() > bytes_max {
+                break;
+            }
+            let Some(entry) = self.queue.pop_front() else { break };
+            total += entry.frame.len();
+            if matches!(entry.class, Class::Durable | Class::Ephemeral) {
+                self.limited_bytes -= entry.frame.len();
+                self.limited_frames -= entry.frame.count as usize;
+            }
+            taken.push_back(entry);
+        }
+        self.bytes -= total;
+        (taken, total)
+    }
+}
+
+/// Joins what is written together; a lone frame is passed on without a copy.
+fn join(mut entries: VecDeque<Entry>, total: usize, page: Option<Page>) -> Bytes {
+    if entries.len() == 1 && page.is_none() {
+        return entries.pop_front().map(|entry| entry.frame.bytes).unwrap_or_default();
+    }
+    let page = page.map(|page| {
+        // The producer may be gone; then nobody waits for this page.
+        let _: Result<(), ()> = page.sent.send(());
+        page.frame.bytes
+    });
+    match page {
+        Some(bytes) if entries.is_empty() => bytes,
+        page => {
+            let mut joined = BytesMut::with_capacity(total + page.as_ref().map_or(0, Bytes::len));
+            for entry in &entries {
+                joined.extend_from_slice(&entry.frame.bytes);
+            }
+            if let Some(bytes) = page {
+                joined.extend_from_slice(&bytes);
+            }
+            joined.freeze()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{ConversationId, UserId};
+    use crate::wire::frames::Typing;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
+    struct CountWakes(AtomicUsize);
+    impl Wake for CountWakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    fn frame_of(payload_bytes: usize) -> Frame {
+        raw(OPCODE_TEXT, &vec![b'x'; payload_bytes])
+    }
+
+    fn chunk(outbox: &Outbox) -> (Bytes, u32) {
+        match outbox.drain(64 * 1024, Waker::noop()) {
+            Drained::Chunk { bytes, replies } => (bytes, replies),
+            other => panic!("expected a chunk, got {other:?}"),
+        }
+    }
+
+    #[test]
+    fn headers_have_the_three_lengths_of_the_standard() {
+        assert_eq!(frame_of(5).bytes()[..2], [0x81, 5]);
+        assert_eq!(frame_of(200).bytes()[..4], [0x81, 126, 0, 200]);
+        assert_eq!(frame_of(70_000).bytes()[..10], [0x81, 127, 0, 0, 0, 0, 0, 1, 0x11, 0x70]);
+        let typing = encode(&Typing { conversation: ConversationId::new(), user: UserId::new(), on: true });
+        let text = String::from_utf8(typing.bytes()[2..].to_vec()).or_else(|_| String::from_utf8(typing.bytes()[4..].to_vec()));
+        assert!(text.is_ok_and(|text| text.contains(r#""type":"typing""#)));
+    }
+
+    #[test]
+    fn many_pushes_wake_once_and_leave_in_one_chunk() {
+        let outbox = Outbox::new();
+        let wakes = Arc::new(CountWakes(AtomicUsize::new(0)));
+        assert!(matches!(outbox.drain(1024, &Waker::from(wakes.clone())), Drained::Idle));
+        for _ in 0..5 {
+            assert_eq!(outbox.push(frame_of(10), Class::Durable), Pushed::Queued);
+        }
+        outbox.push(frame_of(10), Class::Reply);
+        assert_eq!(wakes.0.load(Ordering::SeqCst), 1);
+        let (bytes, replies) = chunk(&outbox);
+        assert_eq!((bytes.len(), replies), (6 * 12, 1));
+    }
+
+    #[test]
+    fn ephemeral_frames_give_way_at_half_and_durable_ones_cut_at_full() {
+        let outbox = Outbox::new();
+        for _ in 0..FRAMES_MAX / 2 {
+            assert_eq!(outbox.push(frame_of(1), Class::Durable), Pushed::Queued);
+        }
+        assert_eq!(outbox.push(frame_of(1), Class::Ephemeral), Pushed::Dropped);
+        for _ in 0..FRAMES_MAX / 2 {
+            assert_eq!(outbox.push(frame_of(1), Class::Durable), Pushed::Queued);
+        }
+        assert_eq!(outbox.push(frame_of(1), Class::Reply), Pushed::Queued, "a reply never cuts its client");
+        assert_eq!(outbox.push(frame_of(1), Class::Durable), Pushed::Overflowed);
+        assert_eq!(outbox.push(frame_of(1), Class::Durable), Pushed::Closed);
+        let Drained::Close(bytes) = outbox.drain(1024, Waker::noop()) else { panic!("the queue was freed") };
+        assert_eq!(bytes[2..4], 4201_u16.to_be_bytes());
+    }
+
+    #[test]
+    fn bytes_are_bounded_too() {
+        let outbox = Outbox::new();
+        let big = frame_of(BYTES_MAX / 2);
+        assert_eq!(outbox.push(big.clone(), Class::Durable), Pushed::Queued);
+        assert_eq!(outbox.push(big, Class::Durable), Pushed::Overflowed);
+    }
+
+    #[test]
+    fn what_waits_is_written_before_a_close_and_nothing_after_a_cut() {
+        let outbox = Outbox::new();
+        outbox.push(frame_of(3), Class::Durable);
+        outbox.close(Some(CloseCode::Draining));
+        assert_eq!(outbox.push(frame_of(3), Class::Durable), Pushed::Closed);
+        assert_eq!(chunk(&outbox).0.len(), 5);
+        assert!(matches!(outbox.drain(10, Waker::noop()), Drained::Close(_)));
+        assert!(matches!(outbox.drain(10, Waker::noop()), Drained::Finished));
+
+        let outbox = Outbox::new();
+        outbox.push(frame_of(3), Class::Durable);
+        outbox.cut(CloseCode::Revoked);
+        assert!(matches!(outbox.drain(10, Waker::noop()), Drained::Close(_)));
+    }
+
+    #[test]
+    fn a_page_does_not_count_and_tells_when_it_was_taken() {
+        let outbox = Outbox::new();
+        let mut sent = outbox.push_page(frame_of(BYTES_MAX * 2));
+        assert_eq!(outbox.push(frame_of(1), Class::Durable), Pushed::Queued);
+        assert!(sent.try_recv().is_err());
+        assert_eq!(outbox.progress(), Some(0));
+        chunk(&outbox);
+        assert!(sent.try_recv().is_ok());
+        assert_eq!(outbox.progress(), None);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn accounting_never_drifts(sizes in proptest::collection::vec((0_usize..3_000, 0_u8..4), 1..200), max in 1_usize..9_000) {
+            let outbox = Outbox::new();
+            let mut pushed = 0;
+            for (size, class) in sizes {
+                let class = [Class::Durable, Class::Ephemeral, Class::Reply, Class::Snapshot][usize::from(class)];
+                let frame = frame_of(size);
+                let length = frame.len();
+                if outbox.push(frame, class) == Pushed::Queued {
+                    pushed += length;
+                }
+            }
+            let mut taken = 0;
+            while let Drained::Chunk { bytes, .. } = outbox.drain(max, Waker::noop()) {
+                taken += bytes.len();
+            }
+            let inner = outbox.inner.lock();
+            proptest::prop_assert_eq!((pushed, inner.bytes, inner.limited_bytes, inner.limited_frames), (taken, 0, 0, 0));
+        }
+    }
+}
