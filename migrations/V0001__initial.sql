@@ -105,7 +105,8 @@ CREATE TABLE conversation_members (
     tenant_id        uuid NOT NULL,
     role             text NOT NULL CHECK (role IN ('owner', 'moderator', 'member')),
     read_seq         bigint NOT NULL DEFAULT 0,
-    -- The revision of the latest change of this membership.
+    -- The revision it began with, and that of its latest change.
+    joined_rev       bigint NOT NULL,
     rev              bigint NOT NULL,
     joined_at        timestamptz NOT NULL DEFAULT now(),
     removed_at       timestamptz,

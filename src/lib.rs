@@ -10,4 +10,5 @@
 
 pub mod error;
 pub mod ids;
+pub mod supervision;
 pub mod wire;

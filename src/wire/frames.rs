@@ -7,7 +7,7 @@ use crate::error::Code;
 use crate::ids::{ConnectionId, ConversationId, MemberRole, MessageId, NodeId, Rev, Seq, Tier, UserId, UserKind};
 use bytestring::ByteString;
 use chrono::{DateTime, SecondsFormat, Utc};
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 use utoipa::ToSchema;
 
 /// A moment on the wire: RFC 3339, UTC, milliseconds.
@@ -230,7 +230,7 @@ pub struct MemberEntry {
 }
 
 /// One reaction of a message.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Reaction {
     /// The emoji.
     pub emoji: String,
@@ -367,6 +367,10 @@ pub struct MemberChanged {
     pub user: MemberUser,
     /// What happened.
     pub change: MemberChange,
+    /// The revision this membership began with: tells a replay whether the reader knows it already. Not on the wire.
+    #[serde(skip)]
+    #[schema(ignore)]
+    pub joined_rev: Rev,
 }
 
 /// `conversation`: its properties after a change.

@@ -2,9 +2,11 @@
 //!
 //! This folder knows the protocol and nothing else: no actors, no database. `client.rs` and `frames.rs` are pure.
 
+mod change;
 mod client;
 pub mod frames;
 mod outbox;
 
+pub use change::{Change, Thing};
 pub use client::{ClientFrame, ParseError, ParsedFrame, Ref, limits, parse, validate_body, validate_emoji};
 pub use outbox::{Class, Drained, Frame, Outbox, PageSent, Pushed, encode, encode_close};

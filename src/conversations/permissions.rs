@@ -1,0 +1,72 @@
+//! Who may do what in a conversation: one table, used by the actor to refuse early and by the writer under the lock. Pure.
+//!
+//! | | member | moderator | owner |
+//! |---|---|---|---|
+//! | read, post, react, edit and delete own messages, leave | yes | yes | yes |
+//! | delete others' messages, add and remove members, invite, rename | | yes | yes |
+//! | change roles, delete the conversation | | | yes |
+//!
+//! A tenant's admins manage people, not conversations: here they are members or nothing. What depends on the present rows
+//! (the last owner stays, only an owner removes a moderator) is judged in `persistence/change.rs`.
+
+use crate::ids::{MemberRole, UserId};
+use crate::persistence::{Request, Requirement};
+
+/// What an actor must be for a request.
+#[must_use]
+pub(super) fn requirement(actor: UserId, request: &Request) -> Requirement {
+    match request {
+        Request::Post { .. } | Request::React { .. } => Requirement::Role(MemberRole::Member),
+        Request::Edit { .. } => Requirement::Author,
+        Request::Delete { .. } => Requirement::AuthorOrRole(MemberRole::Moderator),
+        Request::RemoveMember { user_id } if *user_id == actor => Requirement::Role(MemberRole::Member),
+        Request::AddMember { .. } | Request::RemoveMember { .. } | Request::Rename { .. } => INVITE,
+        Request::ChangeMember { .. } | Request::DeleteConversation => Requirement::Role(MemberRole::Owner),
+        Request::Join { .. } => Requirement::Invitation,
+    }
+}
+
+/// What a member must be to see, make and withdraw invitations.
+pub(super) const INVITE: Requirement = Requirement::Role(MemberRole::Moderator);
+
+/// Whether a role can meet a requirement at all; authorship is known only to the writer.
+#[must_use]
+pub(super) fn may_meet(role: Option<MemberRole>, requirement: Requirement) -> bool {
+    match requirement {
+        Requirement::Role(least) => role.is_some_and(|role| role >= least),
+        Requirement::Author | Requirement::AuthorOrRole(_) => role.is_some(),
+        Requirement::Invitation => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{InviteId, MessageId};
+
+    #[test]
+    fn the_table_is_as_documented() {
+        let (me, other, id) = (UserId::new(), UserId::new(), MessageId::new());
+        let lowest = |request: &Request| {
+            let roles = [None, Some(MemberRole::Member), Some(MemberRole::Moderator), Some(MemberRole::Owner)];
+            roles.into_iter().find(|role| may_meet(*role, requirement(me, request)))
+        };
+        let table = [
+            (Request::Post { id, body: "x".into(), reply_to: None }, Some(MemberRole::Member)),
+            (Request::React { id, emoji: "x".into(), on: true }, Some(MemberRole::Member)),
+            (Request::Edit { id, body: "x".into() }, Some(MemberRole::Member)),
+            (Request::Delete { id }, Some(MemberRole::Member)),
+            (Request::RemoveMember { user_id: me }, Some(MemberRole::Member)),
+            (Request::RemoveMember { user_id: other }, Some(MemberRole::Moderator)),
+            (Request::AddMember { user_id: other, role: None }, Some(MemberRole::Moderator)),
+            (Request::Rename { title: "x".into() }, Some(MemberRole::Moderator)),
+            (Request::ChangeMember { user_id: other, role: MemberRole::Owner }, Some(MemberRole::Owner)),
+            (Request::DeleteConversation, Some(MemberRole::Owner)),
+            (Request::Join { invite_id: InviteId::new() }, None),
+        ];
+        for (request, role) in table {
+            assert_eq!(lowest(&request), Some(role), "{request:?}");
+        }
+        assert_eq!(requirement(me, &Request::Edit { id, body: "x".into() }), Requirement::Author);
+    }
+}

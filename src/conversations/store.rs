@@ -1,0 +1,160 @@
+//! The SQL by which a conversation starts, catches up and replays. Only reads; what changes goes through `persistence`.
+
+use super::state::{Loaded, Member};
+use crate::database::{Database, Error, Statement};
+use crate::ids::{ConversationId, MemberRole, Rev, Seq, TenantId, UserId, UserKind};
+use crate::persistence::{member_from_row, message_columns, message_from_row};
+use crate::wire::frames::{ConversationChanged, Message};
+use crate::wire::{Change, limits};
+use std::collections::HashMap;
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// Rows of each kind in one page of a replay.
+pub(super) const PAGE_ROWS: i64 = 200;
+/// Bytes of bodies in one page of a replay, unless its first message alone is longer.
+const PAGE_BYTES: i64 = 192 * 1024;
+
+/// Everything a conversation's actor starts with; `None` when there is no such conversation. A deleted one is found, so
+/// that its readers are told.
+pub(super) async fn load(database: &Database, id: ConversationId) -> Result<Option<Loaded>, Error> {
+    const CONVERSATION: Statement = Statement::new(
+        "conversations.load",
+        "SELECT tenant_id, title, rev, last_seq, deleted_at FROM conversations WHERE id = $1",
+    );
+    const MEMBERS: Statement = Statement::new(
+        "conversation_members.load",
+        "SELECT m.user_id, m.role, m.read_seq, u.name, u.kind
+         FROM conversation_members m JOIN users u ON u.id = m.user_id
+         WHERE m.conversation_id = $1 AND m.removed_at IS NULL",
+    );
+    const RECENT: Statement = Statement::new(
+        "messages.load_recent",
+        concat!("SELECT ", message_columns!(), " FROM messages m WHERE m.conversation_id = $1 ORDER BY m.seq DESC LIMIT $2"),
+    );
+    let mut client = database.client().await?;
+    // One snapshot for the three reads: what is committed in between must not be half seen.
+    let tx = client.read_snapshot().await?;
+    let Some(row) = tx.query_opt(&CONVERSATION, &[&id.0]).await? else {
+        return Ok(None);
+    };
+    let member_rows = tx.query(&MEMBERS, &[&id.0]).await?;
+    let limit = i64::try_from(limits::SUBSCRIBE_MESSAGES).unwrap_or(i64::MAX);
+    let message_rows = tx.query(&RECENT, &[&id.0, &limit]).await?;
+    tx.commit().await?;
+    let members: HashMap<_, _> = member_rows.iter().map(member_of).collect();
+    let mut recent: Vec<Message> = message_rows.iter().map(message_from_row).collect();
+    recent.reverse();
+    Ok(Some(Loaded {
+        id,
+        tenant_id: TenantId(row.get("tenant_id")),
+        title: row.get::<_, String>("title").into(),
+        rev: Rev(row.get("rev")),
+        last_seq: Seq(row.get("last_seq")),
+        deleted_at: row.get("deleted_at"),
+        members,
+        recent,
+    }))
+}
+
+fn member_of(row: &tokio_postgres::Row) -> (UserId, Member) {
+    let member = Member {
+        name: row.get::<_, String>("name").into(),
+        kind: UserKind::parse(row.get("kind")).unwrap_or(UserKind::Person),
+        role: MemberRole::parse(row.get("role")).unwrap_or(MemberRole::Member),
+        read_seq: Seq(row.get("read_seq")),
+        online: false,
+    };
+    (UserId(row.get("user_id")), member)
+}
+
+/// The present revision of a conversation.
+pub(super) async fn load_rev(database: &Database, id: ConversationId) -> Result<Rev, Error> {
+    const SQL: Statement = Statement::new("conversations.load_rev", "SELECT rev FROM conversations WHERE id = $1");
+    Ok(Rev(database.client().await?.query_one(&SQL, &[&id.0]).await?.get("rev")))
+}
+
+/// The present revisions of many conversations.
+pub(super) async fn list_revs(
+    database: &Database,
+    ids: &[ConversationId],
+) -> Result<Vec<(ConversationId, Rev)>, Error> {
+    const SQL: Statement =
+        Statement::new("conversations.list_revs", "SELECT id, rev FROM conversations WHERE id = ANY($1)");
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+    let rows = database.client().await?.query(&SQL, &[&ids]).await?;
+    Ok(rows.iter().map(|row| (ConversationId(row.get("id")), Rev(row.get("rev")))).collect())
+}
+
+/// One page of what changed.
+#[derive(Debug)]
+pub(super) struct ChangesPage {
+    /// The latest change of each thing, ascending by revision.
+    pub(super) changes: Vec<Change>,
+    /// Everything up to this revision is in this page or the ones before it.
+    pub(super) through: Rev,
+}
+
+/// The next page of the net effect of the revisions after `after` up to `through`.
+pub(super) async fn load_changes(
+    database: &Database,
+    id: ConversationId,
+    after: Rev,
+    through: Rev,
+) -> Result<ChangesPage, Error> {
+    const MESSAGES: Statement = Statement::new(
+        "messages.list_changed",
+        concat!(
+            "SELECT ",
+            message_columns!(),
+            " FROM (SELECT *, sum(coalesce(octet_length(body), 0)) OVER (ORDER BY rev) AS bytes,
+                           row_number() OVER (ORDER BY rev) AS n
+                    FROM (SELECT * FROM messages WHERE conversation_id = $1 AND rev > $2 AND rev <= $3
+                          ORDER BY rev LIMIT $4) page) m
+              WHERE m.n = 1 OR m.bytes <= $5 ORDER BY m.rev"
+        ),
+    );
+    const MEMBERS: Statement = Statement::new(
+        "conversation_members.list_changed",
+        "SELECT m.conversation_id, m.user_id, u.name, u.kind, m.role, m.rev, m.joined_rev, m.removed_at
+         FROM conversation_members m JOIN users u ON u.id = m.user_id
+         WHERE m.conversation_id = $1 AND m.rev > $2 AND m.rev <= $3 ORDER BY m.rev LIMIT $4",
+    );
+    const PROPERTIES: Statement = Statement::new(
+        "conversations.find_changed",
+        "SELECT title, properties_rev, deleted_at, rev FROM conversations WHERE id = $1",
+    );
+    let mut client = database.client().await?;
+    let tx = client.read_snapshot().await?;
+    let properties = tx.query_one(&PROPERTIES, &[&id.0]).await?;
+    let through = through.min(Rev(properties.get("rev")));
+    let messages = tx.query(&MESSAGES, &[&id.0, &after.0, &through.0, &PAGE_ROWS, &PAGE_BYTES]).await?;
+    let members = tx.query(&MEMBERS, &[&id.0, &after.0, &through.0, &PAGE_ROWS]).await?;
+    tx.commit().await?;
+
+    let messages: Vec<_> = messages.iter().map(|row| Change::Message(Arc::new(message_from_row(row)))).collect();
+    let members: Vec<_> = members.iter().map(|row| Change::Member(Arc::new(member_from_row(row)))).collect();
+    // A list that may go on vouches only for what it has reached. Rows beyond the byte limit make it so, too.
+    let reach = |list: &[Change], full: bool| if full { list.last().map_or(through, Change::rev) } else { through };
+    let messages_full = is_cut(&messages);
+    let through = reach(&messages, messages_full).min(reach(&members, members.len() as i64 >= PAGE_ROWS));
+    let mut changes: Vec<_> =
+        messages.into_iter().chain(members).filter(|change| change.rev() <= through).collect();
+    let properties_rev = Rev(properties.get("properties_rev"));
+    if properties_rev > after && properties_rev <= through {
+        changes.push(Change::Properties(Arc::new(ConversationChanged {
+            conversation: id,
+            rev: properties_rev,
+            title: properties.get::<_, String>("title").into(),
+            deleted_at: properties.get("deleted_at"),
+        })));
+    }
+    changes.sort_unstable_by_key(Change::rev);
+    Ok(ChangesPage { changes, through })
+}
+
+/// Whether a page of messages may have been cut by its limits. Cheaper than asking, and wrong only towards one more page.
+fn is_cut(messages: &[Change]) -> bool {
+    let bytes: usize = messages.iter().map(|change| change.weight()).sum();
+    messages.len() as i64 >= PAGE_ROWS || bytes + limits::BODY_BYTES_MAX > PAGE_BYTES as usize
+}

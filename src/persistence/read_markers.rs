@@ -1,0 +1,61 @@
+//! Read markers, coalesced: whatever a person reads within a second is one row of one statement.
+//!
+//! A marker only moves forward, so the latest replaces the earlier, a crash sets one back by about a second at most, and a
+//! repeated write changes nothing. Bounded by [`MARKERS_MAX`]; beyond it further people's markers are dropped until the
+//! next flush, which the clients' next `read` repairs.
+
+use super::store;
+use crate::database::Database;
+use crate::ids::{ConversationId, Seq, UserId};
+use parking_lot::Mutex;
+use std::collections::HashMap;
+
+/// Markers that wait for a flush.
+const MARKERS_MAX: usize = 200_000;
+/// Markers in one statement.
+const FLUSH_ROWS: usize = 5_000;
+
+type Key = (ConversationId, UserId);
+
+#[derive(Debug, Default)]
+pub(super) struct ReadMarkers {
+    waiting: Mutex<HashMap<Key, Seq>>,
+}
+
+impl ReadMarkers {
+    /// Notes how far a user has read.
+    pub(super) fn mark(&self, conversation_id: ConversationId, user_id: UserId, seq: Seq) {
+        let mut waiting = self.waiting.lock();
+        if waiting.len() >= MARKERS_MAX && !waiting.contains_key(&(conversation_id, user_id)) {
+            return;
+        }
+        let marker = waiting.entry((conversation_id, user_id)).or_insert(seq);
+        *marker = (*marker).max(seq);
+    }
+
+    /// Writes what waits. What cannot be written waits on.
+    pub(super) async fn flush(&self, database: &Database) {
+        let mut markers: Vec<(Key, Seq)> = std::mem::take(&mut *self.waiting.lock()).into_iter().collect();
+        // The same order everywhere, so that two nodes cannot deadlock on the rows.
+        markers.sort_unstable();
+        let mut written = 0;
+        for rows in markers.chunks(FLUSH_ROWS) {
+            if let Err(error) = write(database, rows).await {
+                tracing::warn!(%error, rows = markers.len() - written, "read markers not written; they wait");
+                for ((conversation_id, user_id), seq) in &markers[written..] {
+                    self.mark(*conversation_id, *user_id, *seq);
+                }
+                return;
+            }
+            written += rows.len();
+        }
+    }
+}
+
+async fn write(database: &Database, rows: &[(Key, Seq)]) -> Result<(), crate::database::Error> {
+    let conversation_ids: Vec<_> = rows.iter().map(|((id, _), _)| id.0).collect();
+    let user_ids: Vec<_> = rows.iter().map(|((_, id), _)| id.0).collect();
+    let seqs: Vec<_> = rows.iter().map(|(_, seq)| seq.0).collect();
+    let client = database.client().await?;
+    store::move_read_markers(&client, &conversation_ids, &user_ids, &seqs).await
+}

@@ -1,0 +1,271 @@
+//! Runs the transaction of one group, until it is committed, refused or out of time.
+//!
+//! A group of posts is one flight on the connection: BEGIN, the locks, the append and COMMIT are sent together and their
+//! answers come together, so a commit costs one round trip and one fsync. A group with other changes is sent in steps,
+//! because each is judged by what the locked rows say.
+//!
+//! What can go wrong, and what happens. The connection is lost, the server restarts, or nothing is heard for
+//! [`ATTEMPT_TIMEOUT`]: a new connection, the same group again, with back-off, until the operations' deadlines; then they
+//! are answered `unavailable`. If such an attempt had been committed after all, the repetition finds its messages by id
+//! and answers the same receipts; the conversation learns of revisions it missed from `observed`. Two writers race for
+//! one id (unique violation) or the database asks for a repetition (serialization, deadlock): the same group again. The
+//! database refuses an operation: the group is split until the poison stands alone; the others commit.
+
+use super::batch::Group;
+use super::change::{self, Failure};
+use super::store::{self, APPEND, LOCK, PostColumns, PostVerdict};
+use super::{CommitSink, Committed, Error, Operation, Receipt, Request};
+use crate::database::{Database, Dedicated, Error as DatabaseError};
+use crate::error::Code;
+use crate::ids::{ConversationId, Rev};
+use crate::wire::Change;
+use crate::wire::frames::Message;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio_postgres::Statement;
+use tokio_postgres::error::SqlState;
+
+/// How long one attempt may hear nothing from the database before its connection is given up.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(6);
+/// Pause before the first repetition; doubles up to [`RETRY_DELAY_MAX`].
+const RETRY_DELAY_MIN: Duration = Duration::from_millis(20);
+/// Longest pause between repetitions, so that a database that is back is noticed soon.
+const RETRY_DELAY_MAX: Duration = Duration::from_millis(500);
+
+/// The result of one operation and, unless it changed nothing, its change.
+type Outcome = (Result<Receipt, Error>, Option<Change>);
+
+/// A connection with what every group needs prepared.
+struct Connection {
+    client: Dedicated,
+    lock: Statement,
+    append: Statement,
+}
+
+/// Commits groups over a connection of its own.
+pub(super) struct Writer {
+    database: Database,
+    sink: Arc<dyn CommitSink>,
+    connection: Option<Connection>,
+}
+
+impl Writer {
+    pub(super) fn new(database: Database, sink: Arc<dyn CommitSink>) -> Self {
+        Self { database, sink, connection: None }
+    }
+
+    /// Commits a group and gives out its receipts. Always ends, at the latest with the operations' deadlines.
+    pub(super) async fn commit(&mut self, group: Group<Operation>) {
+        let mut pending = vec![group];
+        while let Some(group) = pending.pop() {
+            match self.commit_until_deadline(&group).await {
+                Ok(outcomes) => {
+                    fail::fail_point!("persistence::after_commit");
+                    self.settle(group, outcomes);
+                }
+                Err(Error::Poison) if group.len() > 1 => {
+                    let (first, second) = group.split();
+                    pending.push(second);
+                    pending.push(first);
+                }
+                Err(error) => {
+                    for operation in group.posts.into_iter().chain(group.changes) {
+                        operation.done.settle(Err(error.clone()));
+                    }
+                }
+            }
+        }
+    }
+
+    async fn commit_until_deadline(&mut self, group: &Group<Operation>) -> Result<Vec<Outcome>, Error> {
+        let operations = || group.posts.iter().chain(&group.changes);
+        let Some(deadline) = operations().map(|operation| operation.deadline).max() else {
+            return Ok(Vec::new());
+        };
+        let mut delay = RETRY_DELAY_MIN;
+        loop {
+            let attempt = tokio::time::timeout(ATTEMPT_TIMEOUT, self.attempt(group)).await;
+            let error = match attempt {
+                Ok(Ok(outcomes)) => return Ok(outcomes),
+                Ok(Err(error)) => error,
+                Err(_elapsed) => {
+                    self.connection = None;
+                    tracing::warn!(operations = group.len(), "commit timed out; reconnecting");
+                    if Instant::now() >= deadline {
+                        return Err(Error::Unavailable);
+                    }
+                    continue;
+                }
+            };
+            if error.is_unavailable() || self.connection.as_ref().is_none_or(|known| known.client.is_closed()) {
+                self.connection = None;
+            } else if !is_repeatable(&error) {
+                if group.len() == 1 {
+                    tracing::error!(%error, "the database refuses an operation");
+                }
+                return Err(Error::Poison);
+            }
+            if Instant::now() + delay >= deadline {
+                tracing::error!(%error, operations = group.len(), "commit given up at its deadline");
+                return Err(Error::Unavailable);
+            }
+            tracing::warn!(%error, operations = group.len(), delay_ms = delay.as_millis(), "commit failed; repeating");
+            tokio::time::sleep(delay).await;
+            delay = (delay * 2).min(RETRY_DELAY_MAX);
+        }
+    }
+
+    async fn attempt(&mut self, group: &Group<Operation>) -> Result<Vec<Outcome>, DatabaseError> {
+        if self.connection.is_none() {
+            self.connection = Some(connect(&self.database).await?);
+        }
+        let Some(connection) = &self.connection else { return Err(DatabaseError::closed()) };
+        fail::fail_point!("persistence::before_commit");
+        let result = if group.changes.is_empty() {
+            append_in_one_flight(connection, group).await
+        } else {
+            apply_in_steps(connection, group).await
+        };
+        if result.is_err() && !connection.client.is_closed() {
+            // The flight's COMMIT has ended a failed transaction as a rollback; the steps may have left one open.
+            connection.client.batch_execute("ROLLBACK").await.map_err(DatabaseError::from)?;
+        }
+        result
+    }
+
+    /// Tells the conversations, then the waiting clients.
+    fn settle(&self, group: Group<Operation>, outcomes: Vec<Outcome>) {
+        let mut by_conversation: HashMap<ConversationId, Committed> = HashMap::new();
+        let mut results = Vec::with_capacity(group.len());
+        for (operation, (result, change)) in group.posts.into_iter().chain(group.changes).zip(outcomes) {
+            if let Ok(receipt) = &result {
+                let conversation_id = operation.conversation_id;
+                let committed = by_conversation.entry(conversation_id).or_insert_with(|| Committed {
+                    conversation_id,
+                    changes: Vec::new(),
+                    observed: Rev::ZERO,
+                });
+                committed.observed = committed.observed.max(receipt.rev);
+                committed.changes.extend(change);
+            }
+            results.push((operation.done, result));
+        }
+        for committed in by_conversation.into_values() {
+            self.sink.committed(committed);
+        }
+        for (done, result) in results {
+            done.settle(result);
+        }
+    }
+}
+
+async fn connect(database: &Database) -> Result<Connection, DatabaseError> {
+    let client = database.dedicated().await?;
+    // The lane's statements look up a few hundred rows by key, whatever the tables' sizes were when they were planned.
+    client
+        .batch_execute(
+            "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off;
+             SET plan_cache_mode = force_generic_plan",
+        )
+        .await?;
+    let lock = client.prepare(LOCK.sql).await?;
+    let append = client.prepare(APPEND.sql).await?;
+    Ok(Connection { client, lock, append })
+}
+
+/// Whether the same group may succeed when it is simply sent again.
+fn is_repeatable(error: &DatabaseError) -> bool {
+    // A unique violation is the race of two writers for one message id: the repetition finds the other's message.
+    error.is_serialization() || error.sql_state() == Some(&SqlState::UNIQUE_VIOLATION)
+}
+
+fn conversation_ids(group: &Group<Operation>) -> Vec<uuid::Uuid> {
+    let mut ids: Vec<_> =
+        group.posts.iter().chain(&group.changes).map(|operation| operation.conversation_id.0).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    ids
+}
+
+async fn append_in_one_flight(
+    connection: &Connection,
+    group: &Group<Operation>,
+) -> Result<Vec<Outcome>, DatabaseError> {
+    let ids = conversation_ids(group);
+    let columns = PostColumns::of(&group.posts);
+    let Connection { client, lock, append } = connection;
+    let (append_params, lock_params): (_, [&(dyn tokio_postgres::types::ToSql + Sync); 1]) = (columns.params(), [&ids]);
+    // Polled in this order, so sent in this order; the server answers in the same.
+    let (begun, locked, appended, committed) = tokio::join!(
+        biased;
+        client.batch_execute("BEGIN"),
+        client.query(lock, &lock_params),
+        client.query(append, &append_params),
+        client.batch_execute("COMMIT"),
+    );
+    begun?;
+    locked?;
+    let rows = appended?;
+    committed?;
+    Ok(rows.iter().zip(&group.posts).map(|(row, operation)| outcome_of_post(&store::posted_from_row(row), operation)).collect())
+}
+
+async fn apply_in_steps(connection: &Connection, group: &Group<Operation>) -> Result<Vec<Outcome>, DatabaseError> {
+    let ids = conversation_ids(group);
+    let Connection { client, lock, append } = connection;
+    client.batch_execute("BEGIN").await?;
+    client.query(lock, &[&ids]).await?;
+    let mut outcomes = Vec::with_capacity(group.len());
+    if !group.posts.is_empty() {
+        let columns = PostColumns::of(&group.posts);
+        let rows = client.query(append, &columns.params()).await?;
+        let posted = rows.iter().zip(&group.posts);
+        outcomes.extend(posted.map(|(row, operation)| outcome_of_post(&store::posted_from_row(row), operation)));
+    }
+    for operation in &group.changes {
+        outcomes.push(match change::apply(client, operation).await {
+            Ok(applied) => (Ok(applied.receipt), applied.change),
+            Err(Failure::Refused(code, message)) => (Err(Error::Refused(code, message)), None),
+            Err(Failure::Database(error)) => return Err(error),
+        });
+    }
+    client.batch_execute("COMMIT").await?;
+    Ok(outcomes)
+}
+
+fn outcome_of_post(posted: &store::Posted, operation: &Operation) -> Outcome {
+    let receipt = |duplicate| Receipt {
+        rev: posted.rev,
+        seq: Some(posted.seq),
+        created_at: Some(posted.created_at),
+        duplicate,
+    };
+    let refused = |code: Code, message| (Err(Error::Refused(code, message)), None);
+    match posted.verdict {
+        PostVerdict::Posted => (Ok(receipt(false)), message_of(posted, operation)),
+        PostVerdict::Duplicate => (Ok(receipt(true)), None),
+        PostVerdict::Conflict => refused(Code::Conflict, "This id was used before for something else."),
+        PostVerdict::NotFound => refused(Code::NotFound, Code::NotFound.text()),
+        PostVerdict::NoTarget => refused(Code::NotFound, "The message answered to is not in this conversation."),
+    }
+}
+
+fn message_of(posted: &store::Posted, operation: &Operation) -> Option<Change> {
+    let Request::Post { id, body, reply_to } = &operation.request else { return None };
+    Some(Change::Message(Arc::new(Message {
+        conversation: operation.conversation_id,
+        rev: posted.rev,
+        seq: posted.seq,
+        id: *id,
+        author: operation.actor_id,
+        kind: operation.actor_kind,
+        body: Some(body.clone()),
+        reply_to: *reply_to,
+        created_at: posted.created_at,
+        edited_at: None,
+        deleted_at: None,
+        reactions: Vec::new(),
+        posted_rev: posted.rev,
+    })))
+}

@@ -1,0 +1,107 @@
+//! A durable change of a conversation, as it is committed, pushed, replayed and carried between nodes.
+//!
+//! Every change carries the whole present state of the thing it is about, so readers upsert by id and a replay needs only
+//! the latest change of each thing. Pure.
+
+use super::frames::{ConversationChanged, MemberChange, MemberChanged, Message, Updated};
+use super::outbox::{Frame, encode};
+use crate::ids::{MessageId, Rev, UserId};
+use std::sync::Arc;
+
+/// A durable change; cheap to clone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// A message was posted, edited, deleted or reacted to.
+    Message(Arc<Message>),
+    /// A member joined, left or has another role.
+    Member(Arc<MemberChanged>),
+    /// The conversation's properties changed.
+    Properties(Arc<ConversationChanged>),
+}
+
+/// What a change is about: later changes of the same thing replace earlier ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Thing {
+    /// A message.
+    Message(MessageId),
+    /// A membership.
+    Member(UserId),
+    /// The conversation's properties.
+    Properties,
+}
+
+impl Change {
+    /// The revision of the change.
+    #[must_use]
+    pub fn rev(&self) -> Rev {
+        match self {
+            Self::Message(message) => message.rev,
+            Self::Member(member) => member.rev,
+            Self::Properties(properties) => properties.rev,
+        }
+    }
+
+    /// What the change is about.
+    #[must_use]
+    pub fn thing(&self) -> Thing {
+        match self {
+            Self::Message(message) => Thing::Message(message.id),
+            Self::Member(member) => Thing::Member(member.user.id),
+            Self::Properties(_) => Thing::Properties,
+        }
+    }
+
+    /// The revision with which the thing came to be.
+    #[must_use]
+    pub fn first_rev(&self) -> Rev {
+        match self {
+            Self::Message(message) => message.posted_rev,
+            Self::Member(member) => member.joined_rev,
+            Self::Properties(_) => Rev::ZERO,
+        }
+    }
+
+    /// About how many bytes the change holds in memory.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        match self {
+            Self::Message(message) => 256 + message.body.as_ref().map_or(0, |body| body.len()),
+            Self::Member(_) | Self::Properties(_) => 256,
+        }
+    }
+
+    /// The same state under another revision; fills a hole in a live stream (see `conversations/state.rs`).
+    #[must_use]
+    pub fn with_rev(&self, rev: Rev) -> Self {
+        match self {
+            Self::Message(message) => Self::Message(Arc::new(Message { rev, ..(**message).clone() })),
+            Self::Member(member) => Self::Member(Arc::new(MemberChanged { rev, ..(**member).clone() })),
+            Self::Properties(properties) => {
+                Self::Properties(Arc::new(ConversationChanged { rev, ..(**properties).clone() }))
+            }
+        }
+    }
+
+    /// Encodes the change for a reader who has everything up to `after`: a message posted later comes as `message`, an
+    /// older one as `updated`.
+    #[must_use]
+    pub fn encode_after(&self, after: Rev) -> Frame {
+        let known = self.first_rev() <= after;
+        match self {
+            Self::Message(message) if known => encode(&Updated::from(&**message)),
+            Self::Message(message) => encode(&**message),
+            Self::Member(member) if member.change == MemberChange::Removed => encode(&**member),
+            Self::Member(member) => {
+                let change = if known { MemberChange::Changed } else { MemberChange::Added };
+                encode(&MemberChanged { change, ..(**member).clone() })
+            }
+            Self::Properties(properties) => encode(&**properties),
+        }
+    }
+
+    /// Encodes the change for readers who have everything before it.
+    #[must_use]
+    pub fn encode_live(&self) -> Frame {
+        self.encode_after(Rev(self.rev().0 - 1))
+    }
+}
