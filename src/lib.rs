@@ -8,6 +8,7 @@
 //! `app`, `shutdown` › `http` › `sessions` › `conversations` › `tenants`, `auth`, `persistence` › `database`, `bus`,
 //! `wire` › `config`, `telemetry` › `ids`, `error`, `supervision`.
 
+pub mod config;
 pub mod error;
 pub mod ids;
 pub mod wire;
