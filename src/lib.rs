@@ -9,6 +9,7 @@
 //! `wire` › `config`, `telemetry` › `ids`, `error`, `supervision`.
 
 pub mod config;
+pub mod database;
 pub mod error;
 pub mod ids;
 pub mod wire;

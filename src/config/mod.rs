@@ -240,14 +240,25 @@ impl Config {
     /// All mistakes found, together.
     pub fn from_vars(vars: &BTreeMap<String, String>) -> Result<Self, ConfigErrors> {
         let mut config = Self::default();
-        let mut pass = Pass { vars: Some(vars), errors: Vec::new(), lines: Vec::new() };
+        let mut pass = Pass {
+            vars: Some(vars),
+            errors: Vec::new(),
+            lines: Vec::new(),
+        };
         config.walk(&mut pass);
         config.check_together(&mut pass.errors);
         let known: Vec<&str> = pass.lines.iter().map(|(name, _)| *name).collect();
-        for name in vars.keys().filter(|name| name.starts_with("PARLANCE_") && !known.contains(&name.as_str())) {
+        for name in vars
+            .keys()
+            .filter(|name| name.starts_with("PARLANCE_") && !known.contains(&name.as_str()))
+        {
             pass.errors.push(format!("{name}: there is no such setting"));
         }
-        if pass.errors.is_empty() { Ok(config) } else { Err(ConfigErrors(pass.errors)) }
+        if pass.errors.is_empty() {
+            Ok(config)
+        } else {
+            Err(ConfigErrors(pass.errors))
+        }
     }
 
     /// Every setting once: its name, its place and its bounds.
@@ -268,14 +279,34 @@ impl Config {
         pass.value("DATABASE_URL", &mut database.url);
         pass.bounded("DATABASE_POOL_SIZE", &mut database.pool_size, 1..=1_000);
         pass.bounded("DATABASE_MAX_OVERFLOW", &mut database.max_overflow, 0..=1_000);
-        pass.bounded("PARLANCE_DATABASE_CONNECT_TIMEOUT", &mut database.connect_timeout, short.clone());
-        pass.bounded("PARLANCE_DATABASE_ACQUIRE_TIMEOUT", &mut database.acquire_timeout, short.clone());
-        pass.bounded("PARLANCE_DATABASE_STATEMENT_TIMEOUT", &mut database.statement_timeout, short.clone());
-        pass.bounded("PARLANCE_DATABASE_CONNECTION_LIFETIME", &mut database.connection_lifetime, seconds(1, 7 * DAY));
+        pass.bounded(
+            "PARLANCE_DATABASE_CONNECT_TIMEOUT",
+            &mut database.connect_timeout,
+            short.clone(),
+        );
+        pass.bounded(
+            "PARLANCE_DATABASE_ACQUIRE_TIMEOUT",
+            &mut database.acquire_timeout,
+            short.clone(),
+        );
+        pass.bounded(
+            "PARLANCE_DATABASE_STATEMENT_TIMEOUT",
+            &mut database.statement_timeout,
+            short.clone(),
+        );
+        pass.bounded(
+            "PARLANCE_DATABASE_CONNECTION_LIFETIME",
+            &mut database.connection_lifetime,
+            seconds(1, 7 * DAY),
+        );
         pass.value("POSTGRES_BIN_DIR", &mut database.postgres_bin_dir);
 
         pass.bounded("ACCESS_TOKEN_TTL", &mut self.auth.access_token_ttl, seconds(1, DAY));
-        pass.bounded("PARLANCE_REFRESH_TOKEN_TTL", &mut self.auth.refresh_token_ttl, seconds(60, 400 * DAY));
+        pass.bounded(
+            "PARLANCE_REFRESH_TOKEN_TTL",
+            &mut self.auth.refresh_token_ttl,
+            seconds(60, 400 * DAY),
+        );
         pass.value("JWT_SECRET", &mut self.auth.jwt_secret);
 
         if pass.vars.is_some() {
@@ -283,22 +314,46 @@ impl Config {
         }
         pass.value("ALLOWED_ORIGINS", &mut self.http.allowed_origins);
         pass.bounded("PARLANCE_HTTP_WORKERS", &mut self.http.workers, 1..=1_024);
-        pass.bounded("PARLANCE_REQUEST_TIMEOUT", &mut self.http.request_timeout, short.clone());
+        pass.bounded(
+            "PARLANCE_REQUEST_TIMEOUT",
+            &mut self.http.request_timeout,
+            short.clone(),
+        );
         pass.value("PARLANCE_SECURE_COOKIES", &mut self.http.secure_cookies);
 
         let conversations = &mut self.conversations;
-        pass.bounded("PARLANCE_PASSIVATE_AFTER", &mut conversations.passivate_after, short.clone());
+        pass.bounded(
+            "PARLANCE_PASSIVATE_AFTER",
+            &mut conversations.passivate_after,
+            short.clone(),
+        );
         pass.bounded("PARLANCE_ARBITERS", &mut conversations.arbiters, 1..=1_024);
         pass.bounded("PARLANCE_ACTIVE_MAX", &mut conversations.active_max, 1..=10_000_000);
-        pass.bounded("PARLANCE_PERSISTENCE_LANES", &mut conversations.persistence_lanes, 1..=64);
+        pass.bounded(
+            "PARLANCE_PERSISTENCE_LANES",
+            &mut conversations.persistence_lanes,
+            1..=64,
+        );
 
         let sessions = &mut self.sessions;
         pass.bounded("PARLANCE_CONNECTIONS_MAX", &mut sessions.connections_max, 1..=1_000_000);
-        pass.bounded("PARLANCE_CONNECTIONS_PER_USER", &mut sessions.connections_per_user, 1..=100_000);
+        pass.bounded(
+            "PARLANCE_CONNECTIONS_PER_USER",
+            &mut sessions.connections_per_user,
+            1..=100_000,
+        );
         pass.bounded("PARLANCE_HEARTBEAT", &mut sessions.heartbeat, short.clone());
-        pass.bounded("PARLANCE_HEARTBEAT_TIMEOUT", &mut sessions.heartbeat_timeout, short.clone());
+        pass.bounded(
+            "PARLANCE_HEARTBEAT_TIMEOUT",
+            &mut sessions.heartbeat_timeout,
+            short.clone(),
+        );
         pass.bounded("PARLANCE_STALL_TIMEOUT", &mut sessions.stall_timeout, short.clone());
-        pass.bounded("PARLANCE_PRESENCE_GRACE", &mut sessions.presence_grace, Duration::ZERO..=*short.end());
+        pass.bounded(
+            "PARLANCE_PRESENCE_GRACE",
+            &mut sessions.presence_grace,
+            Duration::ZERO..=*short.end(),
+        );
     }
 
     /// What no single setting can know.
@@ -328,7 +383,11 @@ impl Config {
 /// Prints what will be used, one `NAME=value` a line, secrets masked.
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut pass = Pass { vars: None, errors: Vec::new(), lines: Vec::new() };
+        let mut pass = Pass {
+            vars: None,
+            errors: Vec::new(),
+            lines: Vec::new(),
+        };
         self.clone().walk(&mut pass);
         for (name, value) in pass.lines {
             writeln!(f, "{name}={value}")?;
@@ -369,17 +428,20 @@ impl Pass<'_> {
             if range.contains(value) {
                 return Ok(());
             }
-            Err(format!("must be from {} to {}", range.start().show(), range.end().show()))
+            Err(format!(
+                "must be from {} to {}",
+                range.start().show(),
+                range.end().show()
+            ))
         });
     }
 
-    fn checked<T: Setting>(
-        &mut self,
-        name: &'static str,
-        place: &mut T,
-        check: impl FnOnce(&T) -> Result<(), String>,
-    ) {
-        let text = self.vars.and_then(|vars| vars.get(name)).map(|text| text.trim()).filter(|text| !text.is_empty());
+    fn checked<T: Setting>(&mut self, name: &'static str, place: &mut T, check: impl FnOnce(&T) -> Result<(), String>) {
+        let text = self
+            .vars
+            .and_then(|vars| vars.get(name))
+            .map(|text| text.trim())
+            .filter(|text| !text.is_empty());
         if let Some(text) = text {
             match T::parse(text).and_then(|value| check(&value).map(|()| value)) {
                 Ok(value) => *place = value,

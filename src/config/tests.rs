@@ -3,7 +3,12 @@
 use super::*;
 
 fn read(pairs: &[(&str, &str)]) -> Result<Config, ConfigErrors> {
-    Config::from_vars(&pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
+    Config::from_vars(
+        &pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect(),
+    )
 }
 
 #[track_caller]
@@ -47,17 +52,30 @@ fn each_setting_is_read_from_its_name() {
     assert_eq!(config.bind.to_string(), "0.0.0.0:80");
     assert!(config.http.secure_cookies, "beyond loopback cookies are for TLS");
     assert_eq!(config.log_format, LogFormat::Json);
-    assert_eq!(config.database.url.as_ref().map(Secret::expose), Some("postgres://u:p@db/chat"));
-    assert_eq!(config.http.allowed_origins, ["https://a.example", "http://localhost:3000"]);
+    assert_eq!(
+        config.database.url.as_ref().map(Secret::expose),
+        Some("postgres://u:p@db/chat")
+    );
+    assert_eq!(
+        config.http.allowed_origins,
+        ["https://a.example", "http://localhost:3000"]
+    );
     assert_eq!(config.auth.access_token_ttl, Duration::from_secs(300));
     assert_eq!(config.database.statement_timeout, Duration::from_millis(250));
-    assert_eq!(config.conversations.passivate_after, Duration::from_secs(300), "empty is not set");
+    assert_eq!(
+        config.conversations.passivate_after,
+        Duration::from_secs(300),
+        "empty is not set"
+    );
 }
 
 #[test]
 fn mistakes_are_refused_by_name() {
     check_error(&[("BIND", "8080")], &["BIND: must be an address"]);
-    check_error(&[("DATABASE_POOL_SIZE", "0")], &["DATABASE_POOL_SIZE: must be from 1 to 1000"]);
+    check_error(
+        &[("DATABASE_POOL_SIZE", "0")],
+        &["DATABASE_POOL_SIZE: must be from 1 to 1000"],
+    );
     check_error(&[("DATABASE_POOL_SIZE", "-1")], &["whole number"]);
     check_error(&[("ACCESS_TOKEN_TTL", "15 minutes")], &["units"]);
     check_error(&[("ACCESS_TOKEN_TTL", "99999999999999999999d")], &["units"]);
@@ -65,9 +83,21 @@ fn mistakes_are_refused_by_name() {
     check_error(&[("PARLANCE_SECURE_COOKIES", "maybe")], &["true or false"]);
     check_error(&[("JWT_SECRET", "short")], &["at least 32 bytes"]);
     check_error(&[("DATABASE_URL", "mysql://x")], &["DATABASE_URL"]);
-    check_error(&[("PARLANCE_HEARTBEAT", "40")], &["PARLANCE_HEARTBEAT_TIMEOUT: must be longer"]);
-    check_error(&[("PARLANCE_BIND", "127.0.0.1:1")], &["PARLANCE_BIND: there is no such setting"]);
-    for origin in ["example.org", "https://", "https://a/b", "https://A.example", "https://*.example"] {
+    check_error(
+        &[("PARLANCE_HEARTBEAT", "40")],
+        &["PARLANCE_HEARTBEAT_TIMEOUT: must be longer"],
+    );
+    check_error(
+        &[("PARLANCE_BIND", "127.0.0.1:1")],
+        &["PARLANCE_BIND: there is no such setting"],
+    );
+    for origin in [
+        "example.org",
+        "https://",
+        "https://a/b",
+        "https://A.example",
+        "https://*.example",
+    ] {
         check_error(&[("ALLOWED_ORIGINS", origin)], &["ALLOWED_ORIGINS"]);
     }
 }
@@ -75,7 +105,12 @@ fn mistakes_are_refused_by_name() {
 #[test]
 fn all_mistakes_are_reported_at_once() {
     check_error(
-        &[("BIND", "x"), ("LOG_FORMAT", "x"), ("PARLANCE_TYPO", "x"), ("DATABASE_MAX_OVERFLOW", "x")],
+        &[
+            ("BIND", "x"),
+            ("LOG_FORMAT", "x"),
+            ("PARLANCE_TYPO", "x"),
+            ("DATABASE_MAX_OVERFLOW", "x"),
+        ],
         &["BIND", "LOG_FORMAT", "DATABASE_MAX_OVERFLOW", "PARLANCE_TYPO"],
     );
 }
@@ -83,28 +118,46 @@ fn all_mistakes_are_reported_at_once() {
 #[test]
 fn secrets_never_print() {
     let secret = "postgres://u:hunter2@db/chat";
-    let config = read(&[("DATABASE_URL", secret), ("JWT_SECRET", "hunter2hunter2hunter2hunter2hunter2")]).unwrap();
+    let config = read(&[
+        ("DATABASE_URL", secret),
+        ("JWT_SECRET", "hunter2hunter2hunter2hunter2hunter2"),
+    ])
+    .unwrap();
     let printed = format!("{config} {config:?}");
     assert!(!printed.contains("hunter2"), "{printed}");
     assert!(printed.contains("DATABASE_URL=***"));
-    let error = read(&[("DATABASE_URL", "postgres://u:hunter2@db:port/chat")]).unwrap_err().to_string();
+    let error = read(&[("DATABASE_URL", "postgres://u:hunter2@db:port/chat")])
+        .unwrap_err()
+        .to_string();
     assert!(!error.contains("hunter2"), "{error}");
 }
 
 #[test]
 fn what_is_printed_reads_back_the_same() {
     let config = read(&[("PARLANCE_STALL_TIMEOUT", "1500ms"), ("BIND", "[::1]:0")]).unwrap();
-    let vars = config.to_string().lines().filter_map(|l| l.split_once('=')).map(|(n, v)| (n.into(), v.into())).collect();
+    let vars = config
+        .to_string()
+        .lines()
+        .filter_map(|l| l.split_once('='))
+        .map(|(n, v)| (n.into(), v.into()))
+        .collect();
     assert_eq!(Config::from_vars(&vars).unwrap().to_string(), config.to_string());
 }
 
 #[test]
 fn the_example_file_names_every_setting() {
     let example = include_str!("../../.env.example");
-    let mut named: Vec<&str> =
-        example.lines().filter_map(|line| line.trim_start_matches(['#', ' ']).split_once('=')).map(|(name, _)| name).collect();
+    let mut named: Vec<&str> = example
+        .lines()
+        .filter_map(|line| line.trim_start_matches(['#', ' ']).split_once('='))
+        .map(|(name, _)| name)
+        .collect();
     let printed = Config::default().to_string();
-    let mut known: Vec<&str> = printed.lines().filter_map(|line| line.split_once('=')).map(|(name, _)| name).collect();
+    let mut known: Vec<&str> = printed
+        .lines()
+        .filter_map(|line| line.split_once('='))
+        .map(|(name, _)| name)
+        .collect();
     named.sort_unstable();
     known.sort_unstable();
     assert_eq!(named, known);

@@ -94,8 +94,11 @@ impl Setting for PathBuf {
 
 impl Setting for SocketAddr {
     fn parse(text: &str) -> Result<Self, String> {
-        let text = text.strip_prefix("localhost:").map_or_else(|| text.to_owned(), |port| format!("127.0.0.1:{port}"));
-        text.parse().map_err(|_| "must be an address and a port, like 127.0.0.1:8080 or [::]:8080".to_owned())
+        let text = text
+            .strip_prefix("localhost:")
+            .map_or_else(|| text.to_owned(), |port| format!("127.0.0.1:{port}"));
+        text.parse()
+            .map_err(|_| "must be an address and a port, like 127.0.0.1:8080 or [::]:8080".to_owned())
     }
 
     fn show(&self) -> String {
@@ -145,14 +148,22 @@ impl Setting for Duration {
     }
 
     fn show(&self) -> String {
-        if self.subsec_millis() == 0 { self.as_secs().to_string() } else { format!("{}ms", self.as_millis()) }
+        if self.subsec_millis() == 0 {
+            self.as_secs().to_string()
+        } else {
+            format!("{}ms", self.as_millis())
+        }
     }
 }
 
 /// Separated by commas; order is kept, empty items are not.
 impl Setting for Vec<String> {
     fn parse(text: &str) -> Result<Self, String> {
-        Ok(text.split(',').map(|item| item.trim().to_owned()).filter(|item| !item.is_empty()).collect())
+        Ok(text
+            .split(',')
+            .map(|item| item.trim().to_owned())
+            .filter(|item| !item.is_empty())
+            .collect())
     }
 
     fn show(&self) -> String {
@@ -182,7 +193,10 @@ impl Setting for Option<Secret> {
 
 /// An origin as browsers send it: scheme and host in lower case, perhaps a port, no path.
 pub(super) fn check_origin(origin: &str) -> Result<(), &'static str> {
-    let Some(host) = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://")) else {
+    let Some(host) = origin
+        .strip_prefix("https://")
+        .or_else(|| origin.strip_prefix("http://"))
+    else {
         return Err("must begin with https:// or http://");
     };
     if host.is_empty() || host.contains(['/', '?', '#', '@', '*', ' ']) {
