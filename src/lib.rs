@@ -8,6 +8,8 @@
 //! `app`, `shutdown` › `http` › `sessions` › `conversations` › `tenants`, `auth`, `persistence` › `database`, `bus`,
 //! `wire` › `config`, `telemetry` › `ids`, `error`, `supervision`.
 
+pub mod config;
+pub mod database;
 pub mod error;
 pub mod ids;
 pub mod supervision;

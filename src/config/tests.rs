@@ -1,0 +1,164 @@
+//! What a map of variables means, by table.
+
+use super::*;
+
+fn read(pairs: &[(&str, &str)]) -> Result<Config, ConfigErrors> {
+    Config::from_vars(
+        &pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect(),
+    )
+}
+
+#[track_caller]
+fn check_error(pairs: &[(&str, &str)], expected: &[&str]) {
+    let errors = read(pairs).expect_err("this configuration must be refused").0;
+    assert_eq!(errors.len(), expected.len(), "{errors:?}");
+    for (error, expected) in errors.iter().zip(expected) {
+        assert!(error.contains(expected), "{error:?} does not speak of {expected:?}");
+    }
+}
+
+#[test]
+fn nothing_set_gives_the_defaults() {
+    let config = read(&[]).unwrap();
+    assert_eq!(config.bind.to_string(), "127.0.0.1:8080");
+    assert_eq!((config.database.pool_size, config.database.max_overflow), (20, 10));
+    assert_eq!(config.auth.access_token_ttl, Duration::from_secs(900));
+    assert!(!config.http.secure_cookies);
+    assert!(config.database.url.is_none());
+}
+
+#[test]
+fn each_setting_is_read_from_its_name() {
+    let config = read(&[
+        ("BIND", "0.0.0.0:80"),
+        ("DATA_DIR", "/var/lib/parlance"),
+        ("LOG_FORMAT", "json"),
+        ("RUST_LOG", "parlance=debug"),
+        ("DATABASE_URL", "postgres://u:p@db/chat"),
+        ("DATABASE_POOL_SIZE", "5"),
+        ("DATABASE_MAX_OVERFLOW", "0"),
+        ("POSTGRES_BIN_DIR", "/opt/pg/bin"),
+        ("ALLOWED_ORIGINS", "https://a.example, http://localhost:3000,"),
+        ("ACCESS_TOKEN_TTL", "5m"),
+        ("JWT_SECRET", "0123456789abcdef0123456789abcdef"),
+        ("PARLANCE_DATABASE_STATEMENT_TIMEOUT", "250ms"),
+        ("PARLANCE_PASSIVATE_AFTER", ""),
+        ("SOMETHING_ELSE", "ignored"),
+    ])
+    .unwrap();
+    assert_eq!(config.bind.to_string(), "0.0.0.0:80");
+    assert!(config.http.secure_cookies, "beyond loopback cookies are for TLS");
+    assert_eq!(config.log_format, LogFormat::Json);
+    assert_eq!(
+        config.database.url.as_ref().map(Secret::expose),
+        Some("postgres://u:p@db/chat")
+    );
+    assert_eq!(
+        config.http.allowed_origins,
+        ["https://a.example", "http://localhost:3000"]
+    );
+    assert_eq!(config.auth.access_token_ttl, Duration::from_secs(300));
+    assert_eq!(config.database.statement_timeout, Duration::from_millis(250));
+    assert_eq!(
+        config.conversations.passivate_after,
+        Duration::from_secs(300),
+        "empty is not set"
+    );
+}
+
+#[test]
+fn mistakes_are_refused_by_name() {
+    check_error(&[("BIND", "8080")], &["BIND: must be an address"]);
+    check_error(
+        &[("DATABASE_POOL_SIZE", "0")],
+        &["DATABASE_POOL_SIZE: must be from 1 to 1000"],
+    );
+    check_error(&[("DATABASE_POOL_SIZE", "-1")], &["whole number"]);
+    check_error(&[("ACCESS_TOKEN_TTL", "15 minutes")], &["units"]);
+    check_error(&[("ACCESS_TOKEN_TTL", "99999999999999999999d")], &["units"]);
+    check_error(&[("LOG_FORMAT", "xml")], &["pretty or json"]);
+    check_error(&[("PARLANCE_SECURE_COOKIES", "maybe")], &["true or false"]);
+    check_error(&[("JWT_SECRET", "short")], &["at least 32 bytes"]);
+    check_error(&[("DATABASE_URL", "mysql://x")], &["DATABASE_URL"]);
+    check_error(
+        &[("PARLANCE_HEARTBEAT", "40")],
+        &["PARLANCE_HEARTBEAT_TIMEOUT: must be longer"],
+    );
+    check_error(
+        &[("PARLANCE_BIND", "127.0.0.1:1")],
+        &["PARLANCE_BIND: there is no such setting"],
+    );
+    for origin in [
+        "example.org",
+        "https://",
+        "https://a/b",
+        "https://A.example",
+        "https://*.example",
+    ] {
+        check_error(&[("ALLOWED_ORIGINS", origin)], &["ALLOWED_ORIGINS"]);
+    }
+}
+
+#[test]
+fn all_mistakes_are_reported_at_once() {
+    check_error(
+        &[
+            ("BIND", "x"),
+            ("LOG_FORMAT", "x"),
+            ("PARLANCE_TYPO", "x"),
+            ("DATABASE_MAX_OVERFLOW", "x"),
+        ],
+        &["BIND", "LOG_FORMAT", "DATABASE_MAX_OVERFLOW", "PARLANCE_TYPO"],
+    );
+}
+
+#[test]
+fn secrets_never_print() {
+    let secret = "postgres://u:hunter2@db/chat";
+    let config = read(&[
+        ("DATABASE_URL", secret),
+        ("JWT_SECRET", "hunter2hunter2hunter2hunter2hunter2"),
+    ])
+    .unwrap();
+    let printed = format!("{config} {config:?}");
+    assert!(!printed.contains("hunter2"), "{printed}");
+    assert!(printed.contains("DATABASE_URL=***"));
+    let error = read(&[("DATABASE_URL", "postgres://u:hunter2@db:port/chat")])
+        .unwrap_err()
+        .to_string();
+    assert!(!error.contains("hunter2"), "{error}");
+}
+
+#[test]
+fn what_is_printed_reads_back_the_same() {
+    let config = read(&[("PARLANCE_STALL_TIMEOUT", "1500ms"), ("BIND", "[::1]:0")]).unwrap();
+    let vars = config
+        .to_string()
+        .lines()
+        .filter_map(|l| l.split_once('='))
+        .map(|(n, v)| (n.into(), v.into()))
+        .collect();
+    assert_eq!(Config::from_vars(&vars).unwrap().to_string(), config.to_string());
+}
+
+#[test]
+fn the_example_file_names_every_setting() {
+    let example = include_str!("../../.env.example");
+    let mut named: Vec<&str> = example
+        .lines()
+        .filter_map(|line| line.trim_start_matches(['#', ' ']).split_once('='))
+        .map(|(name, _)| name)
+        .collect();
+    let printed = Config::default().to_string();
+    let mut known: Vec<&str> = printed
+        .lines()
+        .filter_map(|line| line.split_once('='))
+        .map(|(name, _)| name)
+        .collect();
+    named.sort_unstable();
+    known.sort_unstable();
+    assert_eq!(named, known);
+}

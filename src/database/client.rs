@@ -1,0 +1,289 @@
+//! Running named statements: on a connection of the pool, in a transaction, or on a connection of one's own.
+//!
+//! Every statement has a name, is prepared once per connection and is timed: one slower than half a second is logged by
+//! its name, never with its values. PostgreSQL ends a statement at `statement_timeout`; a server that does not even do
+//! that (frozen, or behind a network that swallows packets) is given [`ANSWER_GRACE`] more, then the caller gets
+//! [`Error::Timeout`] and the connection, whose state nobody knows, is not used again.
+
+use super::Error;
+use deadpool_postgres::{ClientWrapper, Object};
+use std::future::Future;
+use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
+
+/// A statement slower than this is logged.
+const SLOW: Duration = Duration::from_millis(500);
+
+/// How long after `statement_timeout` an answer may still come.
+const ANSWER_GRACE: Duration = Duration::from_secs(1);
+
+/// The values of a statement's parameters.
+pub type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
+
+/// An SQL statement and the name it has in logs and metrics, like `users.insert`.
+#[derive(Clone, Copy, Debug)]
+pub struct Statement {
+    /// The feature and what is done, separated by a full stop.
+    pub name: &'static str,
+    /// One statement, its parameters `$1`, `$2`, …
+    pub sql: &'static str,
+}
+
+impl Statement {
+    /// Names a statement.
+    #[must_use]
+    pub const fn new(name: &'static str, sql: &'static str) -> Self {
+        Self { name, sql }
+    }
+}
+
+const BEGIN: &str = "transaction.begin";
+const COMMIT: &str = "transaction.commit";
+const ROLLBACK: &str = "transaction.rollback";
+
+/// How long to wait for answers on one connection, and whether one stayed away.
+#[derive(Debug)]
+struct Guard {
+    deadline: Duration,
+    lost: AtomicBool,
+}
+
+impl Guard {
+    fn new(statement_timeout: Duration) -> Self {
+        Self {
+            deadline: statement_timeout + ANSWER_GRACE,
+            lost: AtomicBool::new(false),
+        }
+    }
+
+    /// Waits for an answer, times it, and names the statement in what went wrong.
+    async fn watch<T>(
+        &self,
+        statement: &'static str,
+        answer: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> Result<T, Error> {
+        let started = Instant::now();
+        let result = tokio::time::timeout(self.deadline, answer).await;
+        let elapsed = started.elapsed();
+        if elapsed > SLOW {
+            tracing::warn!(
+                statement,
+                duration_ms = elapsed.as_millis(),
+                "Slow statement {statement}"
+            );
+        }
+        let Ok(result) = result else {
+            self.lost.store(true, Ordering::Relaxed);
+            return Err(Error::Timeout {
+                statement,
+                after: self.deadline,
+            });
+        };
+        result.map_err(|source| Error::Statement { statement, source })
+    }
+}
+
+/// The four ways to run a statement, on whatever `self.connection()` is.
+macro_rules! statement_methods {
+    () => {
+        /// Runs a statement and returns all its rows.
+        ///
+        /// # Errors
+        /// [`Error::Statement`] or [`Error::Timeout`].
+        pub async fn query(&self, statement: &Statement, params: Params<'_>) -> Result<Vec<Row>, Error> {
+            let connection = self.connection()?;
+            let answer = async {
+                let prepared = connection.prepare_cached(statement.sql).await?;
+                connection.query(&prepared, params).await
+            };
+            self.guard.watch(statement.name, answer).await
+        }
+
+        /// Runs a statement that returns at most one row.
+        ///
+        /// # Errors
+        /// As [`Self::query`]; also when there are more rows.
+        pub async fn query_opt(&self, statement: &Statement, params: Params<'_>) -> Result<Option<Row>, Error> {
+            let connection = self.connection()?;
+            let answer = async {
+                let prepared = connection.prepare_cached(statement.sql).await?;
+                connection.query_opt(&prepared, params).await
+            };
+            self.guard.watch(statement.name, answer).await
+        }
+
+        /// Runs a statement that returns exactly one row.
+        ///
+        /// # Errors
+        /// As [`Self::query`]; also when there is no row, or more than one.
+        pub async fn query_one(&self, statement: &Statement, params: Params<'_>) -> Result<Row, Error> {
+            let connection = self.connection()?;
+            let answer = async {
+                let prepared = connection.prepare_cached(statement.sql).await?;
+                connection.query_one(&prepared, params).await
+            };
+            self.guard.watch(statement.name, answer).await
+        }
+
+        /// Runs a statement for its effect and returns how many rows it touched.
+        ///
+        /// # Errors
+        /// As [`Self::query`].
+        pub async fn execute(&self, statement: &Statement, params: Params<'_>) -> Result<u64, Error> {
+            let connection = self.connection()?;
+            let answer = async {
+                let prepared = connection.prepare_cached(statement.sql).await?;
+                connection.execute(&prepared, params).await
+            };
+            self.guard.watch(statement.name, answer).await
+        }
+    };
+}
+
+/// A connection borrowed from the pool; it goes back when dropped.
+#[derive(Debug)]
+pub struct Client {
+    /// `None` only while being dropped.
+    object: Option<Object>,
+    /// How many connections the pool keeps.
+    keep_max: usize,
+    guard: Guard,
+}
+
+impl Client {
+    pub(super) fn new(object: Object, keep_max: usize, statement_timeout: Duration) -> Self {
+        Self {
+            object: Some(object),
+            keep_max,
+            guard: Guard::new(statement_timeout),
+        }
+    }
+
+    fn connection(&self) -> Result<&ClientWrapper, Error> {
+        self.object.as_deref().ok_or(Error::Closed)
+    }
+
+    statement_methods!();
+
+    /// Begins a transaction (read committed); dropping it without [`Transaction::commit`] rolls it back.
+    ///
+    /// # Errors
+    /// [`Error::Statement`] or [`Error::Timeout`].
+    pub async fn transaction(&mut self) -> Result<Transaction<'_>, Error> {
+        let connection = self.object.as_deref_mut().ok_or(Error::Closed)?;
+        let inner = self.guard.watch(BEGIN, connection.transaction()).await?;
+        Ok(Transaction {
+            inner,
+            guard: &self.guard,
+        })
+    }
+}
+
+/// Gives the connection back to the pool; closes it instead where its state is unknown or it is one beyond those kept.
+impl Drop for Client {
+    fn drop(&mut self) {
+        let Some(object) = self.object.take() else { return };
+        // While others wait, closing this one would only make them open another.
+        let surplus =
+            Object::pool(&object).is_some_and(|pool| pool.status().size > self.keep_max && pool.status().waiting == 0);
+        if surplus || self.guard.lost.load(Ordering::Relaxed) {
+            drop(Object::take(object));
+        }
+    }
+}
+
+/// A transaction; rolled back when dropped without [`Transaction::commit`].
+pub struct Transaction<'a> {
+    inner: deadpool_postgres::Transaction<'a>,
+    guard: &'a Guard,
+}
+
+impl Transaction<'_> {
+    #[allow(
+        clippy::unnecessary_wraps,
+        reason = "the statements are shared with `Client`, whose connection may be gone"
+    )]
+    fn connection(&self) -> Result<&deadpool_postgres::Transaction<'_>, Error> {
+        Ok(&self.inner)
+    }
+
+    statement_methods!();
+
+    /// Makes the transaction's changes durable.
+    ///
+    /// # Errors
+    /// [`Error::Statement`] or [`Error::Timeout`]; where the connection was lost, it is unknown whether it committed.
+    pub async fn commit(self) -> Result<(), Error> {
+        self.guard.watch(COMMIT, self.inner.commit()).await
+    }
+
+    /// Discards the transaction's changes.
+    ///
+    /// # Errors
+    /// [`Error::Statement`] or [`Error::Timeout`].
+    pub async fn rollback(self) -> Result<(), Error> {
+        self.guard.watch(ROLLBACK, self.inner.rollback()).await
+    }
+}
+
+/// A connection outside the pool, for one owner that keeps it: the driver's client, with prepared and timed statements
+/// on top. Closed when dropped.
+#[derive(Debug)]
+pub struct Dedicated {
+    wrapper: ClientWrapper,
+    guard: Guard,
+}
+
+impl Dedicated {
+    pub(super) fn new(wrapper: ClientWrapper, statement_timeout: Duration) -> Self {
+        Self {
+            wrapper,
+            guard: Guard::new(statement_timeout),
+        }
+    }
+
+    /// Whether the connection is lost, or of unknown state because an answer stayed away; make another.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.wrapper.is_closed() || self.guard.lost.load(Ordering::Relaxed)
+    }
+
+    /// The driver's prepared form of a statement, prepared at its first use on this connection.
+    ///
+    /// # Errors
+    /// [`Error::Statement`] or [`Error::Timeout`].
+    pub async fn prepare_named(&self, statement: &Statement) -> Result<tokio_postgres::Statement, Error> {
+        self.guard
+            .watch(statement.name, self.wrapper.prepare_cached(statement.sql))
+            .await
+    }
+
+    /// Begins a transaction of named and timed statements, as [`Client::transaction`].
+    ///
+    /// # Errors
+    /// [`Error::Statement`] or [`Error::Timeout`].
+    pub async fn begin(&mut self) -> Result<Transaction<'_>, Error> {
+        let inner = self.guard.watch(BEGIN, self.wrapper.transaction()).await?;
+        Ok(Transaction {
+            inner,
+            guard: &self.guard,
+        })
+    }
+}
+
+impl Deref for Dedicated {
+    type Target = tokio_postgres::Client;
+
+    fn deref(&self) -> &tokio_postgres::Client {
+        &self.wrapper
+    }
+}
+
+impl DerefMut for Dedicated {
+    fn deref_mut(&mut self) -> &mut tokio_postgres::Client {
+        &mut self.wrapper
+    }
+}

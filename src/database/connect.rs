@@ -1,0 +1,90 @@
+//! How a connection to PostgreSQL is made: its session settings, its keep-alives, and where its task runs.
+//!
+//! A connection's socket lives in the runtime that opened it. The server has a runtime per worker thread, and a worker
+//! that opened a connection of the pool would carry everyone's traffic on it and take it along when it stops; so the
+//! pool opens all of its connections on the runtime that opened the database. A dedicated connection runs where its
+//! owner runs, without a hop between threads.
+
+use super::Error;
+use crate::config::DatabaseConfig;
+use deadpool_postgres::ClientWrapper;
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+use tokio_postgres::{Config, NoTls};
+
+/// How PostgreSQL knows us in `pg_stat_activity`.
+const APPLICATION_NAME: &str = "parlance";
+
+/// A transaction that a stalled node leaves open holds row locks; PostgreSQL ends it after this many statement times.
+const IDLE_IN_TRANSACTION_FACTOR: u32 = 2;
+
+/// Puts what every connection has in common on top of an address.
+pub(super) fn with_session_settings(mut address: Config, config: &DatabaseConfig) -> Config {
+    let timeout = config.statement_timeout;
+    // Said here although it is the default of PostgreSQL: an acknowledgement rests on it, whatever the server's
+    // configuration says.
+    let ours = format!(
+        "-c synchronous_commit=on -c statement_timeout={} -c idle_in_transaction_session_timeout={} -c jit=off",
+        timeout.as_millis(),
+        (timeout * IDLE_IN_TRANSACTION_FACTOR).as_millis(),
+    );
+    let options = address
+        .get_options()
+        .map_or_else(|| ours.clone(), |theirs| format!("{theirs} {ours}"));
+    address
+        .options(options)
+        .application_name(APPLICATION_NAME)
+        .connect_timeout(config.connect_timeout)
+        .keepalives(true)
+        .keepalives_idle(Duration::from_secs(30))
+        .keepalives_interval(Duration::from_secs(10))
+        .keepalives_retries(5)
+        // Unacknowledged bytes for as long as keep-alives would take to notice.
+        .tcp_user_timeout(Duration::from_secs(80));
+    address
+}
+
+/// Opens a connection whose task runs on the present runtime.
+pub(super) async fn connect(address: &Config, timeout: Duration) -> Result<ClientWrapper, Error> {
+    match tokio::time::timeout(timeout, open(address)).await {
+        Ok(Ok((client, task))) => Ok(ClientWrapper::new(client, task)),
+        Ok(Err(error)) => Err(Error::Connect(error)),
+        Err(_) => Err(Error::ConnectTimeout(timeout)),
+    }
+}
+
+type Opened = (tokio_postgres::Client, JoinHandle<()>);
+
+async fn open(address: &Config) -> Result<Opened, tokio_postgres::Error> {
+    let (client, connection) = address.connect(NoTls).await?;
+    let task = tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::warn!("Database connection lost: {error}");
+        }
+    });
+    Ok((client, task))
+}
+
+/// Opens the pool's connections, all on one runtime.
+pub(super) struct OnRuntime(pub(super) Handle);
+
+impl deadpool_postgres::Connect for OnRuntime {
+    fn connect(
+        &self,
+        address: &Config,
+    ) -> Pin<Box<dyn Future<Output = Result<Opened, tokio_postgres::Error>> + Send + '_>> {
+        let address = address.clone();
+        Box::pin(async move {
+            // A caller that gives up drops this future; the task then finishes, and its connection closes with its
+            // client.
+            match self.0.spawn(async move { open(&address).await }).await {
+                Ok(opened) => opened,
+                // The runtime is stopping, so there is nothing to connect for.
+                Err(_) => std::future::pending().await,
+            }
+        })
+    }
+}

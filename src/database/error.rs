@@ -1,0 +1,180 @@
+//! What can go wrong with the database, sorted by what a caller can do about it.
+//!
+//! A caller asks one of two questions: would the same thing succeed a little later ([`Error::is_unavailable`],
+//! [`Error::is_serialization`]), or did it break a rule of the schema ([`Error::constraint`])? Everything else is a
+//! defect of ours. Neither the text nor the debug form of an error holds a value of a row: PostgreSQL's `DETAIL`, which
+//! does, is left out.
+
+use crate::error::Code;
+use std::fmt;
+use std::time::Duration;
+use tokio_postgres::error::SqlState;
+
+/// A failure of the database or on the way to it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No connection of the pool became free in time.
+    #[error("no database connection became free within {0:?}")]
+    PoolExhausted(Duration),
+    /// The pool is closed: the server is stopping.
+    #[error("the database is closed")]
+    Closed,
+    /// A connection could not be made.
+    #[error("no connection to the database: {}", Brief(.0))]
+    Connect(#[source] tokio_postgres::Error),
+    /// A connection was not made in time.
+    #[error("no connection to the database within {0:?}")]
+    ConnectTimeout(Duration),
+    /// The server did not answer, not even with a time-out of its own; whether the statement was carried out is unknown.
+    #[error("{statement}: no answer from the database within {after:?}")]
+    Timeout {
+        /// The name of the statement.
+        statement: &'static str,
+        /// How long it was waited for.
+        after: Duration,
+    },
+    /// A statement failed.
+    #[error("{statement}: {}", Brief(.source))]
+    Statement {
+        /// The name of the statement.
+        statement: &'static str,
+        /// What the driver says.
+        source: tokio_postgres::Error,
+    },
+    /// The server at the other end cannot be used; for the operator.
+    #[error("{0}")]
+    Unusable(String),
+    /// A migration failed; for the operator.
+    #[error("migration failed: {0}")]
+    Migration(String),
+    /// The private server could not be started; for the operator.
+    #[error("{0}")]
+    Embedded(String),
+}
+
+impl Error {
+    /// Whether nothing is wrong with the request and it may succeed later: the connection is lost, the pool is
+    /// exhausted, the server is starting, stopping, overloaded, read-only or too slow.
+    #[must_use]
+    pub fn is_unavailable(&self) -> bool {
+        match self {
+            Self::PoolExhausted(_) | Self::Closed | Self::ConnectTimeout(_) | Self::Timeout { .. } => true,
+            Self::Connect(source) => source.code().is_none_or(is_transient),
+            Self::Statement { source, .. } => source.code().map_or_else(|| lost_connection(source), is_transient),
+            Self::Unusable(_) | Self::Migration(_) | Self::Embedded(_) => false,
+        }
+    }
+
+    /// Whether PostgreSQL rolled the transaction back because of others (serialization failure or deadlock): the same
+    /// transaction may simply be run again.
+    #[must_use]
+    pub fn is_serialization(&self) -> bool {
+        self.sql_state().is_some_and(|state| {
+            *state == SqlState::T_R_SERIALIZATION_FAILURE || *state == SqlState::T_R_DEADLOCK_DETECTED
+        })
+    }
+
+    /// PostgreSQL's five-character code, if it was PostgreSQL that refused.
+    #[must_use]
+    pub fn sql_state(&self) -> Option<&SqlState> {
+        self.driver_error().and_then(tokio_postgres::Error::code)
+    }
+
+    /// The name of the constraint that was broken.
+    #[must_use]
+    pub fn constraint(&self) -> Option<&str> {
+        self.driver_error()
+            .and_then(tokio_postgres::Error::as_db_error)
+            .and_then(|error| error.constraint())
+    }
+
+    /// The public code, where a feature has nothing more precise to say.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        if self.is_unavailable() || self.is_serialization() {
+            Code::Unavailable
+        } else {
+            Code::Internal
+        }
+    }
+
+    fn driver_error(&self) -> Option<&tokio_postgres::Error> {
+        match self {
+            Self::Connect(source) | Self::Statement { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
+
+/// For code that uses a dedicated connection's driver directly.
+impl From<tokio_postgres::Error> for Error {
+    fn from(source: tokio_postgres::Error) -> Self {
+        Self::Statement {
+            statement: "(unnamed)",
+            source,
+        }
+    }
+}
+
+/// Whether a code of PostgreSQL speaks of the server's condition and not of the statement.
+fn is_transient(state: &SqlState) -> bool {
+    const STATES: [&SqlState; 9] = [
+        &SqlState::ADMIN_SHUTDOWN,
+        &SqlState::CRASH_SHUTDOWN,
+        &SqlState::CANNOT_CONNECT_NOW,
+        &SqlState::DATABASE_DROPPED,
+        &SqlState::QUERY_CANCELED,
+        &SqlState::READ_ONLY_SQL_TRANSACTION,
+        &SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
+        &SqlState::LOCK_NOT_AVAILABLE,
+        &SqlState::IO_ERROR,
+    ];
+    // Classes: 08 connection, 53 insufficient resources.
+    STATES.contains(&state) || state.code().starts_with("08") || state.code().starts_with("53")
+}
+
+/// Whether an error without a code of PostgreSQL is the loss of the connection and not a value of the wrong type.
+fn lost_connection(error: &tokio_postgres::Error) -> bool {
+    error.is_closed() || std::error::Error::source(error).is_some_and(|source| source.is::<std::io::Error>())
+}
+
+/// A driver error in one line: PostgreSQL's message and code, without the `DETAIL` that may quote values.
+struct Brief<'a>(&'a tokio_postgres::Error);
+
+impl fmt::Display for Brief<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(error) = self.0.as_db_error() {
+            return write!(f, "{} ({})", error.message(), error.code().code());
+        }
+        write!(f, "{}", self.0)?;
+        match std::error::Error::source(self.0) {
+            Some(source) => write!(f, ": {source}"),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_of_postgresql_are_sorted() {
+        for (state, transient) in [
+            ("08006", true),
+            ("53300", true),
+            ("57P01", true),
+            ("57P03", true),
+            ("57014", true),
+            ("25006", true),
+            ("23505", false),
+            ("42P01", false),
+            ("28P01", false),
+            ("22021", false),
+        ] {
+            assert_eq!(is_transient(&SqlState::from_code(state)), transient, "{state}");
+        }
+        assert_eq!(Error::PoolExhausted(Duration::ZERO).code(), Code::Unavailable);
+        assert_eq!(Error::Migration(String::new()).code(), Code::Internal);
+    }
+}

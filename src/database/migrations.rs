@@ -1,0 +1,162 @@
+//! Bringing a database to the schema this program was built with.
+//!
+//! The migrations are part of the program. Any number of nodes may start at once: each takes one advisory lock on a
+//! connection of its own, so that one migrates while the others wait and then find nothing to do; should it die, its
+//! lock dies with its connection, and the migration it was in is rolled back with its transaction. A database that a
+//! newer version has already migrated is accepted, because migrations only expand what an older version still uses.
+//! The server is checked first, so that a PostgreSQL that is too old or lacks pgvector is refused in one sentence.
+
+use super::{Error, connect};
+use crate::config::DatabaseConfig;
+use deadpool_postgres::ClientWrapper;
+use std::time::Duration;
+use tokio_postgres::Config;
+
+/// The oldest PostgreSQL that serves, as `server_version_num` says it.
+const SERVER_VERSION_MIN: i32 = 150_000;
+
+/// The oldest pgvector that serves.
+const VECTOR_VERSION_MIN: (u32, u32) = (0, 8);
+
+/// The advisory lock of migrations: the letters `parlance`.
+const LOCK_KEY: i64 = 0x7061_726c_616e_6365;
+
+/// How long to wait for another node that migrates.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(600);
+
+mod embedded {
+    refinery::embed_migrations!("migrations");
+}
+
+/// Names the schema: changes when a migration is added, whatever the migration is called.
+#[must_use]
+pub fn fingerprint() -> String {
+    use sha2::{Digest, Sha256};
+    let mut digest = Sha256::new();
+    for migration in embedded::migrations::runner().get_migrations() {
+        digest.update(migration.version().to_be_bytes());
+        digest.update(migration.sql().unwrap_or_default());
+    }
+    digest
+        .finalize()
+        .iter()
+        .take(8)
+        .fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
+}
+
+/// Checks the server and migrates the database; returns how many migrations were applied.
+pub(super) async fn run(address: &Config, config: &DatabaseConfig) -> Result<usize, Error> {
+    let mut client = connect::connect(address, config.connect_timeout).await?;
+    check_server(&client).await?;
+    // A migration may take long, and so may the wait for another node's.
+    client
+        .batch_execute("SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0")
+        .await?;
+    lock(&client).await?;
+    let applied = migrate(&mut client).await;
+    // Closing the connection releases the lock, but not before the server notices; the next node need not wait for it.
+    client.execute("SELECT pg_advisory_unlock($1)", &[&LOCK_KEY]).await?;
+    applied
+}
+
+/// Whether this PostgreSQL can serve at all.
+async fn check_server(client: &ClientWrapper) -> Result<(), Error> {
+    let row = client
+        .query_one(
+            "SELECT current_setting('server_version_num')::int, current_setting('server_version'), \
+             (SELECT default_version FROM pg_available_extensions WHERE name = 'vector')",
+            &[],
+        )
+        .await?;
+    let (number, text, vector): (i32, String, Option<String>) = (row.get(0), row.get(1), row.get(2));
+    if number < SERVER_VERSION_MIN {
+        return Err(Error::Unusable(format!(
+            "PostgreSQL 15 or newer is needed; this server is {text}"
+        )));
+    }
+    match vector {
+        Some(version) if parse_version(&version) >= Some(VECTOR_VERSION_MIN) => Ok(()),
+        Some(version) => Err(Error::Unusable(format!(
+            "this PostgreSQL ({text}) offers the extension vector {version}; 0.8 or newer is needed"
+        ))),
+        None => Err(Error::Unusable(format!(
+            "this PostgreSQL ({text}) does not offer the extension vector; install pgvector 0.8 or newer for it, or \
+             let `make run` fetch a PostgreSQL that has it"
+        ))),
+    }
+}
+
+fn parse_version(text: &str) -> Option<(u32, u32)> {
+    let mut parts = text.split('.').map(|part| part.parse().ok());
+    Some((parts.next()??, parts.next()??))
+}
+
+async fn lock(client: &ClientWrapper) -> Result<(), Error> {
+    let free = client
+        .query_one("SELECT pg_try_advisory_lock($1)", &[&LOCK_KEY])
+        .await?;
+    if free.get(0) {
+        return Ok(());
+    }
+    tracing::info!("Waiting for another node to migrate the database");
+    // An advisory lock taken a second time counts twice, so it is tried above and waited for only here.
+    match tokio::time::timeout(
+        LOCK_TIMEOUT,
+        client.execute("SELECT pg_advisory_lock($1)", &[&LOCK_KEY]),
+    )
+    .await
+    {
+        Ok(result) => Ok(result.map(drop)?),
+        Err(_) => Err(Error::Migration(format!(
+            "another node has been migrating for {LOCK_TIMEOUT:?}"
+        ))),
+    }
+}
+
+async fn migrate(client: &mut ClientWrapper) -> Result<usize, Error> {
+    let runner = embedded::migrations::runner().set_abort_missing(false);
+    let report = runner
+        .run_async(&mut **client)
+        .await
+        .map_err(|error| Error::Migration(brief(&error)))?;
+    for migration in report.applied_migrations() {
+        tracing::info!("Applied migration {migration}");
+    }
+    Ok(report.applied_migrations().len())
+}
+
+/// An error with its causes, which refinery keeps apart.
+fn brief(error: &refinery::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_compare_as_numbers() {
+        for (text, enough) in [
+            ("0.8.6", true),
+            ("0.8", true),
+            ("0.10.0", true),
+            ("1.0", true),
+            ("0.7.4", false),
+            ("x", false),
+        ] {
+            assert_eq!(parse_version(text) >= Some(VECTOR_VERSION_MIN), enough, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_fingerprint_is_short_and_stable() {
+        assert_eq!(fingerprint().len(), 16);
+        assert_eq!(fingerprint(), fingerprint());
+    }
+}

@@ -1,0 +1,182 @@
+//! The way to PostgreSQL: a pool of connections, named and timed statements, transactions.
+//!
+//! Features hold a [`Database`] and speak to it in [`Statement`]s that stand in their `store.rs`; nothing above this
+//! folder sees a pool or a driver. Bounds: `DATABASE_POOL_SIZE` connections are kept, `DATABASE_MAX_OVERFLOW` more are
+//! opened in need and closed when they come back while nobody waits; a caller waits `acquire_timeout` for one, connecting
+//! included, then gets [`Error::PoolExhausted`], which is `unavailable` to its client. A connection is verified before it
+//! is handed out and replaced after about an hour. If PostgreSQL dies, all connections fail at once, every caller gets an
+//! error it may retry, and the next callers connect anew; nothing here needs to be restarted.
+//! The loser: an ORM or query builder; the SQL is the interface we want to see, name and explain.
+
+use crate::config::{Config, DatabaseConfig};
+use deadpool_postgres::{Hook, HookError, ManagerConfig, Pool, QueueMode, RecyclingMethod, Runtime};
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::sync::Arc;
+use std::time::Duration;
+
+mod client;
+mod connect;
+mod error;
+pub mod migrations;
+
+pub use client::{Client, Dedicated, Params, Statement, Transaction};
+pub use error::Error;
+
+/// How long verifying a connection may take before it counts as dead.
+const VERIFY_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The database: cheap to clone, shared by everyone.
+#[derive(Clone)]
+pub struct Database {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    pool: Pool,
+    address: tokio_postgres::Config,
+    config: DatabaseConfig,
+}
+
+/// How the pool is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolStatus {
+    /// Connections that exist.
+    pub connections: usize,
+    /// Of these, how many wait to be used.
+    pub idle: usize,
+    /// Callers that wait for a connection.
+    pub waiting: usize,
+    /// How many connections there may be.
+    pub connections_max: usize,
+}
+
+impl Database {
+    /// Connects, checks the server and migrates it. Without `DATABASE_URL` it first starts the private server.
+    ///
+    /// The connections of the pool run on the runtime that calls this.
+    ///
+    /// # Errors
+    /// One message for the operator: nothing there, unusable, or a migration that failed.
+    pub async fn open(config: &Config) -> Result<Self, Error> {
+        let address = address(config)?;
+        migrations::run(&address, &config.database).await?;
+        let pool = build_pool(&address, &config.database)?;
+        Ok(Self {
+            shared: Arc::new(Shared {
+                pool,
+                address,
+                config: config.database.clone(),
+            }),
+        })
+    }
+
+    /// Borrows a connection of the pool.
+    ///
+    /// # Errors
+    /// [`Error::PoolExhausted`] after `acquire_timeout`, [`Error::Connect`], [`Error::Closed`].
+    pub async fn client(&self) -> Result<Client, Error> {
+        let config = &self.shared.config;
+        match tokio::time::timeout(config.acquire_timeout, self.shared.pool.get()).await {
+            Ok(Ok(object)) => Ok(Client::new(object, config.pool_size, config.statement_timeout)),
+            Ok(Err(deadpool_postgres::PoolError::Backend(error))) => Err(Error::Connect(error)),
+            Ok(Err(deadpool_postgres::PoolError::Closed)) => Err(Error::Closed),
+            Ok(Err(_)) | Err(_) => Err(Error::PoolExhausted(config.acquire_timeout)),
+        }
+    }
+
+    /// Opens a connection outside the pool, for one owner; it runs on the runtime that calls this.
+    ///
+    /// # Errors
+    /// [`Error::Connect`], [`Error::ConnectTimeout`].
+    pub async fn dedicated(&self) -> Result<Dedicated, Error> {
+        let config = &self.shared.config;
+        let wrapper = connect::connect(&self.shared.address, config.connect_timeout).await?;
+        Ok(Dedicated::new(wrapper, config.statement_timeout))
+    }
+
+    /// Whether PostgreSQL answers.
+    ///
+    /// # Errors
+    /// As [`Self::client`] and [`Client::query`].
+    pub async fn ping(&self) -> Result<(), Error> {
+        const PING: Statement = Statement::new("database.ping", "SELECT 1");
+        self.client().await?.query_one(&PING, &[]).await.map(drop)
+    }
+
+    /// Closes the pool and stops the private server, if there is one.
+    pub async fn close(self) {
+        self.shared.pool.close();
+    }
+
+    /// How the pool is doing.
+    #[must_use]
+    pub fn status(&self) -> PoolStatus {
+        let status = self.shared.pool.status();
+        PoolStatus {
+            connections: status.size,
+            idle: status.available,
+            waiting: status.waiting,
+            connections_max: status.max_size,
+        }
+    }
+}
+
+/// The operator's server, with our session settings.
+fn address(config: &Config) -> Result<tokio_postgres::Config, Error> {
+    let Some(url) = &config.database.url else {
+        return Err(Error::Unusable("DATABASE_URL is not set".to_owned()));
+    };
+    let address = url
+        .expose()
+        .parse()
+        .map_err(|_| Error::Unusable("DATABASE_URL is not valid".to_owned()))?;
+    Ok(connect::with_session_settings(address, &config.database))
+}
+
+fn build_pool(address: &tokio_postgres::Config, config: &DatabaseConfig) -> Result<Pool, Error> {
+    let manager = deadpool_postgres::Manager::from_connect(
+        address.clone(),
+        connect::OnRuntime(tokio::runtime::Handle::current()),
+        ManagerConfig {
+            recycling_method: RecyclingMethod::Verified,
+        },
+    );
+    let lifetime = config.connection_lifetime;
+    Pool::builder(manager)
+        .max_size(config.pool_size + config.max_overflow)
+        // The connection used last is the warmest.
+        .queue_mode(QueueMode::Lifo)
+        .runtime(Runtime::Tokio1)
+        .recycle_timeout(Some(VERIFY_TIMEOUT))
+        .pre_recycle(Hook::sync_fn(move |client, metrics| {
+            // Where its cache lies tells one connection from another for as long as it lives.
+            if metrics.age() > jittered(lifetime, Arc::as_ptr(&client.statement_cache) as usize) {
+                return Err(HookError::message("old enough to be replaced"));
+            }
+            Ok(())
+        }))
+        .build()
+        .map_err(|error| Error::Unusable(error.to_string()))
+}
+
+/// Between nine tenths and eleven tenths of a lifetime, the same for the same connection: connections that were opened
+/// together at the start should not all be replaced in the same moment.
+fn jittered(lifetime: Duration, identity: usize) -> Duration {
+    let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(identity);
+    let thousandths = u32::try_from(hash % 201).unwrap_or(100) + 900;
+    lifetime * thousandths / 1_000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lifetimes_differ_by_at_most_a_tenth() {
+        let lifetimes: Vec<Duration> = (0..1_000)
+            .map(|n| jittered(Duration::from_secs(3_600), n * 64))
+            .collect();
+        assert!(lifetimes.iter().all(|l| (3_240..=3_960).contains(&l.as_secs())));
+        assert!(lifetimes.iter().any(|l| l.as_secs() < 3_400) && lifetimes.iter().any(|l| l.as_secs() > 3_800));
+    }
+}
