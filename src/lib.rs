@@ -8,6 +8,7 @@
 //! `app`, `shutdown` › `http` › `sessions` › `conversations` › `tenants`, `auth`, `persistence` › `database`, `bus`,
 //! `wire` › `config`, `telemetry` › `ids`, `error`, `supervision`.
 
+pub mod auth;
 pub mod config;
 pub mod database;
 pub mod error;

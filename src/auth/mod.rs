@@ -1,0 +1,228 @@
+//! Who is calling: signing up and in, tokens, and what has been revoked since.
+//!
+//! | file | what |
+//! |---|---|
+//! | `account.rs` | users and tenants as plain types, checks of what people type |
+//! | `sign_in.rs` | register, log in, refresh, log out, guests, tickets |
+//! | `token.rs` | access tokens; pure |
+//! | `permissions.rs` | tenant roles turned into answers; pure |
+//! | `password.rs` | argon2id within bounds |
+//! | `keys.rs` | the signing key |
+//! | `revocation.rs` | what was revoked or changed, in memory |
+//! | `upkeep.rs` | the task that keeps the picture fresh and removes what has run out |
+//! | `store.rs` | SQL |
+//!
+//! Authentication costs no query: the token is verified, then checked against the picture of recent changes. Everything
+//! that writes goes to PostgreSQL first, then to the picture, then to the listeners.
+
+mod account;
+mod keys;
+mod password;
+mod permissions;
+mod revocation;
+mod sign_in;
+mod store;
+mod token;
+mod upkeep;
+
+pub use account::{Account, EMAIL_BYTES_MAX, Tenant, User, check_email, check_name};
+pub use permissions::{Action, Refusal, Target, UserChange, allows, check_user_change};
+pub use revocation::{Event, UserState};
+pub use sign_in::{Registration, SignedIn, Ticket};
+pub use token::TokenError;
+
+use crate::config::Config;
+use crate::database::{self, Database};
+use crate::error::Code;
+use crate::ids::{ConversationId, Role, SessionId, TenantId, Tier, UserId, UserKind};
+use crate::wire::frames::Timestamp;
+use bytestring::ByteString;
+use chrono::Utc;
+use password::Passwords;
+use revocation::Picture;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::broadcast;
+use upkeep::Upkeep;
+
+/// Who is calling, as the credentials and all changes since say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Principal {
+    /// The caller's tenant; every query names it first.
+    pub tenant_id: TenantId,
+    /// The caller.
+    pub user_id: UserId,
+    /// The log-in the credentials belong to.
+    pub session_id: SessionId,
+    /// Person, agent or system.
+    pub kind: UserKind,
+    /// Display name.
+    pub name: ByteString,
+    /// Role in the tenant.
+    pub role: Role,
+    /// Tier of the limits.
+    pub tier: Tier,
+    /// For guests: the only conversation they may touch.
+    pub conversation: Option<ConversationId>,
+    /// When the credentials run out.
+    pub expires_at: Option<Timestamp>,
+}
+
+impl Principal {
+    /// Whether the caller may touch a conversation at all; membership is the conversation's business. A guest is
+    /// confined to the one they were invited to; a guest who has none may touch none.
+    #[must_use]
+    pub fn may_touch(&self, conversation: ConversationId) -> bool {
+        self.role != Role::Guest || self.conversation == Some(conversation)
+    }
+}
+
+/// Why signing in or authentication failed. The texts are public, except of those that are logged instead.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A field of the input is wrong.
+    #[error("{message}")]
+    Invalid {
+        /// The field.
+        field: &'static str,
+        /// What is wrong, for people.
+        message: String,
+    },
+    /// The address or the password is wrong; never which.
+    #[error("The address or the password is wrong.")]
+    Credentials,
+    /// Not a valid access token.
+    #[error("The credentials are not valid: {0}.")]
+    Token(#[from] TokenError),
+    /// A refresh token or ticket that is not, or no longer, good for anything.
+    #[error("The credentials are not valid or have been used already.")]
+    Spent,
+    /// The log-in is over.
+    #[error("The credentials have been revoked.")]
+    Revoked,
+    /// The user may not sign in.
+    #[error("This account is suspended.")]
+    Suspended,
+    /// Somebody has signed up with this address.
+    #[error("There is an account with this address already.")]
+    EmailTaken,
+    /// No such invite, or it is spent, expired or withdrawn.
+    #[error("There is no such invite, or it cannot be used any more.")]
+    InviteNotFound,
+    /// Too many unredeemed tickets.
+    #[error("Too many tickets wait to be redeemed.")]
+    TooManyTickets,
+    /// Too many password checks wait.
+    #[error("too many password checks wait")]
+    Overloaded,
+    /// A password could not be hashed.
+    #[error("password hashing failed: {0}")]
+    Hash(String),
+    /// There is no usable signing key.
+    #[error("no signing key: {0}")]
+    Key(String),
+    /// A row does not have the columns it should.
+    #[error("unexpected row: {0}")]
+    Row(#[from] tokio_postgres::Error),
+    /// A column holds a word that is not in its vocabulary.
+    #[error("unknown word in column {0}")]
+    Word(&'static str),
+    /// The database refused or is away.
+    #[error(transparent)]
+    Database(#[from] database::Error),
+}
+
+impl Error {
+    fn invalid(field: &'static str, message: impl Into<String>) -> Self {
+        Self::Invalid { field, message: message.into() }
+    }
+
+    /// The public code.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Invalid { .. } => Code::BadRequest,
+            Self::Credentials | Self::Token(_) | Self::Spent | Self::Revoked => Code::Unauthenticated,
+            Self::Suspended => Code::Forbidden,
+            Self::EmailTaken => Code::Conflict,
+            Self::InviteNotFound => Code::NotFound,
+            Self::TooManyTickets => Code::LimitReached,
+            Self::Overloaded => Code::Overloaded,
+            Self::Hash(_) | Self::Key(_) | Self::Row(_) | Self::Word(_) => Code::Internal,
+            Self::Database(error) => error.code(),
+        }
+    }
+}
+
+/// The way in. Cheap to clone.
+#[derive(Clone)]
+pub struct Auth {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    database: Database,
+    signer: token::Signer,
+    passwords: Passwords,
+    picture: Picture,
+    upkeep: Upkeep,
+    access_token_ttl: Duration,
+    refresh_token_ttl: Duration,
+}
+
+impl Auth {
+    /// Loads the key and what was revoked within the last access-token lifetime, and starts the upkeep task.
+    ///
+    /// # Errors
+    /// [`Error::Key`] without a usable key, [`Error::Database`] if the events cannot be read.
+    pub async fn start(config: &Config, database: Database) -> Result<Self, Error> {
+        let key = keys::load(config.auth.jwt_secret.as_ref(), &config.data_dir)?;
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let picture = Picture::new(config.auth.access_token_ttl);
+        let read_at = picture.poll(&database, None).await?;
+        let shared = Arc::new(Shared {
+            database,
+            signer: token::Signer::new(&key, config.auth.access_token_ttl),
+            passwords: Passwords::new(cores)?,
+            picture,
+            upkeep: Upkeep::default(),
+            access_token_ttl: config.auth.access_token_ttl,
+            refresh_token_ttl: config.auth.refresh_token_ttl,
+        });
+        shared.upkeep.start(&shared, read_at);
+        Ok(Self { shared })
+    }
+
+    /// Stops the upkeep task; what is in memory stays usable until the process ends.
+    pub fn stop(&self) {
+        self.shared.upkeep.stop();
+    }
+
+    /// Who an access token stands for, with all that has changed since; without a query.
+    ///
+    /// # Errors
+    /// [`Error::Token`], [`Error::Revoked`], [`Error::Suspended`].
+    pub fn authenticate(&self, token: &str) -> Result<Principal, Error> {
+        self.recheck(self.shared.signer.verify(token, Utc::now())?)
+    }
+
+    /// The principal of a live connection with all that has changed since; for listeners that missed events.
+    ///
+    /// # Errors
+    /// [`Error::Revoked`], [`Error::Suspended`].
+    pub fn recheck(&self, principal: Principal) -> Result<Principal, Error> {
+        self.shared.picture.check(principal)
+    }
+
+    /// What is revoked or changed from now on, on any node, at most five seconds after it was. A receiver that lags
+    /// rechecks every socket it is responsible for.
+    #[must_use]
+    pub fn events(&self) -> broadcast::Receiver<Event> {
+        self.shared.picture.subscribe()
+    }
+
+    /// Takes up a committed change of a user at once on this node.
+    pub fn apply_user_change(&self, user: UserState) {
+        self.shared.picture.apply(vec![revocation::Row::Changed(user)], Instant::now());
+    }
+}

@@ -1,0 +1,168 @@
+//! Who may do what in a tenant: the one place where tenant roles are turned into answers. Pure.
+//!
+//! Roles in a conversation are the conversation's business (its state decides, in memory); what a tenant's admin may do
+//! ends at people, roles, tiers and the tenant's name, and never opens a conversation.
+
+use crate::ids::{Role, Tier, UserStatus};
+
+/// What a caller wants to do in their tenant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Make a conversation.
+    CreateConversation,
+    /// See who else is in the tenant (id, name and kind).
+    ListUsers,
+    /// See addresses, roles, tiers and states of others.
+    SeeUserDetails,
+    /// Change others' role, tier or status.
+    ManageUsers,
+    /// Change the tenant's name.
+    RenameTenant,
+}
+
+/// Whether a role allows an action.
+#[must_use]
+pub const fn allows(role: Role, action: Action) -> bool {
+    match action {
+        Action::CreateConversation | Action::ListUsers => matches!(role, Role::Owner | Role::Admin | Role::Member),
+        Action::SeeUserDetails | Action::ManageUsers | Action::RenameTenant => {
+            matches!(role, Role::Owner | Role::Admin)
+        }
+    }
+}
+
+/// What is to become of a user; `None` leaves a property as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UserChange {
+    /// New role in the tenant.
+    pub role: Option<Role>,
+    /// New tier.
+    pub tier: Option<Tier>,
+    /// New status.
+    pub status: Option<UserStatus>,
+}
+
+/// The user a change is about, as they are now.
+#[derive(Clone, Copy, Debug)]
+pub struct Target {
+    /// Their role.
+    pub role: Role,
+    /// Their status.
+    pub status: UserStatus,
+    /// Whether they are the caller.
+    pub is_caller: bool,
+    /// Active owners of the tenant, the target included.
+    pub n_owners: i64,
+}
+
+/// Why a change of a user is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The caller's role does not reach so far.
+    #[error("Your role does not allow this.")]
+    Role,
+    /// Nobody suspends themselves; it would be a locked door with the key inside.
+    #[error("You cannot suspend yourself.")]
+    Oneself,
+    /// A tenant keeps an active owner.
+    #[error("The last owner of a workspace keeps the role and stays active.")]
+    LastOwner,
+}
+
+/// Whether a caller may change a user.
+///
+/// Owners may do everything; admins manage those below them and give only roles below their own; everyone may step down.
+///
+/// # Errors
+/// [`Refusal`].
+pub fn check_user_change(caller: Role, target: Target, change: UserChange) -> Result<(), Refusal> {
+    if !allows(caller, Action::ManageUsers) {
+        return Err(Refusal::Role);
+    }
+    if caller != Role::Owner {
+        let manages = target.role < caller || target.is_caller;
+        let gives = change.role.is_none_or(|role| role < caller || role == target.role);
+        if !manages || !gives {
+            return Err(Refusal::Role);
+        }
+    }
+    let suspends = change.status == Some(UserStatus::Suspended) && target.status == UserStatus::Active;
+    if suspends && target.is_caller {
+        return Err(Refusal::Oneself);
+    }
+    let demotes = change.role.is_some_and(|role| role != Role::Owner);
+    let is_active_owner = target.role == Role::Owner && target.status == UserStatus::Active;
+    if is_active_owner && (demotes || suspends) && target.n_owners <= 1 {
+        return Err(Refusal::LastOwner);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROLES: [Role; 4] = [Role::Guest, Role::Member, Role::Admin, Role::Owner];
+
+    fn target(role: Role) -> Target {
+        Target { role, status: UserStatus::Active, is_caller: false, n_owners: 2 }
+    }
+
+    fn to_role(role: Role) -> UserChange {
+        UserChange { role: Some(role), ..UserChange::default() }
+    }
+
+    #[test]
+    fn nobody_gives_or_touches_more_than_their_own_role_allows() {
+        for caller in ROLES {
+            for from in ROLES {
+                for to in ROLES {
+                    let allowed = check_user_change(caller, target(from), to_role(to)).is_ok();
+                    let expected = match caller {
+                        Role::Owner => true,
+                        Role::Admin => from < Role::Admin && to < Role::Admin,
+                        Role::Member | Role::Guest => false,
+                    };
+                    assert_eq!(allowed, expected, "{caller} makes {from} {to}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn people_step_down_but_not_up() {
+        let own = |role| Target { is_caller: true, ..target(role) };
+        assert_eq!(check_user_change(Role::Admin, own(Role::Admin), to_role(Role::Member)), Ok(()));
+        assert_eq!(check_user_change(Role::Admin, own(Role::Admin), to_role(Role::Owner)), Err(Refusal::Role));
+        assert_eq!(check_user_change(Role::Member, own(Role::Member), to_role(Role::Guest)), Err(Refusal::Role));
+        assert_eq!(check_user_change(Role::Owner, own(Role::Owner), to_role(Role::Admin)), Ok(()));
+    }
+
+    #[test]
+    fn a_tenant_keeps_an_active_owner() {
+        let last = Target { n_owners: 1, ..target(Role::Owner) };
+        let suspend = UserChange { status: Some(UserStatus::Suspended), ..UserChange::default() };
+        assert_eq!(check_user_change(Role::Owner, last, to_role(Role::Admin)), Err(Refusal::LastOwner));
+        assert_eq!(check_user_change(Role::Owner, last, suspend), Err(Refusal::LastOwner));
+        assert_eq!(check_user_change(Role::Owner, last, to_role(Role::Owner)), Ok(()));
+        assert_eq!(check_user_change(Role::Owner, target(Role::Owner), suspend), Ok(()));
+        let suspended = Target { status: UserStatus::Suspended, n_owners: 1, ..target(Role::Owner) };
+        assert_eq!(check_user_change(Role::Owner, suspended, to_role(Role::Member)), Ok(()));
+    }
+
+    #[test]
+    fn nobody_suspends_themselves() {
+        let suspend = UserChange { status: Some(UserStatus::Suspended), ..UserChange::default() };
+        let own = Target { is_caller: true, ..target(Role::Admin) };
+        assert_eq!(check_user_change(Role::Admin, own, suspend), Err(Refusal::Oneself));
+    }
+
+    #[test]
+    fn guests_make_nothing_and_see_nobody() {
+        for action in [Action::CreateConversation, Action::ListUsers, Action::SeeUserDetails, Action::RenameTenant] {
+            assert!(!allows(Role::Guest, action));
+            assert!(allows(Role::Owner, action));
+        }
+        assert!(!allows(Role::Member, Action::SeeUserDetails));
+    }
+}
