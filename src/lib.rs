@@ -10,6 +10,10 @@
 
 pub mod auth;
 pub mod config;
+pub mod persistence;
+pub mod sessions;
+pub mod conversations;
+pub mod bus;
 pub mod database;
 pub mod error;
 pub mod ids;

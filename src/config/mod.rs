@@ -112,7 +112,7 @@ pub struct ConversationsConfig {
 pub struct SessionsConfig {
     /// `PARLANCE_CONNECTIONS_MAX`: on this node.
     pub connections_max: usize,
-    /// `PARLANCE_CONNECTIONS_PER_USER`: on this node; one more closes the oldest with 4005.
+    /// `PARLANCE_CONNECTIONS_PER_USER`: on this node; one more is closed with 4005 at once.
     pub connections_per_user: usize,
     /// `PARLANCE_HEARTBEAT`: between two pings of the server.
     pub heartbeat: Duration,

@@ -11,7 +11,7 @@
 //! changed there (it must be one that existed then), under the hole's revision. Readers upsert, so this is harmless.
 
 use super::timers::Due;
-use crate::ids::{ConversationId, MemberRole, MessageId, Rev, Seq, TenantId, UserId, UserKind};
+use crate::ids::{ConversationId, MemberRole, Rev, Seq, TenantId, UserId, UserKind};
 use crate::wire::frames::{
     ConversationChanged, MemberChange, MemberChanged, MemberEntry, Message, Subscribed, Timestamp,
 };
@@ -79,6 +79,8 @@ pub(super) enum Effect {
     BroadcastPresence { user: UserId, online: bool },
     /// Write a read marker.
     MarkRead { user: UserId, seq: Seq },
+    /// Tell other nodes how far a member has read.
+    PublishRead { user: UserId, seq: Seq },
     /// Tell connections of these members that are not subscribed.
     Notify(Vec<(UserId, i64)>),
     /// End the subscriptions of a user who is no longer a member.
@@ -178,6 +180,23 @@ impl State {
             presence_due: Due::default(),
             notices: Notices::default(),
         }
+    }
+
+    /// Remembers what readers who have everything up to `served` have missed, as if it had just happened; for a state
+    /// that replaces one that died. `missed` is the net effect up to the present revision, ascending.
+    pub(super) fn prefill(&mut self, served: Rev, missed: &[Change]) {
+        let mut next = served.next();
+        while next <= self.rev {
+            let Some(change) = change_at(missed, next) else { return self.changes.clear() };
+            self.remember(change);
+            next = next.next();
+        }
+    }
+
+    /// Every change after a revision, without holes; `None` when they are no longer all in memory.
+    pub(super) fn changes_after(&self, after: Rev) -> Option<Vec<Change>> {
+        let oldest = self.changes.front().map(Change::rev)?;
+        (oldest <= after.next()).then(|| self.changes.iter().filter(|change| change.rev() > after).cloned().collect())
     }
 
     /// A member's role, if the user is one and the conversation is not deleted.
@@ -391,22 +410,31 @@ impl State {
 
     // What is not durable, or only in batches.
 
-    /// A member has read up to `seq`.
+    /// A member has read up to `seq`, here.
     pub(super) fn read(&mut self, user: UserId, seq: Seq, now: Millis, effects: &mut Vec<Effect>) {
         let seq = seq.min(self.last_seq);
-        let social = self.is_social();
-        let Some(member) = self.members.get_mut(&user) else { return };
-        if seq <= member.read_seq {
-            return;
+        if self.move_marker(user, seq, now) {
+            effects.push(Effect::MarkRead { user, seq });
+            effects.push(Effect::PublishRead { user, seq });
         }
+    }
+
+    /// A member has read up to `seq` on another node, which writes it and tells the member's other connections.
+    pub(super) fn read_elsewhere(&mut self, user: UserId, seq: Seq, now: Millis) {
+        self.move_marker(user, seq, now);
+    }
+
+    fn move_marker(&mut self, user: UserId, seq: Seq, now: Millis) -> bool {
+        let social = self.is_social();
+        let Some(member) = self.members.get_mut(&user).filter(|member| member.read_seq < seq) else { return false };
         member.read_seq = seq;
-        effects.push(Effect::MarkRead { user, seq });
         if social {
             self.reads.insert(user, seq);
             self.reads_due.arm_if_idle(now, READ_INTERVAL_MS);
         }
         self.notices.users.insert(user);
         self.notices.due.arm_if_idle(now, NOTICE_INTERVAL_MS);
+        true
     }
 
     /// A member started or stopped typing.
@@ -416,10 +444,12 @@ impl State {
         }
         let known = self.typing.get_mut(&user);
         match (on, known) {
-            (false, Some(typing)) if typing.shown_until.take().is_some() => {
-                effects.push(Effect::BroadcastTyping { user, on: false });
+            (false, Some(typing)) => {
+                if typing.shown_until.take().is_some() {
+                    effects.push(Effect::BroadcastTyping { user, on: false });
+                }
             }
-            (false, _) => {}
+            (false, None) => {}
             (true, Some(typing)) if now < typing.passed_at + TYPING_REPEAT_MS => {
                 if typing.shown_until.is_some() {
                     typing.shown_until = Some(now + TYPING_EXPIRY_MS);
@@ -534,10 +564,4 @@ fn latest_of_each<'a>(falling: impl Iterator<Item = &'a Change>) -> Vec<Change> 
     let mut latest: Vec<_> = falling.filter(|change| seen.insert(change.thing())).cloned().collect();
     latest.reverse();
     latest
-}
-
-/// For tests and traces: ids of the recent messages.
-#[cfg(test)]
-pub(super) fn recent_ids(state: &State) -> Vec<MessageId> {
-    state.recent.iter().map(|message| message.id).collect()
 }

@@ -68,6 +68,46 @@ fn member_of(row: &tokio_postgres::Row) -> (UserId, Member) {
     (UserId(row.get("user_id")), member)
 }
 
+/// Makes a conversation with its first members; each takes a revision, the owner the first.
+pub(super) async fn insert(
+    database: &Database,
+    tenant_id: TenantId,
+    owner: UserId,
+    title: &str,
+    members: &[UserId],
+) -> Result<Result<ConversationId, Unknown>, Error> {
+    const CONVERSATION: Statement = Statement::new(
+        "conversations.insert",
+        "INSERT INTO conversations (tenant_id, id, user_id, title, rev, member_count) VALUES ($1, $2, $3, $4, $5, $6)",
+    );
+    const MEMBERS: Statement = Statement::new(
+        "conversation_members.insert_first",
+        "INSERT INTO conversation_members (tenant_id, conversation_id, user_id, role, joined_rev, rev)
+         SELECT $1, $2, i.user_id, CASE WHEN i.n = 1 THEN 'owner' ELSE 'member' END, i.n, i.n
+         FROM unnest($3::uuid[]) WITH ORDINALITY AS i (user_id, n)
+         JOIN users u ON u.id = i.user_id AND u.tenant_id = $1 AND u.status = 'active'
+             AND (u.role <> 'guest' OR i.n = 1)",
+    );
+    let id = ConversationId::new();
+    let users: Vec<Uuid> = std::iter::once(owner).chain(members.iter().copied()).map(|user| user.0).collect();
+    let count = i32::try_from(users.len()).unwrap_or(i32::MAX);
+    let mut client = database.client().await?;
+    let tx = client.transaction().await?;
+    let rev = i64::from(count);
+    tx.execute(&CONVERSATION, &[&tenant_id.0, &id.0, &owner.0, &title, &rev, &count]).await?;
+    let inserted = tx.execute(&MEMBERS, &[&tenant_id.0, &id.0, &users]).await?;
+    if inserted != users.len() as u64 {
+        tx.rollback().await?;
+        return Ok(Err(Unknown));
+    }
+    tx.commit().await?;
+    Ok(Ok(id))
+}
+
+/// One of the first members is not an active user of the tenant who may be added.
+#[derive(Debug)]
+pub(super) struct Unknown;
+
 /// The present revision of a conversation.
 pub(super) async fn load_rev(database: &Database, id: ConversationId) -> Result<Rev, Error> {
     const SQL: Statement = Statement::new("conversations.load_rev", "SELECT rev FROM conversations WHERE id = $1");

@@ -11,7 +11,7 @@ use std::future::Future;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use tokio_postgres::Row;
+use tokio_postgres::{IsolationLevel, Row};
 use tokio_postgres::types::ToSql;
 
 /// A statement slower than this is logged.
@@ -179,6 +179,19 @@ impl Client {
             inner,
             guard: &self.guard,
         })
+    }
+}
+
+impl Client {
+    /// Begins a read-only transaction in which every statement sees the same moment (repeatable read).
+    ///
+    /// # Errors
+    /// [`Error::Statement`] or [`Error::Timeout`].
+    pub async fn read_snapshot(&mut self) -> Result<Transaction<'_>, Error> {
+        let connection = self.object.as_deref_mut().ok_or(Error::Closed)?;
+        let begin = connection.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true);
+        let inner = self.guard.watch(BEGIN, begin.start()).await?;
+        Ok(Transaction { inner, guard: &self.guard })
     }
 }
 

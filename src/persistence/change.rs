@@ -3,7 +3,7 @@
 
 use super::store::{self, LockedConversation};
 use super::{MEMBERS_MAX, Operation, Receipt, Request, Requirement};
-use crate::database::{Dedicated, Error as DatabaseError};
+use crate::database::{Error as DatabaseError, Transaction};
 use crate::error::Code;
 use crate::ids::{InviteId, MemberRole, MessageId, Rev, UserId, UserStatus};
 use crate::wire::frames::{ConversationChanged, MemberChange, MemberChanged, Message};
@@ -45,7 +45,7 @@ fn changed(change: Change) -> Applied {
 
 /// One operation under the lock of its conversation.
 struct Scope<'a> {
-    db: &'a Dedicated,
+    db: &'a Transaction<'a>,
     operation: &'a Operation,
     conversation: LockedConversation,
     /// The actor's role; `None` for one who comes with an invitation.
@@ -53,7 +53,7 @@ struct Scope<'a> {
 }
 
 /// Applies one operation inside the writer's transaction.
-pub(super) async fn apply(db: &Dedicated, operation: &Operation) -> Result<Applied> {
+pub(super) async fn apply(db: &Transaction<'_>, operation: &Operation) -> Result<Applied> {
     let (tenant, id) = (operation.tenant_id, operation.conversation_id);
     let conversation = store::load_conversation(db, tenant, id).await?.ok_or(NOT_FOUND)?;
     let member = store::find_member(db, tenant, id, operation.actor_id).await?;

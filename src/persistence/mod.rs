@@ -26,7 +26,7 @@ pub use supervisor::Persistence;
 
 use crate::error::Code;
 use crate::ids::{ConversationId, InviteId, MemberRole, MessageId, Rev, Seq, TenantId, UserId, UserKind};
-use crate::wire::Change;
+use crate::wire::Committed;
 use crate::wire::frames::Timestamp;
 use bytestring::ByteString;
 use sha2::{Digest as _, Sha256};
@@ -183,17 +183,6 @@ impl std::fmt::Debug for Completion {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Completion")
     }
-}
-
-/// What a conversation learns of a commit.
-#[derive(Clone, Debug)]
-pub struct Committed {
-    /// The conversation.
-    pub conversation_id: ConversationId,
-    /// The changes this node committed, in the order of their revisions.
-    pub changes: Vec<Change>,
-    /// The highest revision seen while committing, also when nothing changed: a conversation that knows less must read.
-    pub observed: Rev,
 }
 
 /// Where commits are told. Implemented by the conversations; must not block.

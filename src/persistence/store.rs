@@ -5,7 +5,7 @@
 //! so they see what earlier holders of the locks have committed: PostgreSQL is the sequencer.
 
 use super::{Operation, Request, digest};
-use crate::database::{Dedicated, Error, Statement};
+use crate::database::{Error, Statement, Transaction};
 use crate::ids::{
     ConversationId, InviteId, MemberRole, MessageId, Rev, Seq, TenantId, UserId, UserKind, UserStatus,
 };
@@ -218,7 +218,7 @@ pub(super) struct LockedConversation {
 }
 
 pub(super) async fn load_conversation(
-    db: &Dedicated,
+    db: &Transaction<'_>,
     tenant_id: TenantId,
     id: ConversationId,
 ) -> Result<Option<LockedConversation>, Error> {
@@ -237,7 +237,7 @@ pub(super) async fn load_conversation(
 }
 
 /// Takes the conversation's next revision.
-pub(super) async fn advance_rev(db: &Dedicated, tenant_id: TenantId, id: ConversationId) -> Result<Rev, Error> {
+pub(super) async fn advance_rev(db: &Transaction<'_>, tenant_id: TenantId, id: ConversationId) -> Result<Rev, Error> {
     const SQL: Statement = Statement::new(
         "conversations.advance_rev",
         "UPDATE conversations SET rev = rev + 1 WHERE tenant_id = $1 AND id = $2 RETURNING rev",
@@ -246,7 +246,7 @@ pub(super) async fn advance_rev(db: &Dedicated, tenant_id: TenantId, id: Convers
 }
 
 pub(super) async fn update_title(
-    db: &Dedicated,
+    db: &Transaction<'_>,
     tenant_id: TenantId,
     id: ConversationId,
     title: &str,
@@ -260,7 +260,7 @@ pub(super) async fn update_title(
 }
 
 pub(super) async fn delete_conversation(
-    db: &Dedicated,
+    db: &Transaction<'_>,
     tenant_id: TenantId,
     id: ConversationId,
     rev: Rev,
@@ -274,7 +274,7 @@ pub(super) async fn delete_conversation(
 }
 
 pub(super) async fn find_message(
-    db: &Dedicated,
+    db: &Transaction<'_>,
     tenant_id: TenantId,
     conversation_id: ConversationId,
     id: MessageId,
@@ -292,7 +292,7 @@ pub(super) async fn find_message(
 }
 
 pub(super) async fn update_body(
-    db: &Dedicated,
+    db: &Transaction<'_>,
     tenant_id: TenantId,
     id: MessageId,
     body: &str,
@@ -308,7 +308,7 @@ pub(super) async fn update_body(
 
 /// Removes the body for good, with its reactions.
 pub(super) async fn delete_message(
-    db: &Dedicated,
+    db: &Transaction<'_>,
     tenant_id: TenantId,
     message: &Message,
     rev: Rev,
@@ -323,7 +323,7 @@ pub(super) async fn delete_message(
 }
 
 /// Sets a message's revision after a change that is not in its own row.
-pub(super) async fn touch_message(db: &Dedicated, tenant_id: TenantId, id: MessageId, rev: Rev) -> Result<(), Error> {
+pub(super) async fn touch_message(db: &Transaction<'_>, tenant_id: TenantId, id: MessageId, rev: Rev) -> Result<(), Error> {
     const SQL: Statement =
         Statement::new("messages.touch", "UPDATE messages SET rev = $3 WHERE tenant_id = $1 AND id = $2");
     db.execute(&SQL, &[&tenant_id.0, &id.0, &rev.0]).await.map(drop)
@@ -331,7 +331,7 @@ pub(super) async fn touch_message(db: &Dedicated, tenant_id: TenantId, id: Messa
 
 /// Whether this user has reacted with this emoji.
 pub(super) async fn has_reaction(
-    db: &Dedicated,
+    db: &Transaction<'_>,
     message: &Message,
     user_id: UserId,
     emoji: &str,
@@ -345,7 +345,7 @@ pub(super) async fn has_reaction(
 }
 
 pub(super) async fn insert_reaction(
-    db: &Dedicated,
+    db: &Transaction<'_>,
     message: &Message,
     user_id: UserId,
     emoji: &str,
@@ -358,7 +358,7 @@ pub(super) async fn insert_reaction(
 }
 
 pub(super) async fn delete_reaction(
-    db: &Dedicated,
+    db: &Transaction<'_>,
     message: &Message,
     user_id: UserId,
     emoji: &str,
@@ -372,7 +372,7 @@ pub(super) async fn delete_reaction(
 
 /// A membership, present or past.
 pub(super) async fn find_member(
-    db: &Dedicated,
+    db: &Transaction<'_>,
     tenant_id: TenantId,
     conversation_id: ConversationId,
     user_id: UserId,
@@ -396,7 +396,7 @@ pub(super) struct Candidate {
 }
 
 pub(super) async fn find_candidate(
-    db: &Dedicated,
+    db: &Transaction<'_>,
     tenant_id: TenantId,
     user_id: UserId,
 ) -> Result<Option<Candidate>, Error> {
@@ -419,7 +419,7 @@ pub(super) async fn find_candidate(
 
 /// Lets a user join or return, with everything so far marked as read.
 pub(super) async fn upsert_member(
-    db: &Dedicated,
+    db: &Transaction<'_>,
     tenant_id: TenantId,
     member: &MemberChanged,
     last_seq: Seq,
@@ -445,7 +445,7 @@ pub(super) async fn upsert_member(
 }
 
 pub(super) async fn update_member_role(
-    db: &Dedicated,
+    db: &Transaction<'_>,
     tenant_id: TenantId,
     member: &MemberChanged,
 ) -> Result<(), Error> {
@@ -459,7 +459,7 @@ pub(super) async fn update_member_role(
 }
 
 pub(super) async fn remove_member(
-    db: &Dedicated,
+    db: &Transaction<'_>,
     tenant_id: TenantId,
     conversation_id: ConversationId,
     user_id: UserId,
@@ -475,7 +475,7 @@ pub(super) async fn remove_member(
 }
 
 pub(super) async fn count_owners(
-    db: &Dedicated,
+    db: &Transaction<'_>,
     tenant_id: TenantId,
     conversation_id: ConversationId,
 ) -> Result<i64, Error> {
@@ -489,7 +489,7 @@ pub(super) async fn count_owners(
 
 /// Counts a use of an invitation by this user, once; false when it is spent, expired, withdrawn or not of this place.
 pub(super) async fn use_invite(
-    db: &Dedicated,
+    db: &Transaction<'_>,
     tenant_id: TenantId,
     conversation_id: ConversationId,
     id: InviteId,

@@ -230,6 +230,8 @@ impl MarkerFlush {
         let shared = self.shared.clone();
         let flush = async move { shared.markers.flush(&shared.database).await };
         // The next flush is armed when this one has ended, so that they never overlap.
-        ctx.spawn(flush.into_actor(self).map(|(), _, ctx| drop(ctx.run_later(READ_MARKERS_INTERVAL, Self::flush))));
+        ctx.spawn(flush.into_actor(self).map(|(), _, ctx| {
+            ctx.run_later(READ_MARKERS_INTERVAL, Self::flush);
+        }));
     }
 }

@@ -14,11 +14,11 @@
 use super::batch::Group;
 use super::change::{self, Failure};
 use super::store::{self, APPEND, LOCK, PostColumns, PostVerdict};
-use super::{CommitSink, Committed, Error, Operation, Receipt, Request};
+use super::{CommitSink, Error, Operation, Receipt, Request};
 use crate::database::{Database, Dedicated, Error as DatabaseError};
 use crate::error::Code;
 use crate::ids::{ConversationId, Rev};
-use crate::wire::Change;
+use crate::wire::{Change, Committed};
 use crate::wire::frames::Message;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -117,21 +117,17 @@ impl Writer {
     }
 
     async fn attempt(&mut self, group: &Group<Operation>) -> Result<Vec<Outcome>, DatabaseError> {
-        if self.connection.is_none() {
-            self.connection = Some(connect(&self.database).await?);
-        }
-        let Some(connection) = &self.connection else { return Err(DatabaseError::closed()) };
+        let connection = match &mut self.connection {
+            Some(connection) => connection,
+            none => none.insert(connect(&self.database).await?),
+        };
         fail::fail_point!("persistence::before_commit");
-        let result = if group.changes.is_empty() {
+        if group.changes.is_empty() {
+            // A failed flight has ended its transaction itself: COMMIT of a failed one is a rollback.
             append_in_one_flight(connection, group).await
         } else {
             apply_in_steps(connection, group).await
-        };
-        if result.is_err() && !connection.client.is_closed() {
-            // The flight's COMMIT has ended a failed transaction as a rollback; the steps may have left one open.
-            connection.client.batch_execute("ROLLBACK").await.map_err(DatabaseError::from)?;
         }
-        result
     }
 
     /// Tells the conversations, then the waiting clients.
@@ -169,8 +165,8 @@ async fn connect(database: &Database) -> Result<Connection, DatabaseError> {
              SET plan_cache_mode = force_generic_plan",
         )
         .await?;
-    let lock = client.prepare(LOCK.sql).await?;
-    let append = client.prepare(APPEND.sql).await?;
+    let lock = client.prepare_named(&LOCK).await?;
+    let append = client.prepare_named(&APPEND).await?;
     Ok(Connection { client, lock, append })
 }
 
@@ -211,26 +207,26 @@ async fn append_in_one_flight(
     Ok(rows.iter().zip(&group.posts).map(|(row, operation)| outcome_of_post(&store::posted_from_row(row), operation)).collect())
 }
 
-async fn apply_in_steps(connection: &Connection, group: &Group<Operation>) -> Result<Vec<Outcome>, DatabaseError> {
+async fn apply_in_steps(connection: &mut Connection, group: &Group<Operation>) -> Result<Vec<Outcome>, DatabaseError> {
     let ids = conversation_ids(group);
-    let Connection { client, lock, append } = connection;
-    client.batch_execute("BEGIN").await?;
-    client.query(lock, &[&ids]).await?;
+    // Dropped on any error, which rolls it back.
+    let tx = connection.client.begin().await?;
+    tx.query(&LOCK, &[&ids]).await?;
     let mut outcomes = Vec::with_capacity(group.len());
     if !group.posts.is_empty() {
         let columns = PostColumns::of(&group.posts);
-        let rows = client.query(append, &columns.params()).await?;
+        let rows = tx.query(&APPEND, &columns.params()).await?;
         let posted = rows.iter().zip(&group.posts);
         outcomes.extend(posted.map(|(row, operation)| outcome_of_post(&store::posted_from_row(row), operation)));
     }
     for operation in &group.changes {
-        outcomes.push(match change::apply(client, operation).await {
+        outcomes.push(match change::apply(&tx, operation).await {
             Ok(applied) => (Ok(applied.receipt), applied.change),
             Err(Failure::Refused(code, message)) => (Err(Error::Refused(code, message)), None),
             Err(Failure::Database(error)) => return Err(error),
         });
     }
-    client.batch_execute("COMMIT").await?;
+    tx.commit().await?;
     Ok(outcomes)
 }
 

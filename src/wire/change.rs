@@ -5,7 +5,7 @@
 
 use super::frames::{ConversationChanged, MemberChange, MemberChanged, Message, Updated};
 use super::outbox::{Frame, encode};
-use crate::ids::{MessageId, Rev, UserId};
+use crate::ids::{ConversationId, MessageId, Rev, UserId};
 use std::sync::Arc;
 
 /// A durable change; cheap to clone.
@@ -104,4 +104,15 @@ impl Change {
     pub fn encode_live(&self) -> Frame {
         self.encode_after(Rev(self.rev().0 - 1))
     }
+}
+
+/// What a conversation learns of a commit.
+#[derive(Clone, Debug)]
+pub struct Committed {
+    /// The conversation.
+    pub conversation_id: ConversationId,
+    /// The changes this node committed, in the order of their revisions.
+    pub changes: Vec<Change>,
+    /// The highest revision seen while committing, also when nothing changed: a conversation that knows less must read.
+    pub observed: Rev,
 }

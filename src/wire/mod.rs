@@ -6,7 +6,9 @@ mod change;
 mod client;
 pub mod frames;
 mod outbox;
+mod reply;
 
-pub use change::{Change, Thing};
+pub use change::{Change, Committed, Thing};
 pub use client::{ClientFrame, ParseError, ParsedFrame, Ref, limits, parse, validate_body, validate_emoji};
+pub use reply::Reply;
 pub use outbox::{Class, Drained, Frame, Outbox, PageSent, Pushed, encode, encode_close};

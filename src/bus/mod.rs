@@ -1,0 +1,137 @@
+//! What nodes tell each other: the trait, and the bus within one process.
+//!
+//! The bus is an accelerator, never the truth: an envelope may be lost, late or doubled. Durable changes carry their
+//! revision and are repaired from PostgreSQL; the rest (typing, presence, notices) only matters now. So publishing never
+//! waits: [`ENVELOPES_MAX`] envelopes wait for a node, further ones are dropped and counted.
+//!
+//! The in-process bus connects the nodes of one process. In a server there is one, and publishing costs a look at an
+//! empty list; tests run several nodes in one process over it.
+
+use crate::ids::{ConversationId, NodeId, Seq, UserId};
+use crate::wire::Committed;
+use parking_lot::RwLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::mpsc;
+
+/// Envelopes that wait for one node.
+pub const ENVELOPES_MAX: usize = 10_000;
+
+/// What one node tells the others.
+#[derive(Clone, Debug)]
+pub enum Envelope {
+    /// Changes were committed.
+    Committed(Committed),
+    /// A member has read up to `seq`.
+    Read {
+        /// The conversation.
+        conversation_id: ConversationId,
+        /// The reader.
+        user_id: UserId,
+        /// How far.
+        seq: Seq,
+    },
+    /// A member started or stopped typing.
+    Typing {
+        /// The conversation.
+        conversation_id: ConversationId,
+        /// The typist.
+        user_id: UserId,
+        /// Started or stopped.
+        on: bool,
+    },
+    /// A user's first connection came, or their last one went, on the publishing node.
+    Presence {
+        /// The user.
+        user_id: UserId,
+        /// Come or gone.
+        online: bool,
+    },
+    /// Connections of these users that are not subscribed should be told.
+    Notices {
+        /// The conversation.
+        conversation_id: ConversationId,
+        /// The number of its latest message.
+        last_seq: Seq,
+        /// Users, each with the number of messages they have not read.
+        unread: Vec<(UserId, i64)>,
+    },
+}
+
+/// The way to the other nodes.
+pub trait Bus: Send + Sync + 'static {
+    /// Tells all other nodes; never waits, may lose.
+    fn publish(&self, from: NodeId, envelope: Envelope);
+
+    /// Whether anybody else listens, so that an envelope need not be made for nobody.
+    fn has_peers(&self, node: NodeId) -> bool;
+
+    /// Lets a node listen; dropping the receiver ends it.
+    fn subscribe(&self, node: NodeId) -> mpsc::Receiver<Envelope>;
+
+    /// What operators call it, in health answers.
+    fn name(&self) -> &'static str;
+}
+
+/// The bus within one process.
+#[derive(Debug, Default)]
+pub struct InProcessBus {
+    nodes: RwLock<Vec<(NodeId, mpsc::Sender<Envelope>)>>,
+    dropped: AtomicU64,
+}
+
+impl InProcessBus {
+    /// How many envelopes were dropped because a node did not keep up.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+}
+
+impl Bus for InProcessBus {
+    fn publish(&self, from: NodeId, envelope: Envelope) {
+        for (node, sender) in self.nodes.read().iter().filter(|(node, _)| *node != from) {
+            if let Err(mpsc::error::TrySendError::Full(_)) = sender.try_send(envelope.clone()) {
+                self.dropped.fetch_add(1, Ordering::Relaxed);
+                tracing::warn!(node = %node, "bus envelope dropped: the node does not keep up");
+            }
+        }
+    }
+
+    fn has_peers(&self, node: NodeId) -> bool {
+        self.nodes.read().iter().any(|(known, _)| *known != node)
+    }
+
+    fn subscribe(&self, node: NodeId) -> mpsc::Receiver<Envelope> {
+        let (sender, receiver) = mpsc::channel(ENVELOPES_MAX);
+        let mut nodes = self.nodes.write();
+        nodes.retain(|(known, sender)| *known != node && !sender.is_closed());
+        nodes.push((node, sender));
+        receiver
+    }
+
+    fn name(&self) -> &'static str {
+        "in_process"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn others_hear_and_the_sender_does_not() {
+        let bus = InProcessBus::default();
+        let (here, there) = (NodeId::new(), NodeId::new());
+        let mut mine = bus.subscribe(here);
+        assert!(!bus.has_peers(here));
+        let mut theirs = bus.subscribe(there);
+        assert!(bus.has_peers(here));
+        bus.publish(here, Envelope::Presence { user_id: UserId::new(), online: true });
+        assert!(matches!(theirs.recv().await, Some(Envelope::Presence { online: true, .. })));
+        assert!(mine.try_recv().is_err());
+        for _ in 0..=ENVELOPES_MAX {
+            bus.publish(here, Envelope::Presence { user_id: UserId::new(), online: false });
+        }
+        assert_eq!(bus.dropped(), 1);
+    }
+}

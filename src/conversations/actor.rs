@@ -1,0 +1,423 @@
+//! The actor of one conversation: a shell around the pure [`State`].
+//!
+//! It owns the state of one generation and is the only one that touches the subscribers of its slot. Sessions and REST
+//! handlers reach it through the slot's command mailbox (1,024; full: the caller waits until its deadline, then
+//! `overloaded`), writer lanes and the bus through the facts (4,096; full: dropped, the revision check repairs it). It
+//! never waits for a socket: a push that finds an outbox full cuts that connection and goes on.
+//!
+//! A crash loses what is nowhere else: who was typing, a half-made broadcast. The successor loads the state from
+//! PostgreSQL, finds the subscribers in the slot with the last revision each was given, and goes on from there. With no
+//! subscriber and no command for the passivation time it stops on purpose.
+//!
+//! It is an actor because a conversation needs one place where order is decided: who sees which revision after which
+//! snapshot. `State` decides it; this file turns its effects into pushes and calls.
+
+use super::permissions;
+use super::registry::Shared;
+use super::slots::{Command, Fact, Slot};
+use super::state::{Effect, Millis, State};
+use super::subscribers::{Phase, Subscriber};
+use super::{Caller, Error};
+use crate::bus::Envelope;
+use crate::error::Code;
+use crate::ids::{Rev, UserId};
+use crate::persistence::{Completion, Operation, Request};
+use crate::supervision::{DeathGuard, Reader};
+use crate::wire::frames::{Notice, Presence, ReadMoved, Typing};
+use crate::wire::{Frame, encode};
+use actix::prelude::*;
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Frames joined into one push; a bound on how much a single entry of an outbox holds.
+const BATCH_FRAMES_MAX: usize = 64;
+/// Bytes joined into one push.
+const BATCH_BYTES_MAX: usize = 64 * 1024;
+
+/// One generation of a conversation.
+pub(super) struct Conversation {
+    pub(super) state: State,
+    pub(super) slot: Arc<Slot>,
+    pub(super) shared: Arc<Shared>,
+    /// Numbers replays, so that the end of an abandoned one is recognised.
+    pub(super) replays: u64,
+    commands: Option<Reader<Command>>,
+    facts: Option<Reader<Fact>>,
+    guard: DeathGuard,
+    members: MembershipGuard,
+    effects: Vec<Effect>,
+    timer: Option<(Millis, SpawnHandle)>,
+    idle_since: Millis,
+}
+
+impl Conversation {
+    pub(super) fn new(
+        state: State,
+        slot: Arc<Slot>,
+        shared: Arc<Shared>,
+        (commands, facts): (Reader<Command>, Reader<Fact>),
+        guard: DeathGuard,
+    ) -> Self {
+        let members = MembershipGuard { shared: shared.clone(), slot: slot.clone(), users: HashSet::new() };
+        let idle_since = shared.clock.now();
+        Self {
+            state,
+            slot,
+            shared,
+            replays: 0,
+            commands: Some(commands),
+            facts: Some(facts),
+            guard,
+            members,
+            effects: Vec::new(),
+            timer: None,
+            idle_since,
+        }
+    }
+
+    pub(super) fn now(&self) -> Millis {
+        self.shared.clock.now()
+    }
+}
+
+impl Actor for Conversation {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        if self.state.is_social() {
+            let users: Vec<_> = self.state.member_ids().collect();
+            let now = self.now();
+            for user in users {
+                self.members.add(user);
+                self.state.presence(user, self.shared.audience.is_online(user), now);
+            }
+        }
+        // Facts first: a command that follows a commit should find it applied.
+        if let Some(facts) = self.facts.take() {
+            ctx.add_stream(facts);
+        }
+        if let Some(commands) = self.commands.take() {
+            ctx.add_stream(commands);
+        }
+        self.continue_replays(ctx);
+        self.settle(ctx);
+        self.watch_idleness(ctx, self.shared.passivate_after);
+    }
+}
+
+impl StreamHandler<Command> for Conversation {
+    fn handle(&mut self, command: Command, ctx: &mut Self::Context) {
+        fail::fail_point!("conversations::command");
+        self.idle_since = self.now();
+        match command {
+            Command::Submit { caller, request, deadline, done } => self.submit(&caller, request, deadline, done),
+            Command::Subscribe { caller, connection, outbox, after, reply } => {
+                if self.role(&caller).is_none() {
+                    return reply.refuse(Code::NotFound);
+                }
+                let subscriber =
+                    Subscriber { connection, user: caller.user_id, outbox, phase: Phase::Live, delivered: self.state.rev };
+                self.subscribe(subscriber, after, reply, ctx);
+            }
+            Command::Unsubscribe { connection, reply } => {
+                self.slot.subscribers.lock().remove(connection);
+                reply.ok(None);
+            }
+            Command::Read { caller, seq, reply } => {
+                if self.role(&caller).is_none() {
+                    return reply.refuse(Code::NotFound);
+                }
+                self.state.read(caller.user_id, seq, self.now(), &mut self.effects);
+                reply.ok(None);
+            }
+            Command::Typing { caller, on, reply } => self.typing(&caller, on, reply),
+            Command::Authorize { caller, requirement, answer } => {
+                let result = self.authorize(&caller, requirement);
+                // The asker may have gone.
+                let _: Result<(), _> = answer.send(result);
+            }
+        }
+        self.settle(ctx);
+    }
+
+    fn finished(&mut self, _: &mut Self::Context) {}
+}
+
+impl StreamHandler<Fact> for Conversation {
+    fn handle(&mut self, fact: Fact, ctx: &mut Self::Context) {
+        fail::fail_point!("conversations::fact");
+        let now = self.now();
+        match fact {
+            Fact::Committed(committed) => {
+                self.state.committed(committed.changes, committed.observed, now, &mut self.effects);
+            }
+            Fact::Read { user, seq } => self.state.read_elsewhere(user, seq, now),
+            Fact::Typing { user, on } => self.state.typing(user, on, now, &mut self.effects),
+            Fact::Presence { user, online } => self.state.presence(user, online, now),
+            Fact::Renamed { user, name } => self.state.renamed(user, &name),
+            Fact::Disconnected { connection } => drop(self.slot.subscribers.lock().remove(connection)),
+        }
+        self.settle(ctx);
+    }
+
+    fn finished(&mut self, _: &mut Self::Context) {}
+}
+
+impl Conversation {
+    fn role(&self, caller: &Caller) -> Option<crate::ids::MemberRole> {
+        // Another tenant's conversation, or a guest's other one, does not exist for the caller.
+        if caller.tenant_id != self.state.tenant_id || !caller.may_touch(self.state.id) {
+            return None;
+        }
+        self.state.role_of(caller.user_id)
+    }
+
+    fn authorize(&self, caller: &Caller, requirement: crate::persistence::Requirement) -> Result<(), Error> {
+        let role = self.role(caller);
+        let invited = requirement == crate::persistence::Requirement::Invitation
+            && caller.tenant_id == self.state.tenant_id
+            && self.state.deleted_at.is_none();
+        if invited || permissions::may_meet(role, requirement) {
+            return Ok(());
+        }
+        let code = if role.is_some() { Code::Forbidden } else { Code::NotFound };
+        Err(Error::Refused(code, code.text()))
+    }
+
+    fn submit(&self, caller: &Caller, request: Request, deadline: Instant, done: Completion) {
+        let requirement = permissions::requirement(caller.user_id, &request);
+        if let Err(error) = self.authorize(caller, requirement) {
+            return done.settle(Err(crate::persistence::Error::Refused(error.code(), error.message())));
+        }
+        self.shared.persistence.submit(Operation {
+            tenant_id: caller.tenant_id,
+            conversation_id: self.state.id,
+            actor_id: caller.user_id,
+            actor_kind: caller.kind,
+            requirement,
+            request,
+            deadline,
+            done,
+        });
+    }
+
+    fn typing(&mut self, caller: &Caller, on: bool, reply: crate::wire::Reply) {
+        let silent = reply.reference().is_none();
+        if self.role(caller).is_none() {
+            return if silent { reply.forgo() } else { reply.refuse(Code::NotFound) };
+        }
+        let before = self.effects.len();
+        self.state.typing(caller.user_id, on, self.now(), &mut self.effects);
+        if self.effects.len() > before {
+            let (conversation_id, user_id) = (self.state.id, caller.user_id);
+            self.shared.publish(|| Envelope::Typing { conversation_id, user_id, on });
+        }
+        if silent { reply.forgo() } else { reply.ok(None) }
+    }
+
+    /// Performs the effects of what just happened and arms the next timer.
+    pub(super) fn settle(&mut self, ctx: &mut Context<Self>) {
+        self.run_effects(ctx);
+        self.arm_timer(ctx);
+    }
+
+    fn arm_timer(&mut self, ctx: &mut Context<Self>) {
+        let next = self.state.next_deadline();
+        if self.timer.as_ref().map(|(at, _)| *at) == next {
+            return;
+        }
+        if let Some((_, handle)) = self.timer.take() {
+            ctx.cancel_future(handle);
+        }
+        if let Some(at) = next {
+            let delay = Duration::from_millis(at.saturating_sub(self.now()).max(1));
+            let handle = ctx.run_later(delay, |conversation, ctx| {
+                conversation.timer = None;
+                conversation.state.tick(conversation.shared.clock.now(), &mut conversation.effects);
+                conversation.settle(ctx);
+            });
+            self.timer = Some((at, handle));
+        }
+    }
+
+    fn watch_idleness(&self, ctx: &mut Context<Self>, delay: Duration) {
+        ctx.run_later(delay, |conversation, ctx| {
+            let limit = u64::try_from(conversation.shared.passivate_after.as_millis()).unwrap_or(u64::MAX);
+            let idle = conversation.now().saturating_sub(conversation.idle_since);
+            let followed = !conversation.slot.subscribers.lock().is_empty();
+            if !followed && idle >= limit {
+                tracing::debug!(conversation.id = %conversation.state.id, "conversation passivates");
+                conversation.guard.stopping();
+                ctx.stop();
+                return;
+            }
+            let rest = if followed { limit } else { limit - idle };
+            conversation.watch_idleness(ctx, Duration::from_millis(rest.max(1)));
+        });
+    }
+
+    /// The one place where effects become I/O.
+    fn run_effects(&mut self, ctx: &mut Context<Self>) {
+        let mut batch = Batch::default();
+        for effect in std::mem::take(&mut self.effects) {
+            match effect {
+                Effect::Broadcast(change) => {
+                    batch.add(change.encode_live(), change.rev());
+                    if batch.is_full() {
+                        self.flush(&mut batch);
+                    }
+                }
+                Effect::MarkRead { user, seq } => self.shared.persistence.mark_read(self.state.id, user, seq),
+                Effect::MembersChanged { user, joined } => self.membership_changed(user, joined),
+                other => {
+                    self.flush(&mut batch);
+                    self.run_effect(other, ctx);
+                }
+            }
+        }
+        self.flush(&mut batch);
+    }
+
+    fn flush(&self, batch: &mut Batch) {
+        if let Some((frame, rev)) = batch.take() {
+            self.slot.subscribers.lock().push_durable(&frame, rev);
+        }
+    }
+
+    fn run_effect(&mut self, effect: Effect, ctx: &mut Context<Self>) {
+        let conversation = self.state.id;
+        match effect {
+            Effect::BroadcastRead { user, seq } => {
+                self.push_ephemeral(&encode(&ReadMoved { conversation, user, seq }), None);
+            }
+            Effect::BroadcastTyping { user, on } => {
+                self.push_ephemeral(&encode(&Typing { conversation, user, on }), Some(user));
+            }
+            Effect::BroadcastPresence { user, online } => {
+                self.push_ephemeral(&encode(&Presence { conversation, user, online }), Some(user));
+            }
+            Effect::PublishRead { user, seq } => {
+                self.shared.publish(|| Envelope::Read { conversation_id: conversation, user_id: user, seq });
+            }
+            Effect::Notify(told) => self.notify(told),
+            Effect::Detach(user) => self.detach(|subscriber| subscriber.user == user),
+            Effect::End => self.detach(|_| true),
+            Effect::CatchUp { after } => self.catch_up(after, ctx),
+            // Handled where effects are gathered, because they do not touch the order of pushes.
+            Effect::Broadcast(_) | Effect::MarkRead { .. } | Effect::MembersChanged { .. } => {}
+        }
+    }
+
+    fn push_ephemeral(&self, frame: &Frame, except: Option<UserId>) {
+        self.slot.subscribers.lock().push_ephemeral(frame, except);
+    }
+
+    fn membership_changed(&mut self, user: UserId, joined: bool) {
+        if !joined {
+            self.members.remove(user);
+        } else if self.state.is_social() {
+            self.members.add(user);
+            let online = self.shared.audience.is_online(user);
+            self.state.presence(user, online, self.shared.clock.now());
+        }
+    }
+
+    fn notify(&self, told: Vec<(UserId, i64)>) {
+        let (conversation, last_seq) = (self.state.id, self.state.last_seq);
+        {
+            let subscribers = self.slot.subscribers.lock();
+            for (user, unread) in &told {
+                let notice = Notice { conversation, last_seq, unread: *unread };
+                self.shared.audience.notify(*user, notice, &|connection| subscribers.contains(connection));
+            }
+        }
+        self.shared.publish(|| Envelope::Notices { conversation_id: conversation, last_seq, unread: told });
+    }
+
+    fn detach(&self, gone: impl Fn(&Subscriber) -> bool) {
+        let mut subscribers = self.slot.subscribers.lock();
+        let connections: Vec<_> = subscribers.iter().filter(|entry| gone(entry)).map(|entry| entry.connection).collect();
+        for connection in connections {
+            if let Some(Subscriber { phase: Phase::Replaying(replay), .. }) = subscribers.remove(connection) {
+                replay.reply.refuse(Code::NotFound);
+            }
+        }
+    }
+
+    fn catch_up(&self, after: Rev, ctx: &mut Context<Self>) {
+        let (shared, id) = (self.shared.clone(), self.state.id);
+        let read = async move { super::replay::read_all(&shared, id, after).await };
+        ctx.spawn(read.into_actor(self).map(|found, conversation, ctx| {
+            let now = conversation.now();
+            match found {
+                Ok(found) => conversation.state.caught_up(&found, now, &mut conversation.effects),
+                Err(error) => {
+                    tracing::warn!(%error, conversation.id = %conversation.state.id, "changes not read; trying again");
+                    conversation.state.catch_up_failed(now);
+                }
+            }
+            conversation.settle(ctx);
+            conversation.continue_waiting(ctx);
+        }));
+    }
+}
+
+/// Frames on their way to the same readers.
+#[derive(Default)]
+struct Batch {
+    frames: Vec<Frame>,
+    bytes: usize,
+    rev: Rev,
+}
+
+impl Batch {
+    fn add(&mut self, frame: Frame, rev: Rev) {
+        self.bytes += frame.len();
+        self.frames.push(frame);
+        self.rev = rev;
+    }
+
+    const fn is_full(&self) -> bool {
+        self.frames.len() >= BATCH_FRAMES_MAX || self.bytes >= BATCH_BYTES_MAX
+    }
+
+    fn take(&mut self) -> Option<(Frame, Rev)> {
+        if self.frames.is_empty() {
+            return None;
+        }
+        let frame = Frame::concat(&self.frames);
+        self.frames.clear();
+        self.bytes = 0;
+        Some((frame, self.rev))
+    }
+}
+
+/// What this generation has entered into the table of memberships; dropped with it, also by a panic.
+struct MembershipGuard {
+    shared: Arc<Shared>,
+    slot: Arc<Slot>,
+    users: HashSet<UserId>,
+}
+
+impl MembershipGuard {
+    fn add(&mut self, user: UserId) {
+        if self.users.insert(user) {
+            self.shared.slots.add_membership(user, self.slot.id);
+        }
+    }
+
+    fn remove(&mut self, user: UserId) {
+        if self.users.remove(&user) {
+            self.shared.slots.remove_membership(user, self.slot.id);
+        }
+    }
+}
+
+impl Drop for MembershipGuard {
+    fn drop(&mut self) {
+        for user in &self.users {
+            self.shared.slots.remove_membership(*user, self.slot.id);
+        }
+    }
+}

@@ -1,0 +1,403 @@
+//! Conversations: one actor each, and the handle by which sessions and REST handlers reach them.
+//!
+//! The life of a message. A session parses a `send` and puts it into the mailbox of the conversation's slot
+//! ([`Conversation::send`]). The actor (`actor.rs`) checks the author's role in memory and passes the operation to
+//! `persistence`, whose lane commits it in a group; the receipt goes straight to the author's outbox as `ack`, and the
+//! committed change comes back to the actor as a fact. The pure state (`state.rs`) judges whether its revision is next
+//! and answers with effects; the actor encodes the frame once and pushes it to the outbox of every subscriber, and the
+//! bus carries it to the other nodes.
+//!
+//! `slots.rs` is where an active conversation is reached, `registry.rs` supervises, `subscribers.rs` is who follows,
+//! `replay.rs` brings them to the present, `permissions.rs` is who may do what, `store.rs` reads.
+
+mod actor;
+mod permissions;
+mod registry;
+mod replay;
+mod slots;
+mod state;
+mod store;
+mod subscribers;
+mod timers;
+
+pub use crate::persistence::{Receipt, Request};
+
+use crate::auth::Principal;
+use crate::bus::{Bus, Envelope};
+use crate::config::ConversationsConfig;
+use crate::database::Database;
+use crate::error::Code;
+use crate::ids::{ConnectionId, ConversationId, NodeId, Rev, Role, Seq, TenantId, UserId, UserKind};
+use crate::persistence::{CommitSink, Completion, DEADLINE, Persistence};
+use crate::supervision::{ArbiterPool, Mailbox};
+use crate::wire::frames::Notice;
+use crate::wire::{Outbox, Reply};
+use bytestring::ByteString;
+use registry::Shared;
+use slots::{Command, Fact, Slot, Slots};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, oneshot};
+
+/// How long a caller waits for room in a conversation's mailbox before it is answered `overloaded`.
+pub const ROOM_TIMEOUT: Duration = Duration::from_secs(2);
+/// Most users that may be named when a conversation is made.
+pub const FIRST_MEMBERS_MAX: usize = 100;
+
+/// Why a conversation did not do something.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The rules or the present state forbid it; what to tell the caller.
+    #[error("refused: {1}")]
+    Refused(Code, &'static str),
+    /// Too many conversations, or too much for this one.
+    #[error("the conversation is overloaded")]
+    Overloaded,
+    /// The change was not committed.
+    #[error(transparent)]
+    Persistence(#[from] crate::persistence::Error),
+    /// A read failed.
+    #[error(transparent)]
+    Database(#[from] crate::database::Error),
+}
+
+impl Error {
+    /// The public code.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Refused(code, _) => *code,
+            Self::Overloaded => Code::Overloaded,
+            Self::Persistence(error) => error.code(),
+            Self::Database(error) => error.code(),
+        }
+    }
+
+    /// The sentence for people.
+    #[must_use]
+    pub fn message(&self) -> &'static str {
+        match self {
+            Self::Refused(_, message) => message,
+            Self::Persistence(error) => error.message(),
+            Self::Overloaded | Self::Database(_) => self.code().text(),
+        }
+    }
+}
+
+/// Who asks something of a conversation.
+#[derive(Clone, Copy, Debug)]
+pub struct Caller {
+    /// The caller's tenant.
+    pub tenant_id: TenantId,
+    /// The caller.
+    pub user_id: UserId,
+    /// What kind of author the caller is.
+    pub kind: UserKind,
+    /// Which conversations the caller may touch at all.
+    pub reach: Reach,
+}
+
+/// Which conversations a caller may touch at all; membership comes on top.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// Any of the tenant.
+    Tenant,
+    /// A guest: the one they were invited to, if they still have it.
+    Only(Option<ConversationId>),
+}
+
+impl Caller {
+    /// Whether the conversation is within the caller's reach.
+    #[must_use]
+    pub fn may_touch(&self, id: ConversationId) -> bool {
+        match self.reach {
+            Reach::Tenant => true,
+            Reach::Only(only) => only == Some(id),
+        }
+    }
+}
+
+impl From<&Principal> for Caller {
+    fn from(principal: &Principal) -> Self {
+        Self {
+            tenant_id: principal.tenant_id,
+            user_id: principal.user_id,
+            kind: principal.kind,
+            reach: if principal.role == Role::Guest { Reach::Only(principal.conversation) } else { Reach::Tenant },
+        }
+    }
+}
+
+/// Who is connected to this node: what conversations need of the sessions, which stand above them. Must not block.
+pub trait Audience: Send + Sync + 'static {
+    /// Whether the user has a connection on any node.
+    fn is_online(&self, user: UserId) -> bool;
+
+    /// Tells the user's connections, except those for which `subscribed` is true.
+    fn notify(&self, user: UserId, notice: Notice, subscribed: &dyn Fn(ConnectionId) -> bool);
+
+    /// Takes in that a user came online or went offline on another node.
+    fn presence_elsewhere(&self, user: UserId, online: bool);
+}
+
+/// The conversations of this node. Cheap to clone.
+#[derive(Clone)]
+pub struct Conversations {
+    shared: Arc<Shared>,
+}
+
+/// What the conversations are built from.
+pub struct Parts {
+    /// This node.
+    pub node: NodeId,
+    /// The truth.
+    pub database: Database,
+    /// The other nodes.
+    pub bus: Arc<dyn Bus>,
+    /// The sessions.
+    pub audience: Arc<dyn Audience>,
+    /// Where actors run.
+    pub arbiters: ArbiterPool,
+}
+
+impl Conversations {
+    /// Starts the writer lanes and the registry.
+    #[must_use]
+    pub fn start(parts: Parts, config: &ConversationsConfig) -> Self {
+        let starts = Mailbox::new(registry::STARTS_MAX);
+        let slots = Arc::new(Slots::new(starts.sender().clone(), config.active_max));
+        let sink: Arc<dyn CommitSink> = slots.clone();
+        let lanes = config.persistence_lanes;
+        let publishing = Arc::new(Publishing { slots: sink, bus: parts.bus.clone(), node: parts.node });
+        let sink: Arc<dyn CommitSink> = publishing;
+        let persistence = Persistence::start(parts.database.clone(), lanes, &parts.arbiters, &sink);
+        let shared = Arc::new(Shared {
+            node: parts.node,
+            slots,
+            database: parts.database,
+            persistence,
+            bus: parts.bus,
+            audience: parts.audience,
+            readers: Shared::readers(),
+            clock: replay::Clock::start(),
+            passivate_after: config.passivate_after,
+            arbiters: parts.arbiters,
+            starts,
+        });
+        registry::start(&shared);
+        Self { shared }
+    }
+
+    /// The way to a conversation, which is started if it is not active. Whether it exists, and for whom, is answered to
+    /// what is sent there.
+    ///
+    /// # Errors
+    /// [`Error::Overloaded`] when too many conversations are active.
+    pub fn conversation(&self, id: ConversationId) -> Result<Conversation, Error> {
+        Ok(Conversation { slot: self.shared.slots.obtain(id)?, conversations: self.clone() })
+    }
+
+    /// Changes something durable and waits until it is.
+    ///
+    /// # Errors
+    /// What the rules, the present state or the database say; `overloaded` and `unavailable` may be tried again.
+    pub async fn submit(&self, caller: Caller, id: ConversationId, request: Request) -> Result<Receipt, Error> {
+        let (answer, answered) = oneshot::channel();
+        let done = Completion::new(move |result| {
+            // The asker may have gone; the change is durable all the same.
+            let _: Result<(), _> = answer.send(result);
+        });
+        let command = Command::Submit { caller, request, deadline: Instant::now() + DEADLINE, done };
+        self.conversation(id)?.enqueue(command).await;
+        Ok(answered.await.map_err(|_dropped| crate::persistence::Error::Unavailable)??)
+    }
+
+    /// Asks whether the caller may see, make and withdraw invitations.
+    ///
+    /// # Errors
+    /// `forbidden` for members, `not_found` for everybody else.
+    pub async fn authorize_invites(&self, caller: Caller, id: ConversationId) -> Result<(), Error> {
+        let (answer, answered) = oneshot::channel();
+        let command = Command::Authorize { caller, requirement: permissions::INVITE, answer };
+        self.conversation(id)?.enqueue(command).await;
+        answered.await.map_err(|_dropped| crate::persistence::Error::Unavailable)?
+    }
+
+    /// Makes a conversation; its first member, and owner, is the caller.
+    ///
+    /// # Errors
+    /// `forbidden` for guests, `not_found` when a member is not an active user of the tenant.
+    pub async fn create(&self, caller: Caller, title: &str, members: &[UserId]) -> Result<ConversationId, Error> {
+        if caller.reach != Reach::Tenant {
+            return Err(Error::Refused(Code::Forbidden, "Guests make no conversations."));
+        }
+        let mut others: Vec<UserId> = members.iter().copied().filter(|user| *user != caller.user_id).collect();
+        others.sort_unstable();
+        others.dedup();
+        if others.len() > FIRST_MEMBERS_MAX {
+            return Err(Error::Refused(Code::TooLarge, "Too many members; add the others afterwards."));
+        }
+        let made = store::insert(&self.shared.database, caller.tenant_id, caller.user_id, title, &others).await?;
+        let id = made.map_err(|store::Unknown| Error::Refused(Code::NotFound, "A member is not a user who can be added."))?;
+        let notice = Notice { conversation: id, last_seq: Seq::ZERO, unread: 0 };
+        for user in &others {
+            self.shared.audience.notify(*user, notice, &|_| false);
+        }
+        let unread = others.into_iter().map(|user| (user, 0)).collect();
+        self.shared.publish(|| Envelope::Notices { conversation_id: id, last_seq: Seq::ZERO, unread });
+        Ok(id)
+    }
+
+    /// Tells the conversations of a user that they came online or went offline.
+    pub fn presence(&self, user: UserId, online: bool) {
+        self.shared.slots.tell_conversations_of(user, || Fact::Presence { user, online });
+    }
+
+    /// Tells the conversations of a user that they have another name.
+    pub fn renamed(&self, user: UserId, name: &ByteString) {
+        self.shared.slots.tell_conversations_of(user, || Fact::Renamed { user, name: name.clone() });
+    }
+
+    /// How many conversations are active on this node.
+    #[must_use]
+    pub fn active(&self) -> usize {
+        self.shared.slots.len()
+    }
+
+    /// Waits until everything accepted so far is committed and answered, and read markers are written.
+    pub async fn flush(&self) {
+        self.shared.persistence.flush().await;
+    }
+}
+
+/// Commits are told to the conversations of this node and to the other nodes.
+struct Publishing {
+    slots: Arc<dyn CommitSink>,
+    bus: Arc<dyn Bus>,
+    node: NodeId,
+}
+
+impl CommitSink for Publishing {
+    fn committed(&self, committed: crate::wire::Committed) {
+        if !committed.changes.is_empty() && self.bus.has_peers(self.node) {
+            self.bus.publish(self.node, Envelope::Committed(committed.clone()));
+        }
+        self.slots.committed(committed);
+    }
+}
+
+/// The way to one conversation. Cheap to clone; stays valid when the actor behind it is restarted or passivated.
+#[derive(Clone)]
+pub struct Conversation {
+    slot: Arc<Slot>,
+    conversations: Conversations,
+}
+
+/// A command that found no room; [`Full::wait`] waits for some.
+#[must_use]
+pub struct Full {
+    conversation: Conversation,
+    command: Command,
+}
+
+impl Full {
+    /// Waits for room until [`ROOM_TIMEOUT`], then answers `overloaded`.
+    pub async fn wait(self) {
+        self.conversation.enqueue(self.command).await;
+    }
+}
+
+impl Conversation {
+    /// Which conversation.
+    #[must_use]
+    pub fn id(&self) -> ConversationId {
+        self.slot.id
+    }
+
+    /// Changes something durable; `done` is called when it is.
+    ///
+    /// # Errors
+    /// [`Full`]: to be waited for before anything else of the same caller is sent, or the order is lost.
+    pub fn send(&mut self, caller: Caller, request: Request, done: Completion) -> Result<(), Full> {
+        self.offer(Command::Submit { caller, request, deadline: Instant::now() + DEADLINE, done })
+    }
+
+    /// Lets a connection follow, from `after` or from the newest messages.
+    ///
+    /// # Errors
+    /// [`Full`].
+    pub fn subscribe(
+        &mut self,
+        caller: Caller,
+        (connection, outbox): (ConnectionId, Arc<Outbox>),
+        after: Option<Rev>,
+        reply: Reply,
+    ) -> Result<(), Full> {
+        self.offer(Command::Subscribe { caller, connection, outbox, after, reply })
+    }
+
+    /// Ends a connection's subscription.
+    ///
+    /// # Errors
+    /// [`Full`].
+    pub fn unsubscribe(&mut self, connection: ConnectionId, reply: Reply) -> Result<(), Full> {
+        self.offer(Command::Unsubscribe { connection, reply })
+    }
+
+    /// Moves the caller's read marker.
+    ///
+    /// # Errors
+    /// [`Full`].
+    pub fn read(&mut self, caller: Caller, seq: Seq, reply: Reply) -> Result<(), Full> {
+        self.offer(Command::Read { caller, seq, reply })
+    }
+
+    /// Says that the caller types, or no longer.
+    ///
+    /// # Errors
+    /// [`Full`].
+    pub fn typing(&mut self, caller: Caller, on: bool, reply: Reply) -> Result<(), Full> {
+        self.offer(Command::Typing { caller, on, reply })
+    }
+
+    /// Says that a connection is gone. May be lost; the next push to it notices.
+    pub fn disconnected(&self, connection: ConnectionId) {
+        self.slot.tell(Fact::Disconnected { connection });
+    }
+
+    /// Whether a connection follows at this moment.
+    #[must_use]
+    pub fn is_followed_by(&self, connection: ConnectionId) -> bool {
+        self.slot.subscribers.lock().contains(connection)
+    }
+
+    fn offer(&mut self, command: Command) -> Result<(), Full> {
+        match self.slot.commands.sender().try_send(command) {
+            Ok(()) => Ok(()),
+            Err(mpsc::error::TrySendError::Full(command)) => Err(Full { conversation: self.clone(), command }),
+            Err(mpsc::error::TrySendError::Closed(command)) => {
+                // Passivated a moment ago: the table has, or starts, the next one. Once, so that this cannot go round.
+                match self.conversations.shared.slots.obtain(self.slot.id) {
+                    Ok(slot) => self.slot = slot,
+                    Err(error) => {
+                        command.refuse(error.code());
+                        return Ok(());
+                    }
+                }
+                match self.slot.commands.sender().try_send(command) {
+                    Ok(()) => {}
+                    Err(error) => error.into_inner().refuse(Code::Overloaded),
+                }
+                Ok(())
+            }
+        }
+    }
+
+    async fn enqueue(mut self, command: Command) {
+        let Err(full) = self.offer(command) else { return };
+        match tokio::time::timeout(ROOM_TIMEOUT, self.slot.commands.sender().reserve()).await {
+            Ok(Ok(room)) => room.send(full.command),
+            Ok(Err(_)) | Err(_) => full.command.refuse(Code::Overloaded),
+        }
+    }
+}

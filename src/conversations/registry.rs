@@ -1,0 +1,266 @@
+//! The registry: the supervisor of the conversations of this node.
+//!
+//! It starts a conversation when its slot appears, restarts it when it dies (five times in a minute, with back-off),
+//! lets it go when it passivates, listens to the bus, and compares revisions every five seconds, so that a lost
+//! publication or a lost receipt costs time and never a message.
+//!
+//! Races, and what happens. *Command, then passivation*: an actor stops only from a timer that found nobody following and
+//! nothing asked for a while; a command that arrives between that and the slot's retirement waits in the mailbox, and
+//! [`Slots::retire`] moves it to a new slot, which is started. *Passivation, then command*: the caller's old slot is
+//! closed, it asks the table again and gets the new one. *Death while starting*: counts as a death. *Two generations*: a
+//! successor starts when its predecessor's guard has been dropped and takes the mailbox only when the predecessor's
+//! reader is gone, so two never read one mailbox.
+//!
+//! When the registry itself dies, conversations go on: they are supervised by tasks on their own arbiters. Its successor
+//! reads the same mailbox of starts and listens to the bus again.
+
+use super::actor::Conversation;
+use super::replay::{Clock, READERS_MAX, read_all};
+use super::slots::{Fact, Slot, Slots};
+use super::state::State;
+use super::subscribers::{Phase, Subscriber};
+use super::{Audience, store};
+use crate::bus::{Bus, Envelope};
+use crate::database::Database;
+use crate::error::{CloseCode, Code};
+use crate::ids::NodeId;
+use crate::persistence::Persistence;
+use crate::supervision::{
+    ArbiterPool, Death, DeathGuard, Mailbox, RestartBudget, RestartPolicy, Verdict, supervise,
+};
+use crate::wire::Committed;
+use crate::wire::frames::Notice;
+use actix::prelude::*;
+use futures_util::StreamExt as _;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::{Semaphore, mpsc};
+
+/// Starts that wait for the registry.
+pub(super) const STARTS_MAX: usize = 10_000;
+/// How often revisions are compared with the database.
+const COMPARE_INTERVAL: Duration = Duration::from_secs(5);
+/// Conversations in one comparing query.
+const COMPARE_IDS: usize = 1_000;
+/// How long a conversation that cannot be loaded keeps its callers waiting.
+const LOAD_PATIENCE: Duration = Duration::from_secs(8);
+/// Pause between attempts to load.
+const LOAD_RETRY: Duration = Duration::from_millis(200);
+
+/// What every conversation of the node shares.
+pub(super) struct Shared {
+    pub(super) node: NodeId,
+    pub(super) slots: Arc<Slots>,
+    pub(super) database: Database,
+    pub(super) persistence: Persistence,
+    pub(super) bus: Arc<dyn Bus>,
+    pub(super) audience: Arc<dyn Audience>,
+    pub(super) readers: Semaphore,
+    pub(super) clock: Clock,
+    pub(super) passivate_after: Duration,
+    pub(super) arbiters: ArbiterPool,
+    /// Slots that wait to be started.
+    pub(super) starts: Mailbox<Arc<Slot>>,
+}
+
+impl Shared {
+    pub(super) fn readers() -> Semaphore {
+        Semaphore::new(READERS_MAX)
+    }
+
+    /// Tells the other nodes, if there are any.
+    pub(super) fn publish(&self, envelope: impl FnOnce() -> Envelope) {
+        if self.bus.has_peers(self.node) {
+            self.bus.publish(self.node, envelope());
+        }
+    }
+}
+
+/// Starts the registry under supervision.
+pub(super) fn start(shared: &Arc<Shared>) {
+    let registry = shared.clone();
+    let run = async move {
+        let start = |_, guard| {
+            let shared = registry.clone();
+            actix::spawn(async move {
+                let starts = shared.starts.reader().await;
+                let envelopes = shared.bus.subscribe(shared.node);
+                Registry { shared, starts: Some(starts), envelopes: Some(envelopes), _guard: guard }.start();
+            });
+        };
+        supervise("registry", RestartPolicy::default(), start, |_| ()).await;
+    };
+    shared.arbiters.spawn(0, run);
+}
+
+struct Registry {
+    shared: Arc<Shared>,
+    starts: Option<crate::supervision::Reader<Arc<Slot>>>,
+    envelopes: Option<mpsc::Receiver<Envelope>>,
+    _guard: DeathGuard,
+}
+
+impl Actor for Registry {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        if let Some(starts) = self.starts.take() {
+            ctx.add_stream(starts);
+        }
+        if let Some(mut envelopes) = self.envelopes.take() {
+            ctx.add_stream(futures_util::stream::poll_fn(move |cx| envelopes.poll_recv(cx)));
+        }
+        ctx.run_later(COMPARE_INTERVAL, Self::compare);
+    }
+}
+
+impl StreamHandler<Arc<Slot>> for Registry {
+    fn handle(&mut self, slot: Arc<Slot>, _: &mut Self::Context) {
+        fail::fail_point!("conversations::registry");
+        let shared = self.shared.clone();
+        self.shared.arbiters.spawn(slot.id.0.as_u128(), run(slot, shared));
+    }
+}
+
+impl StreamHandler<Envelope> for Registry {
+    fn handle(&mut self, envelope: Envelope, _: &mut Self::Context) {
+        let Shared { slots, audience, .. } = &*self.shared;
+        match envelope {
+            Envelope::Committed(committed) => slots.tell(committed.conversation_id, Fact::Committed(committed)),
+            Envelope::Read { conversation_id, user_id: user, seq } => slots.tell(conversation_id, Fact::Read { user, seq }),
+            Envelope::Typing { conversation_id, user_id: user, on } => slots.tell(conversation_id, Fact::Typing { user, on }),
+            Envelope::Presence { user_id, online } => audience.presence_elsewhere(user_id, online),
+            Envelope::Notices { conversation_id, last_seq, unread } => {
+                let slot = slots.find(conversation_id);
+                let follows = |connection| slot.as_ref().is_some_and(|slot| slot.subscribers.lock().contains(connection));
+                for (user, unread) in unread {
+                    let notice = Notice { conversation: conversation_id, last_seq, unread };
+                    audience.notify(user, notice, &follows);
+                }
+            }
+        }
+    }
+
+    fn finished(&mut self, _: &mut Self::Context) {}
+}
+
+impl Registry {
+    fn compare(&mut self, ctx: &mut Context<Self>) {
+        let shared = self.shared.clone();
+        let compare = async move { compare(&shared).await };
+        ctx.spawn(compare.into_actor(self).map(|(), _, ctx| {
+            ctx.run_later(COMPARE_INTERVAL, Self::compare);
+        }));
+    }
+}
+
+/// Tells every active conversation the revision it has in the database; one that knows less reads on.
+async fn compare(shared: &Shared) {
+    for ids in shared.slots.ids().chunks(COMPARE_IDS) {
+        match store::list_revs(&shared.database, ids).await {
+            Ok(revs) => {
+                for (conversation_id, observed) in revs {
+                    let committed = Committed { conversation_id, changes: Vec::new(), observed };
+                    shared.slots.tell(conversation_id, Fact::Committed(committed));
+                }
+            }
+            Err(error) => tracing::warn!(%error, "revisions not compared"),
+        }
+    }
+}
+
+/// The life of one slot: generation after generation, until it passivates or cannot be kept up.
+async fn run(slot: Arc<Slot>, shared: Arc<Shared>) {
+    let mut budget = RestartBudget::new(RestartPolicy::default());
+    loop {
+        let death = match load(&shared, &slot).await {
+            Ok(Some(state)) => run_generation(&slot, &shared, state).await,
+            Ok(None) => return give_up(&shared, &slot, Code::NotFound).await,
+            Err(error) => {
+                tracing::error!(%error, conversation.id = %slot.id, "conversation not loaded");
+                return give_up(&shared, &slot, error.code()).await;
+            }
+        };
+        if death == Death::Stopped {
+            let mut commands = slot.commands.reader().await;
+            return shared.slots.retire(&slot, &mut commands);
+        }
+        match budget.record(Instant::now()) {
+            Verdict::Restart(delay) => {
+                tracing::warn!(conversation.id = %slot.id, delay_ms = delay.as_millis(), "conversation died; restarting");
+                tokio::time::sleep(delay).await;
+            }
+            Verdict::Exhausted(delay) => {
+                tracing::error!(conversation.id = %slot.id, "conversation died; restart budget spent");
+                return stay_down(&shared, &slot, delay).await;
+            }
+        }
+    }
+}
+
+async fn run_generation(slot: &Arc<Slot>, shared: &Arc<Shared>, state: State) -> Death {
+    let (guard, death) = DeathGuard::new();
+    // Free as soon as the predecessor's streams are gone.
+    let readers = (slot.commands.reader().await, slot.facts.reader().await);
+    Conversation::new(state, slot.clone(), shared.clone(), readers, guard).start();
+    death.await.unwrap_or(Death::Crashed)
+}
+
+/// Loads the state, patiently: a database that is just being restarted is back in a moment.
+async fn load(shared: &Shared, slot: &Slot) -> Result<Option<State>, crate::database::Error> {
+    let started = Instant::now();
+    loop {
+        match try_load(shared, slot).await {
+            Err(error) if error.is_unavailable() && started.elapsed() < LOAD_PATIENCE => {
+                tracing::warn!(%error, conversation.id = %slot.id, "conversation not loaded; trying again");
+                tokio::time::sleep(LOAD_RETRY).await;
+            }
+            result => return result,
+        }
+    }
+}
+
+async fn try_load(shared: &Shared, slot: &Slot) -> Result<Option<State>, crate::database::Error> {
+    let Some(loaded) = store::load(&shared.database, slot.id).await? else { return Ok(None) };
+    let mut state = State::new(loaded);
+    // Subscribers that outlived a generation are brought what it did not push.
+    let live = |s: &Subscriber| matches!(s.phase, Phase::Live).then_some(s.delivered);
+    let served = slot.subscribers.lock().iter().filter_map(live).min();
+    if let Some(served) = served.filter(|served| *served < state.rev) {
+        let missed = read_all(shared, slot.id, served).await?;
+        state.prefill(served, &missed);
+    }
+    Ok(Some(state))
+}
+
+/// Ends a slot that cannot be kept: its readers reconnect, its callers are answered.
+async fn give_up(shared: &Shared, slot: &Arc<Slot>, code: Code) {
+    let mut commands = slot.commands.reader().await;
+    cut(slot, code);
+    shared.slots.abandon(slot, &mut commands, code);
+}
+
+/// Refuses everybody until the restart budget has a place again.
+async fn stay_down(shared: &Shared, slot: &Arc<Slot>, delay: Duration) {
+    let mut commands = slot.commands.reader().await;
+    cut(slot, Code::Unavailable);
+    let refuse = async {
+        while let Some(command) = commands.next().await {
+            command.refuse(Code::Unavailable);
+        }
+    };
+    if tokio::time::timeout(delay, refuse).await.is_err() {
+        tracing::info!(conversation.id = %slot.id, "conversation may be started again");
+    }
+    shared.slots.abandon(slot, &mut commands, Code::Unavailable);
+}
+
+fn cut(slot: &Slot, code: Code) {
+    let subscribers = slot.subscribers.lock().clear();
+    for subscriber in subscribers {
+        if let Phase::Replaying(replay) = subscriber.phase {
+            replay.reply.refuse(code);
+        }
+        subscriber.outbox.close(Some(CloseCode::StateDiscarded));
+    }
+}

@@ -1,0 +1,328 @@
+//! Bringing a subscriber to the present: from memory when it is little, from the database in pages when it is not.
+//!
+//! Little goes into the outbox at once, before its `subscribed`, and the subscriber is live. Otherwise it is marked as
+//! replaying: live frames pass it by, a task hands page after page to its socket, each when the one before has been
+//! taken, and at the end asks the conversation again for what has happened meanwhile. That is little, sooner or later,
+//! because the latest changes are in memory: then it is pushed, `subscribed` follows, and the subscriber is live, all
+//! within one turn of the actor, so there is no gap and no overlap.
+//!
+//! A replay reads the database under one of [`READERS_MAX`] permits of the node, and waits for its socket without one; a
+//! page holds at most about 192 KiB, so waiting replays are bounded too.
+
+use super::actor::Conversation;
+use super::registry::Shared;
+use super::state::{Millis, Opening};
+use super::store;
+use super::subscribers::{Phase, Replay, Subscriber};
+use crate::error::Code;
+use crate::ids::{ConnectionId, ConversationId, Rev};
+use crate::wire::{Change, Class, Frame, Outbox, Reply};
+use actix::prelude::*;
+use std::sync::Arc;
+
+/// Replays that read the database at the same time, over all conversations of a node.
+pub(super) const READERS_MAX: usize = 8;
+/// Most bytes that are pushed at once, outside the outbox's limits; more goes by pages.
+const DIRECT_BYTES_MAX: usize = 64 * 1024;
+/// Changes a conversation reads to catch up before it gives up and lets its readers resume.
+const CATCH_UP_MAX: usize = 20_000;
+
+/// Why a replay ended early.
+enum Broken {
+    /// The socket is gone.
+    Gone,
+    /// The reader claims a revision that does not exist.
+    Ahead,
+    /// The database failed.
+    Database(crate::database::Error),
+}
+
+impl From<crate::database::Error> for Broken {
+    fn from(error: crate::database::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+impl Conversation {
+    /// Takes a new subscriber in.
+    pub(super) fn subscribe(
+        &mut self,
+        mut subscriber: Subscriber,
+        after: Option<Rev>,
+        reply: Reply,
+        ctx: &mut Context<Self>,
+    ) {
+        let opening = self.state.open(after);
+        let known = after.unwrap_or(Rev::ZERO);
+        let complete = !matches!(opening, Opening::Ready { complete: false, .. });
+        if let Opening::Ready { changes, .. } = &opening {
+            let frames: Vec<_> = changes.iter().map(|change| change.encode_after(known)).collect();
+            if fits(&frames) {
+                self.push_all(&subscriber.outbox, &frames);
+                let frame = self.state.subscribed(subscriber.user, reply.reference(), complete);
+                reply.give(&frame);
+                self.slot.subscribers.lock().insert(subscriber);
+                return;
+            }
+        }
+        // Readers without `after` get the newest messages, and what changes from here on.
+        let start = if after.is_some() { known } else { self.state.rev };
+        self.replays += 1;
+        let number = self.replays;
+        let outbox = subscriber.outbox.clone();
+        let connection = subscriber.connection;
+        let replay = Replay { after: start, through: start, complete, reply, number, waits: false };
+        subscriber.phase = Phase::Replaying(replay);
+        self.slot.subscribers.lock().insert(subscriber);
+        let pages = match opening {
+            Opening::Ready { changes, .. } => {
+                let through = self.state.rev;
+                let frames = changes.iter().map(|change| change.encode_after(known)).collect();
+                Pages::Memory { frames, through }
+            }
+            Opening::Read => Pages::Database { known: start, from: start },
+        };
+        self.run_replay(connection, number, outbox, pages, ctx);
+    }
+
+    /// Takes replays up again that a dead generation has left, and brings live subscribers what they have missed.
+    pub(super) fn continue_replays(&mut self, ctx: &mut Context<Self>) {
+        let (rev, mut unfinished) = (self.state.rev, Vec::new());
+        let mut subscribers = self.slot.subscribers.lock();
+        let connections: Vec<_> = subscribers.iter().map(|subscriber| subscriber.connection).collect();
+        let mut lost = Vec::new();
+        for connection in connections {
+            let Some(subscriber) = subscribers.find_mut(connection) else { continue };
+            if self.state.role_of(subscriber.user).is_none() && self.state.deleted_at.is_none() {
+                lost.push(connection);
+                continue;
+            }
+            match &mut subscriber.phase {
+                Phase::Live if subscriber.delivered >= rev => {}
+                Phase::Live => {
+                    let Some(missed) = self.state.changes_after(subscriber.delivered) else {
+                        // Too much to keep the promise of gapless live frames: the client resumes by itself.
+                        subscriber.outbox.close(Some(crate::error::CloseCode::StateDiscarded));
+                        lost.push(connection);
+                        continue;
+                    };
+                    for change in missed {
+                        subscriber.outbox.push(change.encode_live(), Class::Durable);
+                    }
+                    subscriber.delivered = rev;
+                }
+                Phase::Replaying(replay) => {
+                    self.replays += 1;
+                    replay.number = self.replays;
+                    let pages = Pages::Database { known: replay.after, from: replay.through };
+                    unfinished.push((connection, replay.number, subscriber.outbox.clone(), pages));
+                }
+            }
+        }
+        for connection in lost {
+            subscribers.remove(connection);
+        }
+        drop(subscribers);
+        for (connection, number, outbox, pages) in unfinished {
+            self.run_replay(connection, number, outbox, pages, ctx);
+        }
+    }
+
+    fn run_replay(
+        &self,
+        connection: ConnectionId,
+        number: u64,
+        outbox: Arc<Outbox>,
+        pages: Pages,
+        ctx: &mut Context<Self>,
+    ) {
+        let (shared, id) = (self.shared.clone(), self.state.id);
+        let send = async move { send_pages(&shared, id, &outbox, pages).await };
+        ctx.spawn(send.into_actor(self).map(move |sent, conversation, ctx| {
+            match sent {
+                Ok(through) => conversation.finish_replay(connection, number, through, ctx),
+                Err(broken) => conversation.break_replay(connection, number, broken),
+            }
+            conversation.settle(ctx);
+        }));
+    }
+
+    /// Everything up to `through` is with the socket: the rest, if it is little, and `subscribed`; or another round.
+    fn finish_replay(&mut self, connection: ConnectionId, number: u64, through: Rev, ctx: &mut Context<Self>) {
+        if through > self.state.rev {
+            // The database is ahead of this node: what is between arrives as a fact, or is read.
+            let mut effects = Vec::new();
+            self.state.committed(Vec::new(), through, self.now(), &mut effects);
+        }
+        let mut subscribers = self.slot.subscribers.lock();
+        let Some(subscriber) = subscribers.find_mut(connection) else { return };
+        let Phase::Replaying(replay) = &mut subscriber.phase else { return };
+        if replay.number != number {
+            return;
+        }
+        replay.through = through;
+        replay.waits = through > self.state.rev;
+        if replay.waits {
+            return;
+        }
+        if self.state.role_of(subscriber.user).is_none() {
+            if let Some(Subscriber { phase: Phase::Replaying(replay), .. }) = subscribers.remove(connection) {
+                replay.reply.refuse(Code::NotFound);
+            }
+            return;
+        }
+        let rest = match self.state.open(Some(through)) {
+            Opening::Ready { changes, .. } => {
+                let frames: Vec<_> = changes.iter().map(|change| change.encode_after(replay.after)).collect();
+                fits(&frames).then_some(frames)
+            }
+            Opening::Read => None,
+        };
+        let Some(frames) = rest else {
+            let (outbox, pages) = (subscriber.outbox.clone(), Pages::Database { known: replay.after, from: through });
+            drop(subscribers);
+            return self.run_replay(connection, number, outbox, pages, ctx);
+        };
+        let (outbox, user) = (subscriber.outbox.clone(), subscriber.user);
+        self.push_all(&outbox, &frames);
+        subscriber.delivered = self.state.rev;
+        if let Phase::Replaying(replay) = std::mem::replace(&mut subscriber.phase, Phase::Live) {
+            let frame = self.state.subscribed(user, replay.reply.reference(), replay.complete);
+            replay.reply.give(&frame);
+        }
+    }
+
+    /// After catching up: replays that waited for this node to know what they have already been sent.
+    pub(super) fn continue_waiting(&mut self, ctx: &mut Context<Self>) {
+        let waiting: Vec<_> = {
+            let subscribers = self.slot.subscribers.lock();
+            let replays = subscribers.iter().filter_map(|subscriber| match &subscriber.phase {
+                Phase::Replaying(replay) if replay.waits => {
+                    Some((subscriber.connection, replay.number, replay.through))
+                }
+                _ => None,
+            });
+            replays.collect()
+        };
+        for (connection, number, through) in waiting {
+            self.finish_replay(connection, number, through, ctx);
+        }
+    }
+
+    fn break_replay(&self, connection: ConnectionId, number: u64, broken: Broken) {
+        let mut subscribers = self.slot.subscribers.lock();
+        let current = subscribers
+            .find_mut(connection)
+            .is_some_and(|entry| matches!(&entry.phase, Phase::Replaying(replay) if replay.number == number));
+        if !current {
+            return;
+        }
+        let Some(Subscriber { phase: Phase::Replaying(replay), .. }) = subscribers.remove(connection) else { return };
+        match broken {
+            Broken::Gone => replay.reply.forgo(),
+            Broken::Ahead => {
+                replay.reply.error(Code::Conflict, "`after` is ahead of the conversation; subscribe without it.");
+            }
+            Broken::Database(error) => {
+                tracing::warn!(%error, conversation.id = %self.state.id, "replay not read");
+                replay.reply.refuse(error.code());
+            }
+        }
+    }
+
+    fn push_all(&self, outbox: &Outbox, frames: &[Frame]) {
+        if !frames.is_empty() {
+            outbox.push(Frame::concat(frames), Class::Snapshot);
+        }
+    }
+}
+
+/// Where the pages of a replay come from.
+enum Pages {
+    /// A snapshot that was too large to be pushed at once.
+    Memory { frames: Vec<Frame>, through: Rev },
+    /// The database, for a reader who has everything up to `known` and was sent what follows up to `from`.
+    Database { known: Rev, from: Rev },
+}
+
+/// Hands pages to a socket and answers the revision it has then.
+async fn send_pages(
+    shared: &Shared,
+    id: ConversationId,
+    outbox: &Outbox,
+    pages: Pages,
+) -> Result<Rev, Broken> {
+    let (known, mut from) = match pages {
+        Pages::Memory { frames, through } => {
+            send_frames(outbox, &frames).await?;
+            return Ok(through);
+        }
+        Pages::Database { known, from } => (known, from),
+    };
+    let target = store::load_rev(&shared.database, id).await?;
+    if from > target {
+        return Err(Broken::Ahead);
+    }
+    while from < target {
+        let page = {
+            let _permit = shared.readers.acquire().await;
+            store::load_changes(&shared.database, id, from, target).await?
+        };
+        let frames: Vec<_> = page.changes.iter().map(|change| change.encode_after(known)).collect();
+        drop(page.changes);
+        send_frames(outbox, &frames).await?;
+        from = page.through;
+    }
+    Ok(from)
+}
+
+async fn send_frames(outbox: &Outbox, frames: &[Frame]) -> Result<(), Broken> {
+    let mut rest = frames;
+    while !rest.is_empty() {
+        let mut bytes = 0;
+        let count = rest.iter().take_while(|frame| {
+            bytes += frame.len();
+            bytes <= DIRECT_BYTES_MAX
+        });
+        let (chunk, after) = rest.split_at(count.count().max(1));
+        outbox.push_page(Frame::concat(chunk)).await.map_err(|_closed| Broken::Gone)?;
+        rest = after;
+    }
+    Ok(())
+}
+
+fn fits(frames: &[Frame]) -> bool {
+    frames.iter().map(Frame::len).sum::<usize>() <= DIRECT_BYTES_MAX
+}
+
+/// The net effect of everything after a revision, ascending; for a conversation that missed something.
+pub(super) async fn read_all(
+    shared: &Shared,
+    id: ConversationId,
+    after: Rev,
+) -> Result<Vec<Change>, crate::database::Error> {
+    let _permit = shared.readers.acquire().await;
+    let target = store::load_rev(&shared.database, id).await?;
+    let mut found = Vec::new();
+    let mut from = after;
+    while from < target && found.len() < CATCH_UP_MAX {
+        let page = store::load_changes(&shared.database, id, from, target).await?;
+        found.extend(page.changes);
+        from = page.through;
+    }
+    Ok(found)
+}
+
+/// A monotonic clock in milliseconds since the node started.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Clock(std::time::Instant);
+
+impl Clock {
+    pub(super) fn start() -> Self {
+        Self(std::time::Instant::now())
+    }
+
+    pub(super) fn now(self) -> Millis {
+        u64::try_from(self.0.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}

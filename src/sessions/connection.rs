@@ -1,0 +1,126 @@
+//! One socket, as seen from outside its worker thread: by those who push to it, sweep it, revoke it or drain it.
+
+use super::socket::Socket;
+use crate::auth::Principal;
+use crate::ids::{ConnectionId, ConversationId, SessionId, TenantId, UserId};
+use crate::wire::Outbox;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::Instant;
+
+/// A live socket. The identity fields never change; the principal's rights may.
+#[derive(Debug)]
+pub struct Connection {
+    /// The connection's id.
+    pub id: ConnectionId,
+    /// Its user.
+    pub user_id: UserId,
+    /// Its user's tenant.
+    pub tenant_id: TenantId,
+    /// What waits to be written.
+    pub outbox: Arc<Outbox>,
+    socket: Option<Arc<Socket>>,
+    started: Instant,
+    principal: Mutex<Principal>,
+    unanswered: AtomicU32,
+    /// Milliseconds after `started` at which bytes last came in.
+    heard_ms: AtomicU64,
+    draining: AtomicBool,
+}
+
+impl Connection {
+    pub(super) fn new(principal: Principal, socket: Option<Arc<Socket>>) -> Self {
+        Self {
+            id: ConnectionId::new(),
+            user_id: principal.user_id,
+            tenant_id: principal.tenant_id,
+            outbox: Arc::new(Outbox::new()),
+            socket,
+            started: Instant::now(),
+            principal: Mutex::new(principal),
+            unanswered: AtomicU32::new(0),
+            heard_ms: AtomicU64::new(0),
+            draining: AtomicBool::new(false),
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn for_tests() -> Self {
+        Self::new(super::tests::principal(UserId::new()), None)
+    }
+
+    /// Who is connected, with the rights of this moment.
+    #[must_use]
+    pub fn principal(&self) -> Principal {
+        self.principal.lock().clone()
+    }
+
+    /// Gives the connection other rights or renewed credentials.
+    pub(super) fn set_principal(&self, principal: Principal) {
+        *self.principal.lock() = principal;
+    }
+
+    /// The log-in behind the credentials.
+    pub(super) fn session_id(&self) -> SessionId {
+        self.principal.lock().session_id
+    }
+
+    /// When the credentials run out, in milliseconds of Unix time.
+    pub(super) fn expires_at_ms(&self) -> Option<i64> {
+        self.principal.lock().expires_at.map(|at| at.timestamp_millis())
+    }
+
+    /// A frame that will be replied to has been taken up.
+    pub(super) fn take_up(&self) {
+        self.unanswered.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Replies have been handed to the socket.
+    pub(super) fn answered(&self, replies: u32) {
+        // Replies that were never counted (to a frame without a readable mark in a drained connection) must not wrap.
+        let subtract = |unanswered: u32| Some(unanswered.saturating_sub(replies));
+        let _: Result<u32, u32> = self.unanswered.fetch_update(Ordering::Relaxed, Ordering::Relaxed, subtract);
+    }
+
+    /// Frames whose replies have not been handed to the socket.
+    #[must_use]
+    pub fn unanswered(&self) -> usize {
+        self.unanswered.load(Ordering::Relaxed) as usize
+    }
+
+    /// Bytes have come in.
+    pub(super) fn heard(&self) {
+        let elapsed = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.heard_ms.store(elapsed, Ordering::Relaxed);
+    }
+
+    /// For how long nothing has come in, in milliseconds.
+    pub(super) fn silent_ms(&self) -> u64 {
+        let elapsed = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        elapsed.saturating_sub(self.heard_ms.load(Ordering::Relaxed))
+    }
+
+    /// From now on nothing more is taken up.
+    pub(super) fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether nothing more is taken up.
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Ends the TCP connection from outside, for a socket that is not written to any more.
+    pub(super) fn shut_down(&self) {
+        if let Some(socket) = &self.socket {
+            socket.shut_down();
+        }
+    }
+
+    /// Whether a guest's confinement or the tenant role allows touching this conversation.
+    #[must_use]
+    pub fn may_touch(&self, conversation: ConversationId) -> bool {
+        self.principal.lock().may_touch(conversation)
+    }
+}

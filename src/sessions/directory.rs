@@ -1,0 +1,203 @@
+//! The table of live connections of this node, by id and by user.
+//!
+//! Written when a connection comes or goes, read by notices and revocations; nothing waits under its lock. It is the
+//! audience that conversations speak to (see [`Audience`]), defined there and implemented here because sessions stand
+//! above conversations. A user without a connection still counts as online for the grace period, so a reload is not seen.
+
+use super::Connection;
+use crate::conversations::Audience;
+use crate::ids::{ConnectionId, UserId};
+use crate::wire::frames::Notice;
+use crate::wire::{Class, encode};
+use parking_lot::RwLock;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Why a connection is not taken in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Full {
+    /// The node has as many as it may.
+    Node,
+    /// The user has as many as they may.
+    User,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    connections: HashMap<ConnectionId, Arc<Connection>>,
+    users: HashMap<UserId, Vec<Arc<Connection>>>,
+    /// Users whose last connection went, and when they count as offline.
+    leaving: HashMap<UserId, Instant>,
+    /// On how many other nodes a user is connected.
+    elsewhere: HashMap<UserId, u32>,
+}
+
+/// The live connections of this node.
+#[derive(Debug)]
+pub(super) struct Directory {
+    table: RwLock<Table>,
+    connections_max: usize,
+    connections_per_user: usize,
+    presence_grace: Duration,
+}
+
+impl Directory {
+    pub(super) fn new(connections_max: usize, connections_per_user: usize, presence_grace: Duration) -> Self {
+        Self { table: RwLock::default(), connections_max, connections_per_user, presence_grace }
+    }
+
+    /// Whether the node has as many connections as it may.
+    pub(super) fn is_full(&self) -> bool {
+        self.table.read().connections.len() >= self.connections_max
+    }
+
+    /// How many connections there are.
+    pub(super) fn len(&self) -> usize {
+        self.table.read().connections.len()
+    }
+
+    /// Takes a connection in; true when its user was offline before.
+    pub(super) fn insert(&self, connection: &Arc<Connection>) -> Result<bool, Full> {
+        let mut table = self.table.write();
+        if table.connections.len() >= self.connections_max {
+            return Err(Full::Node);
+        }
+        let user = connection.user_id;
+        let known = table.users.get(&user).map_or(0, Vec::len);
+        if known >= self.connections_per_user {
+            return Err(Full::User);
+        }
+        let was_leaving = table.leaving.remove(&user).is_some();
+        table.connections.insert(connection.id, connection.clone());
+        table.users.entry(user).or_default().push(connection.clone());
+        Ok(known == 0 && !was_leaving && !table.elsewhere.contains_key(&user))
+    }
+
+    /// Takes a connection out. Its user counts as online for a little longer.
+    pub(super) fn remove(&self, connection: &Connection, now: Instant) {
+        let mut table = self.table.write();
+        if table.connections.remove(&connection.id).is_none() {
+            return;
+        }
+        let user = connection.user_id;
+        let Some(others) = table.users.get_mut(&user) else { return };
+        others.retain(|other| other.id != connection.id);
+        if others.is_empty() {
+            table.users.remove(&user);
+            table.leaving.insert(user, now + self.presence_grace);
+        }
+    }
+
+    /// Users who are offline from now on, because their grace has ended.
+    pub(super) fn take_departed(&self, now: Instant) -> Vec<UserId> {
+        let mut table = self.table.write();
+        let departed: Vec<_> = table.leaving.iter().filter(|(_, at)| **at <= now).map(|(user, _)| *user).collect();
+        for user in &departed {
+            table.leaving.remove(user);
+        }
+        departed
+    }
+
+    /// Whether a user is connected to another node.
+    pub(super) fn is_elsewhere(&self, user: UserId) -> bool {
+        self.table.read().elsewhere.contains_key(&user)
+    }
+
+    /// All connections.
+    pub(super) fn all(&self) -> Vec<Arc<Connection>> {
+        self.table.read().connections.values().cloned().collect()
+    }
+
+    /// The connections of a user.
+    pub(super) fn of_user(&self, user: UserId) -> Vec<Arc<Connection>> {
+        self.table.read().users.get(&user).cloned().unwrap_or_default()
+    }
+
+    /// Notes that a user came online or went offline on another node; whether that changes their presence here.
+    pub(super) fn note_elsewhere(&self, user: UserId, online: bool) -> bool {
+        let mut table = self.table.write();
+        let here = table.users.contains_key(&user) || table.leaving.contains_key(&user);
+        let nodes = table.elsewhere.entry(user).or_default();
+        *nodes = if online { *nodes + 1 } else { nodes.saturating_sub(1) };
+        let nodes = *nodes;
+        if nodes == 0 {
+            table.elsewhere.remove(&user);
+        }
+        !here && (online && nodes == 1 || !online && nodes == 0)
+    }
+
+    /// Tells the connections of a user that are not subscribed.
+    pub(super) fn tell(&self, user: UserId, notice: &Notice, subscribed: &dyn Fn(ConnectionId) -> bool) {
+        let table = self.table.read();
+        let Some(connections) = table.users.get(&user) else { return };
+        let mut frame = None;
+        for connection in connections.iter().filter(|connection| !subscribed(connection.id)) {
+            let frame = frame.get_or_insert_with(|| encode(notice));
+            // A connection that overflows is cut by its outbox; there is nothing to do here.
+            connection.outbox.push(frame.clone(), Class::Durable);
+        }
+    }
+}
+
+/// The audience of the conversations: the directory, and where presence from other nodes goes.
+pub(super) struct LocalAudience {
+    pub(super) directory: Arc<Directory>,
+    /// Presence changes heard from other nodes, on their way to the conversations.
+    pub(super) presences: tokio::sync::mpsc::Sender<(UserId, bool)>,
+}
+
+impl Audience for LocalAudience {
+    fn is_online(&self, user: UserId) -> bool {
+        let table = self.directory.table.read();
+        table.users.contains_key(&user) || table.leaving.contains_key(&user) || table.elsewhere.contains_key(&user)
+    }
+
+    fn notify(&self, user: UserId, notice: Notice, subscribed: &dyn Fn(ConnectionId) -> bool) {
+        self.directory.tell(user, &notice, subscribed);
+    }
+
+    fn presence_elsewhere(&self, user: UserId, online: bool) {
+        if self.directory.note_elsewhere(user, online) && self.presences.try_send((user, online)).is_err() {
+            tracing::warn!("a presence change of another node is lost: too many wait");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::principal;
+    use super::*;
+
+    fn connection(user: UserId) -> Arc<Connection> {
+        Arc::new(Connection::new(principal(user), None))
+    }
+
+    #[test]
+    fn presence_has_a_grace_and_counts_every_connection() {
+        let directory = Directory::new(10, 2, Duration::from_secs(15));
+        let (user, now) = (UserId::new(), Instant::now());
+        let (first, second, third) = (connection(user), connection(user), connection(user));
+        assert_eq!(directory.insert(&first), Ok(true));
+        assert_eq!(directory.insert(&second), Ok(false));
+        assert_eq!(directory.insert(&third), Err(Full::User));
+        directory.remove(&first, now);
+        directory.remove(&second, now);
+        assert!(directory.take_departed(now + Duration::from_secs(14)).is_empty());
+        assert_eq!(directory.insert(&third), Ok(false), "back within the grace is not news");
+        directory.remove(&third, now);
+        assert_eq!(directory.take_departed(now + Duration::from_secs(15)), [user]);
+        assert_eq!(directory.insert(&first), Ok(true));
+    }
+
+    #[test]
+    fn removal_is_idempotent_and_the_node_is_bounded() {
+        let directory = Directory::new(1, 20, Duration::ZERO);
+        let first = connection(UserId::new());
+        assert_eq!(directory.insert(&first), Ok(true));
+        assert_eq!(directory.insert(&connection(UserId::new())), Err(Full::Node));
+        directory.remove(&first, Instant::now());
+        directory.remove(&first, Instant::now());
+        assert_eq!((directory.len(), directory.all().len()), (0, 0));
+    }
+}

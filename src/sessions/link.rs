@@ -1,0 +1,85 @@
+//! What the parts of one socket share on their worker thread: the actor that reads, the stream it reads from, and the
+//! response body that writes.
+//!
+//! The window lives here. A frame counts from when it is taken up until its reply has been handed to the socket; at
+//! [`limits::WINDOW`] the stream stops, TCP pushes back, and nothing is dropped. Everything here belongs to one thread;
+//! what others look at (silence, unanswered frames) is in the shared [`Connection`].
+
+use super::Connection;
+use crate::wire::limits;
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
+use std::task::{Context, Waker};
+
+/// The state that actor, stream and body share.
+pub(super) struct Link {
+    connection: Arc<Connection>,
+    /// A command waits for room in its conversation; nothing may overtake it.
+    blocked: Cell<bool>,
+    /// The client has closed, or broke the protocol: the body ends when the close frame is out.
+    over: Cell<bool>,
+    reader: RefCell<Option<Waker>>,
+}
+
+impl Link {
+    pub(super) const fn new(connection: Arc<Connection>) -> Self {
+        Self { connection, blocked: Cell::new(false), over: Cell::new(false), reader: RefCell::new(None) }
+    }
+
+    /// A link that nothing holds up.
+    #[cfg(test)]
+    pub(super) fn for_tests() -> Self {
+        Self::new(Arc::new(Connection::for_tests()))
+    }
+
+    /// Whether another frame may be taken up; if not, the reader is woken when it may.
+    pub(super) fn may_read(&self, cx: &Context<'_>) -> bool {
+        // A closing connection takes nothing up any more, but waits for the client's close frame.
+        let may = self.connection.outbox.is_closed()
+            || (!self.blocked.get() && self.connection.unanswered() < limits::WINDOW);
+        if !may {
+            *self.reader.borrow_mut() = Some(cx.waker().clone());
+        }
+        may
+    }
+
+    /// Notes that bytes have come in.
+    pub(super) fn heard(&self) {
+        self.connection.heard();
+    }
+
+    /// Nothing more is taken up until [`Self::unblock`].
+    pub(super) fn block(&self) {
+        self.blocked.set(true);
+    }
+
+    /// Undoes [`Self::block`].
+    pub(super) fn unblock(&self) {
+        self.blocked.set(false);
+        self.wake();
+    }
+
+    /// Replies have been handed to the socket.
+    pub(super) fn answered(&self, replies: u32) {
+        if replies > 0 {
+            self.connection.answered(replies);
+            self.wake();
+        }
+    }
+
+    /// The client will not send anything that matters.
+    pub(super) fn end(&self) {
+        self.over.set(true);
+    }
+
+    /// Whether the client will not send anything that matters.
+    pub(super) const fn is_over(&self) -> bool {
+        self.over.get()
+    }
+
+    fn wake(&self) {
+        if let Some(reader) = self.reader.borrow_mut().take() {
+            reader.wake();
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! Sessions: who is connected, and one actor for each WebSocket.
+//!
+//! `session.rs` is the socket's actor, `incoming.rs` what it reads, `link.rs` what reading and writing share,
+//! `connection.rs` and `directory.rs` the sockets as others see them, `sweep.rs` what must happen from outside,
+//! `socket.rs` the descriptor by which a stuck one is ended.
+//!
+//! Bounds: 50,000 connections on a node (then 503), 20 of a user (then 4005), 32 unanswered frames of one (then it is
+//! not read), 1 MiB or 1,024 frames waiting for one (then it is cut).
+
+mod connection;
+mod directory;
+mod incoming;
+mod link;
+mod session;
+mod socket;
+mod sweep;
+
+pub use connection::Connection;
+pub use session::{Opening, open};
+#[cfg(feature = "conformance")]
+pub use session::open_echo;
+pub use socket::Socket;
+
+use crate::auth::{Auth, Event, Principal, UserState};
+use crate::bus::{Bus, Envelope};
+use crate::config::SessionsConfig;
+use crate::conversations::{Audience, Conversations};
+use crate::error::CloseCode;
+use crate::ids::{NodeId, UserStatus};
+use crate::supervision::ArbiterPool;
+use crate::wire::frames::Goodbye;
+use crate::wire::{Class, encode};
+use directory::{Directory, LocalAudience};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use sweep::Sweeper;
+use tokio::sync::{broadcast, mpsc};
+
+/// Presence changes of other nodes that wait for the conversations.
+const PRESENCES_MAX: usize = 10_000;
+/// Longest pause that a client is asked to make before it reconnects to a server that goes away, in milliseconds.
+const RETRY_AFTER_MS_MAX: u64 = 2_000;
+
+/// The part of the sessions that conversations are built with; see [`Sessions::start`].
+pub struct Lobby {
+    directory: Arc<Directory>,
+    presences: mpsc::Receiver<(crate::ids::UserId, bool)>,
+}
+
+/// Makes the table of connections, and the audience that conversations speak to.
+#[must_use]
+pub fn lobby(config: &SessionsConfig) -> (Lobby, Arc<dyn Audience>) {
+    let directory =
+        Arc::new(Directory::new(config.connections_max, config.connections_per_user, config.presence_grace));
+    let (sender, presences) = mpsc::channel(PRESENCES_MAX);
+    let audience = LocalAudience { directory: directory.clone(), presences: sender };
+    (Lobby { directory, presences }, Arc::new(audience))
+}
+
+/// The sessions of this node. Cheap to clone.
+#[derive(Clone)]
+pub struct Sessions {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    node: NodeId,
+    directory: Arc<Directory>,
+    conversations: Conversations,
+    auth: Auth,
+    bus: Arc<dyn Bus>,
+    draining: AtomicBool,
+    heartbeat: Duration,
+}
+
+/// Why a socket is not opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// The node is going away.
+    Draining,
+    /// The node has as many connections as it may.
+    Full,
+}
+
+impl Sessions {
+    /// Starts the sweep and the ear for revocations.
+    #[must_use]
+    pub fn start(
+        lobby: Lobby,
+        (node, bus): (NodeId, Arc<dyn Bus>),
+        conversations: Conversations,
+        auth: Auth,
+        (config, arbiters): (&SessionsConfig, &ArbiterPool),
+    ) -> Self {
+        let events = auth.events();
+        let shared = Shared {
+            node,
+            directory: lobby.directory,
+            conversations,
+            auth,
+            bus,
+            draining: AtomicBool::new(false),
+            heartbeat: config.heartbeat,
+        };
+        let sessions = Self { shared: Arc::new(shared) };
+        Sweeper::start_supervised(&sessions, config, arbiters);
+        let (listening, mut presences) = (sessions.clone(), lobby.presences);
+        arbiters.spawn(0, async move { listening.listen(events).await });
+        let conversations = sessions.shared.conversations.clone();
+        arbiters.spawn(0, async move {
+            while let Some((user, online)) = presences.recv().await {
+                conversations.presence(user, online);
+            }
+        });
+        sessions
+    }
+
+    /// Whether a new socket may be opened.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub fn check_room(&self) -> Result<(), Refused> {
+        if self.shared.draining.load(Ordering::Relaxed) {
+            return Err(Refused::Draining);
+        }
+        if self.shared.directory.is_full() {
+            return Err(Refused::Full);
+        }
+        Ok(())
+    }
+
+    /// How many sockets are open.
+    #[must_use]
+    pub fn open_count(&self) -> usize {
+        self.shared.directory.len()
+    }
+
+    /// Whether the node is going away.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.shared.draining.load(Ordering::Relaxed)
+    }
+
+    /// From now on no socket is opened.
+    pub fn start_draining(&self) {
+        self.shared.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Says goodbye to every socket, lets what was accepted be answered, and closes them with 4203. Returns when all are
+    /// gone or the deadline has come.
+    pub async fn drain(&self, deadline: Instant) {
+        self.start_draining();
+        for connection in self.shared.directory.all() {
+            let goodbye = Goodbye { reason: "draining", retry_after_ms: rand::random_range(0..=RETRY_AFTER_MS_MAX) };
+            connection.drain();
+            connection.outbox.push(encode(&goodbye), Class::Snapshot);
+        }
+        self.shared.conversations.flush().await;
+        let patience = Instant::now() + deadline.saturating_duration_since(Instant::now()) / 3;
+        let mut tick = tokio::time::interval(Duration::from_millis(20));
+        while self.open_count() > 0 && Instant::now() < deadline {
+            for connection in self.shared.directory.all() {
+                if connection.unanswered() == 0 || Instant::now() >= patience {
+                    connection.outbox.close(Some(CloseCode::Draining));
+                }
+            }
+            tick.tick().await;
+        }
+    }
+
+    fn directory(&self) -> &Directory {
+        &self.shared.directory
+    }
+
+    /// A socket has opened.
+    fn connected(&self, connection: &Arc<Connection>) -> Result<(), directory::Full> {
+        if self.shared.directory.insert(connection)? {
+            self.announce(connection.user_id, true);
+        }
+        Ok(())
+    }
+
+    /// A socket is gone.
+    fn disconnected(&self, connection: &Connection) {
+        self.shared.directory.remove(connection, Instant::now());
+    }
+
+    /// Tells of users whose grace has ended.
+    fn settle_departed(&self, now: Instant) {
+        for user in self.shared.directory.take_departed(now) {
+            if self.shared.bus.has_peers(self.shared.node) {
+                self.shared.bus.publish(self.shared.node, Envelope::Presence { user_id: user, online: false });
+            }
+            if !self.shared.directory.is_elsewhere(user) {
+                self.shared.conversations.presence(user, false);
+            }
+        }
+    }
+
+    fn announce(&self, user: crate::ids::UserId, online: bool) {
+        self.shared.conversations.presence(user, online);
+        if self.shared.bus.has_peers(self.shared.node) {
+            self.shared.bus.publish(self.shared.node, Envelope::Presence { user_id: user, online });
+        }
+    }
+
+    async fn listen(&self, mut events: broadcast::Receiver<Event>) {
+        loop {
+            match events.recv().await {
+                Ok(Event::SessionRevoked { session_id }) => {
+                    let revoked = |connection: &&Arc<Connection>| connection.session_id() == session_id;
+                    for connection in self.shared.directory.all().iter().filter(revoked) {
+                        connection.outbox.cut(CloseCode::Revoked);
+                    }
+                }
+                Ok(Event::UserChanged(user)) => self.user_changed(&user),
+                // Some events were lost: look at everybody.
+                Err(broadcast::error::RecvError::Lagged(_)) => {
+                    self.shared.directory.all().iter().for_each(|connection| self.recheck(connection));
+                }
+                Err(broadcast::error::RecvError::Closed) => return,
+            }
+        }
+    }
+
+    fn user_changed(&self, user: &UserState) {
+        for connection in self.shared.directory.of_user(user.user_id) {
+            if user.status == UserStatus::Suspended {
+                connection.outbox.cut(CloseCode::Suspended);
+            } else {
+                self.recheck(&connection);
+            }
+        }
+        self.shared.conversations.renamed(user.user_id, &user.name);
+    }
+
+    fn recheck(&self, connection: &Connection) {
+        match self.shared.auth.recheck(connection.principal()) {
+            Ok(principal) => connection.set_principal(principal),
+            Err(crate::auth::Error::Suspended) => connection.outbox.cut(CloseCode::Suspended),
+            Err(_) => connection.outbox.cut(CloseCode::Revoked),
+        }
+    }
+
+    fn authenticate(&self, token: &str) -> Result<Principal, crate::auth::Error> {
+        self.shared.auth.authenticate(token)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{Role, SessionId, TenantId, Tier, UserId, UserKind};
+
+    pub(super) fn principal(user_id: UserId) -> Principal {
+        Principal {
+            tenant_id: TenantId::new(),
+            user_id,
+            session_id: SessionId::new(),
+            kind: UserKind::Person,
+            name: "Ada".into(),
+            role: Role::Member,
+            tier: Tier::Regular,
+            conversation: None,
+            expires_at: None,
+        }
+    }
+}

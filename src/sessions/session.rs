@@ -1,0 +1,450 @@
+//! The actor of one WebSocket, and the response body by which it writes. The only file that names actix-web-actors.
+//!
+//! It owns the identity, the subscriptions and the window of one connection. It reads messages from [`IncomingStream`]
+//! (not from the crate's own reader; see there why), turns each into a command for a conversation, and never waits for
+//! the answer: replies and frames go into the connection's outbox, from whichever thread they come. The body drains the
+//! outbox only when the HTTP dispatcher asks for more bytes, so what waits is counted in the outbox and nowhere else, and
+//! frames that wait together leave in one write.
+//!
+//! A command that finds its conversation's mailbox full is waited for, and nothing behind it is read meanwhile, so the
+//! order of one connection's sends is kept. A session has no timers: the sweep looks after it from outside. When it
+//! crashes, the connection breaks, and its client resumes.
+
+use super::connection::Connection;
+use super::directory::Full as DirectoryFull;
+use super::incoming::{Incoming, IncomingStream};
+use super::link::Link;
+use super::{Sessions, Socket};
+use crate::auth::Principal;
+use crate::conversations::{Caller, Conversation, Full, Request};
+use crate::error::{CloseCode, Code};
+use crate::ids::ConversationId;
+use crate::persistence::Completion;
+use crate::wire::frames::{Done, Error as ErrorFrame, Hello, HelloLimits, HelloUser, Pong};
+use crate::wire::{ClientFrame, Drained, Outbox, ParseError, ParsedFrame, Reply, encode, limits, parse};
+use actix::prelude::*;
+use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web_actors::ws;
+use bytes::Bytes;
+use chrono::Utc;
+use futures_util::Stream;
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll};
+
+/// Bytes joined into one write.
+const WRITE_BYTES_MAX: usize = 64 * 1024;
+
+/// What a socket is opened with.
+pub struct Opening {
+    /// Who connects.
+    pub principal: Principal,
+    /// The sub-protocol to agree to, if the client offered some.
+    pub protocol: Option<&'static str>,
+    /// The duplicate of the descriptor, by which a stuck socket is ended.
+    pub socket: Option<Arc<Socket>>,
+}
+
+/// Upgrades a request to a socket and starts its session.
+///
+/// # Errors
+/// When the request is not a WebSocket handshake.
+pub fn open(
+    sessions: &Sessions,
+    request: &HttpRequest,
+    payload: web::Payload,
+    opening: Opening,
+) -> Result<HttpResponse, actix_web::Error> {
+    let connection = Arc::new(Connection::new(opening.principal, opening.socket));
+    let protocols: Vec<_> = opening.protocol.into_iter().collect();
+    let mut response = ws::handshake_with_protocols(request, &protocols)?;
+    match sessions.connected(&connection) {
+        Ok(()) => {}
+        Err(DirectoryFull::User) => connection.outbox.close(Some(CloseCode::TooManyConnections)),
+        Err(DirectoryFull::Node) => connection.outbox.close(Some(CloseCode::Overloaded)),
+    }
+    let link = Rc::new(Link::new(connection.clone()));
+    let incoming = IncomingStream::new(payload, link.clone(), limits::FRAME_BYTES_MAX);
+    let session = Session {
+        sessions: sessions.clone(),
+        connection,
+        link: link.clone(),
+        incoming: Some(incoming),
+        subscriptions: HashMap::new(),
+        bad_frames: 0,
+    };
+    session.greet();
+    let outbox = session.connection.outbox.clone();
+    Ok(response.streaming(Body::new(session, outbox, link)))
+}
+
+/// The session of one WebSocket.
+struct Session {
+    sessions: Sessions,
+    connection: Arc<Connection>,
+    link: Rc<Link>,
+    /// Handed to the context when the session starts.
+    incoming: Option<IncomingStream<web::Payload>>,
+    /// Conversations this connection follows, or tried to.
+    subscriptions: HashMap<ConversationId, Conversation>,
+    /// `bad_frame` errors in a row.
+    bad_frames: u32,
+}
+
+impl Actor for Session {
+    type Context = ws::WebsocketContext<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        if let Some(incoming) = self.incoming.take() {
+            ctx.add_stream(incoming);
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.connection.outbox.finish();
+        self.sessions.disconnected(&self.connection);
+        for conversation in self.subscriptions.values() {
+            conversation.disconnected(self.connection.id);
+        }
+    }
+}
+
+/// Demanded by `WebsocketContext`; its own reader is given nothing to read.
+impl StreamHandler<Result<ws::Message, ws::ProtocolError>> for Session {
+    fn handle(&mut self, _: Result<ws::Message, ws::ProtocolError>, _: &mut Self::Context) {}
+}
+
+impl StreamHandler<Incoming> for Session {
+    fn handle(&mut self, incoming: Incoming, ctx: &mut Self::Context) {
+        let outbox = &self.connection.outbox;
+        if matches!(incoming, Incoming::Close | Incoming::Broken(_)) {
+            self.link.end();
+        }
+        match incoming {
+            Incoming::Close => outbox.close(Some(CloseCode::Normal)),
+            Incoming::Broken(code) => outbox.close(Some(code)),
+            _ if outbox.is_closed() => {}
+            Incoming::Ping(payload) => outbox.pong(&payload),
+            Incoming::Pong => {}
+            Incoming::Binary(_) => outbox.close(Some(CloseCode::BadProtocol)),
+            // What is not taken up before the goodbye is repeated on another node.
+            Incoming::Text(_) if self.connection.is_draining() => {}
+            Incoming::Text(text) => self.take_up(&text, ctx),
+        }
+    }
+
+    fn finished(&mut self, _: &mut Self::Context) {
+        // The client's side of the connection has ended.
+        self.link.end();
+        self.connection.outbox.close(None);
+    }
+}
+
+impl Session {
+    fn greet(&self) {
+        let principal = self.connection.principal();
+        let hello = Hello {
+            protocol: 1,
+            connection: self.connection.id,
+            node: self.sessions.shared.node,
+            user: HelloUser {
+                id: principal.user_id,
+                name: principal.name,
+                kind: principal.kind,
+                tier: principal.tier,
+            },
+            heartbeat_ms: u64::try_from(self.sessions.shared.heartbeat.as_millis()).unwrap_or(u64::MAX),
+            token_expires_at: principal.expires_at,
+            server_time: Utc::now(),
+            limits: HelloLimits {
+                frame_bytes: limits::FRAME_BYTES_MAX,
+                body_bytes: limits::BODY_BYTES_MAX,
+                subscriptions: limits::SUBSCRIPTIONS_MAX,
+                window: limits::WINDOW,
+            },
+        };
+        self.connection.outbox.push(encode(&hello), crate::wire::Class::Snapshot);
+    }
+
+    fn take_up(&mut self, text: &str, ctx: &mut ws::WebsocketContext<Self>) {
+        self.connection.take_up();
+        let ParsedFrame { reference, frame } = match parse(text) {
+            Ok(parsed) => parsed,
+            Err(error) => return self.refuse_frame(error),
+        };
+        self.bad_frames = 0;
+        let reply = Reply::new(self.connection.outbox.clone(), reference.clone());
+        match frame {
+            ClientFrame::Ping => {
+                reply.give(&Pong { reference, server_time: Utc::now() });
+            }
+            ClientFrame::Refresh { token } => self.refresh(&token, reply),
+            ClientFrame::Typing { conversation, on } => {
+                if reference.is_none() {
+                    // No reply will release it.
+                    self.connection.answered(1);
+                }
+                self.with_conversation(conversation, reply, ctx, |known, caller, reply| known.typing(caller, on, reply));
+            }
+            ClientFrame::Subscribe { conversation, after } => self.subscribe(conversation, after, reply, ctx),
+            ClientFrame::Unsubscribe { conversation } => {
+                let Some(mut known) = self.subscriptions.remove(&conversation) else { return reply.ok(None) };
+                let sent = known.unsubscribe(self.connection.id, reply);
+                self.wait_for_room(sent, ctx);
+            }
+            ClientFrame::Read { conversation, seq } => {
+                self.with_conversation(conversation, reply, ctx, |known, caller, reply| known.read(caller, seq, reply));
+            }
+            ClientFrame::Send { conversation, id, body, reply_to } => {
+                let request = Request::Post { id, body, reply_to };
+                self.with_conversation(conversation, reply, ctx, |known, caller, reply| {
+                    known.send(caller, request, acknowledge(reply, conversation, id))
+                });
+            }
+            ClientFrame::Edit { conversation, id, body } => {
+                self.change(conversation, Request::Edit { id, body }, reply, ctx);
+            }
+            ClientFrame::Delete { conversation, id } => self.change(conversation, Request::Delete { id }, reply, ctx),
+            ClientFrame::React { conversation, id, emoji, on } => {
+                self.change(conversation, Request::React { id, emoji, on }, reply, ctx);
+            }
+        }
+    }
+
+    fn refuse_frame(&mut self, error: ParseError) {
+        let outbox = &self.connection.outbox;
+        outbox.reply(&ErrorFrame {
+            reference: error.reference,
+            code: error.code,
+            message: error.message,
+            retry_after_ms: error.code.retry_after_ms(),
+        });
+        if error.code != Code::BadFrame {
+            self.bad_frames = 0;
+            return;
+        }
+        self.bad_frames += 1;
+        if self.bad_frames >= limits::BAD_FRAMES_MAX {
+            outbox.close(Some(CloseCode::BadProtocol));
+        }
+    }
+
+    fn refresh(&self, token: &str, reply: Reply) {
+        match self.sessions.authenticate(token) {
+            Ok(principal) if principal.user_id == self.connection.user_id => {
+                let token_expires_at = principal.expires_at;
+                self.connection.set_principal(principal);
+                let frame = Done { reference: reply.reference(), rev: None, token_expires_at };
+                reply.give(&frame);
+            }
+            Ok(_) => reply.error(Code::Forbidden, "The token is another user's."),
+            Err(error) => reply.refuse(error.code()),
+        }
+    }
+
+    fn subscribe(
+        &mut self,
+        id: ConversationId,
+        after: Option<crate::ids::Rev>,
+        reply: Reply,
+        ctx: &mut ws::WebsocketContext<Self>,
+    ) {
+        if !self.subscriptions.contains_key(&id) && self.subscriptions.len() >= limits::SUBSCRIPTIONS_MAX {
+            // Some may have been refused, or have ended since.
+            let connection = self.connection.id;
+            self.subscriptions.retain(|_, conversation| conversation.is_followed_by(connection));
+            if self.subscriptions.len() >= limits::SUBSCRIPTIONS_MAX {
+                return reply.error(Code::LimitReached, "This connection has as many subscriptions as it can.");
+            }
+        }
+        let follower = (self.connection.id, self.connection.outbox.clone());
+        self.with_conversation(id, reply, ctx, |known, caller, reply| known.subscribe(caller, follower, after, reply));
+        if !self.subscriptions.contains_key(&id)
+            && let Ok(conversation) = self.sessions.shared.conversations.conversation(id)
+        {
+            self.subscriptions.insert(id, conversation);
+        }
+    }
+
+    fn change(
+        &mut self,
+        id: ConversationId,
+        request: Request,
+        reply: Reply,
+        ctx: &mut ws::WebsocketContext<Self>,
+    ) {
+        self.with_conversation(id, reply, ctx, |known, caller, reply| known.send(caller, request, confirm(reply)));
+    }
+
+    /// Hands a command to a conversation; when its mailbox is full, nothing more is read until there was room.
+    fn with_conversation(
+        &mut self,
+        id: ConversationId,
+        reply: Reply,
+        ctx: &mut ws::WebsocketContext<Self>,
+        command: impl FnOnce(&mut Conversation, Caller, Reply) -> Result<(), Full>,
+    ) {
+        let caller = Caller::from(&self.connection.principal());
+        let sent = match self.subscriptions.get_mut(&id) {
+            Some(known) => command(known, caller, reply),
+            None => match self.sessions.shared.conversations.conversation(id) {
+                Ok(mut known) => command(&mut known, caller, reply),
+                Err(error) => return reply.refuse(error.code()),
+            },
+        };
+        self.wait_for_room(sent, ctx);
+    }
+
+    fn wait_for_room(&self, sent: Result<(), Full>, ctx: &mut ws::WebsocketContext<Self>) {
+        let Err(full) = sent else { return };
+        self.link.block();
+        let link = self.link.clone();
+        ctx.spawn(full.wait().into_actor(self).map(move |(), _, _| link.unblock()));
+    }
+}
+
+/// Answers a `send` when its message is durable, or why it is not.
+fn acknowledge(reply: Reply, conversation: ConversationId, id: crate::ids::MessageId) -> Completion {
+    Completion::new(move |result| match result {
+        Ok(receipt) => {
+            let numbers = (receipt.seq.unwrap_or_default(), receipt.rev);
+            reply.ack(conversation, id, numbers, receipt.created_at.unwrap_or_default(), receipt.duplicate);
+        }
+        Err(error) => reply.error(error.code(), error.message()),
+    })
+}
+
+/// Answers any other change when it is durable, or why it is not.
+fn confirm(reply: Reply) -> Completion {
+    Completion::new(move |result| match result {
+        Ok(receipt) => reply.ok(Some(receipt.rev)),
+        Err(error) => reply.error(error.code(), error.message()),
+    })
+}
+
+/// The response body: polls the session, drains the outbox.
+struct Body {
+    session: Pin<Box<dyn Stream<Item = Result<Bytes, actix_web::Error>>>>,
+    outbox: Arc<Outbox>,
+    link: Rc<Link>,
+}
+
+impl Body {
+    fn new<A>(session: A, outbox: Arc<Outbox>, link: Rc<Link>) -> Self
+    where
+        A: Actor<Context = ws::WebsocketContext<A>> + StreamHandler<Result<ws::Message, ws::ProtocolError>>,
+    {
+        let nothing = futures_util::stream::pending::<Result<Bytes, actix_web::error::PayloadError>>();
+        Self { session: Box::pin(ws::WebsocketContext::create(session, nothing)), outbox, link }
+    }
+}
+
+impl Stream for Body {
+    type Item = Result<Bytes, actix_web::Error>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        // The session writes nothing itself; it is polled to read.
+        if let Poll::Ready(end) = this.session.as_mut().poll_next(cx) {
+            return Poll::Ready(end);
+        }
+        match this.outbox.drain(WRITE_BYTES_MAX, cx.waker()) {
+            Drained::Chunk { bytes, replies } => {
+                this.link.answered(replies);
+                Poll::Ready(Some(Ok(bytes)))
+            }
+            Drained::Close(bytes) => Poll::Ready(Some(Ok(bytes))),
+            // After our close frame we wait for the client's, or until the sweep loses patience.
+            Drained::Finished if this.link.is_over() => Poll::Ready(None),
+            Drained::Finished | Drained::Idle => Poll::Pending,
+        }
+    }
+}
+
+/// An echo over the same reading and writing code, for the conformance suite; no identity, no limits but 16 MiB.
+#[cfg(feature = "conformance")]
+mod echo {
+    use super::*;
+
+    /// The largest message of the suite.
+    const MESSAGE_BYTES_MAX: usize = 16 << 20;
+
+    struct Echo {
+        connection: Arc<Connection>,
+        link: Rc<Link>,
+        incoming: Option<IncomingStream<web::Payload>>,
+    }
+
+    impl Actor for Echo {
+        type Context = ws::WebsocketContext<Self>;
+
+        fn started(&mut self, ctx: &mut Self::Context) {
+            if let Some(incoming) = self.incoming.take() {
+                ctx.add_stream(incoming);
+            }
+        }
+    }
+
+    impl StreamHandler<Result<ws::Message, ws::ProtocolError>> for Echo {
+        fn handle(&mut self, _: Result<ws::Message, ws::ProtocolError>, _: &mut Self::Context) {}
+    }
+
+    impl StreamHandler<Incoming> for Echo {
+        fn handle(&mut self, incoming: Incoming, _: &mut Self::Context) {
+            let outbox = &self.connection.outbox;
+            if matches!(incoming, Incoming::Close | Incoming::Broken(_)) {
+                self.link.end();
+            }
+            match incoming {
+                Incoming::Close => outbox.close(Some(CloseCode::Normal)),
+                Incoming::Broken(code) => outbox.close(Some(code)),
+                Incoming::Ping(payload) => outbox.pong(&payload),
+                Incoming::Pong => {}
+                Incoming::Binary(data) => {
+                    self.connection.take_up();
+                    outbox.push_binary(&data);
+                }
+                Incoming::Text(text) => {
+                    self.connection.take_up();
+                    outbox.push_text(&text);
+                }
+            }
+        }
+
+        fn finished(&mut self, _: &mut Self::Context) {
+            self.link.end();
+            self.connection.outbox.close(None);
+        }
+    }
+
+    /// Upgrades a request to an echo.
+    ///
+    /// # Errors
+    /// When the request is not a WebSocket handshake.
+    pub fn open_echo(request: &HttpRequest, payload: web::Payload) -> Result<HttpResponse, actix_web::Error> {
+        let mut response = ws::handshake(request)?;
+        let nobody = Principal {
+            tenant_id: crate::ids::TenantId::new(),
+            user_id: crate::ids::UserId::new(),
+            session_id: crate::ids::SessionId::new(),
+            kind: crate::ids::UserKind::System,
+            name: "echo".into(),
+            role: crate::ids::Role::Guest,
+            tier: crate::ids::Tier::Anonymous,
+            conversation: None,
+            expires_at: None,
+        };
+        let connection = Arc::new(Connection::new(nobody, None));
+        let outbox = connection.outbox.clone();
+        let link = Rc::new(Link::new(connection.clone()));
+        let incoming = IncomingStream::new(payload, link.clone(), MESSAGE_BYTES_MAX);
+        let echo = Echo { connection, link: link.clone(), incoming: Some(incoming) };
+        Ok(response.streaming(Body::new(echo, outbox, link)))
+    }
+}
+#[cfg(feature = "conformance")]
+pub use echo::open_echo;

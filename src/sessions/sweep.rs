@@ -1,0 +1,110 @@
+//! What must happen to a socket though nothing happens on it: pings, silence, expiry, stalls.
+//!
+//! Once a second an actor looks at every connection of the node from outside, because a session that is not written to is
+//! not polled and cannot look after itself. It pings; it closes who has been silent, whose token has run out; it cuts
+//! who takes no bytes; and it shuts the TCP connection of who does not end by itself. The cost is a few loads for each
+//! connection and second.
+
+use super::{Connection, Sessions};
+use crate::config::SessionsConfig;
+use crate::error::CloseCode;
+use crate::ids::ConnectionId;
+use crate::supervision::{ArbiterPool, DeathGuard, RestartPolicy, supervise};
+use actix::prelude::*;
+use chrono::Utc;
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+/// Between two sweeps.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// How long a closing connection may take until its TCP connection is shut down.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// What the sweep remembers of a connection.
+struct Watch {
+    /// The outbox's count of drains when it last changed, and since when it has not.
+    drains: Option<u64>,
+    since: Instant,
+    pinged_at: Instant,
+    closing_since: Option<Instant>,
+    seen: bool,
+}
+
+/// Sweeps the connections of a node.
+pub(super) struct Sweeper {
+    sessions: Sessions,
+    config: SessionsConfig,
+    watches: HashMap<ConnectionId, Watch>,
+    _guard: DeathGuard,
+}
+
+impl Sweeper {
+    /// Starts the sweep under supervision.
+    pub(super) fn start_supervised(sessions: &Sessions, config: &SessionsConfig, arbiters: &ArbiterPool) {
+        let (sessions, config) = (sessions.clone(), config.clone());
+        arbiters.spawn(1, async move {
+            let start = |_, guard| {
+                let (sessions, config) = (sessions.clone(), config.clone());
+                Self { sessions, config, watches: HashMap::new(), _guard: guard }.start();
+            };
+            supervise("session_sweep", RestartPolicy::default(), start, |_| ()).await;
+        });
+    }
+
+    fn sweep(&mut self) {
+        let now = Instant::now();
+        let now_ms = Utc::now().timestamp_millis();
+        for connection in self.sessions.directory().all() {
+            let watch = self.watches.entry(connection.id).or_insert_with(|| Watch {
+                drains: None,
+                since: now,
+                pinged_at: now,
+                closing_since: None,
+                seen: true,
+            });
+            watch.seen = true;
+            look_after(&connection, watch, &self.config, now, now_ms);
+        }
+        self.watches.retain(|_, watch| std::mem::take(&mut watch.seen));
+        self.sessions.settle_departed(now);
+    }
+}
+
+impl Actor for Sweeper {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.run_interval(INTERVAL, |sweeper, _| sweeper.sweep());
+    }
+}
+
+fn look_after(connection: &Connection, watch: &mut Watch, config: &SessionsConfig, now: Instant, now_ms: i64) {
+    let outbox = &connection.outbox;
+    if outbox.is_closed() {
+        let since = *watch.closing_since.get_or_insert(now);
+        if now.duration_since(since) >= CLOSE_TIMEOUT {
+            connection.shut_down();
+        }
+        return;
+    }
+    if connection.expires_at_ms().is_some_and(|at| at <= now_ms) {
+        return outbox.close(Some(CloseCode::TokenExpired));
+    }
+    let drains = outbox.progress();
+    if drains.is_none() || drains != watch.drains {
+        watch.drains = drains;
+        watch.since = now;
+    } else if now.duration_since(watch.since) >= config.stall_timeout {
+        tracing::info!(connection.id = %connection.id, "connection cut: it takes no bytes");
+        outbox.cut(CloseCode::TooSlow);
+        // A socket that takes no bytes takes no close frame either.
+        return connection.shut_down();
+    }
+    if u128::from(connection.silent_ms()) >= config.heartbeat_timeout.as_millis() {
+        return outbox.close(Some(CloseCode::HeartbeatLost));
+    }
+    if now.duration_since(watch.pinged_at) >= config.heartbeat {
+        watch.pinged_at = now;
+        outbox.ping();
+    }
+}

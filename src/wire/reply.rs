@@ -1,0 +1,90 @@
+//! The one direct reply to a client frame.
+//!
+//! Whoever carries a frame on carries its [`Reply`] with it. It is given exactly once: dropping it ungiven (an actor died,
+//! a queue was discarded) answers `unavailable`, so a client is never left waiting on a live connection.
+
+use super::frames::{Ack, Done, Error, ServerFrame, Timestamp};
+use super::{Outbox, Ref};
+use crate::error::Code;
+use crate::ids::{ConversationId, MessageId, Rev, Seq};
+use std::sync::Arc;
+
+/// The reply that a frame's sender waits for.
+#[derive(Debug)]
+pub struct Reply {
+    outbox: Arc<Outbox>,
+    reference: Option<Ref>,
+    open: bool,
+}
+
+impl Reply {
+    /// The reply to a frame with this mark.
+    #[must_use]
+    pub const fn new(outbox: Arc<Outbox>, reference: Option<Ref>) -> Self {
+        Self { outbox, reference, open: true }
+    }
+
+    /// The frame's mark.
+    #[must_use]
+    pub fn reference(&self) -> Option<Ref> {
+        self.reference.clone()
+    }
+
+    /// Answers with a frame that carries the mark.
+    pub fn give<F: ServerFrame>(mut self, frame: &F) {
+        self.open = false;
+        self.outbox.reply(frame);
+    }
+
+    /// Answers `ok`.
+    pub fn ok(self, rev: Option<Rev>) {
+        let frame = Done { reference: self.reference(), rev, token_expires_at: None };
+        self.give(&frame);
+    }
+
+    /// Answers `ack`.
+    pub fn ack(
+        self,
+        conversation: ConversationId,
+        id: MessageId,
+        (seq, rev): (Seq, Rev),
+        created_at: Timestamp,
+        duplicate: bool,
+    ) {
+        let frame = Ack { reference: self.reference(), conversation, id, seq, rev, created_at, duplicate };
+        self.give(&frame);
+    }
+
+    /// Answers `error` with the code's own text.
+    pub fn refuse(self, code: Code) {
+        self.error(code, code.text());
+    }
+
+    /// Answers `error`.
+    pub fn error(mut self, code: Code, message: &str) {
+        self.open = false;
+        self.push_error(code, message);
+    }
+
+    /// Gives no reply at all: for frames that have none.
+    pub fn forgo(mut self) {
+        self.open = false;
+    }
+
+    fn push_error(&self, code: Code, message: &str) {
+        self.outbox.reply(&Error {
+            reference: self.reference.clone(),
+            code,
+            message: message.to_owned(),
+            retry_after_ms: code.retry_after_ms(),
+        });
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        if self.open {
+            self.push_error(Code::Unavailable, Code::Unavailable.text());
+        }
+    }
+}
