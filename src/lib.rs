@@ -12,6 +12,8 @@ pub mod auth;
 pub mod config;
 pub mod database;
 pub mod error;
+pub mod http;
 pub mod ids;
 pub mod supervision;
+pub mod tenants;
 pub mod wire;

@@ -1,0 +1,4 @@
+//! x
+pub async fn show() -> actix_web::HttpResponse {
+    actix_web::HttpResponse::Ok().finish()
+}
