@@ -103,3 +103,88 @@ pub fn routes() -> Vec<(String, &'static str)> {
     }
     routes
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+    use std::collections::BTreeSet;
+
+    fn document() -> Value {
+        serde_json::from_str(&TEXT).unwrap()
+    }
+
+    #[test]
+    fn it_is_openapi_3_1_and_names_credentials_and_problems() {
+        let document = document();
+        assert_eq!(document["openapi"], "3.1.0");
+        for name in ["bearer", "session", "refresh"] {
+            assert!(document["components"]["securitySchemes"][name].is_object(), "{name}");
+        }
+        assert_eq!(
+            document["paths"]["/api/me"]["get"]["security"][0]["bearer"],
+            serde_json::json!([])
+        );
+        let problem =
+            &document["paths"]["/api/me"]["get"]["responses"]["default"]["content"]["application/problem+json"];
+        assert_eq!(problem["schema"]["$ref"], "#/components/schemas/Problem");
+    }
+
+    #[test]
+    fn every_reference_leads_somewhere() {
+        let document = document();
+        let text = document.to_string();
+        let references: BTreeSet<_> = text
+            .split("\"$ref\":\"#")
+            .skip(1)
+            .filter_map(|rest| rest.split('"').next())
+            .collect();
+        assert!(!references.is_empty());
+        for reference in references {
+            assert!(document.pointer(reference).is_some(), "{reference}");
+        }
+    }
+
+    /// The routes of the table in `mod.rs`, read from its source.
+    fn routes_in_source() -> BTreeSet<(String, &'static str)> {
+        let source = include_str!("mod.rs");
+        let table = source
+            .split_once("fn routes()")
+            .unwrap()
+            .1
+            .split_once(".default_service")
+            .unwrap()
+            .0;
+        let mut routes = BTreeSet::new();
+        for service in table.split(".service(to(\"").skip(1) {
+            let (path, rest) = service.split_once('"').unwrap();
+            for (call, method) in [
+                (".get(", "GET"),
+                (".post(", "POST"),
+                (".patch(", "PATCH"),
+                (".delete(", "DELETE"),
+            ] {
+                if rest.contains(call) {
+                    routes.insert((path.to_owned(), method));
+                }
+            }
+        }
+        routes
+    }
+
+    #[test]
+    fn it_has_exactly_the_routes_of_the_table() {
+        let undocumented = [
+            "/",
+            "/i/{code}",
+            "/static/{hash}/{path:.*}",
+            "/openapi.json",
+            "/asyncapi.json",
+            "/ws",
+        ];
+        let mut expected = routes_in_source();
+        expected.retain(|(path, _)| !undocumented.contains(&path.as_str()));
+        assert!(expected.len() >= 17);
+        assert_eq!(routes().into_iter().collect::<BTreeSet<_>>(), expected);
+    }
+}
