@@ -16,6 +16,8 @@ pub mod conversations;
 pub mod bus;
 pub mod database;
 pub mod error;
+pub mod http;
 pub mod ids;
 pub mod supervision;
+pub mod tenants;
 pub mod wire;

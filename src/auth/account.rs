@@ -64,11 +64,7 @@ pub struct Account {
 }
 
 impl User {
-    /// The columns [`User::from_row`] reads, for a `users` table under the alias `u`.
-    pub const COLUMNS: &str = "u.id AS user_id, u.name AS user_name, u.kind, u.email, u.role, u.tier, u.status, \
-         u.created_at AS user_created_at, u.updated_at";
-
-    /// A user from a row with [`User::COLUMNS`].
+    /// A user from a row with the columns named here.
     ///
     /// # Errors
     /// [`Error::Row`] or [`Error::Word`] if the row is not such a row.
@@ -102,10 +98,7 @@ impl User {
 }
 
 impl Tenant {
-    /// The columns [`Tenant::from_row`] reads, for a `tenants` table under the alias `t`.
-    pub const COLUMNS: &str = "t.id AS tenant_id, t.name AS tenant_name, t.created_at AS tenant_created_at";
-
-    /// A tenant from a row with [`Tenant::COLUMNS`].
+    /// A tenant from a row with the columns named here.
     ///
     /// # Errors
     /// [`Error::Row`] if the row is not such a row.
@@ -124,7 +117,10 @@ impl Account {
     /// # Errors
     /// As [`User::from_row`].
     pub fn from_row(row: &Row) -> Result<Self, Error> {
-        Ok(Self { user: User::from_row(row)?, tenant: Tenant::from_row(row)? })
+        Ok(Self {
+            user: User::from_row(row)?,
+            tenant: Tenant::from_row(row)?,
+        })
     }
 }
 
@@ -140,7 +136,10 @@ fn word<T>(row: &Row, column: &'static str, parse: fn(&str) -> Option<T>) -> Res
 pub fn check_name<'a>(field: &'static str, name: &'a str) -> Result<&'a str, Error> {
     let name = name.trim();
     if name.is_empty() || name.len() > limits::NAME_BYTES_MAX {
-        return Err(Error::invalid(field, format!("1 to {} bytes are needed here.", limits::NAME_BYTES_MAX)));
+        return Err(Error::invalid(
+            field,
+            format!("1 to {} bytes are needed here.", limits::NAME_BYTES_MAX),
+        ));
     }
     if name.chars().any(char::is_control) {
         return Err(Error::invalid(field, "Control characters do not belong here."));
@@ -154,7 +153,11 @@ pub fn check_name<'a>(field: &'static str, name: &'a str) -> Result<&'a str, Err
 /// [`Error::Invalid`].
 pub fn check_email(email: &str) -> Result<(), Error> {
     let shaped = email.split_once('@').is_some_and(|(local, domain)| {
-        !local.is_empty() && !domain.is_empty() && !domain.contains('@') && !domain.starts_with('.') && !domain.ends_with('.')
+        !local.is_empty()
+            && !domain.is_empty()
+            && !domain.contains('@')
+            && !domain.starts_with('.')
+            && !domain.ends_with('.')
     });
     let clean = !email.chars().any(|c| c.is_whitespace() || c.is_control());
     if !shaped || !clean || email.len() > EMAIL_BYTES_MAX {

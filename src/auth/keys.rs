@@ -15,23 +15,15 @@ use std::path::Path;
 
 const FILE_NAME: &str = "jwt.key";
 const KEY_BYTES: usize = 32;
-/// Shortest `JWT_SECRET` that is accepted, in bytes; shorter ones can be guessed from a single token.
-const SECRET_BYTES_MIN: usize = 16;
 
 /// The signing key: `secret` if there is one, else the one in `data_dir`, which is made at the first start.
 ///
 /// # Errors
-/// [`Error::Key`] if the secret is too short or the file can neither be read nor made.
+/// [`Error::Key`] if the file can neither be read nor made.
 pub fn load(secret: Option<&Secret>, data_dir: &Path) -> Result<Vec<u8>, Error> {
     if let Some(secret) = secret {
-        let bytes = secret.expose().as_bytes();
-        if bytes.len() < SECRET_BYTES_MIN {
-            return Err(Error::Key(format!("JWT_SECRET must be at least {SECRET_BYTES_MIN} bytes long")));
-        }
-        if bytes.len() < KEY_BYTES {
-            tracing::warn!("JWT_SECRET is shorter than {KEY_BYTES} bytes; use a longer one");
-        }
-        return Ok(bytes.to_vec());
+        // Its length is checked where it is read.
+        return Ok(secret.expose().as_bytes().to_vec());
     }
     let path = data_dir.join(FILE_NAME);
     let failed = |error: std::io::Error| Error::Key(format!("{}: {error}", path.display()));
@@ -52,7 +44,10 @@ fn decode(path: &Path, text: &str) -> Result<Vec<u8>, Error> {
     }
     match BASE64_STANDARD_NO_PAD.decode(text.trim()) {
         Ok(key) if key.len() >= KEY_BYTES => Ok(key),
-        _ => Err(Error::Key(format!("{} does not hold a key; restore it, or remove it to make a new one", path.display()))),
+        _ => Err(Error::Key(format!(
+            "{} does not hold a key; restore it, or remove it to make a new one",
+            path.display()
+        ))),
     }
 }
 
@@ -60,7 +55,11 @@ fn make(data_dir: &Path, path: &Path) -> std::io::Result<()> {
     fs::create_dir_all(data_dir)?;
     let key: [u8; KEY_BYTES] = rand::random();
     let draft = data_dir.join(format!("{FILE_NAME}.{}", uuid::Uuid::now_v7()));
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&draft)?;
     file.write_all(BASE64_STANDARD_NO_PAD.encode(key).as_bytes())?;
     file.sync_all()?;
     let linked = fs::hard_link(&draft, path);
@@ -113,11 +112,11 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_file_or_short_secret_is_named() {
+    fn a_damaged_file_is_named() {
         let dir = Dir::new();
         fs::create_dir_all(&dir.0).unwrap();
         fs::write(dir.0.join(FILE_NAME), "c2hvcnQ").unwrap();
         assert!(load(None, &dir.0).unwrap_err().to_string().contains(FILE_NAME));
-        assert!(load(Some(&Secret::new("short")), &dir.0).unwrap_err().to_string().contains("JWT_SECRET"));
+        assert_eq!(load(Some(&Secret::new("given")), &dir.0).unwrap(), b"given");
     }
 }

@@ -3,7 +3,8 @@
 //! | file | what |
 //! |---|---|
 //! | `account.rs` | users and tenants as plain types, checks of what people type |
-//! | `sign_in.rs` | register, log in, refresh, log out, guests, tickets |
+//! | `sign_in.rs` | register, log in, guests |
+//! | `log_ins.rs` | refresh, log out, tickets |
 //! | `token.rs` | access tokens; pure |
 //! | `permissions.rs` | tenant roles turned into answers; pure |
 //! | `password.rs` | argon2id within bounds |
@@ -17,6 +18,7 @@
 
 mod account;
 mod keys;
+mod log_ins;
 mod password;
 mod permissions;
 mod revocation;
@@ -26,9 +28,10 @@ mod token;
 mod upkeep;
 
 pub use account::{Account, EMAIL_BYTES_MAX, Tenant, User, check_email, check_name};
+pub use log_ins::Ticket;
 pub use permissions::{Action, Refusal, Target, UserChange, allows, check_user_change};
 pub use revocation::{Event, UserState};
-pub use sign_in::{Registration, SignedIn, Ticket};
+pub use sign_in::{Registration, SignedIn};
 pub use token::TokenError;
 
 use crate::config::Config;
@@ -134,7 +137,10 @@ pub enum Error {
 
 impl Error {
     fn invalid(field: &'static str, message: impl Into<String>) -> Self {
-        Self::Invalid { field, message: message.into() }
+        Self::Invalid {
+            field,
+            message: message.into(),
+        }
     }
 
     /// The public code.
@@ -223,6 +229,8 @@ impl Auth {
 
     /// Takes up a committed change of a user at once on this node.
     pub fn apply_user_change(&self, user: UserState) {
-        self.shared.picture.apply(vec![revocation::Row::Changed(user)], Instant::now());
+        self.shared
+            .picture
+            .apply(vec![revocation::Row::Changed(user)], Instant::now());
     }
 }

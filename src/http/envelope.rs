@@ -1,0 +1,218 @@
+//! What every answer has, whoever made it: an id, the time it took, security headers, a log line, and for errors the
+//! one shape of a problem document.
+//!
+//! Two middlewares. The outer one, `envelope`, is the last to touch an answer; the framework's own errors (no such route,
+//! method not allowed) pass it too. The inner one, `deadline`, bounds every request to [`DEADLINE`], so that nothing
+//! waits for a wedged dependency for ever; the socket's handshake is such a request, its life afterwards is not.
+
+use super::error::{Error, PROBLEM_JSON};
+use crate::error::Code;
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::error::InternalError;
+use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::{Method, StatusCode};
+use actix_web::middleware::Next;
+use actix_web::{HttpMessage, HttpResponse, ResponseError};
+use std::time::{Duration, Instant};
+use tracing::Instrument;
+use uuid::Uuid;
+
+/// Longest a request may take until its answer begins: longer than waiting for a connection and a statement together.
+const DEADLINE: Duration = Duration::from_secs(20);
+/// Longest `X-Request-Id` that is taken over from the caller, in bytes.
+const REQUEST_ID_BYTES_MAX: usize = 128;
+
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const X_PROCESS_TIME: HeaderName = HeaderName::from_static("x-process-time");
+
+/// For pages and data alike: nothing is loaded from elsewhere, nothing inline runs, nobody frames us.
+const SECURITY_HEADERS: [(&str, &str); 8] = [
+    (
+        "content-security-policy",
+        "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'; \
+         frame-ancestors 'none'",
+    ),
+    ("x-content-type-options", "nosniff"),
+    ("x-frame-options", "DENY"),
+    ("referrer-policy", "same-origin"),
+    ("cross-origin-opener-policy", "same-origin"),
+    ("cross-origin-resource-policy", "same-origin"),
+    (
+        "permissions-policy",
+        "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+    ),
+    ("x-permitted-cross-domain-policies", "none"),
+];
+
+/// The id of a request: the caller's, if it has a sane form, else made here.
+#[derive(Clone, Debug)]
+pub struct RequestId(pub String);
+
+impl RequestId {
+    fn of(headers: &HeaderMap) -> Self {
+        let given = headers
+            .get(X_REQUEST_ID)
+            .and_then(|value| value.to_str().ok())
+            .filter(|id| is_sane(id));
+        Self(given.map_or_else(|| Uuid::now_v7().to_string(), str::to_owned))
+    }
+}
+
+/// It goes into logs and headers: printable, without anything a parser could trip over.
+fn is_sane(id: &str) -> bool {
+    (1..=REQUEST_ID_BYTES_MAX).contains(&id.len())
+        && id
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte))
+}
+
+/// The outermost middleware.
+pub async fn envelope(
+    mut request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
+    let started = Instant::now();
+    let id = RequestId::of(request.headers());
+    let method = request.method().clone();
+    // Never the query: it may hold a ticket.
+    let path = request.path().to_owned();
+    if method == Method::HEAD {
+        // The same answer as to GET; the connection leaves the body away.
+        request.head_mut().method = Method::GET;
+    }
+    request.extensions_mut().insert(id.clone());
+    let span = tracing::info_span!("request", request.id = %id.0);
+    let result = next.call(request).instrument(span).await;
+    let elapsed = started.elapsed();
+    match result {
+        Ok(answer) => {
+            let mut answer = problematize(answer.map_into_boxed_body(), &id);
+            furnish(answer.headers_mut(), &id, elapsed);
+            write_log(&method, &path, answer.status(), elapsed, &id);
+            Ok(answer)
+        }
+        Err(error) => {
+            // Only a middleware fails like this; the request is gone with it, so the answer travels in the error.
+            let own = error.as_error::<Error>();
+            let fallback = Error::from_status(error.as_response_error().status_code());
+            let mut answer = respond(own.unwrap_or(&fallback), &id, &HeaderMap::new());
+            furnish(answer.headers_mut(), &id, elapsed);
+            write_log(&method, &path, answer.status(), elapsed, &id);
+            Err(InternalError::from_response(error, answer).into())
+        }
+    }
+}
+
+/// The inner middleware.
+pub async fn deadline(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
+    match tokio::time::timeout(DEADLINE, next.call(request)).await {
+        Ok(answer) => answer.map(ServiceResponse::map_into_boxed_body),
+        Err(_) => Err(Error::from_feature(Code::Unavailable, "the request's deadline passed".to_owned()).into()),
+    }
+}
+
+/// Turns what a handler or the framework refused into a problem document; leaves everything else alone.
+fn problematize(answer: ServiceResponse<BoxBody>, id: &RequestId) -> ServiceResponse<BoxBody> {
+    let status = answer.status();
+    if !status.is_client_error() && !status.is_server_error() {
+        return answer;
+    }
+    let is_bare = answer
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_none_or(|kind| kind.as_bytes().starts_with(b"text/plain"));
+    let is_problem = answer
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind == PROBLEM_JSON);
+    if is_problem || (answer.response().error().is_none() && !is_bare) {
+        return answer;
+    }
+    let (request, answer) = answer.into_parts();
+    let own = answer.error().and_then(|error| error.as_error::<Error>());
+    let problem = match (own, answer.error()) {
+        (Some(own), _) => respond(own, id, answer.headers()),
+        (None, Some(other)) if status.is_server_error() => respond(
+            &Error::from_feature(Code::Internal, other.to_string()),
+            id,
+            answer.headers(),
+        ),
+        _ => respond(&Error::from_status(status), id, answer.headers()),
+    };
+    ServiceResponse::new(request, problem)
+}
+
+/// Writes the document, and the cause into the log: here and nowhere else.
+fn respond(error: &Error, id: &RequestId, headers: &HeaderMap) -> HttpResponse {
+    if let Some(cause) = error.cause() {
+        if error.status_code() == StatusCode::INTERNAL_SERVER_ERROR {
+            tracing::error!(request.id = %id.0, code = %error.code(), cause, "request failed");
+        } else {
+            tracing::warn!(request.id = %id.0, code = %error.code(), cause, "request not served");
+        }
+    }
+    error.respond(&id.0, headers)
+}
+
+fn furnish(headers: &mut HeaderMap, id: &RequestId, elapsed: Duration) {
+    if let Ok(value) = HeaderValue::from_str(&id.0) {
+        headers.insert(X_REQUEST_ID, value);
+    }
+    if let Ok(value) = HeaderValue::from_str(&format!("{:.6}", elapsed.as_secs_f64())) {
+        headers.insert(X_PROCESS_TIME, value);
+    }
+    for (name, value) in SECURITY_HEADERS {
+        headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+    }
+    if !headers.contains_key(header::CACHE_CONTROL) {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+}
+
+fn write_log(method: &Method, path: &str, status: StatusCode, elapsed: Duration, id: &RequestId) {
+    let (status, ms) = (status.as_u16(), elapsed.as_secs_f64() * 1_000.0);
+    if path.starts_with("/health") || path.starts_with("/static/") {
+        tracing::debug!(target: "access", %method, path, status, ms, request.id = %id.0, "answered");
+    } else {
+        tracing::info!(target: "access", %method, path, status, ms, request.id = %id.0, "answered");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn request_ids_are_taken_over_only_when_sane() {
+        for good in [
+            "a",
+            "0192f0c1-2345-7abc-8def-0123456789ab",
+            "trace:1.2_3",
+            &"x".repeat(128),
+        ] {
+            assert!(is_sane(good), "{good}");
+        }
+        for bad in ["", "a b", "a\"b", "ä", "a\nb", &"x".repeat(129)] {
+            assert!(!is_sane(bad), "{bad:?}");
+        }
+        assert_eq!(RequestId::of(&HeaderMap::new()).0.len(), 36);
+    }
+
+    #[test]
+    fn every_answer_is_furnished() {
+        let mut headers = HeaderMap::new();
+        furnish(&mut headers, &RequestId("r".into()), Duration::from_micros(1_500));
+        assert_eq!(headers.get("x-process-time").unwrap(), "0.001500");
+        assert_eq!(headers.get("x-request-id").unwrap(), "r");
+        assert_eq!(headers.get("cache-control").unwrap(), "no-store");
+        let policy = headers.get("content-security-policy").unwrap().to_str().unwrap();
+        assert!(
+            policy.starts_with("default-src 'self'") && !policy.contains("unsafe"),
+            "{policy}"
+        );
+    }
+}

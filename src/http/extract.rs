@@ -1,0 +1,307 @@
+//! What handlers take: the caller, JSON bodies, query strings and path parameters, parsed and checked before the handler
+//! runs, and refused as problems that name the field.
+//!
+//! Credentials are `Authorization: Bearer` or the `session` cookie. The header wins, and is never ignored when it is
+//! wrong. With a cookie, an unsafe method must also come from our own pages: a foreign page can make a browser send the
+//! cookie, but not lie about its origin.
+//!
+//! Bounds: a body has at most [`BODY_BYTES_MAX`]; a page of a list 1–100 items.
+
+use super::error::Error;
+use super::{State, cookies, origin};
+use crate::auth::Principal;
+use crate::error::Code;
+use actix_web::dev::Payload;
+use actix_web::http::header;
+use actix_web::web::{self, Bytes};
+use actix_web::{FromRequest, HttpRequest};
+use futures_util::FutureExt;
+use futures_util::future::LocalBoxFuture;
+use serde::de::DeserializeOwned;
+use std::future::{Ready, ready};
+use std::ops::Deref;
+
+/// Largest request body, in bytes: a message body of the largest size with every byte escaped (`\u0001`), and then some.
+pub const BODY_BYTES_MAX: usize = 128 * 1_024;
+/// Items of a page unless asked otherwise.
+pub const LIMIT_DEFAULT: i64 = 50;
+/// Most items of a page.
+pub const LIMIT_MAX: i64 = 100;
+
+/// The caller of a route that needs one.
+#[derive(Clone, Debug)]
+pub struct Caller(pub Principal);
+
+impl Deref for Caller {
+    type Target = Principal;
+
+    fn deref(&self) -> &Principal {
+        &self.0
+    }
+}
+
+impl FromRequest for Caller {
+    type Error = Error;
+    type Future = Ready<Result<Self, Error>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(
+            State::of(request)
+                .and_then(|state| authenticate(request, state))
+                .map(Self),
+        )
+    }
+}
+
+/// Who makes the request, by header or cookie.
+///
+/// # Errors
+/// `unauthenticated`, `forbidden` for a suspended user or a cookie from a foreign page.
+pub fn authenticate(request: &HttpRequest, state: &State) -> Result<Principal, Error> {
+    if let Some(token) = bearer(request)? {
+        return Ok(state.auth.authenticate(token)?);
+    }
+    let Some(cookie) = request.cookie(cookies::SESSION) else {
+        return Err(Error::new(Code::Unauthenticated));
+    };
+    let principal = state.auth.authenticate(cookie.value())?;
+    if !request.method().is_safe() && !comes_from_us(request, state) {
+        let detail = "With a cookie this needs an `Origin` of this host or `Sec-Fetch-Site: same-origin`.";
+        return Err(Error::with_detail(Code::Forbidden, detail));
+    }
+    Ok(principal)
+}
+
+/// The token of `Authorization: Bearer`, if the header is there.
+///
+/// # Errors
+/// `unauthenticated` for a header of another form.
+fn bearer(request: &HttpRequest) -> Result<Option<&str>, Error> {
+    let Some(value) = request.headers().get(header::AUTHORIZATION) else {
+        return Ok(None);
+    };
+    let value = value.to_str().unwrap_or_default();
+    match value.split_once(' ') {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(Some(token.trim())),
+        _ => Err(Error::with_detail(
+            Code::Unauthenticated,
+            "The `Authorization` header must be `Bearer <token>`.",
+        )),
+    }
+}
+
+fn header_text<'a>(request: &'a HttpRequest, name: &str) -> Option<&'a str> {
+    request
+        .headers()
+        .get(name)
+        .map(|value| value.to_str().unwrap_or_default())
+}
+
+/// Whether `Origin`, if there is one, is the host itself or allowed; `None` without the header.
+#[must_use]
+pub fn origin_allowed(request: &HttpRequest, state: &State) -> Option<bool> {
+    let origin = header_text(request, "origin")?;
+    let host = header_text(request, "host").unwrap_or_default();
+    Some(origin::is_allowed(origin, host, &state.config.http.allowed_origins))
+}
+
+/// Whether the request says that a page of ours made it.
+fn comes_from_us(request: &HttpRequest, state: &State) -> bool {
+    let same_site = || header_text(request, "sec-fetch-site") == Some("same-origin");
+    origin_allowed(request, state).unwrap_or_else(same_site)
+}
+
+/// Refuses a request that a page of somebody else made; one that names no page at all comes from no browser.
+///
+/// # Errors
+/// `forbidden`.
+pub fn refuse_foreign_page(request: &HttpRequest, state: &State) -> Result<(), Error> {
+    let names_page = request.headers().contains_key("origin") || request.headers().contains_key("sec-fetch-site");
+    if names_page && !comes_from_us(request, state) {
+        return Err(Error::with_detail(
+            Code::Forbidden,
+            "This cannot be asked for by a page of another site.",
+        ));
+    }
+    Ok(())
+}
+
+/// A JSON body. Unknown fields are refused by the types (`deny_unknown_fields`), and the field is named.
+pub struct Json<T>(pub T);
+
+impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
+    type Error = Error;
+    type Future = LocalBoxFuture<'static, Result<Self, Error>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let is_json = web_mime_is_json(request);
+        let body = Bytes::from_request(request, payload);
+        async move {
+            if !is_json {
+                let detail = "The body must be JSON, with `Content-Type: application/json`.";
+                return Err(Error::with_detail(Code::BadRequest, detail));
+            }
+            let bytes = body
+                .await
+                .map_err(|error| Error::from_status(error.as_response_error().status_code()))?;
+            parse_json(&bytes).map(Self)
+        }
+        .boxed_local()
+    }
+}
+
+fn web_mime_is_json(request: &HttpRequest) -> bool {
+    let value = header_text(request, "content-type").unwrap_or_default();
+    value
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .eq_ignore_ascii_case("application/json")
+}
+
+fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+        let path = error.path().to_string();
+        let error = error.into_inner();
+        if error.is_data() {
+            wrong_field(&path, &error.to_string())
+        } else {
+            Error::with_detail(Code::BadRequest, "The body is not valid JSON.")
+        }
+    })?;
+    reader
+        .end()
+        .map_err(|_| Error::with_detail(Code::BadRequest, "The body is not valid JSON."))?;
+    Ok(value)
+}
+
+/// Names the field serde complains about: its path, or for a missing or unknown one the name in the message.
+fn wrong_field(path: &str, message: &str) -> Error {
+    let message = message.split(" at line ").next().unwrap_or(message);
+    let named = ["unknown field `", "missing field `", "duplicate field `"]
+        .iter()
+        .find_map(|prefix| message.strip_prefix(prefix)?.split('`').next());
+    let field = match (path, named) {
+        ("." | "", Some(named)) => named.to_owned(),
+        // The path of an unknown field ends with that field already.
+        (path, Some(named)) if path == named || path.ends_with(&format!(".{named}")) => path.to_owned(),
+        (path, Some(named)) => format!("{path}.{named}"),
+        ("." | "", None) => return Error::with_detail(Code::BadRequest, format!("The input is wrong: {message}.")),
+        (path, None) => path.to_owned(),
+    };
+    Error::field(field, message.to_owned())
+}
+
+/// A query string; unknown parameters are refused by the types.
+pub struct Query<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequest for Query<T> {
+    type Error = Error;
+    type Future = Ready<Result<Self, Error>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let query = web::Query::<T>::from_query(request.query_string());
+        ready(query.map(|query| Self(query.into_inner())).map_err(|error| {
+            let message = error.to_string();
+            let message = message.split_once(": ").map_or(&*message, |(_, message)| message);
+            wrong_field("", message)
+        }))
+    }
+}
+
+/// Path parameters.
+pub struct Path<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequest for Path<T> {
+    type Error = Error;
+    type Future = Ready<Result<Self, Error>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let path = web::Path::<T>::from_request(request, payload).into_inner();
+        let refused = |_| Error::with_detail(Code::BadRequest, "An id in the path is not a UUID.");
+        ready(path.map(|path| Self(path.into_inner())).map_err(refused))
+    }
+}
+
+/// The size of a page, from the `limit` parameter.
+///
+/// # Errors
+/// `bad_request` outside of 1–100.
+pub fn page_limit(limit: Option<i64>) -> Result<i64, Error> {
+    match limit.unwrap_or(LIMIT_DEFAULT) {
+        limit @ 1..=LIMIT_MAX => Ok(limit),
+        _ => Err(Error::field("limit", format!("1 to {LIMIT_MAX}."))),
+    }
+}
+
+/// The start of a page, from the `offset` parameter.
+///
+/// # Errors
+/// `bad_request` for a negative one.
+pub fn page_offset(offset: Option<i64>) -> Result<i64, Error> {
+    match offset.unwrap_or(0) {
+        offset @ 0.. => Ok(offset),
+        _ => Err(Error::field("offset", "Not negative.")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::Deserialize;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[allow(dead_code, reason = "only the parsing matters")]
+    struct Input {
+        name: String,
+        count: Option<i64>,
+        inner: Option<Vec<Inner>>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[allow(dead_code, reason = "only the parsing matters")]
+    struct Inner {
+        id: uuid::Uuid,
+    }
+
+    fn field(text: &str) -> String {
+        let error = parse_json::<Input>(text.as_bytes()).map(drop).unwrap_err();
+        assert_eq!(error.code(), Code::BadRequest);
+        let body = serde_json::to_value(error.fields()).unwrap();
+        body[0]["field"].as_str().unwrap_or_default().to_owned()
+    }
+
+    #[test]
+    fn a_wrong_field_is_named() {
+        assert!(parse_json::<Input>(br#"{"name":"x"}"#).is_ok());
+        assert_eq!(field(r#"{"name":"x","colour":1}"#), "colour");
+        assert_eq!(field("{}"), "name");
+        assert_eq!(field(r#"{"name":5}"#), "name");
+        assert_eq!(field(r#"{"name":"x","count":"y"}"#), "count");
+        assert_eq!(field(r#"{"name":"x","inner":[{"id":"nonsense"}]}"#), "inner[0].id");
+        assert_eq!(field(r#"{"name":"x","inner":[{}]}"#), "inner[0].id");
+        assert_eq!(
+            field(r#"{"name":"x","inner":[{"id":"0192f0c1-2345-7abc-8def-0123456789ab","x":1}]}"#),
+            "inner[0].x"
+        );
+        assert_eq!(field(r#"{"name":"x","name":"y"}"#), "name");
+        assert_eq!(field("[]"), "");
+        assert_eq!(field("{"), "");
+        assert_eq!(field(r#"{"name":"x"} x"#), "");
+    }
+
+    #[test]
+    fn pages_are_bounded() {
+        assert_eq!(page_limit(None).unwrap(), 50);
+        assert_eq!(page_limit(Some(100)).unwrap(), 100);
+        for bad in [0, -1, 101, i64::MAX] {
+            assert!(page_limit(Some(bad)).is_err());
+        }
+        assert_eq!(page_offset(None).unwrap(), 0);
+        assert!(page_offset(Some(-1)).is_err());
+    }
+}

@@ -1,0 +1,51 @@
+//! The caller's own account.
+
+use super::State;
+use super::error::Error;
+use super::extract::{Caller, Json};
+use crate::auth::{Account, Tenant, User};
+use crate::tenants::UserPatch;
+use actix_web::{HttpResponse, web};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// The caller, with their tenant.
+#[derive(Serialize, ToSchema)]
+pub struct Me {
+    /// The user.
+    #[serde(flatten)]
+    user: User,
+    /// Their tenant.
+    tenant: Tenant,
+}
+
+impl From<Account> for Me {
+    fn from(Account { user, tenant }: Account) -> Self {
+        Self { user, tenant }
+    }
+}
+
+/// What people change about themselves.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MeInput {
+    /// Display name.
+    name: Option<String>,
+}
+
+/// Who am I?
+#[utoipa::path(get, path = "/api/me", tag = "people", responses((status = 200, body = Me)))]
+pub async fn show(state: web::Data<State>, caller: Caller) -> Result<HttpResponse, Error> {
+    Ok(HttpResponse::Ok().json(Me::from(state.tenants.account(&caller).await?)))
+}
+
+/// Change the own name.
+#[utoipa::path(patch, path = "/api/me", tag = "people", request_body = MeInput, responses((status = 200, body = Me)))]
+pub async fn update(state: web::Data<State>, caller: Caller, input: Json<MeInput>) -> Result<HttpResponse, Error> {
+    let patch = UserPatch {
+        name: input.0.name,
+        ..UserPatch::default()
+    };
+    state.tenants.update_user(&caller, caller.user_id, &patch).await?;
+    show(state, caller).await
+}

@@ -1,0 +1,128 @@
+//! REST, the page and the documents: the route table and the order of the middleware, on one page.
+//!
+//! A request passes, outermost first: the envelope (request id, time taken, security headers, access log, the last word on
+//! every error), the deadline, then routing and the extractors of the handler (caller, JSON, query, path). Handlers
+//! are thin: they take typed input, call one feature, and shape the answer. Nothing here keeps state; [`State`] is the
+//! handles, put together in `app.rs`.
+//!
+//! When you add a route: the table below, `openapi.rs`, `docs/protocol.md`.
+
+pub mod asyncapi;
+mod auth;
+mod cookies;
+mod envelope;
+mod error;
+pub mod extract;
+mod me;
+pub mod openapi;
+mod ops;
+pub mod origin;
+mod pages;
+mod tenant;
+mod users;
+
+pub use error::{Error, FieldError, Problem};
+pub use ops::{Health, Part};
+pub use pages::Assets;
+
+use crate::auth::{Auth, Principal};
+use crate::config::Config;
+use crate::database::Database;
+use crate::error::Code;
+use crate::ids::ConversationId;
+use crate::tenants::Tenants;
+use actix_web::web::{self, PayloadConfig, ServiceConfig};
+use actix_web::{HttpRequest, Scope, middleware};
+use futures_util::future::BoxFuture;
+use std::sync::Arc;
+
+/// Joining a conversation by invite, as signing up needs it; injected, because it is the conversation's business.
+pub trait Join: Send + Sync {
+    /// Makes the caller a member of the invite's conversation.
+    fn join<'a>(
+        &'a self,
+        principal: &'a Principal,
+        invite_code: &'a str,
+    ) -> BoxFuture<'a, Result<ConversationId, Code>>;
+}
+
+/// The handles that routes use; one for the process, shared by all workers.
+pub struct State {
+    /// Signing in and authentication.
+    pub auth: Auth,
+    /// Tenants and users.
+    pub tenants: Tenants,
+    /// For readiness.
+    pub database: Database,
+    /// Joining by invite.
+    pub join: Arc<dyn Join>,
+    /// What `/health` answers.
+    pub health: Health,
+    /// The page.
+    pub assets: Assets,
+    /// Origins, cookies.
+    pub config: Arc<Config>,
+}
+
+impl State {
+    /// The state of the application that serves `request`.
+    ///
+    /// # Errors
+    /// `internal` if the application was put together without [`configure`].
+    pub fn of(request: &HttpRequest) -> Result<&Self, Error> {
+        request
+            .app_data::<web::Data<Self>>()
+            .map(|data| &***data)
+            .ok_or_else(|| Error::new(Code::Internal))
+    }
+}
+
+/// Puts everything onto an application. The factory of each worker calls it with the same `state`.
+pub fn configure(config: &mut ServiceConfig, state: web::Data<State>) {
+    config
+        .app_data(state)
+        .app_data(PayloadConfig::new(extract::BODY_BYTES_MAX))
+        .service(
+            routes()
+                // The last wrap is the outermost.
+                .wrap(middleware::from_fn(envelope::deadline))
+                .wrap(middleware::from_fn(envelope::envelope)),
+        );
+}
+
+fn routes() -> Scope {
+    let to = web::resource::<&str>;
+    web::scope("")
+        // The page.
+        .service(to("/").get(pages::index).wrap(middleware::Compress::default()))
+        .service(to("/i/{code}").get(pages::index).wrap(middleware::Compress::default()))
+        .service(
+            to("/static/{hash}/{path:.*}")
+                .get(pages::file)
+                .wrap(middleware::Compress::default()),
+        )
+        // Signing in.
+        .service(to("/auth/register").post(auth::register))
+        .service(to("/auth/login").post(auth::login))
+        .service(to("/auth/refresh").post(auth::refresh))
+        .service(to("/auth/logout").post(auth::logout))
+        .service(to("/auth/logout-all").post(auth::logout_all))
+        .service(to("/auth/guest").post(auth::guest))
+        .service(to("/auth/ticket").post(auth::ticket))
+        // People.
+        .service(to("/api/me").get(me::show).patch(me::update))
+        .service(to("/api/tenant").get(tenant::show).patch(tenant::update))
+        .service(to("/api/users").get(users::list))
+        .service(to("/api/users/{id}").get(users::show).patch(users::update))
+        // Operations and documents.
+        .service(to("/health").get(ops::health))
+        .service(to("/health/live").get(ops::live))
+        .service(to("/health/ready").get(ops::ready))
+        .service(to("/openapi.json").get(openapi::show))
+        .service(to("/asyncapi.json").get(asyncapi::show))
+        .default_service(web::to(not_found))
+}
+
+async fn not_found() -> Result<actix_web::HttpResponse, Error> {
+    Err(Error::new(Code::NotFound))
+}

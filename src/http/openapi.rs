@@ -1,0 +1,190 @@
+//! The OpenAPI 3.1 document, made from the handlers and their types.
+//!
+//! Every operation gets the problem document as its default answer and the two ways to show credentials; so a handler
+//! only says what is special about it.
+
+use super::error::Problem;
+use super::{auth, me, ops, tenant, users};
+use actix_web::HttpResponse;
+use std::sync::LazyLock;
+use utoipa::openapi::path::Operation;
+use utoipa::openapi::security::{
+    ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
+};
+use utoipa::openapi::{ContentBuilder, OpenApi as Document, Ref, RefOr, ResponseBuilder};
+use utoipa::{Modify, OpenApi};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Parlance", description = "Conversations over REST; the socket is in asyncapi.json.",
+         license(name = "GPL-3.0-or-later", identifier = "GPL-3.0-or-later")),
+    paths(
+        auth::register, auth::login, auth::refresh, auth::logout, auth::logout_all, auth::guest, auth::ticket,
+        me::show, me::update, tenant::show, tenant::update, users::list, users::show, users::update,
+        ops::health, ops::live, ops::ready,
+    ),
+    components(schemas(Problem)),
+    modifiers(&Common),
+    tags(
+        (name = "auth", description = "Signing up, in and out"),
+        (name = "people", description = "The caller, their tenant and its users"),
+        (name = "operations", description = "Health; never limited"),
+    ),
+)]
+struct Api;
+
+/// What all operations share.
+struct Common;
+
+impl Modify for Common {
+    fn modify(&self, document: &mut Document) {
+        let bearer = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .bearer_format("JWT")
+            .build();
+        let cookie = |name: &str| SecurityScheme::ApiKey(ApiKey::Cookie(ApiKeyValue::new(name)));
+        let components = document.components.get_or_insert_default();
+        components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
+        components.add_security_scheme("session", cookie("session"));
+        components.add_security_scheme("refresh", cookie("refresh"));
+        for (path, item) in &mut document.paths.paths {
+            let needs_credentials = path.starts_with("/api/") || path.starts_with("/auth/");
+            for operation in [&mut item.get, &mut item.post, &mut item.patch, &mut item.delete]
+                .into_iter()
+                .flatten()
+            {
+                complete(operation, needs_credentials);
+            }
+        }
+    }
+}
+
+fn complete(operation: &mut Operation, needs_credentials: bool) {
+    let content = ContentBuilder::new()
+        .schema(Some(Ref::from_schema_name("Problem")))
+        .build();
+    let problem = ResponseBuilder::new()
+        .description("What went wrong, as a problem document (RFC 9457)")
+        .content(super::error::PROBLEM_JSON, content)
+        .build();
+    operation
+        .responses
+        .responses
+        .insert("default".to_owned(), RefOr::T(problem));
+    if needs_credentials && operation.security.is_none() {
+        let requirement = |name: &str| SecurityRequirement::new(name, Vec::<String>::new());
+        operation.security = Some(vec![requirement("bearer"), requirement("session")]);
+    }
+}
+
+/// The document as JSON; made once.
+static TEXT: LazyLock<String> = LazyLock::new(|| Api::openapi().to_json().unwrap_or_default());
+
+/// `GET /openapi.json`.
+pub async fn show() -> HttpResponse {
+    HttpResponse::Ok().content_type("application/json").body(TEXT.as_str())
+}
+
+/// The routes of the document, for the test that compares it with the route table.
+#[must_use]
+pub fn routes() -> Vec<(String, &'static str)> {
+    let mut routes = Vec::new();
+    for (path, item) in Api::openapi().paths.paths {
+        for (method, operation) in [
+            ("GET", item.get),
+            ("POST", item.post),
+            ("PATCH", item.patch),
+            ("DELETE", item.delete),
+        ] {
+            if operation.is_some() {
+                routes.push((path.clone(), method));
+            }
+        }
+    }
+    routes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+    use std::collections::BTreeSet;
+
+    fn document() -> Value {
+        serde_json::from_str(&TEXT).unwrap()
+    }
+
+    #[test]
+    fn it_is_openapi_3_1_and_names_credentials_and_problems() {
+        let document = document();
+        assert_eq!(document["openapi"], "3.1.0");
+        for name in ["bearer", "session", "refresh"] {
+            assert!(document["components"]["securitySchemes"][name].is_object(), "{name}");
+        }
+        assert_eq!(
+            document["paths"]["/api/me"]["get"]["security"][0]["bearer"],
+            serde_json::json!([])
+        );
+        let problem =
+            &document["paths"]["/api/me"]["get"]["responses"]["default"]["content"]["application/problem+json"];
+        assert_eq!(problem["schema"]["$ref"], "#/components/schemas/Problem");
+    }
+
+    #[test]
+    fn every_reference_leads_somewhere() {
+        let document = document();
+        let text = document.to_string();
+        let references: BTreeSet<_> = text
+            .split("\"$ref\":\"#")
+            .skip(1)
+            .filter_map(|rest| rest.split('"').next())
+            .collect();
+        assert!(!references.is_empty());
+        for reference in references {
+            assert!(document.pointer(reference).is_some(), "{reference}");
+        }
+    }
+
+    /// The routes of the table in `mod.rs`, read from its source.
+    fn routes_in_source() -> BTreeSet<(String, &'static str)> {
+        let source = include_str!("mod.rs");
+        let table = source
+            .split_once("fn routes()")
+            .unwrap()
+            .1
+            .split_once(".default_service")
+            .unwrap()
+            .0;
+        let mut routes = BTreeSet::new();
+        for service in table.split(".service(to(\"").skip(1) {
+            let (path, rest) = service.split_once('"').unwrap();
+            for (call, method) in [
+                (".get(", "GET"),
+                (".post(", "POST"),
+                (".patch(", "PATCH"),
+                (".delete(", "DELETE"),
+            ] {
+                if rest.contains(call) {
+                    routes.insert((path.to_owned(), method));
+                }
+            }
+        }
+        routes
+    }
+
+    #[test]
+    fn it_has_exactly_the_routes_of_the_table() {
+        let undocumented = [
+            "/",
+            "/i/{code}",
+            "/static/{hash}/{path:.*}",
+            "/openapi.json",
+            "/asyncapi.json",
+            "/ws",
+        ];
+        let mut expected = routes_in_source();
+        expected.retain(|(path, _)| !undocumented.contains(&path.as_str()));
+        assert!(expected.len() >= 17);
+        assert_eq!(routes().into_iter().collect::<BTreeSet<_>>(), expected);
+    }
+}
