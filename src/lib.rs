@@ -14,4 +14,5 @@ pub mod database;
 pub mod error;
 pub mod ids;
 pub mod supervision;
+pub mod telemetry;
 pub mod wire;

@@ -71,7 +71,10 @@ impl Frame {
         for frame in frames {
             bytes.extend_from_slice(&frame.bytes);
         }
-        Self { bytes: bytes.freeze(), count: frames.iter().map(|frame| frame.count).sum() }
+        Self {
+            bytes: bytes.freeze(),
+            count: frames.iter().map(|frame| frame.count).sum(),
+        }
     }
 }
 
@@ -83,7 +86,10 @@ pub fn encode<F: ServerFrame>(frame: &F) -> Frame {
     if let Err(error) = serde_json::to_writer(&mut buffer, &frame.tagged()) {
         // Serialization of these types cannot fail: no maps with odd keys, no fallible impls, a growing buffer.
         tracing::error!(%error, frame = F::TYPE, "frame could not be encoded");
-        return Frame { bytes: Bytes::new(), count: 0 };
+        return Frame {
+            bytes: Bytes::new(),
+            count: 0,
+        };
     }
     finish(buffer, OPCODE_TEXT)
 }
@@ -116,7 +122,10 @@ fn finish(mut buffer: Vec<u8>, opcode: u8) -> Frame {
             header.put_u64(length as u64);
         }
     }
-    Frame { bytes: Bytes::from(buffer).slice(start..), count: 1 }
+    Frame {
+        bytes: Bytes::from(buffer).slice(start..),
+        count: 1,
+    }
 }
 
 fn raw(opcode: u8, payload: &[u8]) -> Frame {
@@ -243,7 +252,9 @@ impl Outbox {
             phase: Phase::Open,
             waker: None,
         };
-        Self { inner: Mutex::new(inner) }
+        Self {
+            inner: Mutex::new(inner),
+        }
     }
 
     /// Appends a frame; never waits.
@@ -253,7 +264,11 @@ impl Outbox {
             return Pushed::Closed;
         }
         let pushed = inner.admit(frame, class);
-        let waker = if pushed == Pushed::Dropped { None } else { inner.waker.take() };
+        let waker = if pushed == Pushed::Dropped {
+            None
+        } else {
+            inner.waker.take()
+        };
         drop(inner);
         if let Some(waker) = waker {
             waker.wake();
@@ -372,7 +387,10 @@ impl Outbox {
         drop(inner);
         let replies = entries.iter().filter(|entry| entry.class == Class::Reply).count();
         let bytes = join(entries, total, page);
-        Drained::Chunk { bytes, replies: u32::try_from(replies).unwrap_or(u32::MAX) }
+        Drained::Chunk {
+            bytes,
+            replies: u32::try_from(replies).unwrap_or(u32::MAX),
+        }
     }
 
     /// How often something was taken, if anything still waits. Two equal answers some seconds apart mean that the socket
@@ -514,9 +532,17 @@ mod tests {
     fn headers_have_the_three_lengths_of_the_standard() {
         assert_eq!(frame_of(5).bytes()[..2], [0x81, 5]);
         assert_eq!(frame_of(200).bytes()[..4], [0x81, 126, 0, 200]);
-        assert_eq!(frame_of(70_000).bytes()[..10], [0x81, 127, 0, 0, 0, 0, 0, 1, 0x11, 0x70]);
-        let typing = encode(&Typing { conversation: ConversationId::new(), user: UserId::new(), on: true });
-        let text = String::from_utf8(typing.bytes()[2..].to_vec()).or_else(|_| String::from_utf8(typing.bytes()[4..].to_vec()));
+        assert_eq!(
+            frame_of(70_000).bytes()[..10],
+            [0x81, 127, 0, 0, 0, 0, 0, 1, 0x11, 0x70]
+        );
+        let typing = encode(&Typing {
+            conversation: ConversationId::new(),
+            user: UserId::new(),
+            on: true,
+        });
+        let text = String::from_utf8(typing.bytes()[2..].to_vec())
+            .or_else(|_| String::from_utf8(typing.bytes()[4..].to_vec()));
         assert!(text.is_ok_and(|text| text.contains(r#""type":"typing""#)));
     }
 
@@ -544,10 +570,16 @@ mod tests {
         for _ in 0..FRAMES_MAX / 2 {
             assert_eq!(outbox.push(frame_of(1), Class::Durable), Pushed::Queued);
         }
-        assert_eq!(outbox.push(frame_of(1), Class::Reply), Pushed::Queued, "a reply never cuts its client");
+        assert_eq!(
+            outbox.push(frame_of(1), Class::Reply),
+            Pushed::Queued,
+            "a reply never cuts its client"
+        );
         assert_eq!(outbox.push(frame_of(1), Class::Durable), Pushed::Overflowed);
         assert_eq!(outbox.push(frame_of(1), Class::Durable), Pushed::Closed);
-        let Drained::Close(bytes) = outbox.drain(1024, Waker::noop()) else { panic!("the queue was freed") };
+        let Drained::Close(bytes) = outbox.drain(1024, Waker::noop()) else {
+            panic!("the queue was freed")
+        };
         assert_eq!(bytes[2..4], 4201_u16.to_be_bytes());
     }
 
