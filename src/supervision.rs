@@ -60,12 +60,19 @@ impl RestartBudget {
     /// A full budget.
     #[must_use]
     pub fn new(policy: RestartPolicy) -> Self {
-        Self { policy, deaths: VecDeque::with_capacity(policy.restarts_max) }
+        Self {
+            policy,
+            deaths: VecDeque::with_capacity(policy.restarts_max),
+        }
     }
 
     /// Counts a death at `now` and says what to do.
     pub fn record(&mut self, now: Instant) -> Verdict {
-        while self.deaths.front().is_some_and(|at| now.duration_since(*at) >= self.policy.window) {
+        while self
+            .deaths
+            .front()
+            .is_some_and(|at| now.duration_since(*at) >= self.policy.window)
+        {
             self.deaths.pop_front();
         }
         if self.deaths.len() >= self.policy.restarts_max {
@@ -76,7 +83,12 @@ impl RestartBudget {
         }
         let doublings = u32::try_from(self.deaths.len()).unwrap_or(u32::MAX).min(16);
         self.deaths.push_back(now);
-        Verdict::Restart(self.policy.delay_min.saturating_mul(1 << doublings).min(self.policy.delay_max))
+        Verdict::Restart(
+            self.policy
+                .delay_min
+                .saturating_mul(1 << doublings)
+                .min(self.policy.delay_max),
+        )
     }
 }
 
@@ -101,7 +113,13 @@ impl DeathGuard {
     #[must_use]
     pub fn new() -> (Self, oneshot::Receiver<Death>) {
         let (tell, told) = oneshot::channel();
-        (Self { tell: Some(tell), stopping: false }, told)
+        (
+            Self {
+                tell: Some(tell),
+                stopping: false,
+            },
+            told,
+        )
     }
 
     /// Says that the coming end is meant.
@@ -112,7 +130,11 @@ impl DeathGuard {
 
 impl Drop for DeathGuard {
     fn drop(&mut self) {
-        let death = if self.stopping && !std::thread::panicking() { Death::Stopped } else { Death::Crashed };
+        let death = if self.stopping && !std::thread::panicking() {
+            Death::Stopped
+        } else {
+            Death::Crashed
+        };
         if let Some(tell) = self.tell.take() {
             // The parent may be gone; then nobody is left to restart anything.
             let _: Result<(), Death> = tell.send(death);
@@ -137,11 +159,21 @@ pub async fn supervise(
         }
         match budget.record(Instant::now()) {
             Verdict::Restart(delay) => {
-                tracing::warn!(actor = name, generation, delay_ms = delay.as_millis(), "actor died; restarting");
+                tracing::warn!(
+                    actor = name,
+                    generation,
+                    delay_ms = delay.as_millis(),
+                    "actor died; restarting"
+                );
                 tokio::time::sleep(delay).await;
             }
             Verdict::Exhausted(delay) => {
-                tracing::error!(actor = name, generation, delay_ms = delay.as_millis(), "actor died; restart budget spent");
+                tracing::error!(
+                    actor = name,
+                    generation,
+                    delay_ms = delay.as_millis(),
+                    "actor died; restart budget spent"
+                );
                 down(delay);
                 tokio::time::sleep(delay).await;
             }
@@ -161,7 +193,10 @@ impl<T> Mailbox<T> {
     #[must_use]
     pub fn new(capacity: usize) -> Self {
         let (sender, receiver) = mpsc::channel(capacity);
-        Self { sender, receiver: Arc::new(Mutex::new(receiver)) }
+        Self {
+            sender,
+            receiver: Arc::new(Mutex::new(receiver)),
+        }
     }
 
     /// The way in.
@@ -172,13 +207,19 @@ impl<T> Mailbox<T> {
 
     /// The way out, once the reader before is gone.
     pub async fn reader(&self) -> Reader<T> {
-        Reader { receiver: self.receiver.clone().lock_owned().await }
+        Reader {
+            receiver: self.receiver.clone().lock_owned().await,
+        }
     }
 
     /// The way out, if nobody reads.
     #[must_use]
     pub fn try_reader(&self) -> Option<Reader<T>> {
-        self.receiver.clone().try_lock_owned().ok().map(|receiver| Reader { receiver })
+        self.receiver
+            .clone()
+            .try_lock_owned()
+            .ok()
+            .map(|receiver| Reader { receiver })
     }
 }
 
@@ -251,7 +292,10 @@ mod tests {
         let mut budget = RestartBudget::new(RestartPolicy::default());
         let start = Instant::now();
         for doublings in 0..5 {
-            assert_eq!(budget.record(start), Verdict::Restart(Duration::from_millis(10 << doublings)));
+            assert_eq!(
+                budget.record(start),
+                Verdict::Restart(Duration::from_millis(10 << doublings))
+            );
         }
         let later = start + Duration::from_secs(20);
         assert_eq!(budget.record(later), Verdict::Exhausted(Duration::from_secs(40)));
@@ -286,6 +330,9 @@ mod tests {
         )
         .await;
         let mut read = read;
-        assert_eq!((read.recv().await, read.recv().await), (Some((1, Some(0))), Some((2, Some(1)))));
+        assert_eq!(
+            (read.recv().await, read.recv().await),
+            (Some((1, Some(0))), Some((2, Some(1))))
+        );
     }
 }

@@ -74,11 +74,18 @@ impl Change {
     #[must_use]
     pub fn with_rev(&self, rev: Rev) -> Self {
         match self {
-            Self::Message(message) => Self::Message(Arc::new(Message { rev, ..(**message).clone() })),
-            Self::Member(member) => Self::Member(Arc::new(MemberChanged { rev, ..(**member).clone() })),
-            Self::Properties(properties) => {
-                Self::Properties(Arc::new(ConversationChanged { rev, ..(**properties).clone() }))
-            }
+            Self::Message(message) => Self::Message(Arc::new(Message {
+                rev,
+                ..(**message).clone()
+            })),
+            Self::Member(member) => Self::Member(Arc::new(MemberChanged {
+                rev,
+                ..(**member).clone()
+            })),
+            Self::Properties(properties) => Self::Properties(Arc::new(ConversationChanged {
+                rev,
+                ..(**properties).clone()
+            })),
         }
     }
 
@@ -92,8 +99,15 @@ impl Change {
             Self::Message(message) => encode(&**message),
             Self::Member(member) if member.change == MemberChange::Removed => encode(&**member),
             Self::Member(member) => {
-                let change = if known { MemberChange::Changed } else { MemberChange::Added };
-                encode(&MemberChanged { change, ..(**member).clone() })
+                let change = if known {
+                    MemberChange::Changed
+                } else {
+                    MemberChange::Added
+                };
+                encode(&MemberChanged {
+                    change,
+                    ..(**member).clone()
+                })
             }
             Self::Properties(properties) => encode(&**properties),
         }

@@ -233,6 +233,10 @@ impl Cluster {
         self.socket_dir.join(format!(".s.PGSQL.{PORT}"))
     }
 
+    pub(super) fn socket_lock_file(&self) -> PathBuf {
+        self.socket().with_extension(format!("{PORT}.lock"))
+    }
+
     /// How long the log is now; what comes after belongs to the next start.
     pub(super) fn log_len(&self) -> u64 {
         self.log.metadata().map_or(0, |metadata| metadata.len())

@@ -9,8 +9,11 @@
 use super::cluster::{Cluster, PORT, USER};
 use crate::database::Error;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 use std::time::Duration;
 use tokio::process::Child;
 use tokio::time::{Instant, sleep, timeout};
@@ -65,7 +68,7 @@ impl Postmaster {
                     .await
                 }
                 None => {
-                    remove_stale_pid_file(cluster);
+                    remove_stale_lock_files(cluster);
                     let log_start = cluster.log_len();
                     Self::spawn(cluster)?.become_ready(cluster, deadline, log_start).await
                 }
@@ -121,9 +124,14 @@ impl Postmaster {
     async fn become_ready(mut self, cluster: &Cluster, deadline: Instant, log_start: u64) -> Result<Self, Gone> {
         let number = self.process.number();
         while Instant::now() < deadline {
-            if !matches!(self.child.as_mut().map(Child::try_wait), Some(Ok(None))) {
-                self.ended = true;
-                return Err(explain(&cluster.log_since(log_start)));
+            if let Some(end) = self.take_end() {
+                // Killed from outside, it says nothing about itself, and another try may go better.
+                let killed = end.is_some_and(|status| status.signal().is_some());
+                return Err(if killed {
+                    Gone::Ended
+                } else {
+                    explain(&cluster.log_since(log_start))
+                });
             }
             // Asking before it is ready would cost it a process each time.
             if cluster
@@ -139,6 +147,17 @@ impl Postmaster {
             "PostgreSQL was not ready within {START_TIMEOUT:?}: {}",
             cluster.log_since(log_start)
         )))
+    }
+
+    /// Whether our child has ended, and how as far as it can be known.
+    fn take_end(&mut self) -> Option<Option<ExitStatus>> {
+        let end = match self.child.as_mut()?.try_wait() {
+            Ok(None) => return None,
+            Ok(Some(status)) => Some(status),
+            Err(_) => None,
+        };
+        self.ended = true;
+        Some(end)
     }
 
     /// The number of its process.
@@ -260,7 +279,9 @@ async fn answers(cluster: &Cluster) -> bool {
 
 /// Why a start failed, from what PostgreSQL logged.
 fn explain(log: &str) -> Gone {
-    let remains = log.contains("pre-existing shared memory block") || log.contains("\"postmaster.pid\" already exists");
+    let remains = ["pre-existing shared memory block", "FATAL:  lock file"]
+        .iter()
+        .any(|text| log.contains(text));
     if remains {
         Gone::Ended
     } else {
@@ -268,31 +289,48 @@ fn explain(log: &str) -> Gone {
     }
 }
 
-/// A dead PostgreSQL's number may since belong to another program of the same account (after a restart of the machine,
-/// say), and PostgreSQL would take that program for itself and refuse to start. Removed only where it is certain that no
-/// process works in the data directory.
-fn remove_stale_pid_file(cluster: &Cluster) {
-    let Some((number, _)) = cluster.read_pid_file() else {
-        return;
-    };
-    let taken_by_another = working_dir(number).is_ok_and(|dir| dir != cluster.dir);
-    if taken_by_another && !anyone_works_in(&cluster.dir) {
-        match std::fs::remove_file(cluster.pid_file()) {
-            Ok(()) => tracing::info!("Removed the stale {}", cluster.pid_file().display()),
-            Err(error) => tracing::warn!("{}: {error}", cluster.pid_file().display()),
+/// A dead PostgreSQL's number may belong to another program of the same account by now (after a restart of the machine,
+/// say), or still be listed because its parent has not asked for its end; PostgreSQL would take either for one that runs,
+/// and refuse to start. Its lock files are removed only where it is certain that no process works in the data directory.
+fn remove_stale_lock_files(cluster: &Cluster) {
+    for path in [cluster.pid_file(), cluster.socket_lock_file()] {
+        let Some(number) = read_number(&path) else { continue };
+        let another = working_dir(number).is_ok_and(|dir| dir != cluster.dir);
+        if (another || has_ended(number)) && !anyone_works_in(&cluster.dir) {
+            match std::fs::remove_file(&path) {
+                Ok(()) => tracing::debug!("Removed the stale {}", path.display()),
+                Err(error) => tracing::warn!("{}: {error}", path.display()),
+            }
         }
     }
 }
 
-/// Whether any process has this working directory; where that cannot be seen for sure, it counts as yes.
+/// The process number that begins a lock file.
+fn read_number(path: &Path) -> Option<i32> {
+    std::fs::read_to_string(path).ok()?.lines().next()?.trim().parse().ok()
+}
+
+/// Whether a process has ended and is only waiting for its parent to notice.
+fn has_ended(number: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{number}/stat")).unwrap_or_default();
+    // The state follows the name, which is in parentheses and may hold some itself.
+    stat.rsplit_once(") ")
+        .is_some_and(|(_, rest)| rest.starts_with(['Z', 'X']))
+}
+
+/// Whether any process of the directory's owner works in it; where that cannot be seen for sure, it counts as yes.
 fn anyone_works_in(dir: &Path) -> bool {
-    let Ok(entries) = std::fs::read_dir("/proc") else {
+    let (Ok(owner), Ok(entries)) = (
+        dir.metadata().map(|metadata| metadata.uid()),
+        std::fs::read_dir("/proc"),
+    ) else {
         return true;
     };
-    let numbers = entries
+    let theirs = entries
         .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    numbers.into_iter().any(|number| match working_dir(number) {
+        .filter(|entry| entry.metadata().is_ok_and(|metadata| metadata.uid() == owner));
+    let mut numbers = theirs.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    numbers.any(|number| match working_dir(number) {
         Ok(found) => found == dir,
         Err(error) => error.kind() == std::io::ErrorKind::PermissionDenied,
     })
