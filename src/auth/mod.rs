@@ -134,7 +134,10 @@ pub enum Error {
 
 impl Error {
     fn invalid(field: &'static str, message: impl Into<String>) -> Self {
-        Self::Invalid { field, message: message.into() }
+        Self::Invalid {
+            field,
+            message: message.into(),
+        }
     }
 
     /// The public code.
@@ -223,6 +226,8 @@ impl Auth {
 
     /// Takes up a committed change of a user at once on this node.
     pub fn apply_user_change(&self, user: UserState) {
-        self.shared.picture.apply(vec![revocation::Row::Changed(user)], Instant::now());
+        self.shared
+            .picture
+            .apply(vec![revocation::Row::Changed(user)], Instant::now());
     }
 }

@@ -50,7 +50,9 @@ impl Passwords {
             admitted: Semaphore::new(cores + WAITING_MAX),
             dummy,
         };
-        Ok(Self { shared: Arc::new(shared) })
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
     }
 
     /// The PHC string of a new password that [`check_length`] has accepted.
@@ -60,7 +62,10 @@ impl Passwords {
     pub async fn hash(&self, password: String) -> Result<String, Error> {
         self.run(move |_| {
             if zxcvbn::zxcvbn(&password, &[]).guesses() < GUESSES_MIN {
-                return Err(Error::invalid("password", "This password is among the first that are guessed."));
+                return Err(Error::invalid(
+                    "password",
+                    "This password is among the first that are guessed.",
+                ));
             }
             hash_now(&password)
         })
@@ -88,7 +93,9 @@ impl Passwords {
         let _admitted = self.shared.admitted.try_acquire().map_err(|_| Error::Overloaded)?;
         let shared = Arc::clone(&self.shared);
         let _running = self.shared.running.acquire().await.map_err(|_| Error::Overloaded)?;
-        tokio::task::spawn_blocking(move || work(&shared)).await.map_err(|error| Error::Hash(error.to_string()))?
+        tokio::task::spawn_blocking(move || work(&shared))
+            .await
+            .map_err(|error| Error::Hash(error.to_string()))?
     }
 }
 
@@ -108,13 +115,14 @@ pub fn check_length(password: &str) -> Result<(), Error> {
 }
 
 fn argon2() -> Result<Argon2<'static>, Error> {
-    let params =
-        Params::new(MEMORY_KIB, ITERATIONS, LANES, None).map_err(|error| Error::Hash(error.to_string()))?;
+    let params = Params::new(MEMORY_KIB, ITERATIONS, LANES, None).map_err(|error| Error::Hash(error.to_string()))?;
     Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
 }
 
 fn hash_now(password: &str) -> Result<String, Error> {
-    let hash = argon2()?.hash_password(password.as_bytes()).map_err(|error| Error::Hash(error.to_string()))?;
+    let hash = argon2()?
+        .hash_password(password.as_bytes())
+        .map_err(|error| Error::Hash(error.to_string()))?;
     Ok(hash.to_string())
 }
 
@@ -127,7 +135,14 @@ mod tests {
         for good in ["12345678", "ääääääää", &"x".repeat(256), &"🦀".repeat(256)] {
             assert!(check_length(good).is_ok(), "{good}");
         }
-        for bad in ["", "1234567", "äääääää", &"x".repeat(257), &"🦀".repeat(257), &"x".repeat(100_000)] {
+        for bad in [
+            "",
+            "1234567",
+            "äääääää",
+            &"x".repeat(257),
+            &"🦀".repeat(257),
+            &"x".repeat(100_000),
+        ] {
             assert!(check_length(bad).is_err(), "{}", bad.len());
         }
     }
@@ -135,10 +150,27 @@ mod tests {
     #[tokio::test]
     async fn common_passwords_are_refused_and_others_are_not() {
         let passwords = Passwords::new(2).unwrap();
-        for common in ["password", "12345678", "password1", "password123", "qwertyuiop", "iloveyou", "aaaaaaaaaaaa"] {
-            assert!(matches!(passwords.hash(common.into()).await, Err(Error::Invalid { .. })), "{common}");
+        for common in [
+            "password",
+            "12345678",
+            "password1",
+            "password123",
+            "qwertyuiop",
+            "iloveyou",
+            "aaaaaaaaaaaa",
+        ] {
+            assert!(
+                matches!(passwords.hash(common.into()).await, Err(Error::Invalid { .. })),
+                "{common}"
+            );
         }
-        for fine in ["correct horse battery staple", "passw0rd-Tr0ub4dor", "hunter2-hunter3", "s3cret-enough!", "Sup3r-s3cret-pw"] {
+        for fine in [
+            "correct horse battery staple",
+            "passw0rd-Tr0ub4dor",
+            "hunter2-hunter3",
+            "s3cret-enough!",
+            "Sup3r-s3cret-pw",
+        ] {
             assert!(passwords.hash(fine.into()).await.is_ok(), "{fine}");
         }
     }
@@ -148,15 +180,38 @@ mod tests {
         let passwords = Passwords::new(1).unwrap();
         let hash = passwords.hash("correct horse battery".into()).await.unwrap();
         assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
-        assert!(passwords.verify("correct horse battery".into(), Some(hash.clone())).await.unwrap());
-        assert!(!passwords.verify("correct horse batter".into(), Some(hash)).await.unwrap());
-        assert!(!passwords.verify("no user has this password".into(), None).await.unwrap());
+        assert!(
+            passwords
+                .verify("correct horse battery".into(), Some(hash.clone()))
+                .await
+                .unwrap()
+        );
+        assert!(
+            !passwords
+                .verify("correct horse batter".into(), Some(hash))
+                .await
+                .unwrap()
+        );
+        assert!(
+            !passwords
+                .verify("no user has this password".into(), None)
+                .await
+                .unwrap()
+        );
     }
 
     #[tokio::test]
     async fn more_than_may_wait_are_refused_at_once() {
         let passwords = Passwords::new(1).unwrap();
-        let _all = passwords.shared.admitted.acquire_many(1 + WAITING_MAX as u32).await.unwrap();
-        assert!(matches!(passwords.verify("x".into(), None).await, Err(Error::Overloaded)));
+        let _all = passwords
+            .shared
+            .admitted
+            .acquire_many(1 + WAITING_MAX as u32)
+            .await
+            .unwrap();
+        assert!(matches!(
+            passwords.verify("x".into(), None).await,
+            Err(Error::Overloaded)
+        ));
     }
 }

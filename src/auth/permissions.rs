@@ -105,11 +105,19 @@ mod tests {
     const ROLES: [Role; 4] = [Role::Guest, Role::Member, Role::Admin, Role::Owner];
 
     fn target(role: Role) -> Target {
-        Target { role, status: UserStatus::Active, is_caller: false, n_owners: 2 }
+        Target {
+            role,
+            status: UserStatus::Active,
+            is_caller: false,
+            n_owners: 2,
+        }
     }
 
     fn to_role(role: Role) -> UserChange {
-        UserChange { role: Some(role), ..UserChange::default() }
+        UserChange {
+            role: Some(role),
+            ..UserChange::default()
+        }
     }
 
     #[test]
@@ -131,35 +139,74 @@ mod tests {
 
     #[test]
     fn people_step_down_but_not_up() {
-        let own = |role| Target { is_caller: true, ..target(role) };
-        assert_eq!(check_user_change(Role::Admin, own(Role::Admin), to_role(Role::Member)), Ok(()));
-        assert_eq!(check_user_change(Role::Admin, own(Role::Admin), to_role(Role::Owner)), Err(Refusal::Role));
-        assert_eq!(check_user_change(Role::Member, own(Role::Member), to_role(Role::Guest)), Err(Refusal::Role));
-        assert_eq!(check_user_change(Role::Owner, own(Role::Owner), to_role(Role::Admin)), Ok(()));
+        let own = |role| Target {
+            is_caller: true,
+            ..target(role)
+        };
+        assert_eq!(
+            check_user_change(Role::Admin, own(Role::Admin), to_role(Role::Member)),
+            Ok(())
+        );
+        assert_eq!(
+            check_user_change(Role::Admin, own(Role::Admin), to_role(Role::Owner)),
+            Err(Refusal::Role)
+        );
+        assert_eq!(
+            check_user_change(Role::Member, own(Role::Member), to_role(Role::Guest)),
+            Err(Refusal::Role)
+        );
+        assert_eq!(
+            check_user_change(Role::Owner, own(Role::Owner), to_role(Role::Admin)),
+            Ok(())
+        );
     }
 
     #[test]
     fn a_tenant_keeps_an_active_owner() {
-        let last = Target { n_owners: 1, ..target(Role::Owner) };
-        let suspend = UserChange { status: Some(UserStatus::Suspended), ..UserChange::default() };
-        assert_eq!(check_user_change(Role::Owner, last, to_role(Role::Admin)), Err(Refusal::LastOwner));
+        let last = Target {
+            n_owners: 1,
+            ..target(Role::Owner)
+        };
+        let suspend = UserChange {
+            status: Some(UserStatus::Suspended),
+            ..UserChange::default()
+        };
+        assert_eq!(
+            check_user_change(Role::Owner, last, to_role(Role::Admin)),
+            Err(Refusal::LastOwner)
+        );
         assert_eq!(check_user_change(Role::Owner, last, suspend), Err(Refusal::LastOwner));
         assert_eq!(check_user_change(Role::Owner, last, to_role(Role::Owner)), Ok(()));
         assert_eq!(check_user_change(Role::Owner, target(Role::Owner), suspend), Ok(()));
-        let suspended = Target { status: UserStatus::Suspended, n_owners: 1, ..target(Role::Owner) };
+        let suspended = Target {
+            status: UserStatus::Suspended,
+            n_owners: 1,
+            ..target(Role::Owner)
+        };
         assert_eq!(check_user_change(Role::Owner, suspended, to_role(Role::Member)), Ok(()));
     }
 
     #[test]
     fn nobody_suspends_themselves() {
-        let suspend = UserChange { status: Some(UserStatus::Suspended), ..UserChange::default() };
-        let own = Target { is_caller: true, ..target(Role::Admin) };
+        let suspend = UserChange {
+            status: Some(UserStatus::Suspended),
+            ..UserChange::default()
+        };
+        let own = Target {
+            is_caller: true,
+            ..target(Role::Admin)
+        };
         assert_eq!(check_user_change(Role::Admin, own, suspend), Err(Refusal::Oneself));
     }
 
     #[test]
     fn guests_make_nothing_and_see_nobody() {
-        for action in [Action::CreateConversation, Action::ListUsers, Action::SeeUserDetails, Action::RenameTenant] {
+        for action in [
+            Action::CreateConversation,
+            Action::ListUsers,
+            Action::SeeUserDetails,
+            Action::RenameTenant,
+        ] {
             assert!(!allows(Role::Guest, action));
             assert!(allows(Role::Owner, action));
         }

@@ -207,13 +207,24 @@ mod tests {
         let mut events = picture.subscribe();
         let (a, b) = (principal(), principal());
         assert!(picture.check(a.clone()).is_ok());
-        let suspended = UserState { status: UserStatus::Suspended, ..state(&b) };
+        let suspended = UserState {
+            status: UserStatus::Suspended,
+            ..state(&b)
+        };
         for _ in 0..2 {
-            picture.apply(vec![Row::Revoked(a.session_id), Row::Changed(suspended.clone())], Instant::now());
+            picture.apply(
+                vec![Row::Revoked(a.session_id), Row::Changed(suspended.clone())],
+                Instant::now(),
+            );
         }
         assert!(matches!(picture.check(a.clone()), Err(Error::Revoked)));
         assert!(matches!(picture.check(b), Err(Error::Suspended)));
-        assert_eq!(events.try_recv().unwrap(), Event::SessionRevoked { session_id: a.session_id });
+        assert_eq!(
+            events.try_recv().unwrap(),
+            Event::SessionRevoked {
+                session_id: a.session_id
+            }
+        );
         assert_eq!(events.try_recv().unwrap(), Event::UserChanged(suspended));
         assert!(events.try_recv().is_err());
     }
@@ -222,13 +233,28 @@ mod tests {
     fn the_latest_rights_win_over_the_token() {
         let picture = Picture::new(Duration::from_secs(900));
         let guest = principal();
-        let promoted = UserState { role: Role::Member, tier: Tier::Premium, name: "Anna".into(), ..state(&guest) };
+        let promoted = UserState {
+            role: Role::Member,
+            tier: Tier::Premium,
+            name: "Anna".into(),
+            ..state(&guest)
+        };
         picture.apply(vec![Row::Changed(promoted)], Instant::now());
         let now = picture.check(guest.clone()).unwrap();
-        assert_eq!((now.role, now.tier, &*now.name, now.conversation), (Role::Member, Tier::Premium, "Anna", None));
-        let renamed = UserState { name: "Annie".into(), ..state(&guest) };
+        assert_eq!(
+            (now.role, now.tier, &*now.name, now.conversation),
+            (Role::Member, Tier::Premium, "Anna", None)
+        );
+        let renamed = UserState {
+            name: "Annie".into(),
+            ..state(&guest)
+        };
         picture.apply(vec![Row::Changed(renamed)], Instant::now());
-        assert_eq!(picture.check(guest.clone()).unwrap().conversation, guest.conversation, "still a guest");
+        assert_eq!(
+            picture.check(guest.clone()).unwrap().conversation,
+            guest.conversation,
+            "still a guest"
+        );
     }
 
     #[test]
@@ -236,7 +262,11 @@ mod tests {
         let picture = Picture::new(Duration::from_secs(900));
         let who = principal();
         let updated_at = DateTime::UNIX_EPOCH + chrono::TimeDelta::seconds(1);
-        let suspended = UserState { status: UserStatus::Suspended, updated_at, ..state(&who) };
+        let suspended = UserState {
+            status: UserStatus::Suspended,
+            updated_at,
+            ..state(&who)
+        };
         picture.apply(vec![Row::Changed(suspended)], Instant::now());
         picture.apply(vec![Row::Changed(state(&who))], Instant::now());
         assert!(matches!(picture.check(who), Err(Error::Suspended)));

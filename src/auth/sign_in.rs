@@ -79,7 +79,10 @@ fn hash_opaque(text: &str) -> Vec<u8> {
 }
 
 fn after(now: DateTime<Utc>, ttl: Duration) -> DateTime<Utc> {
-    TimeDelta::from_std(ttl).ok().and_then(|ttl| now.checked_add_signed(ttl)).unwrap_or(DateTime::<Utc>::MAX_UTC)
+    TimeDelta::from_std(ttl)
+        .ok()
+        .and_then(|ttl| now.checked_add_signed(ttl))
+        .unwrap_or(DateTime::<Utc>::MAX_UTC)
 }
 
 fn principal(account: &Account, session_id: SessionId, conversation: Option<ConversationId>) -> Principal {
@@ -114,7 +117,10 @@ impl Auth {
         };
         let invited = match &new.invite {
             Some(_) if new.workspace.is_some() => {
-                return Err(Error::invalid("workspace", "An invite leads to a workspace of its own."));
+                return Err(Error::invalid(
+                    "workspace",
+                    "An invite leads to a workspace of its own.",
+                ));
             }
             Some(code) => Some(self.find_invite(code).await?),
             None => None,
@@ -123,9 +129,10 @@ impl Auth {
         let mut client = self.shared.database.client().await?;
         let tx = client.transaction().await?;
         let (tenant, role) = match invited {
-            Some((tenant_id, _)) => {
-                (store::find_tenant(&tx, tenant_id).await?.ok_or(Error::InviteNotFound)?, Role::Member)
-            }
+            Some((tenant_id, _)) => (
+                store::find_tenant(&tx, tenant_id).await?.ok_or(Error::InviteNotFound)?,
+                Role::Member,
+            ),
             None => (store::insert_tenant(&tx, &workspace).await?, Role::Owner),
         };
         let row = NewUser {
@@ -205,7 +212,14 @@ impl Auth {
         tx.commit().await?;
         let (access_token, expires_at) = self.shared.signer.issue(principal, now, Uuid::now_v7())?;
         let Account { user, tenant } = account;
-        Ok(SignedIn { user, tenant, access_token, expires_at, refresh_token, refresh_expires_at })
+        Ok(SignedIn {
+            user,
+            tenant,
+            access_token,
+            expires_at,
+            refresh_token,
+            refresh_expires_at,
+        })
     }
 
     /// Signs in with address and password.
@@ -223,7 +237,11 @@ impl Auth {
         };
         let (account, hash) = found.map_or((None, None), |(account, hash)| (Some(account), hash));
         let long = password.len() > 4 * password::PASSWORD_CHARS_MAX;
-        let matches = self.shared.passwords.verify(if long { String::new() } else { password }, hash).await?;
+        let matches = self
+            .shared
+            .passwords
+            .verify(if long { String::new() } else { password }, hash)
+            .await?;
         let account = account.filter(|_| matches).ok_or(Error::Credentials)?;
         if account.user.status == UserStatus::Suspended {
             return Err(Error::Suspended);
@@ -270,13 +288,22 @@ impl Auth {
         let (refresh_token, hash) = make_opaque();
         store::insert_refresh_token(&tx, session_id, &hash).await?;
         store::extend_session(&tx, session_id, refresh_expires_at).await?;
-        let oldest = TimeDelta::from_std(self.shared.refresh_token_ttl).ok().and_then(|ttl| now.checked_sub_signed(ttl));
+        let oldest = TimeDelta::from_std(self.shared.refresh_token_ttl)
+            .ok()
+            .and_then(|ttl| now.checked_sub_signed(ttl));
         store::delete_old_refresh_tokens(&tx, session_id, oldest.unwrap_or(DateTime::UNIX_EPOCH)).await?;
         tx.commit().await?;
         let principal = principal(&account, session_id, conversation);
         let (access_token, expires_at) = self.shared.signer.issue(&principal, now, Uuid::now_v7())?;
         let Account { user, tenant } = account;
-        Ok(SignedIn { user, tenant, access_token, expires_at, refresh_token, refresh_expires_at })
+        Ok(SignedIn {
+            user,
+            tenant,
+            access_token,
+            expires_at,
+            refresh_token,
+            refresh_expires_at,
+        })
     }
 
     /// Ends one log-in; again is fine.
@@ -320,7 +347,9 @@ impl Auth {
     }
 
     fn apply_revoked(&self, sessions: Vec<SessionId>) {
-        self.shared.picture.apply(sessions.into_iter().map(Row::Revoked).collect(), Instant::now());
+        self.shared
+            .picture
+            .apply(sessions.into_iter().map(Row::Revoked).collect(), Instant::now());
     }
 
     /// A ticket for the socket, bound to the caller's log-in.
@@ -334,7 +363,10 @@ impl Auth {
         if !store::insert_ticket(&client, principal.session_id, &hash, expires_at).await? {
             return Err(Error::TooManyTickets);
         }
-        Ok(Ticket { ticket, expires_in: TICKET_TTL })
+        Ok(Ticket {
+            ticket,
+            expires_in: TICKET_TTL,
+        })
     }
 
     /// Who a ticket stands for; it is gone afterwards. The connection gets one access-token lifetime, then it has to send
@@ -348,7 +380,9 @@ impl Auth {
         }
         let mut client = self.shared.database.client().await?;
         let tx = client.transaction().await?;
-        let session_id = store::take_ticket(&tx, &hash_opaque(ticket)).await?.ok_or(Error::Spent)?;
+        let session_id = store::take_ticket(&tx, &hash_opaque(ticket))
+            .await?
+            .ok_or(Error::Spent)?;
         let account = store::lock_session(&tx, session_id).await?.ok_or(Error::Revoked);
         let account = match account {
             Ok(account) => account,

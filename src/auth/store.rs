@@ -42,7 +42,11 @@ pub(super) async fn find_tenant(tx: &Transaction<'_>, tenant_id: TenantId) -> Re
         "SELECT t.id AS tenant_id, t.name AS tenant_name, t.created_at AS tenant_created_at \
          FROM tenants t WHERE t.id = $1",
     );
-    tx.query_opt(&FIND, &[&tenant_id.0]).await?.as_ref().map(Tenant::from_row).transpose()
+    tx.query_opt(&FIND, &[&tenant_id.0])
+        .await?
+        .as_ref()
+        .map(Tenant::from_row)
+        .transpose()
 }
 
 pub(super) async fn insert_user(tx: &Transaction<'_>, new: &NewUser<'_>) -> Result<User, Error> {
@@ -77,8 +81,7 @@ pub(super) async fn insert_user(tx: &Transaction<'_>, new: &NewUser<'_>) -> Resu
 
 /// Takes back a user who could not be let in; fails if something refers to them already.
 pub(super) async fn delete_user(client: &Client, tenant_id: TenantId, user_id: UserId) -> Result<(), Error> {
-    const DELETE: Statement =
-        Statement::new("users.delete", "DELETE FROM users WHERE tenant_id = $1 AND id = $2");
+    const DELETE: Statement = Statement::new("users.delete", "DELETE FROM users WHERE tenant_id = $1 AND id = $2");
     client.execute(&DELETE, &[&tenant_id.0, &user_id.0]).await?;
     Ok(())
 }
@@ -110,7 +113,10 @@ pub(super) async fn find_invite(client: &Client, code: &str) -> Result<Option<(T
     let Some(row) = client.query_opt(&FIND, &[&code]).await? else {
         return Ok(None);
     };
-    Ok(Some((TenantId(row.try_get("tenant_id")?), ConversationId(row.try_get("conversation_id")?))))
+    Ok(Some((
+        TenantId(row.try_get("tenant_id")?),
+        ConversationId(row.try_get("conversation_id")?),
+    )))
 }
 
 /// The conversation a guest was let in to.
@@ -126,7 +132,10 @@ pub(super) async fn find_guest_conversation(
          WHERE m.user_id = $1 AND m.removed_at IS NULL ORDER BY n.used_at LIMIT 1",
     );
     let row = tx.query_opt(&FIND, &[&user_id.0]).await?;
-    Ok(row.map(|row| row.try_get("conversation_id")).transpose()?.map(ConversationId))
+    Ok(row
+        .map(|row| row.try_get("conversation_id"))
+        .transpose()?
+        .map(ConversationId))
 }
 
 pub(super) async fn insert_session(
@@ -140,7 +149,8 @@ pub(super) async fn insert_session(
         "sessions.insert",
         "INSERT INTO sessions (tenant_id, user_id, id, expires_at) VALUES ($1, $2, $3, $4)",
     );
-    tx.execute(&INSERT, &[&tenant_id.0, &user_id.0, &session_id.0, &expires_at]).await?;
+    tx.execute(&INSERT, &[&tenant_id.0, &user_id.0, &session_id.0, &expires_at])
+        .await?;
     Ok(())
 }
 
@@ -154,7 +164,11 @@ pub(super) async fn lock_session(tx: &Transaction<'_>, session_id: SessionId) ->
          FROM sessions s JOIN users u ON u.id = s.user_id JOIN tenants t ON t.id = u.tenant_id \
          WHERE s.id = $1 AND s.revoked_at IS NULL AND s.expires_at > now() FOR UPDATE OF s",
     );
-    tx.query_opt(&LOCK, &[&session_id.0]).await?.as_ref().map(Account::from_row).transpose()
+    tx.query_opt(&LOCK, &[&session_id.0])
+        .await?
+        .as_ref()
+        .map(Account::from_row)
+        .transpose()
 }
 
 pub(super) async fn extend_session(
@@ -182,7 +196,9 @@ pub(super) async fn revoke_sessions(
          RETURNING session_id",
     );
     let rows = tx.query(&REVOKE, &[&user_id.0, &only.map(|id| id.0)]).await?;
-    rows.iter().map(|row| Ok(SessionId(row.try_get("session_id")?))).collect()
+    rows.iter()
+        .map(|row| Ok(SessionId(row.try_get("session_id")?)))
+        .collect()
 }
 
 pub(super) async fn insert_refresh_token(
@@ -249,7 +265,10 @@ pub(super) async fn insert_ticket(
         "INSERT INTO socket_tickets (session_id, hash, expires_at) SELECT $1, $2, $3 \
          WHERE (SELECT count(*) FROM socket_tickets WHERE session_id = $1 AND expires_at > now()) < $4",
     );
-    Ok(client.execute(&INSERT, &[&session_id.0, &hash, &expires_at, &TICKETS_MAX]).await? == 1)
+    Ok(client
+        .execute(&INSERT, &[&session_id.0, &hash, &expires_at, &TICKETS_MAX])
+        .await?
+        == 1)
 }
 
 /// Takes a ticket out and answers its log-in, if that still lives; single use because of the `DELETE`.
@@ -262,7 +281,11 @@ pub(super) async fn take_ticket(tx: &Transaction<'_>, hash: &[u8]) -> Result<Opt
         return Ok(None);
     };
     let live: bool = row.try_get("live")?;
-    Ok(if live { Some(SessionId(row.try_get("session_id")?)) } else { None })
+    Ok(if live {
+        Some(SessionId(row.try_get("session_id")?))
+    } else {
+        None
+    })
 }
 
 /// What was revoked or changed within `window`, each thing once, users as they are now.

@@ -82,7 +82,13 @@ impl Signer {
         validation.validate_exp = false;
         let mut header = Header::new(Algorithm::HS256);
         header.typ = Some(TYPE.to_owned());
-        Self { encoding: EncodingKey::from_secret(key), decoding: DecodingKey::from_secret(key), header, validation, ttl }
+        Self {
+            encoding: EncodingKey::from_secret(key),
+            decoding: DecodingKey::from_secret(key),
+            header,
+            validation,
+            ttl,
+        }
     }
 
     /// A token for `principal` and when it runs out; `jti` makes it unique.
@@ -126,8 +132,8 @@ impl Signer {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(TokenError::Invalid);
         }
-        let data = jsonwebtoken::decode::<Claims>(token, &self.decoding, &self.validation)
-            .map_err(|_| TokenError::Invalid)?;
+        let data =
+            jsonwebtoken::decode::<Claims>(token, &self.decoding, &self.validation).map_err(|_| TokenError::Invalid)?;
         if data.header.typ.as_deref() != Some(TYPE) || data.header.crit.is_some() {
             return Err(TokenError::Invalid);
         }
@@ -171,7 +177,9 @@ struct Hs256(Hmac<Sha256>);
 
 impl Hs256 {
     fn new(key: &[u8]) -> JwtResult<Self> {
-        Hmac::new_from_slice(key).map(Self).map_err(|_| ErrorKind::InvalidKeyFormat.into())
+        Hmac::new_from_slice(key)
+            .map(Self)
+            .map_err(|_| ErrorKind::InvalidKeyFormat.into())
     }
 }
 
@@ -184,7 +192,11 @@ impl signature::Signer<Vec<u8>> for Hs256 {
 impl signature::Verifier<Vec<u8>> for Hs256 {
     fn verify(&self, message: &[u8], signature: &Vec<u8>) -> Result<(), signature::Error> {
         // Constant time.
-        self.0.clone().chain_update(message).verify_slice(signature).map_err(signature::Error::from_source)
+        self.0
+            .clone()
+            .chain_update(message)
+            .verify_slice(signature)
+            .map_err(signature::Error::from_source)
     }
 }
 
@@ -240,7 +252,11 @@ mod tests {
         let mut claims: Value = serde_json::from_slice(&parts.next().unwrap()).unwrap();
         change(&mut header, &mut claims);
         let message = format!("{}.{}", B64.encode(header.to_string()), B64.encode(claims.to_string()));
-        let mac = Hmac::<Sha256>::new_from_slice(KEY).unwrap().chain_update(&message).finalize().into_bytes();
+        let mac = Hmac::<Sha256>::new_from_slice(KEY)
+            .unwrap()
+            .chain_update(&message)
+            .finalize()
+            .into_bytes();
         format!("{message}.{}", B64.encode(mac))
     }
 
@@ -249,7 +265,13 @@ mod tests {
         let (now, who) = (Utc::now(), principal());
         let (token, expires_at) = signer().issue(&who, now, Uuid::now_v7()).unwrap();
         let back = signer().verify(&token, now).unwrap();
-        assert_eq!(back, Principal { expires_at: Some(expires_at), ..who });
+        assert_eq!(
+            back,
+            Principal {
+                expires_at: Some(expires_at),
+                ..who
+            }
+        );
         assert_eq!(expires_at.timestamp(), now.timestamp() + 900);
         assert!(token.len() < TOKEN_BYTES_MAX);
     }
@@ -287,11 +309,18 @@ mod tests {
             "x".repeat(TOKEN_BYTES_MAX + 1),
         ];
         for token in refused {
-            assert_eq!(signer().verify(&token, Utc::now()).map(drop), Err(TokenError::Invalid), "{token}");
+            assert_eq!(
+                signer().verify(&token, Utc::now()).map(drop),
+                Err(TokenError::Invalid),
+                "{token}"
+            );
         }
         let other = Signer::new(b"another key of thirty-two bytes!", Duration::from_secs(900));
         assert_eq!(other.verify(&ok, Utc::now()).map(drop), Err(TokenError::Invalid));
         let unsigned = format!("{}.", &ok[..ok.rfind('.').unwrap()]);
-        assert_eq!(signer().verify(&unsigned, Utc::now()).map(drop), Err(TokenError::Invalid));
+        assert_eq!(
+            signer().verify(&unsigned, Utc::now()).map(drop),
+            Err(TokenError::Invalid)
+        );
     }
 }

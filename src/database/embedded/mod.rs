@@ -23,6 +23,7 @@ use tokio_postgres::error::SqlState;
 mod cluster;
 mod install;
 mod postmaster;
+mod process;
 
 /// The database in it.
 const DATABASE: &str = "parlance";
