@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio_postgres::config::SslMode;
 
 mod client;
 mod connect;
@@ -87,7 +88,7 @@ impl Database {
 
     /// The operator's server, or else the private one, with our session settings.
     async fn locate(config: &Config) -> Result<(tokio_postgres::Config, Option<Embedded>), Error> {
-        let (address, embedded) = match &config.database.url {
+        let (address, embedded): (tokio_postgres::Config, _) = match &config.database.url {
             Some(url) => {
                 let invalid = |_| Error::Unusable("DATABASE_URL is not valid".to_owned());
                 (url.expose().parse().map_err(invalid)?, None)
@@ -97,6 +98,10 @@ impl Database {
                 (embedded.address().clone(), Some(embedded))
             }
         };
+        if address.get_ssl_mode() == SslMode::Require {
+            let reason = "DATABASE_URL demands TLS (sslmode=require), which this build does not speak";
+            return Err(Error::Unusable(reason.to_owned()));
+        }
         Ok((connect::with_session_settings(address, &config.database), embedded))
     }
 
