@@ -71,15 +71,12 @@ async fn migrate(config: &Config) -> Result<(), Box<dyn Error>> {
 }
 
 async fn database(config: &Config) -> Result<(), Box<dyn Error>> {
-    let database = Database::open(config).await?;
-    writeln!(
-        std::io::stdout(),
-        "{}",
-        database
-            .private_url()
-            .ok_or("DATABASE_URL is set, so there is nothing to run")?
-    )?;
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let database = Database::open(config).await?;
+    let address = database
+        .private_url()
+        .ok_or("DATABASE_URL is set, so there is nothing to run")?;
+    writeln!(std::io::stdout(), "{address}")?;
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
