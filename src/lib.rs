@@ -8,16 +8,19 @@
 //! `app`, `shutdown` › `http` › `sessions` › `conversations` › `tenants`, `auth`, `persistence` › `database`, `bus`,
 //! `wire` › `config`, `telemetry` › `ids`, `error`, `supervision`.
 
+pub mod app;
 pub mod auth;
-pub mod config;
-pub mod persistence;
-pub mod sessions;
-pub mod conversations;
 pub mod bus;
+pub mod config;
+pub mod conversations;
 pub mod database;
 pub mod error;
 pub mod http;
 pub mod ids;
+pub mod persistence;
+pub mod sessions;
+pub mod shutdown;
 pub mod supervision;
+pub mod telemetry;
 pub mod tenants;
 pub mod wire;

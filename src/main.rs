@@ -1,2 +1,86 @@
-//! x
-fn main() {}
+//! The `parlance` program: reads the arguments and the configuration, starts the log, does what it was asked to do, and
+//! ends with an exit code that says whether that worked. Everything else is in the library.
+
+use clap::{Parser, Subcommand};
+use parlance::config::Config;
+use parlance::database::Database;
+use parlance::telemetry;
+use std::error::Error;
+use std::io::Write;
+use std::process::ExitCode;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// A realtime chat server: durable before acknowledged, resume without a cliff.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Clone, Copy, Subcommand)]
+enum Command {
+    /// Serve people and programs until told to stop (also without a word).
+    Serve,
+    /// Bring the database to this version's schema and end.
+    Migrate,
+    /// Print the configuration that would be used, without its secrets.
+    Config,
+    /// Run only the private PostgreSQL, print its address, and stop it again when told to stop.
+    Database,
+}
+
+fn main() -> ExitCode {
+    let command = Arguments::parse().command.unwrap_or(Command::Serve);
+    match run(command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // The log may not have started; an operator looks here in any case.
+            let written = writeln!(std::io::stderr(), "parlance: {error}");
+            if written.is_ok() {
+                ExitCode::FAILURE
+            } else {
+                ExitCode::from(2)
+            }
+        }
+    }
+}
+
+fn run(command: Command) -> Result<(), Box<dyn Error>> {
+    let config = Config::from_env()?;
+    if let Command::Config = command {
+        return Ok(write!(std::io::stdout(), "{config}")?);
+    }
+    telemetry::init(&config)?;
+    actix::System::new().block_on(async {
+        match command {
+            Command::Serve | Command::Config => serve(config).await,
+            Command::Migrate => migrate(&config).await,
+            Command::Database => database(&config).await,
+        }
+    })
+}
+
+async fn serve(config: Config) -> Result<(), Box<dyn Error>> {
+    database(&config).await
+}
+
+async fn migrate(config: &Config) -> Result<(), Box<dyn Error>> {
+    Database::open(config).await?.close().await;
+    Ok(())
+}
+
+async fn database(config: &Config) -> Result<(), Box<dyn Error>> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let database = Database::open(config).await?;
+    let address = database
+        .private_url()
+        .ok_or("DATABASE_URL is set, so there is nothing to run")?;
+    writeln!(std::io::stdout(), "{address}")?;
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    database.close().await;
+    Ok(())
+}

@@ -6,6 +6,7 @@
 //! owner runs, without a hop between threads.
 
 use super::Error;
+use super::error::Brief;
 use crate::config::DatabaseConfig;
 use deadpool_postgres::ClientWrapper;
 use std::future::Future;
@@ -62,7 +63,7 @@ async fn open(address: &Config) -> Result<Opened, tokio_postgres::Error> {
     let (client, connection) = address.connect(NoTls).await?;
     let task = tokio::spawn(async move {
         if let Err(error) = connection.await {
-            tracing::warn!("Database connection lost: {error}");
+            tracing::warn!("Database connection lost: {}", Brief(&error));
         }
     });
     Ok((client, task))

@@ -139,7 +139,7 @@ fn lost_connection(error: &tokio_postgres::Error) -> bool {
 }
 
 /// A driver error in one line: PostgreSQL's message and code, without the `DETAIL` that may quote values.
-struct Brief<'a>(&'a tokio_postgres::Error);
+pub(super) struct Brief<'a>(pub(super) &'a tokio_postgres::Error);
 
 impl fmt::Display for Brief<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -10,12 +10,16 @@
 
 use crate::config::{Config, DatabaseConfig};
 use deadpool_postgres::{Hook, HookError, ManagerConfig, Pool, QueueMode, RecyclingMethod, Runtime};
+use embedded::Embedded;
+use parking_lot::Mutex;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio_postgres::config::SslMode;
 
 mod client;
 mod connect;
+mod embedded;
 mod error;
 pub mod migrations;
 
@@ -33,6 +37,8 @@ pub struct Database {
 
 struct Shared {
     pool: Pool,
+    /// The private server; `None` with `DATABASE_URL`, and once stopped.
+    embedded: Mutex<Option<Embedded>>,
     address: tokio_postgres::Config,
     config: DatabaseConfig,
 }
@@ -58,16 +64,50 @@ impl Database {
     /// # Errors
     /// One message for the operator: nothing there, unusable, or a migration that failed.
     pub async fn open(config: &Config) -> Result<Self, Error> {
-        let address = address(config)?;
-        migrations::run(&address, &config.database).await?;
-        let pool = build_pool(&address, &config.database)?;
-        Ok(Self {
-            shared: Arc::new(Shared {
-                pool,
-                address,
-                config: config.database.clone(),
-            }),
-        })
+        let (address, embedded) = Self::locate(config).await?;
+        match Self::prepare(&address, &config.database).await {
+            Ok(pool) => {
+                let (embedded, config) = (Mutex::new(embedded), config.database.clone());
+                Ok(Self {
+                    shared: Arc::new(Shared {
+                        pool,
+                        embedded,
+                        address,
+                        config,
+                    }),
+                })
+            }
+            Err(error) => {
+                if let Some(embedded) = embedded {
+                    embedded.stop().await;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// The operator's server, or else the private one, with our session settings.
+    async fn locate(config: &Config) -> Result<(tokio_postgres::Config, Option<Embedded>), Error> {
+        let (address, embedded): (tokio_postgres::Config, _) = match &config.database.url {
+            Some(url) => {
+                let invalid = |_| Error::Unusable("DATABASE_URL is not valid".to_owned());
+                (url.expose().parse().map_err(invalid)?, None)
+            }
+            None => {
+                let embedded = Embedded::start(config).await?;
+                (embedded.address().clone(), Some(embedded))
+            }
+        };
+        if address.get_ssl_mode() == SslMode::Require {
+            let reason = "DATABASE_URL demands TLS (sslmode=require), which this build does not speak";
+            return Err(Error::Unusable(reason.to_owned()));
+        }
+        Ok((connect::with_session_settings(address, &config.database), embedded))
+    }
+
+    async fn prepare(address: &tokio_postgres::Config, config: &DatabaseConfig) -> Result<Pool, Error> {
+        migrations::run(address, config).await?;
+        build_pool(address, config)
     }
 
     /// Borrows a connection of the pool.
@@ -106,6 +146,16 @@ impl Database {
     /// Closes the pool and stops the private server, if there is one.
     pub async fn close(self) {
         self.shared.pool.close();
+        let embedded = self.shared.embedded.lock().take();
+        if let Some(embedded) = embedded {
+            embedded.stop().await;
+        }
+    }
+
+    /// The address of the private server, for other programs of its account; `None` with `DATABASE_URL`.
+    #[must_use]
+    pub fn private_url(&self) -> Option<String> {
+        self.shared.embedded.lock().as_ref().map(Embedded::url)
     }
 
     /// How the pool is doing.
@@ -119,18 +169,6 @@ impl Database {
             connections_max: status.max_size,
         }
     }
-}
-
-/// The operator's server, with our session settings.
-fn address(config: &Config) -> Result<tokio_postgres::Config, Error> {
-    let Some(url) = &config.database.url else {
-        return Err(Error::Unusable("DATABASE_URL is not set".to_owned()));
-    };
-    let address = url
-        .expose()
-        .parse()
-        .map_err(|_| Error::Unusable("DATABASE_URL is not valid".to_owned()))?;
-    Ok(connect::with_session_settings(address, &config.database))
 }
 
 fn build_pool(address: &tokio_postgres::Config, config: &DatabaseConfig) -> Result<Pool, Error> {

@@ -1,0 +1,46 @@
+# What one can do here. `make` alone lists it.
+
+SHELL := /bin/sh
+CARGO ?= cargo
+
+.DEFAULT_GOAL := help
+.PHONY: help run test test-pure test-it test-browser conformance lint fmt bench load clean
+
+help: ## List these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## Fetch what is missing, build, start, and print the address to open
+	@scripts/run.sh
+
+test: ## Install what the tests need and run all of them
+	@scripts/test.sh all
+
+test-pure: ## Only the tests without I/O (seconds)
+	@scripts/test.sh pure
+
+test-it: ## Only the integration tests, against a real PostgreSQL
+	@scripts/test.sh it
+
+test-browser: ## Only the tests in a real browser
+	@scripts/test.sh browser
+
+conformance: ## Only the WebSocket conformance suite
+	@scripts/test.sh conformance
+
+lint: ## Formatting, clippy with warnings as errors, the house rules
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-features --all-targets -- -D warnings
+	$(CARGO) test --quiet --all-features --test it -- tidy::
+
+fmt: ## Format the code
+	$(CARGO) fmt
+
+bench: ## Benchmark the pure cores
+	$(CARGO) bench --all-features
+
+load: ## A short round of the load tool against a fresh release server
+	@scripts/load.sh
+
+clean: ## Remove what was built, fetched and tested with; keeps ./data
+	$(CARGO) clean
+	rm -rf .dev tests/browser/node_modules tests/browser/output

@@ -1,0 +1,125 @@
+#!/usr/bin/env bash
+# Runs the tests and ends with one line that counts them all: `N passed, M failed`.
+#
+#   scripts/test.sh [all|pure|it|browser|conformance]
+#
+# Everything is built once: one profile (dev) and one feature set (all). The integration tests share a PostgreSQL that is
+# started here with the server's own code (`parlance database`) and stopped when this ends; each test makes a database of
+# its own in it. A runner that ends badly without a count (it did not build, say) counts as one failure.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+. scripts/lib.sh
+
+what=${1:-all}
+case $what in all | pure | it | browser | conformance) ;; *) die "usage: $0 [all|pure|it|browser|conformance]" ;; esac
+wanted() { [ "$what" = all ] || [ "$what" = "$1" ]; }
+
+passed=0
+failed=0
+log=$(mktemp)
+database=
+
+finish() {
+    rm -f "$log"
+    if [ -n "$database" ]; then
+        kill -TERM "$database" 2>/dev/null
+        wait "$database" 2>/dev/null
+    fi
+}
+trap finish EXIT
+trap 'exit 130' INT TERM
+
+# Runs a command and adds what it says it has counted.
+count() {
+    echo "--- $1"
+    shift
+    "$@" 2>&1 | tee "$log"
+    local status=$? sum p f
+    sum=$(python3 - "$log" <<'PYTHON'
+import re, sys
+text = re.sub(r"\x1b\[[0-9;]*m", "", open(sys.argv[1], errors="replace").read())
+def last(pattern):
+    found = re.findall(pattern, text, re.M)
+    return int(found[-1]) if found else 0
+cargo = re.findall(r"^test result: \w+\. (\d+) passed; (\d+) failed", text, re.M)
+nextest = re.findall(r"^\s*Summary .*$", text, re.M)
+plain = re.findall(r"^(?:\w+: )?(\d+) passed, (\d+) failed", text, re.M)
+if cargo:
+    p, f = (sum(int(pair[i]) for pair in cargo) for i in (0, 1))
+elif nextest:
+    number = lambda word: sum(int(n) for n in re.findall(r"(\d+) " + word, nextest[-1]))
+    p, f = number("passed"), number("failed") + number("timed out") + number("exec failed")
+elif plain:
+    p, f = map(int, plain[-1])
+else:
+    p, f = last(r"^\s*(\d+) passed"), last(r"^\s*(\d+) failed")
+print(p, f)
+PYTHON
+    ) || sum="0 0"
+    read -r p f <<<"$sum"
+    if [ "$status" != 0 ] && [ "$f" = 0 ]; then f=1; fi
+    passed=$((passed + p))
+    failed=$((failed + f))
+}
+
+# The tests of one cargo target, by whichever runner is there.
+cargo_tests() {
+    if cargo nextest --version >/dev/null 2>&1; then
+        cargo nextest run --all-features --no-tests=fail "$@"
+    else
+        cargo test --all-features "$@"
+    fi
+}
+
+# The PostgreSQL that integration tests share; exports its address.
+start_database() {
+    ensure_postgres || return 1
+    cargo build --all-features --bins || return 1
+    local dir=$PWD/.dev/test-postgres address=
+    reachable "$dir" || dir=$(mktemp -d /tmp/parlance-test.XXXXXX)
+    mkdir -p "$dir"
+    # Every test has a pool of its own.
+    env -u DATABASE_URL DATA_DIR="$dir" DATABASE_POOL_SIZE=400 LOG_FORMAT=pretty \
+        target/debug/parlance database >"$log.address" 2>"$dir/server.log" &
+    database=$!
+    for _ in $(seq 600); do
+        address=$(cat "$log.address")
+        [ -n "$address" ] && break
+        kill -0 "$database" 2>/dev/null || break
+        sleep 0.1
+    done
+    rm -f "$log.address"
+    if [ -z "$address" ]; then
+        cat "$dir/server.log"
+        return 1
+    fi
+    export TEST_DATABASE_URL=$address
+}
+
+if wanted pure; then count "pure tests" cargo_tests --lib; fi
+
+if wanted it; then
+    if start_database; then
+        count "integration tests" cargo_tests --test it
+    else
+        echo "The PostgreSQL for the integration tests could not be started."
+        failed=$((failed + 1))
+    fi
+fi
+
+browser_tests() {
+    scripts/browser.sh && (cd tests/browser && npm test --silent)
+}
+
+if wanted browser && { [ -x scripts/browser.sh ] || [ "$what" = browser ]; }; then
+    ensure_postgres
+    count "browser tests" browser_tests
+fi
+
+if wanted conformance && { [ -x scripts/conformance.sh ] || [ "$what" = conformance ]; }; then
+    ensure_postgres
+    count "WebSocket conformance" scripts/conformance.sh
+fi
+
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ] && [ "$passed" != 0 ]

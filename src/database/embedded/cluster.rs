@@ -1,0 +1,344 @@
+//! The private PostgreSQL's files: the lock, the data, the socket, the log, and the settings it runs with.
+//!
+//! In `DATA_DIR`: `lock` (held while a server runs), `postgres/` (the data), `postgres.log`, `run/` (the socket). The
+//! data is made beside its place and moved there when complete, so that a start that was killed in the middle is simply
+//! made again. A socket's path may have 107 bytes (103 on some systems), so a deep `DATA_DIR` has it in a directory of
+//! its own under `/tmp`, named after the data, open to nobody else.
+
+use super::install::{Account, Install};
+use crate::config::Config;
+use crate::database::Error;
+use rustix::fs::{FlockOperation, flock};
+use std::fs::{self, File, OpenOptions};
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use tokio::process::Command;
+
+/// The database user that owns everything.
+pub(super) const USER: &str = "parlance";
+
+/// The port only names the socket's file; nothing listens on TCP.
+pub(super) const PORT: u16 = 5432;
+
+/// The shortest limit of a socket's path among the systems we run on.
+const SOCKET_PATH_BYTES_MAX: usize = 103;
+
+/// A longer log is begun anew.
+const LOG_BYTES_MAX: u64 = 32 * 1024 * 1024;
+
+/// How much of PostgreSQL's log an error message repeats.
+const LOG_TAIL_BYTES: u64 = 2_048;
+
+/// Connections beyond the pool: writers of messages, listeners, migrations, people with `psql`, PostgreSQL's own three.
+const CONNECTIONS_BESIDE_POOL: usize = 30;
+
+/// Settings that suit many short transactions on a small machine, and keep every promise about durability.
+const SETTINGS: &[&str] = &[
+    "listen_addresses=",
+    "unix_socket_permissions=0700",
+    "fsync=on",
+    "synchronous_commit=on",
+    "full_page_writes=on",
+    "shared_buffers=128MB",
+    "max_wal_size=1GB",
+    // Many short statements never earn back what compiling them costs.
+    "jit=off",
+    "random_page_cost=1.1",
+    "max_logical_replication_workers=0",
+    "max_wal_senders=0",
+    "timezone=UTC",
+    "log_timezone=UTC",
+    "log_line_prefix=%m [%p] ",
+    "log_checkpoints=off",
+    // What people write to each other must not come into the log, neither as a statement nor as the detail of an error.
+    "log_min_error_statement=panic",
+    "log_error_verbosity=terse",
+    "logging_collector=off",
+    "log_destination=stderr",
+];
+
+/// The files of one private PostgreSQL, and how to run it.
+#[derive(Debug)]
+pub(super) struct Cluster {
+    pub(super) install: Install,
+    pub(super) account: Option<Account>,
+    pub(super) dir: PathBuf,
+    pub(super) socket_dir: PathBuf,
+    log: PathBuf,
+    max_connections: usize,
+}
+
+/// Holds a data directory for this process until dropped.
+#[derive(Debug)]
+pub(super) struct DataDirLock(#[expect(dead_code, reason = "the lock lives as long as the open file")] File);
+
+impl DataDirLock {
+    /// Takes the directory, or says who has it.
+    pub(super) fn acquire(data_dir: &Path) -> Result<Self, Error> {
+        let path = data_dir.join("lock");
+        let failed = |error: std::io::Error| Error::Embedded(format!("{}: {error}", path.display()));
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o644)
+            .open(&path)
+            .map_err(failed)?;
+        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+            let mut holder = String::new();
+            file.read_to_string(&mut holder).map_err(failed)?;
+            return Err(Error::Embedded(format!(
+                "{} is in use by another Parlance server, process {}; stop it, or set DATA_DIR to another directory",
+                data_dir.display(),
+                holder.trim()
+            )));
+        }
+        file.set_len(0)
+            .and_then(|()| writeln!(file, "{}", std::process::id()))
+            .map_err(failed)?;
+        Ok(Self(file))
+    }
+}
+
+/// Makes the data directory where it is missing and returns its absolute path.
+pub(super) fn prepare_data_dir(path: &Path) -> Result<PathBuf, Error> {
+    let failed = |error: std::io::Error| Error::Embedded(format!("DATA_DIR {} is not usable: {error}", path.display()));
+    if !path.exists() {
+        fs::create_dir_all(path).map_err(failed)?;
+        // Whatever the umask: the account that PostgreSQL runs as must get through; what is secret in it has its own mode.
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).map_err(failed)?;
+    }
+    path.canonicalize().map_err(failed)
+}
+
+impl Cluster {
+    /// Settles where everything is, without touching the data.
+    pub(super) fn new(install: Install, data_dir: &Path, config: &Config) -> Result<Self, Error> {
+        let dir = data_dir.join("postgres");
+        let account = Account::choose(&dir)?;
+        if let Some(account) = &account {
+            account.check_reach(&install.bin_dir)?;
+            account.check_reach(data_dir)?;
+        }
+        let pool = config.database.pool_size + config.database.max_overflow;
+        let cluster = Self {
+            install,
+            account,
+            socket_dir: socket_dir(data_dir),
+            log: data_dir.join("postgres.log"),
+            dir,
+            max_connections: pool + config.conversations.persistence_lanes + CONNECTIONS_BESIDE_POOL,
+        };
+        cluster.make_private_dir(&cluster.socket_dir)?;
+        Ok(cluster)
+    }
+
+    /// Makes the data where there is none yet.
+    pub(super) async fn initialize(&self) -> Result<(), Error> {
+        if let Ok(version) = fs::read_to_string(self.dir.join("PG_VERSION")) {
+            return self.check_version(version.trim());
+        }
+        if self.dir.exists() {
+            return Err(Error::Embedded(format!(
+                "{} is there but holds no PostgreSQL data; move it away, or set DATA_DIR to another directory",
+                self.dir.display()
+            )));
+        }
+        tracing::info!("Making a database in {}", self.dir.display());
+        let fresh = self.dir.with_extension("new");
+        if fresh.exists() {
+            fs::remove_dir_all(&fresh).map_err(|error| self.failed(&fresh, &error))?;
+        }
+        self.make_private_dir(&fresh)?;
+        let mut command = self.install.command("initdb", self.account.as_ref(), Path::new("/"));
+        command
+            .arg("--pgdata")
+            .arg(&fresh)
+            .args(["--username", USER, "--auth=trust", "--encoding=UTF8"]);
+        command.args(["--data-checksums", "--no-instructions"]);
+        // Both compare by code point; the built-in one also knows upper and lower case beyond ASCII.
+        if self.install.major >= 17 {
+            command.args(["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]);
+        } else {
+            command.arg("--locale=C");
+        }
+        let output = command
+            .output()
+            .await
+            .map_err(|error| self.failed(&self.install.bin_dir, &error))?;
+        if !output.status.success() {
+            let complaint = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+            return Err(Error::Embedded(format!("the database could not be made: {complaint}")));
+        }
+        fs::rename(&fresh, &self.dir).map_err(|error| self.failed(&self.dir, &error))
+    }
+
+    fn check_version(&self, version: &str) -> Result<(), Error> {
+        if version == self.install.major.to_string() {
+            return Ok(());
+        }
+        Err(Error::Embedded(format!(
+            "the data in {} was written by PostgreSQL {version}, but the binaries in {} are version {}; set \
+             POSTGRES_BIN_DIR to a PostgreSQL {version}, or move the data with pg_upgrade",
+            self.dir.display(),
+            self.install.bin_dir.display(),
+            self.install.major
+        )))
+    }
+
+    /// The command that runs PostgreSQL in the foreground, in a process group of its own: Ctrl-C is for us alone.
+    pub(super) fn postgres(&self) -> Result<Command, Error> {
+        let log = self.open_log()?;
+        let errors = log.try_clone().map_err(|error| self.failed(&self.log, &error))?;
+        let mut command = self.install.command("postgres", self.account.as_ref(), &self.dir);
+        command
+            .arg("-D")
+            .arg(&self.dir)
+            .arg("-k")
+            .arg(&self.socket_dir)
+            .args(["-p", &PORT.to_string()]);
+        for setting in SETTINGS {
+            command.args(["-c", setting]);
+        }
+        command.args(["-c", &format!("max_connections={}", self.max_connections)]);
+        if self.install.major >= 18 {
+            // Pages are almost always in memory; worker processes for reading would only be idle.
+            command.args(["-c", "io_method=sync"]);
+        }
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::from(log))
+            .stderr(Stdio::from(errors))
+            .process_group(0);
+        Ok(command)
+    }
+
+    /// The process number and the state that a running PostgreSQL notes for others (`postmaster.pid`).
+    pub(super) fn read_pid_file(&self) -> Option<(i32, String)> {
+        let text = fs::read_to_string(self.pid_file()).ok()?;
+        let mut lines = text.lines();
+        let pid = lines.next()?.trim().parse().ok()?;
+        Some((pid, lines.nth(6).unwrap_or_default().trim().to_owned()))
+    }
+
+    pub(super) fn pid_file(&self) -> PathBuf {
+        self.dir.join("postmaster.pid")
+    }
+
+    pub(super) fn socket(&self) -> PathBuf {
+        self.socket_dir.join(format!(".s.PGSQL.{PORT}"))
+    }
+
+    pub(super) fn socket_lock_file(&self) -> PathBuf {
+        self.socket().with_extension(format!("{PORT}.lock"))
+    }
+
+    /// How long the log is now; what comes after belongs to the next start.
+    pub(super) fn log_len(&self) -> u64 {
+        self.log.metadata().map_or(0, |metadata| metadata.len())
+    }
+
+    /// The end of what PostgreSQL has logged since `from`.
+    pub(super) fn log_since(&self, from: u64) -> String {
+        let read = || -> std::io::Result<String> {
+            let mut file = File::open(&self.log)?;
+            let start = from.max(file.metadata()?.len().saturating_sub(LOG_TAIL_BYTES));
+            file.seek(SeekFrom::Start(start))?;
+            let mut bytes = Vec::new();
+            file.take(LOG_TAIL_BYTES).read_to_end(&mut bytes)?;
+            Ok(String::from_utf8_lossy(&bytes).trim().to_owned())
+        };
+        read().unwrap_or_else(|error| format!("{}: {error}", self.log.display()))
+    }
+
+    /// Begins the log anew when it has grown too long; PostgreSQL appends, so it may keep it open.
+    pub(super) fn bound_log(&self) {
+        if self.log_len() > LOG_BYTES_MAX
+            && let Err(error) = OpenOptions::new()
+                .write(true)
+                .open(&self.log)
+                .and_then(|file| file.set_len(0))
+        {
+            tracing::warn!("{} cannot be shortened: {error}", self.log.display());
+        }
+    }
+
+    fn open_log(&self) -> Result<File, Error> {
+        let file = OpenOptions::new().append(true).create(true).mode(0o600).open(&self.log);
+        file.map_err(|error| self.failed(&self.log, &error))
+    }
+
+    /// Makes a directory that only PostgreSQL's account can enter; refuses one that somebody else has put there.
+    fn make_private_dir(&self, path: &Path) -> Result<(), Error> {
+        let owner = self
+            .account
+            .as_ref()
+            .map_or_else(|| rustix::process::geteuid().as_raw(), |account| account.uid);
+        match fs::DirBuilder::new().mode(0o700).create(path) {
+            Ok(()) => {
+                let group = self.account.as_ref().map(|account| account.gid);
+                std::os::unix::fs::chown(path, Some(owner), group).map_err(|error| self.failed(path, &error))
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                let metadata = path.symlink_metadata().map_err(|error| self.failed(path, &error))?;
+                if metadata.is_dir() && metadata.uid() == owner && metadata.mode() & 0o077 == 0 {
+                    return Ok(());
+                }
+                Err(Error::Embedded(format!(
+                    "{} must be a directory of PostgreSQL's account alone",
+                    path.display()
+                )))
+            }
+            Err(error) => Err(self.failed(path, &error)),
+        }
+    }
+
+    #[allow(clippy::unused_self, reason = "reads as what failed where")]
+    fn failed(&self, path: &Path, error: &std::io::Error) -> Error {
+        Error::Embedded(format!("{}: {error}", path.display()))
+    }
+}
+
+/// A directory for the socket whose path is short enough, the same at each start.
+fn socket_dir(data_dir: &Path) -> PathBuf {
+    let near = data_dir.join("run");
+    if near.as_os_str().len() + "/.s.PGSQL.5432.lock".len() <= SOCKET_PATH_BYTES_MAX {
+        return near;
+    }
+    let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(data_dir);
+    PathBuf::from(format!("/tmp/parlance-{hash:016x}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_path_of_the_socket_is_always_short() {
+        assert_eq!(socket_dir(Path::new("/srv/chat")), Path::new("/srv/chat/run"));
+        let deep = PathBuf::from(format!("/{}", "deep/".repeat(30)));
+        let dir = socket_dir(&deep);
+        assert!(dir.starts_with("/tmp") && dir.as_os_str().len() < 60);
+        assert_eq!(dir, socket_dir(&deep), "the next start must find it again");
+        assert_ne!(dir, socket_dir(&deep.join("other")));
+    }
+
+    #[test]
+    fn a_second_holder_is_refused_and_told_who_holds() {
+        let dir = std::env::temp_dir().join(format!("parlance-lock-{}", uuid::Uuid::now_v7()));
+        fs::create_dir(&dir).unwrap();
+        let held = DataDirLock::acquire(&dir).unwrap();
+        let refusal = DataDirLock::acquire(&dir).unwrap_err().to_string();
+        assert!(
+            refusal.contains(&format!("process {}", std::process::id())),
+            "{refusal}"
+        );
+        drop(held);
+        drop(DataDirLock::acquire(&dir).unwrap());
+        fs::remove_dir_all(&dir).unwrap();
+    }
+}

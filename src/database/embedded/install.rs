@@ -1,0 +1,221 @@
+//! Which PostgreSQL binaries to run, and as whom.
+//!
+//! PostgreSQL refuses to run as root. Where the server itself is root, the private PostgreSQL gets an existing
+//! unprivileged account: the one that already owns the data, else `postgres`, else `nobody`. That account must be able
+//! to reach the binaries and the data, which is checked here, because PostgreSQL's own message about it names neither
+//! the directory in the way nor what to do.
+
+use crate::config::DatabaseConfig;
+use crate::database::Error;
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use tokio::process::Command;
+
+/// Where `make run` puts the binaries, relative to the working directory.
+const DEVELOPMENT_BIN_DIR: &str = ".dev/postgres/bin";
+
+/// The oldest major version that serves.
+const MAJOR_MIN: u32 = 15;
+
+/// Accounts to become, in this order, when the data has no owner yet.
+const ACCOUNTS: [&str; 2] = ["postgres", "nobody"];
+
+/// The binaries.
+#[derive(Clone, Debug)]
+pub(super) struct Install {
+    pub(super) bin_dir: PathBuf,
+    pub(super) major: u32,
+}
+
+/// An unprivileged account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Account {
+    pub(super) name: String,
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+}
+
+impl Install {
+    /// Looks in `POSTGRES_BIN_DIR`, else in `.dev/postgres`, else asks `pg_config`.
+    pub(super) async fn find(config: &DatabaseConfig) -> Result<Self, Error> {
+        let bin_dir = match &config.postgres_bin_dir {
+            Some(dir) if is_bin_dir(dir) => dir.clone(),
+            Some(dir) => {
+                return Err(Error::Embedded(format!(
+                    "POSTGRES_BIN_DIR is {}, but there are no postgres and initdb in it",
+                    dir.display()
+                )));
+            }
+            None => Self::search().await.ok_or_else(|| {
+                Error::Embedded(
+                    "no PostgreSQL found; run `make run`, which fetches one, set POSTGRES_BIN_DIR to the directory of \
+                     its binaries, or set DATABASE_URL to a server that runs"
+                        .to_owned(),
+                )
+            })?,
+        };
+        let bin_dir = bin_dir
+            .canonicalize()
+            .map_err(|error| Error::Embedded(format!("{} is not readable: {error}", bin_dir.display())))?;
+        let major = major_version(&bin_dir).await?;
+        if major < MAJOR_MIN {
+            return Err(Error::Embedded(format!(
+                "the PostgreSQL in {} is version {major}; {MAJOR_MIN} or newer is needed",
+                bin_dir.display()
+            )));
+        }
+        Ok(Self { bin_dir, major })
+    }
+
+    async fn search() -> Option<PathBuf> {
+        let development = PathBuf::from(DEVELOPMENT_BIN_DIR);
+        if is_bin_dir(&development) {
+            return Some(development);
+        }
+        let output = Command::new("pg_config").arg("--bindir").output().await.ok()?;
+        let dir = PathBuf::from(String::from_utf8(output.stdout).ok()?.trim());
+        is_bin_dir(&dir).then_some(dir)
+    }
+
+    /// A command of this PostgreSQL that runs as `account` in `dir`, with nothing of our environment: no library path,
+    /// language or `PG*` variable of the operator may change what it does.
+    pub(super) fn command(&self, name: &str, account: Option<&Account>, dir: &Path) -> Command {
+        let mut command = Command::new(self.bin_dir.join(name));
+        command
+            .env_clear()
+            .env("LC_ALL", "C")
+            .env("PATH", "/usr/bin:/bin")
+            .current_dir(dir);
+        if let Some(account) = account {
+            command.uid(account.uid).gid(account.gid);
+        }
+        command
+    }
+}
+
+fn is_bin_dir(dir: &Path) -> bool {
+    dir.join("postgres").is_file() && dir.join("initdb").is_file()
+}
+
+async fn major_version(bin_dir: &Path) -> Result<u32, Error> {
+    let program = bin_dir.join("postgres");
+    let output = Command::new(&program)
+        .arg("--version")
+        .output()
+        .await
+        .map_err(|error| Error::Embedded(format!("{} cannot be run: {error}", program.display())))?;
+    parse_major(&String::from_utf8_lossy(&output.stdout)).ok_or_else(|| {
+        let complaint = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        Error::Embedded(format!("{} does not work: {complaint}", program.display()))
+    })
+}
+
+/// The `18` of `postgres (PostgreSQL) 18.6 (Debian …)`.
+fn parse_major(text: &str) -> Option<u32> {
+    let version = text.split_once("(PostgreSQL) ")?.1;
+    version.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
+
+impl Account {
+    /// Whom to become; `None` where we are not root and stay who we are.
+    pub(super) fn choose(cluster_dir: &Path) -> Result<Option<Self>, Error> {
+        if !rustix::process::geteuid().is_root() {
+            return Ok(None);
+        }
+        let accounts = std::fs::read_to_string("/etc/passwd")
+            .map_err(|error| Error::Embedded(format!("/etc/passwd is not readable: {error}")))?;
+        let owner = cluster_dir
+            .metadata()
+            .ok()
+            .map(|metadata| metadata.uid())
+            .filter(|uid| *uid != 0);
+        Self::pick(&accounts, owner).map(Some).ok_or_else(|| {
+            Error::Embedded(
+                "PostgreSQL does not run as root, and there is no account `postgres` or `nobody` to run it as; start \
+                 the server as an ordinary user"
+                    .to_owned(),
+            )
+        })
+    }
+
+    fn pick(passwd: &str, owner: Option<u32>) -> Option<Self> {
+        let accounts: Vec<Self> = passwd
+            .lines()
+            .filter_map(Self::parse)
+            .filter(|account| account.uid != 0)
+            .collect();
+        if let Some(uid) = owner {
+            return accounts.into_iter().find(|account| account.uid == uid);
+        }
+        ACCOUNTS
+            .iter()
+            .find_map(|name| accounts.iter().find(|account| account.name == *name).cloned())
+    }
+
+    fn parse(line: &str) -> Option<Self> {
+        let mut fields = line.split(':');
+        let name = fields.next()?.to_owned();
+        let (uid, gid) = (fields.nth(1)?.parse().ok()?, fields.next()?.parse().ok()?);
+        Some(Self { name, uid, gid })
+    }
+
+    /// Refuses a path that this account cannot get to, naming the directory in the way.
+    pub(super) fn check_reach(&self, path: &Path) -> Result<(), Error> {
+        for dir in path.ancestors().filter(|dir| !dir.as_os_str().is_empty()) {
+            let metadata = dir
+                .metadata()
+                .map_err(|error| Error::Embedded(format!("{} is not readable: {error}", dir.display())))?;
+            if !self.may_enter(&metadata) {
+                return Err(Error::Embedded(format!(
+                    "PostgreSQL does not run as root, and the account it runs as, {}, cannot reach {} because of the \
+                     permissions of {}; start the server as an ordinary user, set DATA_DIR and POSTGRES_BIN_DIR to \
+                     places it can reach, or set DATABASE_URL",
+                    self.name,
+                    path.display(),
+                    dir.display()
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    fn may_enter(&self, metadata: &Metadata) -> bool {
+        let mode = metadata.mode();
+        if metadata.uid() == self.uid {
+            mode & 0o100 != 0
+        } else if metadata.gid() == self.gid {
+            mode & 0o010 != 0
+        } else {
+            mode & 0o001 != 0
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_read_from_what_postgres_says() {
+        for (text, major) in [
+            ("postgres (PostgreSQL) 18.6\n", Some(18)),
+            ("postgres (PostgreSQL) 15.13 (Debian 15.13-0+deb12u1)", Some(15)),
+            ("postgres (PostgreSQL) 19beta2", Some(19)),
+            ("bash: not found", None),
+        ] {
+            assert_eq!(parse_major(text), major, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_owner_of_the_data_comes_first_then_postgres_then_nobody() {
+        let passwd = "root:x:0:0::/root:/bin/sh\nnobody:x:65534:65534::/:/bin/false\nalice:x:1000:100::/:\n";
+        let uid = |passwd: &str, owner| Account::pick(passwd, owner).map(|account| account.uid);
+        assert_eq!(uid(passwd, None), Some(65_534));
+        assert_eq!(uid(&format!("{passwd}postgres:x:70:71::/:\n"), None), Some(70));
+        assert_eq!(uid(passwd, Some(1_000)), Some(1_000));
+        assert_eq!(uid(passwd, Some(1_001)), None);
+        assert_eq!(uid("root:x:0:0::/root:/bin/sh\nbroken\n", None), None);
+    }
+}
