@@ -3,60 +3,18 @@
 //! The read buffer belongs to the engine and is shared by all connections; a connection keeps only the bytes of a frame that
 //! a read cut off. Each event costs one `read`, one look at the clock and then only arithmetic on the bytes in place.
 
-use crate::check::{Faults, OTHER_CHANGE, Reader, RoomLog};
+use crate::check::{OTHER_CHANGE, Reader};
 use crate::error::{Error, Result, io};
 use crate::fields::{self, Frame, Message, Stamp};
 use crate::frame::{Kind, Walker, write_masked};
-use crate::stats::Interval;
+use crate::shared::Shared;
 use crate::writer::Writer;
 use memchr::memmem;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
-use std::time::Instant;
 
 /// Room for one read, in bytes; the shared buffer grows only for a longer frame.
 const READ_BYTES: usize = 256 * 1024;
-
-/// A conversation of the run.
-pub struct Room {
-    /// Its id, lower case.
-    pub conversation: String,
-    /// What its revisions hold.
-    pub log: RoomLog,
-}
-
-/// What all connections share.
-pub struct Shared {
-    /// The rooms.
-    pub rooms: Vec<Room>,
-    /// What is being counted now.
-    pub interval: Interval,
-    /// What went wrong since the start.
-    pub faults: Faults,
-    /// Milestones of each connection made: from connect to subscribed, in microseconds.
-    pub opened_us: hdrhistogram::Histogram<u64>,
-    /// From the subscribe frame to `subscribed`, in microseconds.
-    pub subscribed_us: hdrhistogram::Histogram<u64>,
-    /// Connections that are subscribed.
-    pub live: usize,
-    /// Frames whose complete parse is compared with what was read.
-    pub verify: bool,
-    /// Frames verified.
-    pub verified: u64,
-    /// The mask of client frames.
-    pub mask: [u8; 4],
-    /// The start of the run.
-    pub clock: Instant,
-    /// `Host` of the requests.
-    pub host: String,
-}
-
-impl Shared {
-    /// Nanoseconds since the start of the run.
-    pub fn now_ns(&self) -> u64 {
-        self.clock.elapsed().as_nanos() as u64
-    }
-}
 
 /// Where a connection stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -208,7 +166,7 @@ impl Conn {
         };
         let read = match stream.read(&mut buffer[kept..]) {
             Ok(0) => {
-                count_close(shared, "connection lost");
+                shared.count_close("connection lost");
                 return Ok(false);
             }
             Ok(read) => read,
@@ -262,7 +220,7 @@ impl Conn {
                 let code = payload
                     .first_chunk::<2>()
                     .map_or(1005, |code| u16::from_be_bytes(*code));
-                count_close(shared, &format!("close {code}"));
+                shared.count_close(&format!("close {code}"));
                 return Ok(false);
             }
         }
@@ -375,8 +333,4 @@ impl Conn {
             writer.repeat_unanswered(shared.mask, &mut self.out);
         }
     }
-}
-
-fn count_close(shared: &mut Shared, how: &str) {
-    *shared.interval.closed.entry(how.to_owned()).or_default() += 1;
 }

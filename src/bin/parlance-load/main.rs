@@ -19,8 +19,10 @@ mod relay;
 mod report;
 mod server;
 mod setup;
+mod shared;
 mod stats;
 mod suite;
+mod visits;
 mod writer;
 
 use clap::{Args, Parser, Subcommand};
@@ -184,11 +186,11 @@ fn run(cli: Cli) -> Result<bool> {
             members,
             seconds,
         } => {
-            let idle = profiles::idle(&context, connections, members, Duration::from_secs(seconds))?;
+            let idle = visits::idle(&context, connections, members, Duration::from_secs(seconds))?;
             (idle.table(), serde_json::to_string(&idle), true)
         }
         Command::Churn { missed, rounds } => {
-            let churn = profiles::churn(&context, missed, rounds)?;
+            let churn = visits::churn(&context, missed, rounds)?;
             (churn.table(), serde_json::to_string(&churn), churn.faults == 0)
         }
         Command::Suite { server, data, full } => {

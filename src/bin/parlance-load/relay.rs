@@ -8,6 +8,7 @@ use crate::frame::tests::server_frame;
 use crate::process::Processes;
 use crate::profiles::{self, Context, Pace, Shape};
 use crate::report::Traffic;
+use crate::visits;
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -302,14 +303,95 @@ fn a_cut_connection_resumes_and_has_everything() {
 
 #[test]
 fn churn_counts_exactly_what_was_missed() {
-    let churn = profiles::churn(&context(Fault::None), 50, 3).unwrap();
+    let churn = visits::churn(&context(Fault::None), 50, 3).unwrap();
     assert_eq!((churn.missed, churn.rounds, churn.faults), (50, 3, 0));
     assert!(churn.resume.p50_ms > 0.0);
 }
 
 #[test]
 fn idle_opens_all_and_holds_them() {
-    let idle = profiles::idle(&context(Fault::None), 40, 10, Duration::from_millis(10)).unwrap();
+    let idle = visits::idle(&context(Fault::None), 40, 10, Duration::from_millis(10)).unwrap();
     assert_eq!(idle.connections, 40);
     assert!(idle.opened_per_s > 10.0 && idle.open.p50_ms > 0.0);
+}
+
+#[test]
+#[ignore = "measures the tool itself; run it in release with --nocapture"]
+fn what_a_delivery_costs_the_tool() {
+    const DELIVERIES: i64 = 3_000_000;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let (stream, _) = listener.accept().unwrap();
+        let mut reader = BufReader::new(stream.try_clone().unwrap());
+        let mut line = String::new();
+        while reader.read_line(&mut line).unwrap() > 2 {
+            line.clear();
+        }
+        (&stream)
+            .write_all(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
+            .unwrap();
+        write(&stream, r#"{"type":"hello","protocol":1}"#);
+        read_frame(&mut reader).unwrap();
+        write(&stream, r#"{"type":"subscribed","ref":"s","title":"t","rev":0}"#);
+        let (conversation, mut body) = (conversation(0), [b'.'; 128]);
+        let mut chunk = Vec::new();
+        for rev in 1..=DELIVERIES {
+            crate::fields::Stamp {
+                writer: 0,
+                counter: rev as u32,
+                sent_ns: rev as u64,
+            }
+            .write(&mut body);
+            let body = str::from_utf8(&body).unwrap();
+            let text = format!(
+                r#"{{"type":"message","conversation":"{conversation}","rev":{rev},"seq":{rev},"id":"{conversation}","author":"{conversation}","kind":"person","body":"{body}","reply_to":null,"created_at":"2026-11-22T10:00:00.000Z"}}"#
+            );
+            chunk.extend_from_slice(&server_frame(0x81, text.as_bytes()));
+            if chunk.len() > 60_000 || rev == DELIVERIES {
+                (&stream).write_all(&chunk).unwrap();
+                chunk.clear();
+            }
+        }
+        std::thread::sleep(Duration::from_secs(60));
+    });
+    let options = crate::engine::Options {
+        address,
+        verify: false,
+        body_bytes: 128,
+        concurrency: 1,
+        progress: false,
+    };
+    let members = crate::setup::Members {
+        conversations: vec![conversation(0)],
+        tokens: vec![(0, "0".into())],
+    };
+    let mut engine = crate::engine::Engine::new(options, members).unwrap();
+    engine.open(0..1, Duration::from_secs(2)).unwrap();
+    let ticks = || {
+        let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
+        let fields: Vec<u64> = stat
+            .rsplit(')')
+            .next()
+            .unwrap()
+            .split_whitespace()
+            .skip(11)
+            .take(2)
+            .map(|f| f.parse().unwrap())
+            .collect();
+        (fields[0], fields[1])
+    };
+    let before = ticks();
+    let deadline = std::time::Instant::now() + Duration::from_secs(30);
+    engine
+        .run_until(deadline, |engine| engine.conn(0).reader.rev == DELIVERIES)
+        .unwrap();
+    let after = ticks();
+    assert_eq!(engine.conn(0).reader.rev, DELIVERIES);
+    let per_million = 1e6 / DELIVERIES as f64 / 100.0;
+    eprintln!(
+        "CPU s per million deliveries of the tool: user {:.3}, system {:.3}",
+        (after.0 - before.0) as f64 * per_million,
+        (after.1 - before.1) as f64 * per_million
+    );
 }

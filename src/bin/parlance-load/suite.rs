@@ -8,6 +8,7 @@ use crate::process::Processes;
 use crate::profiles::{self, Context, Pace, Shape};
 use crate::report::{Traffic, print, say};
 use crate::server::Server;
+use crate::visits;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -247,7 +248,7 @@ fn steady(context: &Context, extent: Extent, rows: &mut Rows) -> Result<()> {
 }
 
 fn connections(context: &Context, extent: Extent, rows: &mut Rows) -> Result<()> {
-    let idle = profiles::idle(context, extent.idle, 100, Duration::from_secs(2))?;
+    let idle = visits::idle(context, extent.idle, 100, Duration::from_secs(2))?;
     let name = format!("server memory per idle subscribed connection, {}", extent.idle);
     rows.add(&name, "KiB", idle.server_bytes_per_connection / 1024.0, (20.0, 12.0));
     rows.add(
@@ -256,7 +257,7 @@ fn connections(context: &Context, extent: Extent, rows: &mut Rows) -> Result<()>
         idle.opened_per_s,
         (1_500.0, 4_000.0),
     );
-    let churn = profiles::churn(context, 1_000, extent.resumes)?;
+    let churn = visits::churn(context, 1_000, extent.resumes)?;
     rows.faults += churn.faults;
     rows.add(
         "resume over 1,000 missed changes, p50",
