@@ -1,0 +1,90 @@
+#!/usr/bin/env bash
+# WebSocket conformance: the Autobahn cases against an echo that goes through the session's own socket code.
+#
+# Builds the server with the `conformance` feature (the only build that has the route /conformance), starts it on a free
+# port with its own data, runs all cases but those of compression (which Parlance does not offer), and demands that
+# every one passed and that none ended with a wrong close code. With an argument (ws://127.0.0.1:PORT/conformance)
+# it tests that server instead of starting one.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+cases=301
+venv=.dev/conformance
+work=$(mktemp -d "${TMPDIR:-/tmp}/parlance-conformance.XXXXXX")
+chmod 755 "$work" # The embedded PostgreSQL may run as an account of its own.
+server=
+
+finish() {
+    status=$?
+    trap - EXIT
+    if [ -n "$server" ]; then
+        kill -TERM "$server" 2>/dev/null || true
+        wait "$server" 2>/dev/null || true
+    fi
+    if [ "$status" -ne 0 ] && [ -f "$work/server.log" ]; then
+        echo "--- the end of the server's log" >&2
+        tail -n 20 "$work/server.log" >&2
+    fi
+    rm -rf "$work"
+    exit "$status"
+}
+trap finish EXIT
+trap 'exit 130' INT TERM
+
+if ! cmp -s scripts/conformance.txt "$venv/requirements.txt"; then
+    rm -rf "$venv"
+    mkdir -p .dev
+    python3 -m venv "$venv"
+    "$venv/bin/pip" install --quiet --disable-pip-version-check --require-hashes --only-binary=:all: -r scripts/conformance.txt
+    cp scripts/conformance.txt "$venv/requirements.txt"
+fi
+
+url=${1:-}
+if [ -z "$url" ]; then
+    cargo build --features conformance --bin parlance
+    binary=$(cargo metadata --format-version 1 --no-deps | python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')/debug/parlance
+    port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+    BIND=127.0.0.1:$port DATA_DIR=$work/data env -u DATABASE_URL "$binary" serve >"$work/server.log" 2>&1 &
+    server=$!
+    python3 - "$port" "$server" <<'PYTHON'
+import os, sys, time, urllib.request
+port, pid = sys.argv[1:]
+deadline = time.monotonic() + 60
+while True:
+    try:
+        if urllib.request.urlopen(f"http://127.0.0.1:{port}/health/ready", timeout=2).status == 200:
+            break
+    except OSError:
+        pass
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        sys.exit("the server ended before it was ready")
+    if time.monotonic() > deadline:
+        sys.exit("the server was not ready within 60 s")
+    time.sleep(0.05)
+PYTHON
+    url=ws://127.0.0.1:$port/conformance
+fi
+
+# The runner's exit status says only that something failed; its report says what, and how each connection ended.
+failed=0
+"$venv/bin/kosoku" "$url" -x '12.*' -x '13.*' -p 4 -o "$work/report" >"$work/run.log" 2>&1 || failed=$?
+cat "$work/run.log"
+python3 - "$work/report/index.json" "$cases" "$failed" <<'PYTHON'
+import json, sys
+report, expected, failed = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+try:
+    (results,) = json.load(open(report)).values()
+except (OSError, ValueError) as error:
+    sys.exit(f"the runner left no report: {error}")
+good = {"OK", "NON-STRICT", "INFORMATIONAL"}
+bad = {n: r for n, r in results.items() if r["behavior"] not in good or r["behaviorClose"] not in good}
+for name, r in bad.items():
+    print(f"{name}: {r['behavior']}, close {r['behaviorClose']} ({r['remoteCloseCode']})", file=sys.stderr)
+lenient = sorted(n for n, r in results.items() if r["behavior"] == "NON-STRICT")
+print(f"non-strict (allowed): {', '.join(lenient) or 'none'}")
+print(f"{len(results) - len(bad)} passed, {len(bad)} failed")
+if failed or bad or len(results) != expected:
+    sys.exit(f"conformance: {expected} cases have to pass (report: {len(results)} cases)")
+PYTHON

@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Measures a fresh release server with parlance-load: every profile, beside what the project promises.
+#
+# `scripts/load.sh` is a short round of each; `scripts/load.sh --full` takes every number as the median of five (about 20
+# minutes). Other arguments go to `parlance-load suite` (`--json`). Server, PostgreSQL and tool share this machine, as in
+# the promises. The exit code is not 0 when a message was lost, doubled or out of order.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+if [ -z "${POSTGRES_BIN_DIR:-}" ] && [ -x scripts/postgres.sh ]; then
+    scripts/postgres.sh
+fi
+cargo build --release --bin parlance --bin parlance-load
+target=$(cargo metadata --format-version 1 --no-deps | python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')/release
+
+work=$(mktemp -d "${TMPDIR:-/tmp}/parlance-load.XXXXXX")
+chmod 755 "$work" # The embedded PostgreSQL may run as an account of its own.
+finish() {
+    status=$?
+    trap - EXIT
+    if [ "$status" -ge 2 ] && [ -f "$work/data.log" ]; then
+        echo "--- the end of the server's log" >&2
+        tail -n 20 "$work/data.log" >&2
+    fi
+    rm -rf "$work"
+    exit "$status"
+}
+trap finish EXIT
+trap 'exit 130' INT TERM
+
+"$target/parlance-load" suite --server "$target/parlance" --data "$work" "$@"

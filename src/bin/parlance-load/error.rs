@@ -1,0 +1,34 @@
+//! What can end a run: one enum, printed once by `main`.
+
+/// A failure of the run itself (not a fault of the server that the checks count).
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The operating system refused something.
+    #[error("{0}: {1}")]
+    Io(&'static str, #[source] std::io::Error),
+    /// A request of the set-up was refused.
+    #[error("{request} answered {status}: {body}")]
+    Http { request: String, status: u16, body: String },
+    /// The server does not speak the protocol.
+    #[error("{0}")]
+    Protocol(String),
+    /// Something did not happen in time.
+    #[error("{0} did not happen within {1} s")]
+    Timeout(String, u64),
+    /// The arguments contradict each other or the machine.
+    #[error("{0}")]
+    Arguments(String),
+}
+
+/// For `map_err`: names what was being done.
+pub fn io(doing: &'static str) -> impl FnOnce(std::io::Error) -> Error {
+    move |error| Error::Io(doing, error)
+}
+
+/// The same for the errors of `rustix`.
+pub fn errno(doing: &'static str) -> impl FnOnce(rustix::io::Errno) -> Error {
+    move |error| Error::Io(doing, error.into())
+}
+
+/// The result of everything that can end a run.
+pub type Result<T> = std::result::Result<T, Error>;

@@ -1,0 +1,91 @@
+//! The few requests of the set-up, over one blocking connection kept alive.
+//!
+//! Written out rather than taken from an HTTP client crate, because the tool is a binary of the server's own package and would make that
+//! crate a dependency of the server. Answers must have a `Content-Length` and fit the limit below.
+
+use crate::error::{Error, Result, io};
+use serde_json::Value;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+/// Longest answer taken, in bytes.
+const ANSWER_BYTES_MAX: usize = 1 << 20;
+/// How long one answer may take.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A connection for requests, one after another.
+pub struct Client {
+    stream: BufReader<TcpStream>,
+    host: String,
+}
+
+impl Client {
+    /// Connects.
+    pub fn connect(address: SocketAddr) -> Result<Self> {
+        let stream = TcpStream::connect_timeout(&address, ANSWER_TIMEOUT).map_err(io("connect"))?;
+        stream.set_read_timeout(Some(ANSWER_TIMEOUT)).map_err(io("connect"))?;
+        stream.set_nodelay(true).map_err(io("connect"))?;
+        Ok(Self {
+            stream: BufReader::new(stream),
+            host: address.to_string(),
+        })
+    }
+
+    /// `POST` with a JSON body; anything but 2xx is an error.
+    pub fn post(&mut self, path: &str, token: Option<&str>, body: &Value) -> Result<Value> {
+        let (status, text) = self.request("POST", path, token, &body.to_string())?;
+        if !(200..300).contains(&status) {
+            return Err(Error::Http {
+                request: format!("POST {path}"),
+                status,
+                body: text,
+            });
+        }
+        serde_json::from_str(&text).map_err(|e| Error::Protocol(format!("POST {path}: {e}")))
+    }
+
+    /// The status of a `GET`.
+    pub fn status_of(&mut self, path: &str) -> Result<u16> {
+        self.request("GET", path, None, "").map(|(status, _)| status)
+    }
+
+    fn request(&mut self, method: &str, path: &str, token: Option<&str>, body: &str) -> Result<(u16, String)> {
+        let authorization = token
+            .map(|token| format!("Authorization: Bearer {token}\r\n"))
+            .unwrap_or_default();
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\n{authorization}Content-Type: application/json\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            self.host,
+            body.len()
+        );
+        self.stream
+            .get_mut()
+            .write_all(request.as_bytes())
+            .map_err(io("request"))?;
+        let mut line = String::new();
+        self.stream.read_line(&mut line).map_err(io("answer"))?;
+        let status = line.split(' ').nth(1).and_then(|status| status.parse().ok());
+        let status = status.ok_or_else(|| Error::Protocol(format!("not an HTTP answer: {line:?}")))?;
+        let mut length = 0;
+        loop {
+            line.clear();
+            self.stream.read_line(&mut line).map_err(io("answer"))?;
+            let Some((name, value)) = line.trim_end().split_once(':') else {
+                break;
+            };
+            if name.eq_ignore_ascii_case("content-length") {
+                length = value.trim().parse().unwrap_or(usize::MAX);
+            }
+        }
+        if length > ANSWER_BYTES_MAX {
+            return Err(Error::Protocol(format!(
+                "{method} {path}: an answer of unknown or too great length"
+            )));
+        }
+        let mut answer = vec![0; length];
+        self.stream.read_exact(&mut answer).map_err(io("answer"))?;
+        Ok((status, String::from_utf8_lossy(&answer).into_owned()))
+    }
+}

@@ -1,0 +1,230 @@
+//! `parlance-load`: an independent client that measures a Parlance server and checks its guarantees while it does.
+//!
+//! It shares nothing with the server but the protocol, so that a mistake in the server's own types cannot hide itself. One
+//! thread drives every connection (`engine.rs`), frames are read in place (`frame.rs`, `fields.rs`), and every reader's view is
+//! checked against every other's (`check.rs`). Load goes only to an address of this machine. The exit code is 1 when a
+//! message was lost, doubled, reordered or swapped, 2 when the run itself failed.
+
+mod check;
+mod conn;
+mod engine;
+mod error;
+mod fields;
+mod frame;
+mod http;
+mod process;
+mod profiles;
+#[cfg(test)]
+mod relay;
+mod report;
+mod server;
+mod setup;
+mod shared;
+mod stats;
+mod suite;
+mod visits;
+mod writer;
+
+use clap::{Args, Parser, Subcommand};
+use error::{Error, Result, errno};
+use process::Processes;
+use profiles::{Context, Pace, Shape};
+use rustix::process::{Resource, getrlimit, setrlimit};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+#[derive(Parser)]
+#[command(
+    name = "parlance-load",
+    about = "Measures a Parlance server and checks its guarantees."
+)]
+struct Cli {
+    #[command(flatten)]
+    target: Target,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Args)]
+struct Target {
+    /// The server, an address of this machine.
+    #[arg(long, global = true, default_value = "127.0.0.1:8080")]
+    address: SocketAddr,
+    /// The server's process, for its CPU time and memory.
+    #[arg(long, global = true)]
+    pid: Option<u32>,
+    /// PostgreSQL's postmaster, if it is not a child of the server.
+    #[arg(long, global = true)]
+    postgres_pid: Option<u32>,
+    /// One JSON line instead of the table.
+    #[arg(long, global = true)]
+    json: bool,
+    /// Parse every frame completely and compare with what was read in place (slow).
+    #[arg(long, global = true)]
+    verify: bool,
+    /// No progress line.
+    #[arg(long, global = true)]
+    quiet: bool,
+    /// Most connections in the act of connecting.
+    #[arg(long, global = true, default_value_t = 128)]
+    concurrency: usize,
+    /// Seconds to wait for connections to be subscribed, and for what was sent to be answered and delivered.
+    #[arg(long, global = true, default_value_t = 30)]
+    patience: u64,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Messages at a rate, or as fast as acknowledgements allow.
+    Fanout {
+        #[command(flatten)]
+        shape: Shape,
+        /// Messages per second over all rooms; without it as fast as acknowledgements allow.
+        #[arg(long)]
+        rate: Option<f64>,
+        /// Unanswered sends per writer when there is no rate (at most 32).
+        #[arg(long, default_value_t = 8)]
+        depth: usize,
+        /// Seconds before measuring.
+        #[arg(long, default_value_t = 2)]
+        warmup: u64,
+        /// Seconds measured.
+        #[arg(long, default_value_t = 10)]
+        seconds: u64,
+    },
+    /// Raises the rate until p99 passes 250 ms; the most that was held.
+    Storm {
+        #[command(flatten)]
+        shape: Shape,
+        /// The first rate, messages per second over all rooms.
+        #[arg(long, default_value_t = 500.0)]
+        rate: f64,
+        /// Seconds measured at each rate.
+        #[arg(long, default_value_t = 3)]
+        seconds: u64,
+    },
+    /// Connections that only listen: how fast they open, what they cost.
+    Idle {
+        /// How many.
+        #[arg(long, default_value_t = 5_000)]
+        connections: usize,
+        /// Members of each room.
+        #[arg(long, default_value_t = 100)]
+        members: usize,
+        /// Seconds to hold them.
+        #[arg(long, default_value_t = 5)]
+        seconds: u64,
+    },
+    /// Members who come back after missing messages.
+    Churn {
+        /// Messages missed.
+        #[arg(long, default_value_t = 1_000)]
+        missed: u64,
+        /// How often somebody comes back.
+        #[arg(long, default_value_t = 40)]
+        rounds: usize,
+    },
+    /// Starts fresh servers and runs everything against them.
+    Suite {
+        /// The server's binary.
+        #[arg(long)]
+        server: PathBuf,
+        /// A folder for its data, made if missing.
+        #[arg(long)]
+        data: PathBuf,
+        /// Every number as the median of five.
+        #[arg(long)]
+        full: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(error) => {
+            report::say(&format!("\x1b[Kparlance-load: {error}\n"));
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<bool> {
+    if !cli.target.address.ip().is_loopback() {
+        return Err(Error::Arguments("load is sent to loopback addresses only".into()));
+    }
+    raise_descriptor_limit()?;
+    let context = Context {
+        address: cli.target.address,
+        processes: Processes::new(cli.target.pid, cli.target.postgres_pid)?,
+        verify: cli.target.verify,
+        progress: !cli.target.quiet,
+        concurrency: cli.target.concurrency,
+        patience: Duration::from_secs(cli.target.patience),
+    };
+    let (table, json, sound) = match cli.command {
+        Command::Fanout {
+            shape,
+            rate,
+            depth,
+            warmup,
+            seconds,
+        } => {
+            let pace = rate.map_or(Pace::ClosedLoop(depth), Pace::Rate);
+            let (warmup, seconds) = (Duration::from_secs(warmup), Duration::from_secs(seconds));
+            let traffic = profiles::fanout(&context, shape, pace, warmup, seconds)?;
+            (traffic.table(), serde_json::to_string(&traffic), traffic.is_sound())
+        }
+        Command::Storm { shape, rate, seconds } => {
+            let traffic = profiles::storm(&context, shape, rate, Duration::from_secs(seconds))?;
+            (traffic.table(), serde_json::to_string(&traffic), traffic.is_sound())
+        }
+        Command::Idle {
+            connections,
+            members,
+            seconds,
+        } => {
+            let idle = visits::idle(&context, connections, members, Duration::from_secs(seconds))?;
+            (idle.table(), serde_json::to_string(&idle), true)
+        }
+        Command::Churn { missed, rounds } => {
+            let churn = visits::churn(&context, missed, rounds)?;
+            (churn.table(), serde_json::to_string(&churn), churn.faults == 0)
+        }
+        Command::Suite { server, data, full } => {
+            std::fs::create_dir_all(&data).map_err(error::io("data folder"))?;
+            return suite::run(&server, &data, full, cli.target.json, &context);
+        }
+    };
+    let json = json.map_err(|e| Error::Protocol(e.to_string()))?;
+    report::print(if cli.target.json { &json } else { &table });
+    Ok(sound)
+}
+
+/// One connection is one descriptor: takes all the system allows.
+fn raise_descriptor_limit() -> Result<()> {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit).map_err(errno("descriptor limit"))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn only_this_machine_is_a_target() {
+        let elsewhere = SocketAddr::from(([192, 0, 2, 1], 80)).to_string();
+        let cli = Cli::parse_from(["parlance-load", "--address", &elsewhere, "churn"]);
+        assert!(matches!(run(cli), Err(Error::Arguments(_))));
+    }
+}

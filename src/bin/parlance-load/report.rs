@@ -1,0 +1,201 @@
+//! What people and programs read: a table on standard output, or one JSON line with `--json`; progress on standard error.
+
+use crate::check::Faults;
+use crate::process::Cpu;
+use crate::stats::{Interval, percentile_ms};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::io::Write;
+
+/// Writes to standard error without a line end; progress is never worth failing for.
+pub fn say(text: &str) {
+    let mut stderr = std::io::stderr().lock();
+    let _ = write!(stderr, "{text}").and_then(|()| stderr.flush());
+}
+
+/// Writes a line of the result to standard output; a closed pipe is the reader's choice.
+pub fn print(line: &str) {
+    let _ = writeln!(std::io::stdout().lock(), "{line}");
+}
+
+/// p50, p95, p99 and maximum in milliseconds.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Latency {
+    /// Median.
+    pub p50_ms: f64,
+    /// 95th percentile.
+    pub p95_ms: f64,
+    /// 99th percentile.
+    pub p99_ms: f64,
+    /// The longest.
+    pub max_ms: f64,
+}
+
+impl Latency {
+    /// Reads them from a histogram in microseconds.
+    pub fn of(histogram: &hdrhistogram::Histogram<u64>) -> Self {
+        Self {
+            p50_ms: percentile_ms(histogram, 50.0),
+            p95_ms: percentile_ms(histogram, 95.0),
+            p99_ms: percentile_ms(histogram, 99.0),
+            max_ms: percentile_ms(histogram, 100.0),
+        }
+    }
+}
+
+/// The result of sending messages for a while.
+#[derive(Clone, Debug, Serialize)]
+pub struct Traffic {
+    /// What was run, for people.
+    pub profile: String,
+    /// Conversations.
+    pub rooms: usize,
+    /// Members of each.
+    pub members: usize,
+    /// How long was measured, in seconds.
+    pub seconds: f64,
+    /// Messages due per second; none when as fast as acknowledgements allow.
+    pub rate: Option<f64>,
+    /// Messages received by readers, per second.
+    pub deliveries_per_s: f64,
+    /// Messages acknowledged, per second.
+    pub acknowledged_per_s: f64,
+    /// Send to delivery.
+    pub delivery: Latency,
+    /// Send to acknowledgement.
+    pub ack: Latency,
+    /// Lost, duplicate, out of order, mismatched.
+    pub lost: u64,
+    /// Received again.
+    pub duplicate: u64,
+    /// Received after a later one.
+    pub out_of_order: u64,
+    /// Readers disagree.
+    pub mismatched: u64,
+    /// CPU seconds of the server per million deliveries.
+    pub server_cpu_s_per_million: f64,
+    /// CPU seconds of PostgreSQL per million deliveries.
+    pub postgres_cpu_s_per_million: f64,
+    /// CPU seconds of this tool per million deliveries.
+    pub tool_cpu_s_per_million: f64,
+    /// The server's resident memory at the end, in bytes.
+    pub server_rss_bytes: u64,
+    /// Error codes the server answered.
+    pub refused: BTreeMap<String, u64>,
+    /// How connections ended that should not have.
+    pub closed: BTreeMap<String, u64>,
+}
+
+/// What surrounds an interval.
+pub struct Surroundings {
+    /// What was run.
+    pub profile: String,
+    /// Rooms and members of each.
+    pub shape: (usize, usize),
+    /// Messages due per second.
+    pub rate: Option<f64>,
+    /// How long was measured.
+    pub seconds: f64,
+    /// The CPU time used meanwhile.
+    pub cpu: Cpu,
+    /// The server's memory at the end.
+    pub rss: u64,
+}
+
+impl Traffic {
+    /// Puts an interval and what surrounds it together.
+    pub fn new(interval: &Interval, faults: Faults, around: Surroundings) -> Self {
+        let per_million = |seconds: f64| seconds * 1e6 / (interval.deliveries.max(1) as f64);
+        Self {
+            profile: around.profile,
+            rooms: around.shape.0,
+            members: around.shape.1,
+            seconds: around.seconds,
+            rate: around.rate,
+            deliveries_per_s: interval.deliveries as f64 / around.seconds,
+            acknowledged_per_s: interval.acked as f64 / around.seconds,
+            delivery: Latency::of(&interval.delivery_us),
+            ack: Latency::of(&interval.ack_us),
+            lost: faults.lost,
+            duplicate: faults.duplicate,
+            out_of_order: faults.out_of_order,
+            mismatched: faults.mismatched,
+            server_cpu_s_per_million: per_million(around.cpu.server),
+            postgres_cpu_s_per_million: per_million(around.cpu.postgres),
+            tool_cpu_s_per_million: per_million(around.cpu.tool),
+            server_rss_bytes: around.rss,
+            refused: interval.refused.clone(),
+            closed: interval.closed.clone(),
+        }
+    }
+
+    /// Whether every guarantee held.
+    pub fn is_sound(&self) -> bool {
+        self.lost + self.duplicate + self.out_of_order + self.mismatched == 0
+    }
+
+    /// The table for people.
+    pub fn table(&self) -> String {
+        let latency = |l: &Latency| {
+            format!(
+                "{:.1} / {:.1} / {:.1} / {:.1} ms",
+                l.p50_ms, l.p95_ms, l.p99_ms, l.max_ms
+            )
+        };
+        let rate = self
+            .rate
+            .map_or("as fast as acknowledged".into(), |rate| format!("{rate:.0} messages/s"));
+        let mut rows = vec![
+            (
+                self.profile.as_str(),
+                format!(
+                    "{} rooms × {} members, {rate}, {:.1} s",
+                    self.rooms, self.members, self.seconds
+                ),
+            ),
+            (
+                "deliveries",
+                format!(
+                    "{:.0} /s ({:.0} messages/s acknowledged)",
+                    self.deliveries_per_s, self.acknowledged_per_s
+                ),
+            ),
+            ("delivery p50/p95/p99/max", latency(&self.delivery)),
+            ("append to ack p50/p95/p99/max", latency(&self.ack)),
+            (
+                "lost, duplicate, out of order, mismatched",
+                format!(
+                    "{}, {}, {}, {}",
+                    self.lost, self.duplicate, self.out_of_order, self.mismatched
+                ),
+            ),
+            (
+                "CPU s per million deliveries",
+                format!(
+                    "server {:.2}, PostgreSQL {:.2}, this tool {:.2}",
+                    self.server_cpu_s_per_million, self.postgres_cpu_s_per_million, self.tool_cpu_s_per_million
+                ),
+            ),
+            (
+                "server memory",
+                format!("{:.1} MiB", self.server_rss_bytes as f64 / 1_048_576.0),
+            ),
+        ];
+        if !self.refused.is_empty() {
+            rows.push(("refused", format!("{:?}", self.refused)));
+        }
+        if !self.closed.is_empty() {
+            rows.push(("connections ended", format!("{:?}", self.closed)));
+        }
+        table(&rows)
+    }
+}
+
+/// Lines of a name and a value, aligned.
+pub fn table(rows: &[(&str, String)]) -> String {
+    let width = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+    rows.iter()
+        .map(|(name, value)| format!("  {name:<width$}  {value}"))
+        .collect::<Vec<_>>()
+        .join("\n")
+}

@@ -1,0 +1,52 @@
+//! What all connections of a run share: the rooms and what is counted.
+
+use crate::check::{Faults, RoomLog};
+use crate::stats::Interval;
+use hdrhistogram::Histogram;
+use std::time::Instant;
+
+/// A conversation of the run.
+pub struct Room {
+    /// Its id, lower case.
+    pub conversation: String,
+    /// What its revisions hold.
+    pub log: RoomLog,
+}
+
+/// What all connections share.
+pub struct Shared {
+    /// The rooms.
+    pub rooms: Vec<Room>,
+    /// What is being counted now.
+    pub interval: Interval,
+    /// What went wrong since the start.
+    pub faults: Faults,
+    /// Milestones of each connection made: from connect to subscribed, in microseconds.
+    pub opened_us: Histogram<u64>,
+    /// From the subscribe frame to `subscribed`, in microseconds.
+    pub subscribed_us: Histogram<u64>,
+    /// Connections that are subscribed.
+    pub live: usize,
+    /// Frames whose complete parse is compared with what was read.
+    pub verify: bool,
+    /// Frames verified.
+    pub verified: u64,
+    /// The mask of client frames.
+    pub mask: [u8; 4],
+    /// The start of the run.
+    pub clock: Instant,
+    /// `Host` of the requests.
+    pub host: String,
+}
+
+impl Shared {
+    /// Nanoseconds since the start of the run.
+    pub fn now_ns(&self) -> u64 {
+        self.clock.elapsed().as_nanos() as u64
+    }
+
+    /// A connection ended that should not have.
+    pub fn count_close(&mut self, how: &str) {
+        *self.interval.closed.entry(how.to_owned()).or_default() += 1;
+    }
+}

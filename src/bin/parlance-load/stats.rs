@@ -1,0 +1,95 @@
+//! What one measured interval adds up to, and the histograms behind it.
+//!
+//! Latencies are kept in microseconds with three digits, from 1 µs to 100 s. A message sent before the interval began
+//! counts as a delivery but not in the histograms, so that what a warm-up left behind does not spoil the percentiles.
+
+use crate::error::{Error, Result};
+use hdrhistogram::Histogram;
+use std::collections::BTreeMap;
+
+/// Longest latency that is told apart, in microseconds.
+const LATENCY_MAX_US: u64 = 100_000_000;
+
+/// A latency histogram.
+pub fn histogram() -> Result<Histogram<u64>> {
+    Histogram::new_with_bounds(1, LATENCY_MAX_US, 3).map_err(|e| Error::Arguments(e.to_string()))
+}
+
+/// What happened since the interval began.
+pub struct Interval {
+    /// When it began, in nanoseconds since the start of the run.
+    pub since_ns: u64,
+    /// Messages received by readers.
+    pub deliveries: u64,
+    /// Payload bytes of those.
+    pub bytes: u64,
+    /// Sends acknowledged.
+    pub acked: u64,
+    /// Send to delivery, in microseconds.
+    pub delivery_us: Histogram<u64>,
+    /// Send to acknowledgement, in microseconds.
+    pub ack_us: Histogram<u64>,
+    /// Error codes received, with how often.
+    pub refused: BTreeMap<String, u64>,
+    /// How connections ended, with how often.
+    pub closed: BTreeMap<String, u64>,
+}
+
+impl Interval {
+    /// A fresh interval.
+    pub fn new(since_ns: u64) -> Result<Self> {
+        Ok(Self {
+            since_ns,
+            deliveries: 0,
+            bytes: 0,
+            acked: 0,
+            delivery_us: histogram()?,
+            ack_us: histogram()?,
+            refused: BTreeMap::new(),
+            closed: BTreeMap::new(),
+        })
+    }
+
+    /// A reader got a message of `bytes` payload bytes.
+    #[inline]
+    pub fn delivered(&mut self, sent_ns: u64, now_ns: u64, bytes: usize) {
+        self.deliveries += 1;
+        self.bytes += bytes as u64;
+        if sent_ns >= self.since_ns {
+            self.delivery_us
+                .saturating_record((now_ns.saturating_sub(sent_ns) / 1_000).max(1));
+        }
+    }
+
+    /// A writer got an acknowledgement.
+    pub fn acknowledged(&mut self, sent_ns: u64, now_ns: u64) {
+        self.acked += 1;
+        if sent_ns >= self.since_ns {
+            self.ack_us
+                .saturating_record((now_ns.saturating_sub(sent_ns) / 1_000).max(1));
+        }
+    }
+
+    /// Adds what another interval counted.
+    pub fn add(&mut self, other: &Self) {
+        self.deliveries += other.deliveries;
+        self.bytes += other.bytes;
+        self.acked += other.acked;
+        // Both have the same bounds, so adding cannot fail; if it did, percentiles would be of the smaller part.
+        let _ = self.delivery_us.add(&other.delivery_us);
+        let _ = self.ack_us.add(&other.ack_us);
+        for (into, from) in [(&mut self.refused, &other.refused), (&mut self.closed, &other.closed)] {
+            for (name, count) in from {
+                *into.entry(name.clone()).or_default() += count;
+            }
+        }
+    }
+}
+
+/// A percentile of a histogram in milliseconds.
+pub fn percentile_ms(histogram: &Histogram<u64>, percentile: f64) -> f64 {
+    if histogram.is_empty() {
+        return 0.0;
+    }
+    histogram.value_at_percentile(percentile) as f64 / 1_000.0
+}

@@ -1,0 +1,163 @@
+//! The profiles about connections rather than messages: how they open and what they cost (`idle`), how they resume (`churn`).
+
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::profiles::Context;
+use crate::report::{Latency, table};
+use crate::stats::histogram;
+use serde::Serialize;
+use std::time::{Duration, Instant};
+
+/// What `idle` found.
+#[derive(Clone, Debug, Serialize)]
+pub struct Idle {
+    /// Connections subscribed.
+    pub connections: usize,
+    /// Connected, authenticated and subscribed, per second.
+    pub opened_per_s: f64,
+    /// From connect to `subscribed`.
+    pub open: Latency,
+    /// Growth of the server's resident memory per connection.
+    pub server_bytes_per_connection: f64,
+    /// The server's resident memory with all of them.
+    pub server_rss_bytes: u64,
+    /// CPU seconds of the server per thousand connections opened.
+    pub server_cpu_s_per_thousand: f64,
+    /// CPU seconds of the server in one second with all of them idle.
+    pub server_cpu_s_idle: f64,
+}
+
+impl Idle {
+    /// The table for people.
+    pub fn table(&self) -> String {
+        table(&[
+            ("idle", format!("{} connections", self.connections)),
+            (
+                "opened",
+                format!(
+                    "{:.0} /s (p50 {:.1}, p99 {:.1} ms)",
+                    self.opened_per_s, self.open.p50_ms, self.open.p99_ms
+                ),
+            ),
+            (
+                "server memory per connection",
+                format!("{:.1} KiB", self.server_bytes_per_connection / 1024.0),
+            ),
+            (
+                "server memory",
+                format!("{:.1} MiB", self.server_rss_bytes as f64 / 1_048_576.0),
+            ),
+            (
+                "server CPU s per thousand opened",
+                format!("{:.2}", self.server_cpu_s_per_thousand),
+            ),
+            ("server CPU s per idle second", format!("{:.3}", self.server_cpu_s_idle)),
+        ])
+    }
+}
+
+/// `idle`: opens connections that only listen.
+pub fn idle(context: &Context, connections: usize, members: usize, hold: Duration) -> Result<Idle> {
+    let rooms = connections.div_ceil(members) + 1;
+    let mut engine = context.engine(rooms, members, 128)?;
+    // The first room pays for what the server allocates once; then the memory of the others is theirs.
+    engine.open(0..members, context.patience)?;
+    engine.run_for(Duration::from_millis(500))?;
+    let (rss, cpu) = (context.processes.resident_bytes()?, context.processes.cpu());
+    engine.shared.opened_us = histogram()?;
+    let took = engine.open(members..members + connections, context.patience)?;
+    let used = context.processes.cpu().since(cpu);
+    engine.run_for(Duration::from_secs(1))?;
+    let full = context.processes.resident_bytes()?;
+    let (cpu, since) = (context.processes.cpu(), Instant::now());
+    engine.run_for(hold)?;
+    let idle = context.processes.cpu().since(cpu);
+    context.note("\x1b[K");
+    Ok(Idle {
+        connections,
+        opened_per_s: connections as f64 / took.as_secs_f64(),
+        open: Latency::of(&engine.shared.opened_us),
+        server_bytes_per_connection: full.saturating_sub(rss) as f64 / connections as f64,
+        server_rss_bytes: full,
+        server_cpu_s_per_thousand: used.server * 1_000.0 / connections as f64,
+        server_cpu_s_idle: idle.server / since.elapsed().as_secs_f64(),
+    })
+}
+
+/// What `churn` found.
+#[derive(Clone, Debug, Serialize)]
+pub struct Churn {
+    /// Changes missed before each resume.
+    pub missed: u64,
+    /// Resumes.
+    pub rounds: usize,
+    /// From `subscribe` to `subscribed` with everything missed in between.
+    pub resume: Latency,
+    /// From connect to `subscribed`.
+    pub reconnect: Latency,
+    /// Missed changes that did not come, came twice or in another order.
+    pub faults: u64,
+}
+
+impl Churn {
+    /// The table for people.
+    pub fn table(&self) -> String {
+        let latency = |l: &Latency| {
+            format!(
+                "{:.1} / {:.1} / {:.1} / {:.1} ms",
+                l.p50_ms, l.p95_ms, l.p99_ms, l.max_ms
+            )
+        };
+        table(&[
+            (
+                "churn",
+                format!("{} resumes over {} missed changes", self.rounds, self.missed),
+            ),
+            ("resume p50/p95/p99/max", latency(&self.resume)),
+            ("with connecting", latency(&self.reconnect)),
+            ("faults", self.faults.to_string()),
+        ])
+    }
+}
+
+/// `churn`: members who connect, resume over what they missed, and leave.
+pub fn churn(context: &Context, missed: u64, rounds: usize) -> Result<Churn> {
+    // Member 0 writes and stays; each of the others was there before, left, missed everything and comes back once.
+    let mut engine = context.engine(1, rounds + 1, 128)?;
+    engine.open(0..rounds + 1, context.patience)?;
+    engine.appoint_writers(1);
+    for member in 1..=rounds {
+        engine.close(member);
+    }
+    engine.shared.opened_us = histogram()?;
+    engine.shared.subscribed_us = histogram()?;
+    write_alone(&mut engine, missed, context.patience)?;
+    let mut faults = 0;
+    for member in 1..=rounds {
+        engine.open(member..member + 1, context.patience)?;
+        let replayed = engine.conn(member).replayed;
+        faults += replayed.abs_diff(missed);
+        engine.close(member);
+    }
+    context.note("\x1b[K");
+    Ok(Churn {
+        missed,
+        rounds,
+        resume: Latency::of(&engine.shared.subscribed_us),
+        reconnect: Latency::of(&engine.shared.opened_us),
+        faults: faults + engine.faults().total(),
+    })
+}
+
+/// Writes while the others are away: their missing messages are no reason to wait.
+fn write_alone(engine: &mut Engine, count: u64, patience: Duration) -> Result<()> {
+    engine.write_count(count)?;
+    engine.run_until(Instant::now() + patience, |engine| engine.backlog() == 0)?;
+    match engine.backlog() {
+        0 => engine.run_for(Duration::from_millis(100)),
+        left => Err(Error::Timeout(
+            format!("acknowledging the last {left} messages"),
+            patience.as_secs(),
+        )),
+    }
+}
