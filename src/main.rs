@@ -2,9 +2,11 @@
 //! ends with an exit code that says whether that worked. Everything else is in the library.
 
 use clap::{Parser, Subcommand};
+use parlance::app::App;
 use parlance::config::Config;
 use parlance::database::Database;
 use parlance::telemetry;
+use rustix::process::{Resource, getrlimit, setrlimit};
 use std::error::Error;
 use std::io::Write;
 use std::process::ExitCode;
@@ -62,7 +64,32 @@ fn run(command: Command) -> Result<(), Box<dyn Error>> {
 }
 
 async fn serve(config: Config) -> Result<(), Box<dyn Error>> {
-    database(&config).await
+    // Before anything is started, so that an early Ctrl-C stops what has been.
+    let stop = stop_signal()?;
+    raise_descriptor_limit();
+    let app = App::build(config).await?;
+    writeln!(std::io::stdout(), "Parlance is at http://{}", app.address())?;
+    Ok(app.run_until(stop).await?)
+}
+
+/// Resolves at the first SIGINT or SIGTERM.
+fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
+
+/// Each socket takes two descriptors; the soft limit of many systems is only 1,024.
+fn raise_descriptor_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
 }
 
 async fn migrate(config: &Config) -> Result<(), Box<dyn Error>> {
@@ -71,16 +98,13 @@ async fn migrate(config: &Config) -> Result<(), Box<dyn Error>> {
 }
 
 async fn database(config: &Config) -> Result<(), Box<dyn Error>> {
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let stop = stop_signal()?;
     let database = Database::open(config).await?;
     let address = database
         .private_url()
         .ok_or("DATABASE_URL is set, so there is nothing to run")?;
     writeln!(std::io::stdout(), "{address}")?;
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
+    stop.await;
     database.close().await;
     Ok(())
 }

@@ -177,6 +177,7 @@ impl Conversation {
         let role = self.role(caller);
         let invited = requirement == crate::persistence::Requirement::Invitation
             && caller.tenant_id == self.state.tenant_id
+            && caller.may_touch(self.state.id)
             && self.state.deleted_at.is_none();
         if invited || permissions::may_meet(role, requirement) {
             return Ok(());

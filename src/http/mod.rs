@@ -20,6 +20,7 @@ pub mod origin;
 mod pages;
 mod tenant;
 mod users;
+mod ws;
 
 pub use error::{Error, FieldError, Problem};
 pub use ops::{Health, Part};
@@ -27,9 +28,11 @@ pub use pages::Assets;
 
 use crate::auth::{Auth, Principal};
 use crate::config::Config;
+use crate::conversations::Conversations;
 use crate::database::Database;
 use crate::error::Code;
 use crate::ids::ConversationId;
+use crate::sessions::Sessions;
 use crate::tenants::Tenants;
 use actix_web::web::{self, PayloadConfig, ServiceConfig};
 use actix_web::{HttpRequest, Scope, middleware};
@@ -56,6 +59,10 @@ pub struct State {
     pub database: Database,
     /// Joining by invite.
     pub join: Arc<dyn Join>,
+    /// Conversations and what happens in them.
+    pub conversations: Conversations,
+    /// Live sockets.
+    pub sessions: Sessions,
     /// What `/health` answers.
     pub health: Health,
     /// The page.
@@ -92,7 +99,10 @@ pub fn configure(config: &mut ServiceConfig, state: web::Data<State>) {
 
 fn routes() -> Scope {
     let to = web::resource::<&str>;
-    web::scope("")
+    let routes = web::scope("");
+    #[cfg(feature = "conformance")]
+    let routes = routes.service(to("/conformance").get(ws::echo));
+    routes
         // The page.
         .service(to("/").get(pages::index).wrap(middleware::Compress::default()))
         .service(to("/i/{code}").get(pages::index).wrap(middleware::Compress::default()))
@@ -101,6 +111,8 @@ fn routes() -> Scope {
                 .get(pages::file)
                 .wrap(middleware::Compress::default()),
         )
+        // The socket.
+        .service(to("/ws").get(ws::open))
         // Signing in.
         .service(to("/auth/register").post(auth::register))
         .service(to("/auth/login").post(auth::login))

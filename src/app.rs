@@ -1,0 +1,178 @@
+//! The composition root: everything a node consists of is made here, in this order, and handed to whoever needs it.
+//!
+//! database → auth, tenants → lobby (the table of sockets, as conversations see it) → bus → conversations (writer lanes,
+//! registry) → sessions → HTTP server. If it is not here, it does not exist. The same path serves the program and the
+//! tests, which bind port 0 and ask for [`App::port`].
+
+use crate::auth::{self, Auth, Principal};
+use crate::bus::{Bus, InProcessBus};
+use crate::config::Config;
+use crate::conversations::{Conversations, Parts};
+use crate::database::{self, Database};
+use crate::error::Code;
+use crate::http::{self, Assets, Health, Join};
+use crate::ids::{ConversationId, NodeId};
+use crate::sessions::{Sessions, Socket, lobby};
+use crate::shutdown::Shutdown;
+use crate::supervision::ArbiterPool;
+use crate::tenants::Tenants;
+use actix_web::dev::Server;
+use actix_web::rt::net::TcpStream;
+use actix_web::{HttpServer, web};
+use futures_util::future::BoxFuture;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Connections that the kernel keeps while workers are busy.
+const BACKLOG: i32 = 4_096;
+/// How long an idle keep-alive connection stays; longer than nginx keeps its own.
+const KEEP_ALIVE: Duration = Duration::from_secs(90);
+
+/// Why a node could not be built; for the operator.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The database.
+    #[error(transparent)]
+    Database(#[from] database::Error),
+    /// Keys, or what was revoked.
+    #[error("{0}")]
+    Auth(#[from] auth::Error),
+    /// The address.
+    #[error("cannot listen on {0}: {1}")]
+    Listen(SocketAddr, #[source] std::io::Error),
+}
+
+/// A node.
+pub struct App {
+    address: SocketAddr,
+    server: Server,
+    shutdown: Shutdown,
+    shutdown_timeout: Duration,
+}
+
+impl App {
+    /// Builds a node that is alone in its process.
+    ///
+    /// # Errors
+    /// [`Error`], for the operator.
+    pub async fn build(config: Config) -> Result<Self, Error> {
+        Self::build_on(config, Arc::new(InProcessBus::default())).await
+    }
+
+    /// Builds a node on a bus that it shares with others.
+    ///
+    /// # Errors
+    /// [`Error`], for the operator.
+    pub async fn build_on(config: Config, bus: Arc<dyn Bus>) -> Result<Self, Error> {
+        let config = Arc::new(config);
+        // The address first: a port that is taken should not start a database.
+        let listener = listen(config.bind).map_err(|error| Error::Listen(config.bind, error))?;
+        let address = listener.local_addr().map_err(|error| Error::Listen(config.bind, error))?;
+        let node = NodeId::new();
+        let database = Database::open(&config).await?;
+        let auth = Auth::start(&config, database.clone()).await?;
+        let tenants = Tenants::new(database.clone(), auth.clone());
+        let arbiters = ArbiterPool::start(config.conversations.arbiters);
+        let (lobby, audience) = lobby(&config.sessions);
+        let parts = Parts { node, database: database.clone(), bus: bus.clone(), audience, arbiters: arbiters.clone() };
+        let conversations = Conversations::start(parts, &config.conversations);
+        let sessions = Sessions::start(
+            lobby,
+            (node, bus.clone()),
+            conversations.clone(),
+            auth.clone(),
+            (&config.sessions, &arbiters),
+        );
+        let health = Health::new(vec![bus_part(&bus)]);
+        let state = web::Data::new(http::State {
+            auth: auth.clone(),
+            tenants,
+            database: database.clone(),
+            join: Arc::new(JoinByInvite(conversations.clone())),
+            conversations: conversations.clone(),
+            sessions: sessions.clone(),
+            health: health.clone(),
+            assets: Assets::load(),
+            config: config.clone(),
+        });
+        let server = serve(&config, listener, state).map_err(|error| Error::Listen(address, error))?;
+        tracing::info!(node.id = %node, %address, "node is up");
+        let shutdown =
+            Shutdown { health, sessions, server: server.handle(), conversations, auth, arbiters, database };
+        Ok(Self { address, server, shutdown, shutdown_timeout: config.shutdown_timeout })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The port it listens on; tells what port 0 became.
+    #[must_use]
+    pub const fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// Serves until `stop` resolves, then stops everything in order.
+    ///
+    /// # Errors
+    /// When the HTTP server fails by itself; everything else is stopped all the same.
+    pub async fn run_until(self, stop: impl Future<Output = ()>) -> std::io::Result<()> {
+        let mut server = actix_web::rt::spawn(self.server);
+        let result = tokio::select! {
+            ended = &mut server => ended.map_err(std::io::Error::other).flatten(),
+            () = stop => Ok(()),
+        };
+        self.shutdown.run(self.shutdown_timeout).await;
+        result
+    }
+}
+
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
+    // A restarted server takes its port back from connections that linger.
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+fn serve(config: &Config, listener: TcpListener, state: web::Data<http::State>) -> std::io::Result<Server> {
+    let factory = move || actix_web::App::new().configure(|app| http::configure(app, state.clone()));
+    let server = HttpServer::new(factory)
+        .workers(config.http.workers)
+        // A frame should leave when it is written; joining writes is our business.
+        .tcp_nodelay(true)
+        .max_connections(config.sessions.connections_max)
+        .keep_alive(KEEP_ALIVE)
+        .client_request_timeout(config.http.request_timeout)
+        // Our own drain comes first; what is left then is short.
+        .shutdown_timeout(5)
+        .disable_signals()
+        .on_connect(|connection, extensions| {
+            if let Some(stream) = connection.downcast_ref::<TcpStream>() {
+                if let Some(socket) = Socket::duplicate(stream) {
+                    extensions.insert(Arc::new(socket));
+                }
+            }
+        });
+    Ok(server.listen(listener)?.run())
+}
+
+/// Which bus is in use, in the answer of `/health/ready`.
+fn bus_part(bus: &Arc<dyn Bus>) -> http::Part {
+    http::Part { name: bus.name(), check: Arc::new(|| Box::pin(async { Ok(()) })) }
+}
+
+/// Signing up by invitation joins its conversation.
+struct JoinByInvite(Conversations);
+
+impl Join for JoinByInvite {
+    fn join<'a>(&'a self, principal: &'a Principal, code: &'a str) -> BoxFuture<'a, Result<ConversationId, Code>> {
+        Box::pin(async move {
+            self.0.accept_invite(principal.into(), code).await.map(|(id, _)| id).map_err(|error| error.code())
+        })
+    }
+}

@@ -1,0 +1,78 @@
+//! `GET /ws`: who may open a socket, then the upgrade.
+//!
+//! Everything is checked before the upgrade, so a refusal is an ordinary problem document that a client can read:
+//! draining or full (503), origin (403, whatever the credentials), credentials (401), sub-protocol (400). Credentials are
+//! those of every route, or a ticket, so no long-lived secret is ever in a URL.
+
+use super::error::Error;
+use super::{State, extract};
+use crate::error::Code;
+use crate::sessions::{self, Opening, Socket};
+use actix_web::http::header;
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Deserialize;
+use std::sync::Arc;
+
+/// The sub-protocol of this version.
+const PROTOCOL: &str = "parlance.v1";
+
+/// The query string of the handshake.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Query {
+    ticket: Option<String>,
+}
+
+/// Opens a socket.
+#[utoipa::path(get, path = "/ws", tag = "socket",
+    params(("ticket" = Option<String>, Query, description = "A ticket of `POST /auth/ticket`.")),
+    responses((status = 101, description = "The socket; see /asyncapi.json."),
+              (status = 400, body = super::Problem), (status = 401, body = super::Problem),
+              (status = 403, body = super::Problem), (status = 503, body = super::Problem)))]
+pub async fn open(
+    request: HttpRequest,
+    payload: web::Payload,
+    state: web::Data<State>,
+    extract::Query(query): extract::Query<Query>,
+) -> Result<HttpResponse, Error> {
+    state.sessions.check_room().map_err(|refused| {
+        let detail = match refused {
+            sessions::Refused::Draining => "This node is going away; connect again.",
+            sessions::Refused::Full => "This node has as many connections as it can.",
+        };
+        Error::with_detail(Code::Overloaded, detail)
+    })?;
+    if extract::origin_allowed(&request, &state) == Some(false) {
+        return Err(Error::with_detail(Code::Forbidden, "Pages of this origin may not connect."));
+    }
+    let principal = match query.ticket {
+        Some(ticket) => state.auth.redeem_ticket(&ticket).await?,
+        None => extract::authenticate(&request, &state)?,
+    };
+    let protocol = agree(&request)?;
+    let socket = request.conn_data::<Arc<Socket>>().cloned();
+    sessions::open(&state.sessions, &request, payload, Opening { principal, protocol, socket })
+        .map_err(|error| Error::with_detail(Code::BadRequest, format!("This is not a WebSocket handshake: {error}.")))
+}
+
+/// Takes our sub-protocol from those that are offered; a client that offers none gets none.
+fn agree(request: &HttpRequest) -> Result<Option<&'static str>, Error> {
+    let mut offered = request.headers().get_all(header::SEC_WEBSOCKET_PROTOCOL).peekable();
+    if offered.peek().is_none() {
+        return Ok(None);
+    }
+    let ours = |value: &header::HeaderValue| {
+        value.to_str().is_ok_and(|list| list.split(',').any(|protocol| protocol.trim() == PROTOCOL))
+    };
+    if offered.any(ours) {
+        return Ok(Some(PROTOCOL));
+    }
+    Err(Error::with_detail(Code::BadRequest, "The sub-protocol of this server is `parlance.v1`."))
+}
+
+/// The echo of the conformance suite.
+#[cfg(feature = "conformance")]
+pub async fn echo(request: HttpRequest, payload: web::Payload) -> Result<HttpResponse, Error> {
+    sessions::open_echo(&request, payload)
+        .map_err(|error| Error::with_detail(Code::BadRequest, format!("This is not a WebSocket handshake: {error}.")))
+}

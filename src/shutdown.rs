@@ -1,0 +1,60 @@
+//! Going away in order, under one deadline.
+//!
+//! Readiness goes first, so that nobody sends new work; then the sockets are told goodbye, what was accepted is committed
+//! and answered, and they are closed with 4203; then the HTTP server stops; then writers, arbiters and the database.
+//! A step that does not end by the deadline is left behind: what was acknowledged is durable anyway, and what was not is
+//! repeated by its client.
+
+use crate::auth::Auth;
+use crate::conversations::Conversations;
+use crate::database::Database;
+use crate::http::Health;
+use crate::sessions::Sessions;
+use crate::supervision::ArbiterPool;
+use actix_web::dev::ServerHandle;
+use std::time::{Duration, Instant};
+
+/// The share of the time that is kept for the database to stop.
+const DATABASE_SHARE: u32 = 4;
+
+/// What has to be stopped, in the order of stopping.
+pub struct Shutdown {
+    /// Readiness.
+    pub health: Health,
+    /// The sockets.
+    pub sessions: Sessions,
+    /// The HTTP server.
+    pub server: ServerHandle,
+    /// Conversations and their writers.
+    pub conversations: Conversations,
+    /// Its upkeep.
+    pub auth: Auth,
+    /// The actors.
+    pub arbiters: ArbiterPool,
+    /// The database, and the private server.
+    pub database: Database,
+}
+
+impl Shutdown {
+    /// Stops everything, within `timeout`.
+    pub async fn run(self, timeout: Duration) {
+        let started = Instant::now();
+        let deadline = started + timeout - timeout / DATABASE_SHARE;
+        self.health.drain();
+        let sockets = self.sessions.open_count();
+        tracing::info!(sockets, "shutting down: saying goodbye");
+        self.sessions.drain(deadline).await;
+        within(deadline, "HTTP server", self.server.stop(true)).await;
+        within(deadline, "writers", self.conversations.flush()).await;
+        self.auth.stop();
+        self.arbiters.stop();
+        within(started + timeout, "database", self.database.close()).await;
+        tracing::info!(duration_ms = started.elapsed().as_millis(), "shut down");
+    }
+}
+
+async fn within(deadline: Instant, part: &'static str, step: impl Future<Output = ()>) {
+    if tokio::time::timeout_at(deadline.into(), step).await.is_err() {
+        tracing::error!(part, "did not stop in time; left behind");
+    }
+}
