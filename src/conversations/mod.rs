@@ -8,9 +8,12 @@
 //! bus carries it to the other nodes.
 //!
 //! `slots.rs` is where an active conversation is reached, `registry.rs` supervises, `subscribers.rs` is who follows,
-//! `replay.rs` brings them to the present, `permissions.rs` is who may do what, `store.rs` reads.
+//! `replay.rs` brings them to the present, `permissions.rs` is who may do what, `store.rs` reads. `listing.rs` and
+//! `invites.rs` are what REST asks besides.
 
 mod actor;
+mod invites;
+mod listing;
 mod permissions;
 mod registry;
 mod replay;
@@ -21,6 +24,8 @@ mod subscribers;
 mod timers;
 
 pub use crate::persistence::{Receipt, Request};
+pub use invites::{INVITES_MAX, Invite};
+pub use listing::{History, Range, Summary};
 
 use crate::auth::Principal;
 use crate::bus::{Bus, Envelope};
@@ -246,17 +251,6 @@ impl Conversations {
         let unread = others.into_iter().map(|user| (user, 0)).collect();
         self.shared.publish(|| Envelope::Notices { conversation_id: id, last_seq: Seq::ZERO, unread });
         Ok(id)
-    }
-
-    /// Makes the caller a member of an invitation's conversation, and answers which.
-    ///
-    /// # Errors
-    /// `not_found` when the invitation is spent, expired, withdrawn or another tenant's.
-    pub async fn accept_invite(&self, caller: Caller, code: &str) -> Result<(ConversationId, Receipt), Error> {
-        let found = store::find_invite(&self.shared.database, caller.tenant_id, code).await?;
-        let (invite_id, id) = found.ok_or(Error::Refused(Code::NotFound, Code::NotFound.text()))?;
-        let receipt = self.submit(caller, id, Request::Join { invite_id }).await?;
-        Ok((id, receipt))
     }
 
     /// Tells the conversations of a user that they came online or went offline.
