@@ -2,29 +2,33 @@
 # Runs the tests and ends with one line that counts them all: `N passed, M failed`.
 #
 #   scripts/test.sh [all|pure|it|browser|conformance]
+#   scripts/test.sh pure|it NAME...        only those whose name contains one of these
 #
 # Everything is built once: one profile (dev) and one feature set (all). The integration tests share a PostgreSQL that is
-# started here with the server's own code (`parlance database`) and stopped when this ends; each test makes a database of
-# its own in it. A runner that ends badly without a count (it did not build, say) counts as one failure.
+# started here with the server's own code (`parlance database`) and removed when this ends; each test makes a database
+# of its own in it. TEST_DATABASE_URL names another one: any whose account may make databases. A runner that ends badly without a count (it did not build, say) counts as one failure.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
 
 what=${1:-all}
+[ $# = 0 ] || shift
 case $what in all | pure | it | browser | conformance) ;; *) die "usage: $0 [all|pure|it|browser|conformance]" ;; esac
 wanted() { [ "$what" = all ] || [ "$what" = "$1" ]; }
 
 passed=0
 failed=0
-log=$(mktemp)
+work=$(mktemp -d "${TMPDIR:-/tmp}/parlance-test.XXXXXX")
+chmod 755 "$work" # PostgreSQL may run as an account of its own.
+log=$work/log
 database=
 
 finish() {
-    rm -f "$log"
     if [ -n "$database" ]; then
         kill -TERM "$database" 2>/dev/null
         wait "$database" 2>/dev/null
     fi
+    rm -rf "$work"
 }
 trap finish EXIT
 trap 'exit 130' INT TERM
@@ -62,45 +66,49 @@ PYTHON
     failed=$((failed + f))
 }
 
-# The tests of one cargo target, by whichever runner is there.
+# The tests of one cargo target, by whichever runner is there; some of the others' names may follow. Without nextest all
+# tests are threads of one process, and its fault points are everybody's: so one after the other.
 cargo_tests() {
+    local target=$1
+    shift
     if cargo nextest --version >/dev/null 2>&1; then
-        cargo nextest run --all-features --no-tests=fail "$@"
+        # shellcheck disable=SC2086 # The target is words.
+        cargo nextest run --all-features --no-tests=fail $target "$@"
     else
-        cargo test --all-features "$@"
+        # shellcheck disable=SC2086
+        cargo test --all-features $target -- --test-threads=1 "$@"
     fi
 }
 
 # The PostgreSQL that integration tests share; exports its address.
 start_database() {
+    # With the tests, so that dependencies are built once, with the same features.
+    cargo test --quiet --all-features --test it --no-run || return 1
     ensure_postgres || return 1
-    cargo build --all-features --bins || return 1
-    local dir=$PWD/.dev/test-postgres address=
-    reachable "$dir" || dir=$(mktemp -d /tmp/parlance-test.XXXXXX)
-    mkdir -p "$dir"
+    [ -z "${TEST_DATABASE_URL:-}" ] || return 0
+    local address=
     # Every test has a pool of its own.
-    env -u DATABASE_URL DATA_DIR="$dir" DATABASE_POOL_SIZE=400 LOG_FORMAT=pretty \
-        target/debug/parlance database >"$log.address" 2>"$dir/server.log" &
+    env -u DATABASE_URL DATA_DIR="$work/data" DATABASE_POOL_SIZE=400 LOG_FORMAT=pretty \
+        target/debug/parlance database >"$work/address" 2>"$work/database.log" &
     database=$!
     for _ in $(seq 600); do
-        address=$(cat "$log.address")
+        address=$(cat "$work/address")
         [ -n "$address" ] && break
         kill -0 "$database" 2>/dev/null || break
         sleep 0.1
     done
-    rm -f "$log.address"
     if [ -z "$address" ]; then
-        cat "$dir/server.log"
+        cat "$work/database.log"
         return 1
     fi
     export TEST_DATABASE_URL=$address
 }
 
-if wanted pure; then count "pure tests" cargo_tests --lib; fi
+if wanted pure; then count "pure tests" cargo_tests "--lib" "$@"; fi
 
 if wanted it; then
     if start_database; then
-        count "integration tests" cargo_tests --test it
+        count "integration tests" cargo_tests "--test it" "$@"
     else
         echo "The PostgreSQL for the integration tests could not be started."
         failed=$((failed + 1))

@@ -1,0 +1,31 @@
+//! The integration tests: one binary, so that it links once; one file per feature, support below.
+//!
+//! Each test speaks to a whole node (or two, or a process) over its real edges and has a database of its own. A new test
+//! is five lines:
+//!
+//! ```ignore
+//! #[actix_web::test]
+//! async fn a_message_comes_back() {
+//!     let app = TestApp::start().await;
+//!     let (ann, conversation) = app.person_with_conversation("Ann").await;
+//!     let mut socket = ann.connect().await;
+//!     socket.subscribe(conversation, None).await;
+//!     socket.post(conversation, MessageId::new(), "hello").await;
+//!     assert_eq!(socket.expect("message").await["body"], "hello");
+//!     app.stop().await;
+//! }
+//! ```
+//!
+//! `make test-it` starts the PostgreSQL they share; `scripts/test.sh it NAME` runs those whose name contains it.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test that cannot go on fails"
+)]
+#![allow(unreachable_pub, reason = "everything here is only for this binary")]
+
+mod smoke;
+mod support;

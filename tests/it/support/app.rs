@@ -1,0 +1,129 @@
+//! A node in the test's own process, on a free port, with a database of its own; or several nodes on one.
+
+use super::client::Site;
+use super::db::TestDatabase;
+use super::{PATIENCE, TempDir};
+use parlance::app::App;
+use parlance::bus::{Bus, InProcessBus};
+use parlance::config::{Config, Secret};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// A node.
+pub struct TestApp {
+    site: Site,
+    pub database: Arc<TestDatabase>,
+    /// What the node was built with; port 0 stands in it.
+    pub config: Config,
+    pub bus: Arc<InProcessBus>,
+    directory: Arc<TempDir>,
+    stop: Option<oneshot::Sender<()>>,
+    running: Option<JoinHandle<std::io::Result<()>>>,
+}
+
+impl Deref for TestApp {
+    type Target = Site;
+
+    fn deref(&self) -> &Site {
+        &self.site
+    }
+}
+
+impl TestApp {
+    /// Starts a node.
+    pub async fn start() -> Self {
+        Self::with(|_| ()).await
+    }
+
+    /// Starts a node with another configuration.
+    pub async fn with(change: impl FnOnce(&mut Config)) -> Self {
+        let database = Arc::new(TestDatabase::create().await);
+        let directory = Arc::new(TempDir::new("it"));
+        let mut config = Config {
+            bind: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            data_dir: directory.path().to_owned(),
+            shutdown_timeout: Duration::from_secs(10),
+            ..Config::default()
+        };
+        config.database.url = Some(Secret::new(database.url()));
+        // Many nodes share the test's PostgreSQL.
+        (config.database.pool_size, config.database.max_overflow) = (5, 5);
+        // The same on all nodes, as it has to be.
+        config.auth.jwt_secret = Some(Secret::new(uuid::Uuid::new_v4().to_string()));
+        (config.http.workers, config.conversations.arbiters) = (2, 2);
+        change(&mut config);
+        Self::run(config, database, directory, Arc::new(InProcessBus::default())).await
+    }
+
+    /// Starts another node on the same database and bus.
+    pub async fn peer(&self) -> Self {
+        self.peer_with(|_| ()).await
+    }
+
+    /// Starts another node on the same database and bus, with another configuration.
+    pub async fn peer_with(&self, change: impl FnOnce(&mut Config)) -> Self {
+        let mut config = self.config.clone();
+        change(&mut config);
+        Self::run(config, self.database.clone(), self.directory.clone(), self.bus.clone()).await
+    }
+
+    /// Starts another node on the same database that the others cannot reach.
+    pub async fn peer_without_bus(&self) -> Self {
+        let alone = Arc::new(InProcessBus::default());
+        Self::run(
+            self.config.clone(),
+            self.database.clone(),
+            self.directory.clone(),
+            alone,
+        )
+        .await
+    }
+
+    async fn run(config: Config, database: Arc<TestDatabase>, directory: Arc<TempDir>, bus: Arc<InProcessBus>) -> Self {
+        let shared: Arc<dyn Bus> = bus.clone();
+        let app = App::build_on(config.clone(), shared)
+            .await
+            .unwrap_or_else(|error| panic!("{error}"));
+        let site = Site::new(app.address());
+        let (stop, stopped) = oneshot::channel::<()>();
+        let running = actix_web::rt::spawn(app.run_until(async {
+            // Dropped without a word means the same.
+            let _: Result<(), _> = stopped.await;
+        }));
+        Self {
+            site,
+            database,
+            config,
+            bus,
+            directory,
+            stop: Some(stop),
+            running: Some(running),
+        }
+    }
+
+    /// Tells it to stop, as SIGTERM does, without waiting.
+    pub fn begin_stop(&mut self) {
+        drop(self.stop.take());
+    }
+
+    /// Stops it in order. The last node of a database also asserts that nothing of it is left: no connection to the
+    /// database (a pool, a writer, a listener that goes on), nobody who listens on its port.
+    pub async fn stop(mut self) {
+        self.begin_stop();
+        let running = self.running.take().unwrap();
+        let patience = self.config.shutdown_timeout + PATIENCE;
+        let ended = tokio::time::timeout(patience, running)
+            .await
+            .expect("the node did not stop in time");
+        ended.expect("the node panicked").expect("the node ended with an error");
+        let refused = tokio::net::TcpStream::connect(self.site.address).await;
+        assert!(refused.is_err(), "something still listens on {}", self.site.address);
+        if Arc::strong_count(&self.database) == 1 {
+            self.database.remove().await;
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! What tests are written with: servers to speak to, people who speak, databases, and faults to put in between.
+//!
+//! Helpers own the verbs and fail loudly: what a test does not ask about must work. Every wait has an end
+//! ([`PATIENCE`]), and waits are for events, never for time to pass.
+
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "a toolbox: not every tool is in use all the time"
+)]
+
+pub mod app;
+pub mod chaos;
+pub mod client;
+pub mod db;
+pub mod process;
+
+pub use app::TestApp;
+pub use client::{Answer, Person, RawSocket, Site, Socket};
+pub use process::ServerProcess;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How long a test waits for something that must happen. Long, because machines that test are busy.
+pub const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Asks again and again until the answer is yes; for state that tells nobody when it changes.
+pub async fn eventually(what: &str, mut check: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !check().await {
+        assert!(Instant::now() < deadline, "did not happen within {PATIENCE:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// A directory that is removed again.
+pub struct TempDir(PathBuf);
+
+impl TempDir {
+    pub fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("parlance-{name}-{}", uuid::Uuid::now_v7().simple()));
+        std::fs::create_dir_all(&path).unwrap();
+        // Where the tests run as root, PostgreSQL runs as another account, which has to get in.
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        Self(path)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for TempDir {
+    fn drop(&mut self) {
+        // What cannot be removed is left to whoever cleans the temporary directory.
+        let _: Result<(), _> = std::fs::remove_dir_all(&self.0);
+    }
+}
