@@ -4,14 +4,13 @@
 //! registry) → sessions → HTTP server. If it is not here, it does not exist. The same path serves the program and the
 //! tests, which bind port 0 and ask for [`App::port`].
 
-use crate::auth::{self, Auth, Principal};
+use crate::auth::{self, Auth};
 use crate::bus::{Bus, InProcessBus};
 use crate::config::Config;
 use crate::conversations::{Conversations, Parts};
 use crate::database::{self, Database};
-use crate::error::Code;
-use crate::http::{self, Assets, Health, Join};
-use crate::ids::{ConversationId, NodeId};
+use crate::http::{self, Assets, Health};
+use crate::ids::NodeId;
 use crate::sessions::{Sessions, Socket, lobby};
 use crate::shutdown::Shutdown;
 use crate::supervision::ArbiterPool;
@@ -19,7 +18,6 @@ use crate::tenants::Tenants;
 use actix_web::dev::Server;
 use actix_web::rt::net::TcpStream;
 use actix_web::{HttpServer, web};
-use futures_util::future::BoxFuture;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
@@ -89,7 +87,6 @@ impl App {
             auth: auth.clone(),
             tenants,
             database: database.clone(),
-            join: Arc::new(JoinByInvite(conversations.clone())),
             conversations: conversations.clone(),
             sessions: sessions.clone(),
             health: health.clone(),
@@ -164,15 +161,4 @@ fn serve(config: &Config, listener: TcpListener, state: web::Data<http::State>) 
 /// Which bus is in use, in the answer of `/health/ready`.
 fn bus_part(bus: &Arc<dyn Bus>) -> http::Part {
     http::Part { name: bus.name(), check: Arc::new(|| Box::pin(async { Ok(()) })) }
-}
-
-/// Signing up by invitation joins its conversation.
-struct JoinByInvite(Conversations);
-
-impl Join for JoinByInvite {
-    fn join<'a>(&'a self, principal: &'a Principal, code: &'a str) -> BoxFuture<'a, Result<ConversationId, Code>> {
-        Box::pin(async move {
-            self.0.accept_invite(principal.into(), code).await.map(|(id, _)| id).map_err(|error| error.code())
-        })
-    }
 }

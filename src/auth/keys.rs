@@ -20,7 +20,7 @@ const KEY_BYTES: usize = 32;
 ///
 /// # Errors
 /// [`Error::Key`] if the file can neither be read nor made.
-pub fn load(secret: Option<&Secret>, data_dir: &Path) -> Result<Vec<u8>, Error> {
+pub(super) fn load(secret: Option<&Secret>, data_dir: &Path) -> Result<Vec<u8>, Error> {
     if let Some(secret) = secret {
         // Its length is checked where it is read.
         return Ok(secret.expose().as_bytes().to_vec());

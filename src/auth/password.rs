@@ -12,9 +12,9 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 
 /// Shortest password, in characters.
-pub const PASSWORD_CHARS_MIN: usize = 8;
+pub(super) const PASSWORD_CHARS_MIN: usize = 8;
 /// Longest password, in characters.
-pub const PASSWORD_CHARS_MAX: usize = 256;
+pub(super) const PASSWORD_CHARS_MAX: usize = 256;
 /// Callers that may wait for a hash: a few seconds' worth.
 const WAITING_MAX: usize = 256;
 const MEMORY_KIB: u32 = 19 * 1_024;
@@ -25,7 +25,7 @@ const GUESSES_MIN: u64 = 10_000;
 
 /// Hashes and verifies, within the bounds above. Cheap to clone.
 #[derive(Clone)]
-pub struct Passwords {
+pub(super) struct Passwords {
     shared: Arc<Shared>,
 }
 
@@ -42,7 +42,7 @@ impl Passwords {
     ///
     /// # Errors
     /// [`Error::Hash`] if the dummy cannot be hashed, i.e. there are not even 19 MiB of memory.
-    pub fn new(cores: usize) -> Result<Self, Error> {
+    pub(super) fn new(cores: usize) -> Result<Self, Error> {
         let cores = cores.max(1);
         let dummy = hash_now("no user has this password")?;
         let shared = Shared {
@@ -59,7 +59,7 @@ impl Passwords {
     ///
     /// # Errors
     /// [`Error::Invalid`] for a common password, [`Error::Overloaded`] when too many wait.
-    pub async fn hash(&self, password: String) -> Result<String, Error> {
+    pub(super) async fn hash(&self, password: String) -> Result<String, Error> {
         self.run(move |_| {
             if zxcvbn::zxcvbn(&password, &[]).guesses() < GUESSES_MIN {
                 return Err(Error::invalid(
@@ -76,7 +76,7 @@ impl Passwords {
     ///
     /// # Errors
     /// [`Error::Overloaded`] when too many wait.
-    pub async fn verify(&self, password: String, hash: Option<String>) -> Result<bool, Error> {
+    pub(super) async fn verify(&self, password: String, hash: Option<String>) -> Result<bool, Error> {
         self.run(move |shared| {
             let known = hash.is_some();
             let hash = hash.as_deref().unwrap_or(&shared.dummy);
@@ -103,7 +103,7 @@ impl Passwords {
 ///
 /// # Errors
 /// [`Error::Invalid`].
-pub fn check_length(password: &str) -> Result<(), Error> {
+pub(super) fn check_length(password: &str) -> Result<(), Error> {
     // Bytes first: counting characters of a megabyte is not for free.
     if password.len() > 4 * PASSWORD_CHARS_MAX
         || !(PASSWORD_CHARS_MIN..=PASSWORD_CHARS_MAX).contains(&password.chars().count())

@@ -22,7 +22,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 /// Longest access token that is looked at, in bytes; ours are about 600.
-pub const TOKEN_BYTES_MAX: usize = 4_096;
+pub(super) const TOKEN_BYTES_MAX: usize = 4_096;
 /// Clock difference between nodes that is forgiven, in seconds.
 const LEEWAY_S: i64 = 5;
 const ISSUER: &str = "parlance";
@@ -60,7 +60,7 @@ struct Claims {
 }
 
 /// Signs and verifies access tokens with one key.
-pub struct Signer {
+pub(super) struct Signer {
     encoding: EncodingKey,
     decoding: DecodingKey,
     header: Header,
@@ -71,7 +71,7 @@ pub struct Signer {
 impl Signer {
     /// A signer whose tokens live for `ttl`.
     #[must_use]
-    pub fn new(key: &[u8], ttl: Duration) -> Self {
+    pub(super) fn new(key: &[u8], ttl: Duration) -> Self {
         // A second installation (another signer of the same process) is refused and harmless: it is the same provider.
         CryptoProvider::install_default(&PROVIDER).ok();
         let mut validation = Validation::new(Algorithm::HS256);
@@ -95,7 +95,7 @@ impl Signer {
     ///
     /// # Errors
     /// [`TokenError::Invalid`] if the claims cannot be encoded, which no principal causes.
-    pub fn issue(
+    pub(super) fn issue(
         &self,
         principal: &Principal,
         now: DateTime<Utc>,
@@ -128,7 +128,7 @@ impl Signer {
     ///
     /// # Errors
     /// [`TokenError`].
-    pub fn verify(&self, token: &str, now: DateTime<Utc>) -> Result<Principal, TokenError> {
+    pub(super) fn verify(&self, token: &str, now: DateTime<Utc>) -> Result<Principal, TokenError> {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(TokenError::Invalid);
         }

@@ -8,9 +8,12 @@
 //! bus carries it to the other nodes.
 //!
 //! `slots.rs` is where an active conversation is reached, `registry.rs` supervises, `subscribers.rs` is who follows,
-//! `replay.rs` brings them to the present, `permissions.rs` is who may do what, `store.rs` reads.
+//! `replay.rs` brings them to the present, `permissions.rs` is who may do what, `store.rs` reads. `listing.rs` and
+//! `invites.rs` are what REST asks besides.
 
 mod actor;
+mod invites;
+mod listing;
 mod permissions;
 mod registry;
 mod replay;
@@ -21,6 +24,8 @@ mod subscribers;
 mod timers;
 
 pub use crate::persistence::{Receipt, Request};
+pub use invites::{INVITES_MAX, Invite};
+pub use listing::{History, Range, Summary};
 
 use crate::auth::Principal;
 use crate::bus::{Bus, Envelope};

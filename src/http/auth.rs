@@ -18,7 +18,7 @@ use utoipa::ToSchema;
 /// Signing up: into a tenant of one's own, or by invite into somebody else's.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct RegisterInput {
+pub(super) struct RegisterInput {
     /// Address; one account each.
     email: String,
     /// 8–256 characters, not among the common ones.
@@ -34,7 +34,7 @@ pub struct RegisterInput {
 /// Signing in.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct LoginInput {
+pub(super) struct LoginInput {
     /// Address.
     email: String,
     /// Password.
@@ -44,7 +44,7 @@ pub struct LoginInput {
 /// Entering a conversation without an account.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct GuestInput {
+pub(super) struct GuestInput {
     /// Display name.
     name: String,
     /// Code of an invite.
@@ -53,7 +53,7 @@ pub struct GuestInput {
 
 /// Who is signed in, and the access token; the refresh token is only in its cookie.
 #[derive(Serialize, ToSchema)]
-pub struct SignedInAnswer {
+pub(super) struct SignedInAnswer {
     /// The user.
     user: User,
     /// Their tenant.
@@ -68,7 +68,7 @@ pub struct SignedInAnswer {
 
 /// Single-use admission to the socket.
 #[derive(Serialize, ToSchema)]
-pub struct TicketAnswer {
+pub(super) struct TicketAnswer {
     /// For `GET /ws?ticket=`.
     ticket: String,
     /// How long it can be redeemed, in seconds.
@@ -112,10 +112,10 @@ async fn enter(
     invite: Option<&str>,
 ) -> Result<HttpResponse, Error> {
     if let Some(code) = invite
-        && let Err(code) = state.join.join(principal, code).await
+        && let Err(error) = state.conversations.accept_invite(principal.into(), code).await
     {
         state.auth.discard(&account).await;
-        return Err(Error::new(code));
+        return Err(error.into());
     }
     let opened = state.auth.open_session(account, principal).await?;
     Ok(signed_in(state, StatusCode::CREATED, opened))
@@ -124,7 +124,7 @@ async fn enter(
 /// Sign up.
 #[utoipa::path(post, path = "/auth/register", tag = "auth", request_body = RegisterInput,
     responses((status = 201, body = SignedInAnswer)), security(()))]
-pub async fn register(state: web::Data<State>, input: Json<RegisterInput>) -> Result<HttpResponse, Error> {
+pub(super) async fn register(state: web::Data<State>, input: Json<RegisterInput>) -> Result<HttpResponse, Error> {
     let Json(RegisterInput {
         email,
         password,
@@ -146,7 +146,7 @@ pub async fn register(state: web::Data<State>, input: Json<RegisterInput>) -> Re
 /// Enter a conversation as a guest.
 #[utoipa::path(post, path = "/auth/guest", tag = "auth", request_body = GuestInput,
     responses((status = 201, body = SignedInAnswer)), security(()))]
-pub async fn guest(state: web::Data<State>, input: Json<GuestInput>) -> Result<HttpResponse, Error> {
+pub(super) async fn guest(state: web::Data<State>, input: Json<GuestInput>) -> Result<HttpResponse, Error> {
     let Json(GuestInput { name, invite }) = input;
     let (account, principal) = state.auth.register_guest(&name, &invite).await?;
     enter(&state, account, &principal, Some(&invite)).await
@@ -155,7 +155,7 @@ pub async fn guest(state: web::Data<State>, input: Json<GuestInput>) -> Result<H
 /// Sign in.
 #[utoipa::path(post, path = "/auth/login", tag = "auth", request_body = LoginInput,
     responses((status = 200, body = SignedInAnswer)), security(()))]
-pub async fn login(state: web::Data<State>, input: Json<LoginInput>) -> Result<HttpResponse, Error> {
+pub(super) async fn login(state: web::Data<State>, input: Json<LoginInput>) -> Result<HttpResponse, Error> {
     let Json(LoginInput { email, password }) = input;
     let opened = state.auth.login(&email, password).await?;
     Ok(signed_in(&state, StatusCode::OK, opened))
@@ -167,7 +167,7 @@ pub async fn login(state: web::Data<State>, input: Json<LoginInput>) -> Result<H
 /// page is refused all the same.
 #[utoipa::path(post, path = "/auth/refresh", tag = "auth",
     responses((status = 200, body = SignedInAnswer)), security(("refresh" = [])))]
-pub async fn refresh(request: HttpRequest, state: web::Data<State>) -> Result<HttpResponse, Error> {
+pub(super) async fn refresh(request: HttpRequest, state: web::Data<State>) -> Result<HttpResponse, Error> {
     extract::refuse_foreign_page(&request, &state)?;
     let cookie = request
         .cookie(cookies::REFRESH)
@@ -178,7 +178,7 @@ pub async fn refresh(request: HttpRequest, state: web::Data<State>) -> Result<Ht
 
 /// Sign out: this log-in is over everywhere within five seconds.
 #[utoipa::path(post, path = "/auth/logout", tag = "auth", responses((status = 204)))]
-pub async fn logout(request: HttpRequest, state: web::Data<State>) -> Result<HttpResponse, Error> {
+pub(super) async fn logout(request: HttpRequest, state: web::Data<State>) -> Result<HttpResponse, Error> {
     let (user_id, session_id) = match extract::authenticate(&request, &state) {
         Ok(caller) => (caller.user_id, caller.session_id),
         // The access token has run out, the log-in has not.
@@ -196,14 +196,14 @@ pub async fn logout(request: HttpRequest, state: web::Data<State>) -> Result<Htt
 
 /// Sign out of all log-ins of this user.
 #[utoipa::path(post, path = "/auth/logout-all", tag = "auth", responses((status = 204)))]
-pub async fn logout_all(state: web::Data<State>, caller: Caller) -> Result<HttpResponse, Error> {
+pub(super) async fn logout_all(state: web::Data<State>, caller: Caller) -> Result<HttpResponse, Error> {
     state.auth.logout_all(caller.user_id).await?;
     Ok(signed_out(&state))
 }
 
 /// A ticket for the socket: single use, 30 seconds.
 #[utoipa::path(post, path = "/auth/ticket", tag = "auth", responses((status = 200, body = TicketAnswer)))]
-pub async fn ticket(state: web::Data<State>, caller: Caller) -> Result<HttpResponse, Error> {
+pub(super) async fn ticket(state: web::Data<State>, caller: Caller) -> Result<HttpResponse, Error> {
     let ticket = state.auth.issue_ticket(&caller).await?;
     let answer = TicketAnswer {
         ticket: ticket.ticket,

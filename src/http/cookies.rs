@@ -11,9 +11,9 @@ use actix_web::cookie::time::OffsetDateTime;
 use actix_web::cookie::{Cookie, Expiration, SameSite};
 
 /// The access token.
-pub const SESSION: &str = "session";
+pub(super) const SESSION: &str = "session";
 /// The refresh token.
-pub const REFRESH: &str = "refresh";
+pub(super) const REFRESH: &str = "refresh";
 
 fn build<'a>(name: &'a str, value: &'a str, secure: bool) -> Cookie<'a> {
     let (path, same_site) = if name == REFRESH {
@@ -36,7 +36,7 @@ fn add(answer: &mut HttpResponse, cookie: &Cookie<'_>) {
 }
 
 /// Hands both tokens to the browser.
-pub fn set(answer: &mut HttpResponse, signed_in: &SignedIn, secure: bool) {
+pub(super) fn set(answer: &mut HttpResponse, signed_in: &SignedIn, secure: bool) {
     for (name, token, until) in [
         (SESSION, &signed_in.access_token, signed_in.expires_at),
         (REFRESH, &signed_in.refresh_token, signed_in.refresh_expires_at),
@@ -52,7 +52,7 @@ fn expiration(until: Timestamp) -> Expiration {
 }
 
 /// Takes both back.
-pub fn clear(answer: &mut HttpResponse, secure: bool) {
+pub(super) fn clear(answer: &mut HttpResponse, secure: bool) {
     for name in [SESSION, REFRESH] {
         let mut cookie = build(name, "", secure);
         cookie.make_removal();

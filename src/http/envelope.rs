@@ -47,7 +47,7 @@ const SECURITY_HEADERS: [(&str, &str); 8] = [
 
 /// The id of a request: the caller's, if it has a sane form, else made here.
 #[derive(Clone, Debug)]
-pub struct RequestId(pub String);
+pub(super) struct RequestId(pub String);
 
 impl RequestId {
     fn of(headers: &HeaderMap) -> Self {
@@ -68,7 +68,7 @@ fn is_sane(id: &str) -> bool {
 }
 
 /// The outermost middleware.
-pub async fn envelope(
+pub(super) async fn envelope(
     mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
@@ -105,7 +105,7 @@ pub async fn envelope(
 }
 
 /// The inner middleware.
-pub async fn deadline(
+pub(super) async fn deadline(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {

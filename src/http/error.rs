@@ -6,7 +6,7 @@
 //! no error leaves in another shape.
 
 use crate::error::Code;
-use crate::{auth, database, tenants};
+use crate::{auth, conversations, database, tenants};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderMap, HeaderValue};
 use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
@@ -16,7 +16,7 @@ use std::fmt;
 use utoipa::ToSchema;
 
 /// Media type of problem documents.
-pub const PROBLEM_JSON: &str = "application/problem+json";
+pub(super) const PROBLEM_JSON: &str = "application/problem+json";
 
 /// A field of the input that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -217,6 +217,22 @@ impl From<tenants::Error> for Error {
         match error {
             tenants::Error::Auth(error) => error.into(),
             other => Self::from_feature(other.code(), other.to_string()),
+        }
+    }
+}
+
+impl From<conversations::Error> for Error {
+    fn from(error: conversations::Error) -> Self {
+        let own = Self::with_detail(error.code(), error.message());
+        // A refusal is an answer; anything else is something to look into.
+        let is_refusal = matches!(error, conversations::Error::Refused(..)) || error.code().http_status() < 500;
+        if is_refusal {
+            own
+        } else {
+            Self {
+                cause: Some(error.to_string()),
+                ..own
+            }
         }
     }
 }

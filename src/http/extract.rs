@@ -247,6 +247,16 @@ pub fn page_offset(offset: Option<i64>) -> Result<i64, Error> {
     }
 }
 
+/// The page itself, and where the next one begins if a list answered one item more than `limit`.
+#[must_use]
+pub fn cut_page<T>(mut items: Vec<T>, limit: i64, cursor: impl FnOnce(&T) -> String) -> (Vec<T>, Option<String>) {
+    let size = usize::try_from(limit).unwrap_or(usize::MAX);
+    let more = items.len() > size;
+    items.truncate(size);
+    let next = items.last().filter(|_| more).map(cursor);
+    (items, next)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -301,6 +311,11 @@ mod tests {
         for bad in [0, -1, 101, i64::MAX] {
             assert!(page_limit(Some(bad)).is_err());
         }
+        assert_eq!(
+            cut_page(vec![1, 2, 3], 2, ToString::to_string),
+            (vec![1, 2], Some("2".to_owned()))
+        );
+        assert_eq!(cut_page(vec![1, 2], 2, ToString::to_string), (vec![1, 2], None));
         assert_eq!(page_offset(None).unwrap(), 0);
         assert!(page_offset(Some(-1)).is_err());
     }

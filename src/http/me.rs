@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 /// The caller, with their tenant.
 #[derive(Serialize, ToSchema)]
-pub struct Me {
+pub(super) struct Me {
     /// The user.
     #[serde(flatten)]
     user: User,
@@ -28,20 +28,24 @@ impl From<Account> for Me {
 /// What people change about themselves.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct MeInput {
+pub(super) struct MeInput {
     /// Display name.
     name: Option<String>,
 }
 
 /// Who am I?
 #[utoipa::path(get, path = "/api/me", tag = "people", responses((status = 200, body = Me)))]
-pub async fn show(state: web::Data<State>, caller: Caller) -> Result<HttpResponse, Error> {
+pub(super) async fn show(state: web::Data<State>, caller: Caller) -> Result<HttpResponse, Error> {
     Ok(HttpResponse::Ok().json(Me::from(state.tenants.account(&caller).await?)))
 }
 
 /// Change the own name.
 #[utoipa::path(patch, path = "/api/me", tag = "people", request_body = MeInput, responses((status = 200, body = Me)))]
-pub async fn update(state: web::Data<State>, caller: Caller, input: Json<MeInput>) -> Result<HttpResponse, Error> {
+pub(super) async fn update(
+    state: web::Data<State>,
+    caller: Caller,
+    input: Json<MeInput>,
+) -> Result<HttpResponse, Error> {
     let patch = UserPatch {
         name: input.0.name,
         ..UserPatch::default()

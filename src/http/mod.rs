@@ -9,11 +9,16 @@
 
 pub mod asyncapi;
 mod auth;
+mod conversations;
 mod cookies;
+mod cursor;
 mod envelope;
 mod error;
 pub mod extract;
+mod invites;
 mod me;
+mod members;
+mod messages;
 pub mod openapi;
 mod ops;
 pub mod origin;
@@ -26,28 +31,16 @@ pub use error::{Error, FieldError, Problem};
 pub use ops::{Health, Part};
 pub use pages::Assets;
 
-use crate::auth::{Auth, Principal};
+use crate::auth::Auth;
 use crate::config::Config;
 use crate::conversations::Conversations;
 use crate::database::Database;
 use crate::error::Code;
-use crate::ids::ConversationId;
 use crate::sessions::Sessions;
 use crate::tenants::Tenants;
 use actix_web::web::{self, PayloadConfig, ServiceConfig};
 use actix_web::{HttpRequest, Scope, middleware};
-use futures_util::future::BoxFuture;
 use std::sync::Arc;
-
-/// Joining a conversation by invite, as signing up needs it; injected, because it is the conversation's business.
-pub trait Join: Send + Sync {
-    /// Makes the caller a member of the invite's conversation.
-    fn join<'a>(
-        &'a self,
-        principal: &'a Principal,
-        invite_code: &'a str,
-    ) -> BoxFuture<'a, Result<ConversationId, Code>>;
-}
 
 /// The handles that routes use; one for the process, shared by all workers.
 pub struct State {
@@ -57,8 +50,6 @@ pub struct State {
     pub tenants: Tenants,
     /// For readiness.
     pub database: Database,
-    /// Joining by invite.
-    pub join: Arc<dyn Join>,
     /// Conversations and what happens in them.
     pub conversations: Conversations,
     /// Live sockets.
@@ -126,6 +117,45 @@ fn routes() -> Scope {
         .service(to("/api/tenant").get(tenant::show).patch(tenant::update))
         .service(to("/api/users").get(users::list))
         .service(to("/api/users/{id}").get(users::show).patch(users::update))
+        // Conversations.
+        .service(
+            to("/api/conversations")
+                .get(conversations::list)
+                .post(conversations::create),
+        )
+        .service(
+            to("/api/conversations/{id}")
+                .get(conversations::show)
+                .patch(conversations::update)
+                .delete(conversations::delete),
+        )
+        .service(
+            to("/api/conversations/{id}/messages")
+                .get(messages::list)
+                .post(messages::create),
+        )
+        .service(
+            to("/api/conversations/{id}/messages/{message_id}")
+                .patch(messages::update)
+                .delete(messages::delete),
+        )
+        .service(
+            to("/api/conversations/{id}/members")
+                .get(members::list)
+                .post(members::create),
+        )
+        .service(
+            to("/api/conversations/{id}/members/{user_id}")
+                .patch(members::update)
+                .delete(members::delete),
+        )
+        .service(
+            to("/api/conversations/{id}/invites")
+                .get(invites::list)
+                .post(invites::create),
+        )
+        .service(to("/api/conversations/{id}/invites/{invite_id}").delete(invites::delete))
+        .service(to("/api/invites/{code}/accept").post(invites::accept))
         // Operations and documents.
         .service(to("/health").get(ops::health))
         .service(to("/health/live").get(ops::live))

@@ -56,7 +56,7 @@ impl Health {
 
 /// The state of the node and its parts.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct HealthAnswer {
+pub(super) struct HealthAnswer {
     /// `ok`, `unavailable` or `draining`.
     pub status: &'static str,
     /// The program's version.
@@ -67,7 +67,7 @@ pub struct HealthAnswer {
 
 /// Whether the process answers.
 #[utoipa::path(get, path = "/health/live", tag = "operations", responses((status = 200, body = HealthAnswer)))]
-pub async fn live() -> HttpResponse {
+pub(super) async fn live() -> HttpResponse {
     let answer = HealthAnswer {
         status: "ok",
         version: env!("CARGO_PKG_VERSION"),
@@ -79,7 +79,7 @@ pub async fn live() -> HttpResponse {
 /// Whether the node should get work: 503 if not.
 #[utoipa::path(get, path = "/health/ready", tag = "operations",
     responses((status = 200, body = HealthAnswer), (status = 503, body = HealthAnswer)))]
-pub async fn ready(state: web::Data<State>) -> HttpResponse {
+pub(super) async fn ready(state: web::Data<State>) -> HttpResponse {
     let answer = ask(&state).await;
     if answer.status == "ok" {
         HttpResponse::Ok().json(answer)
@@ -90,7 +90,7 @@ pub async fn ready(state: web::Data<State>) -> HttpResponse {
 
 /// As `ready`, but always 200: for people and dashboards.
 #[utoipa::path(get, path = "/health", tag = "operations", responses((status = 200, body = HealthAnswer)))]
-pub async fn health(state: web::Data<State>) -> HttpResponse {
+pub(super) async fn health(state: web::Data<State>) -> HttpResponse {
     HttpResponse::Ok().json(ask(&state).await)
 }
 

@@ -105,7 +105,7 @@ fn is_cached(request: &HttpRequest, etag: &HeaderValue) -> bool {
 }
 
 /// `GET /`, `/i/{code}`: the page.
-pub async fn index(request: HttpRequest, state: web::Data<State>) -> Result<HttpResponse, Error> {
+pub(super) async fn index(request: HttpRequest, state: web::Data<State>) -> Result<HttpResponse, Error> {
     let (page, etag) = state.assets.index.as_ref().ok_or_else(|| Error::new(Code::NotFound))?;
     let mut answer = if is_cached(&request, etag) {
         HttpResponse::NotModified()
@@ -122,7 +122,7 @@ pub async fn index(request: HttpRequest, state: web::Data<State>) -> Result<Http
 }
 
 /// `GET /static/{hash}/{path}`: a file of the page.
-pub async fn file(
+pub(super) async fn file(
     request: HttpRequest,
     path: web::Path<(String, String)>,
     state: web::Data<State>,

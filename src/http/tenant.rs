@@ -11,21 +11,25 @@ use utoipa::ToSchema;
 /// What admins change about the tenant.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct TenantInput {
+pub(super) struct TenantInput {
     /// Its name.
     name: Option<String>,
 }
 
 /// The caller's tenant.
 #[utoipa::path(get, path = "/api/tenant", tag = "people", responses((status = 200, body = Tenant)))]
-pub async fn show(state: web::Data<State>, caller: Caller) -> Result<HttpResponse, Error> {
+pub(super) async fn show(state: web::Data<State>, caller: Caller) -> Result<HttpResponse, Error> {
     Ok(HttpResponse::Ok().json(state.tenants.account(&caller).await?.tenant))
 }
 
 /// Give the tenant another name; for owners and admins.
 #[utoipa::path(patch, path = "/api/tenant", tag = "people", request_body = TenantInput,
     responses((status = 200, body = Tenant)))]
-pub async fn update(state: web::Data<State>, caller: Caller, input: Json<TenantInput>) -> Result<HttpResponse, Error> {
+pub(super) async fn update(
+    state: web::Data<State>,
+    caller: Caller,
+    input: Json<TenantInput>,
+) -> Result<HttpResponse, Error> {
     let Some(name) = input.0.name else {
         return show(state, caller).await;
     };

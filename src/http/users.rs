@@ -12,7 +12,7 @@ use utoipa::{IntoParams, ToSchema};
 
 /// A page of users.
 #[derive(Serialize, ToSchema)]
-pub struct UserPage {
+pub(super) struct UserPage {
     /// The users; admins see all of them, others id, name and kind.
     items: Vec<UserView>,
     /// The `offset` of the next page, if there is one.
@@ -23,7 +23,7 @@ pub struct UserPage {
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub struct UserQuery {
+pub(super) struct UserQuery {
     /// 1–100, default 50.
     limit: Option<i64>,
     /// How many to leave out.
@@ -33,7 +33,7 @@ pub struct UserQuery {
 /// What is changed about a user; missing fields stay as they are.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct UserInput {
+pub(super) struct UserInput {
     /// Display name.
     name: Option<String>,
     /// Role in the tenant.
@@ -50,27 +50,29 @@ pub struct UserInput {
 /// The users of the tenant, oldest first; not for guests.
 #[utoipa::path(get, path = "/api/users", tag = "people", params(UserQuery),
     responses((status = 200, body = UserPage)))]
-pub async fn list(state: web::Data<State>, caller: Caller, query: Query<UserQuery>) -> Result<HttpResponse, Error> {
+pub(super) async fn list(
+    state: web::Data<State>,
+    caller: Caller,
+    query: Query<UserQuery>,
+) -> Result<HttpResponse, Error> {
     let limit = extract::page_limit(query.0.limit)?;
     let offset = extract::page_offset(query.0.offset)?;
-    let mut items = state.tenants.list_users(&caller, limit, offset).await?;
-    let size = usize::try_from(limit).unwrap_or(usize::MAX);
-    let next = (items.len() > size).then(|| (offset + limit).to_string());
-    items.truncate(size);
+    let items = state.tenants.list_users(&caller, limit, offset).await?;
+    let (items, next) = extract::cut_page(items, limit, |_| (offset + limit).to_string());
     Ok(HttpResponse::Ok().json(UserPage { items, next }))
 }
 
 /// One user.
 #[utoipa::path(get, path = "/api/users/{id}", tag = "people", params(("id" = UserId, Path, description = "The user")),
     responses((status = 200, body = UserView)))]
-pub async fn show(state: web::Data<State>, caller: Caller, id: Path<UserId>) -> Result<HttpResponse, Error> {
+pub(super) async fn show(state: web::Data<State>, caller: Caller, id: Path<UserId>) -> Result<HttpResponse, Error> {
     Ok(HttpResponse::Ok().json(state.tenants.user(&caller, id.0).await?))
 }
 
 /// Change a user; for owners and admins, within their own role.
 #[utoipa::path(patch, path = "/api/users/{id}", tag = "people", params(("id" = UserId, Path, description = "The user")),
     request_body = UserInput, responses((status = 200, body = UserView)))]
-pub async fn update(
+pub(super) async fn update(
     state: web::Data<State>,
     caller: Caller,
     id: Path<UserId>,

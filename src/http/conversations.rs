@@ -1,0 +1,127 @@
+//! Conversations over REST: the caller's list, making, renaming, deleting.
+
+use super::State;
+use super::cursor;
+use super::error::Error;
+use super::extract::{self, Caller, Json, Path, Query};
+use crate::auth::check_name;
+use crate::conversations::{Request, Summary};
+use crate::ids::{ConversationId, UserId};
+use actix_web::{HttpResponse, web};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+/// A page of conversations.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ConversationPage {
+    /// The conversations, newest activity first.
+    items: Vec<Summary>,
+    /// The `cursor` of the next page, if there is one.
+    next: Option<String>,
+}
+
+/// Which page.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct PageQuery {
+    /// 1–100, default 50.
+    pub(super) limit: Option<i64>,
+    /// `next` of the page before.
+    pub(super) cursor: Option<String>,
+}
+
+/// A new conversation.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ConversationInput {
+    /// 1–200 bytes.
+    title: String,
+    /// Who else is in it from the start.
+    members: Option<Vec<UserId>>,
+}
+
+/// What changes about a conversation.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ConversationPatch {
+    /// 1–200 bytes.
+    title: Option<String>,
+}
+
+/// The caller's conversations, newest activity first.
+#[utoipa::path(get, path = "/api/conversations", tag = "conversations", params(PageQuery),
+    responses((status = 200, body = ConversationPage)))]
+pub(super) async fn list(
+    state: web::Data<State>,
+    caller: Caller,
+    query: Query<PageQuery>,
+) -> Result<HttpResponse, Error> {
+    let limit = extract::page_limit(query.0.limit)?;
+    let from = query.0.cursor.as_deref().map(cursor::parse).transpose()?;
+    let from = from.map(|(at, id)| (at, ConversationId(id)));
+    let items = state.conversations.list((&caller.0).into(), limit, from).await?;
+    let (items, next) = extract::cut_page(items, limit, |last| cursor::after(last.active_at(), last.id.0));
+    Ok(HttpResponse::Ok().json(ConversationPage { items, next }))
+}
+
+/// Make a conversation; the caller is its owner. Not for guests.
+#[utoipa::path(post, path = "/api/conversations", tag = "conversations", request_body = ConversationInput,
+    responses((status = 201, body = Summary)))]
+pub(super) async fn create(
+    state: web::Data<State>,
+    caller: Caller,
+    input: Json<ConversationInput>,
+) -> Result<HttpResponse, Error> {
+    let title = check_name("title", &input.0.title)?;
+    let members = input.0.members.unwrap_or_default();
+    let id = state.conversations.create((&caller.0).into(), title, &members).await?;
+    Ok(HttpResponse::Created().json(state.conversations.summary((&caller.0).into(), id).await?))
+}
+
+/// One conversation.
+#[utoipa::path(get, path = "/api/conversations/{id}", tag = "conversations",
+    params(("id" = ConversationId, Path, description = "The conversation")),
+    responses((status = 200, body = Summary)))]
+pub(super) async fn show(
+    state: web::Data<State>,
+    caller: Caller,
+    id: Path<ConversationId>,
+) -> Result<HttpResponse, Error> {
+    Ok(HttpResponse::Ok().json(state.conversations.summary((&caller.0).into(), id.0).await?))
+}
+
+/// Rename a conversation; for moderators and owners.
+#[utoipa::path(patch, path = "/api/conversations/{id}", tag = "conversations",
+    params(("id" = ConversationId, Path, description = "The conversation")),
+    request_body = ConversationPatch, responses((status = 200, body = Summary)))]
+pub(super) async fn update(
+    state: web::Data<State>,
+    caller: Caller,
+    id: Path<ConversationId>,
+    input: Json<ConversationPatch>,
+) -> Result<HttpResponse, Error> {
+    if let Some(title) = &input.0.title {
+        let title = check_name("title", title)?.into();
+        state
+            .conversations
+            .submit((&caller.0).into(), id.0, Request::Rename { title })
+            .await?;
+    }
+    show(state, caller, id).await
+}
+
+/// Delete a conversation for everyone; for owners.
+#[utoipa::path(delete, path = "/api/conversations/{id}", tag = "conversations",
+    params(("id" = ConversationId, Path, description = "The conversation")), responses((status = 204)))]
+pub(super) async fn delete(
+    state: web::Data<State>,
+    caller: Caller,
+    id: Path<ConversationId>,
+) -> Result<HttpResponse, Error> {
+    state
+        .conversations
+        .submit((&caller.0).into(), id.0, Request::DeleteConversation)
+        .await?;
+    Ok(HttpResponse::NoContent().finish())
+}
