@@ -253,17 +253,6 @@ impl Conversations {
         Ok(id)
     }
 
-    /// Makes the caller a member of an invitation's conversation, and answers which.
-    ///
-    /// # Errors
-    /// `not_found` when the invitation is spent, expired, withdrawn or another tenant's.
-    pub async fn accept_invite(&self, caller: Caller, code: &str) -> Result<(ConversationId, Receipt), Error> {
-        let found = store::find_invite(&self.shared.database, caller.tenant_id, code).await?;
-        let (invite_id, id) = found.ok_or(Error::Refused(Code::NotFound, Code::NotFound.text()))?;
-        let receipt = self.submit(caller, id, Request::Join { invite_id }).await?;
-        Ok((id, receipt))
-    }
-
     /// Tells the conversations of a user that they came online or went offline.
     pub fn presence(&self, user: UserId, online: bool) {
         self.shared.slots.tell_conversations_of(user, || Fact::Presence { user, online });

@@ -2,7 +2,7 @@
 
 use super::state::{Loaded, Member};
 use crate::database::{Database, Error, Statement};
-use crate::ids::{ConversationId, InviteId, MemberRole, Rev, Seq, TenantId, UserId, UserKind};
+use crate::ids::{ConversationId, MemberRole, Rev, Seq, TenantId, UserId, UserKind};
 use crate::persistence::{member_from_row, message_columns, message_from_row};
 use crate::wire::frames::{ConversationChanged, Message};
 use crate::wire::{Change, limits};
@@ -107,20 +107,6 @@ pub(super) async fn insert(
 /// One of the first members is not an active user of the tenant who may be added.
 #[derive(Debug)]
 pub(super) struct Unknown;
-
-/// The invitation with this code, and its conversation; whether it can be used is judged when it is.
-pub(super) async fn find_invite(
-    database: &Database,
-    tenant_id: TenantId,
-    code: &str,
-) -> Result<Option<(InviteId, ConversationId)>, Error> {
-    const SQL: Statement = Statement::new(
-        "invites.find",
-        "SELECT id, conversation_id FROM invites WHERE tenant_id = $1 AND code = $2 AND revoked_at IS NULL",
-    );
-    let row = database.client().await?.query_opt(&SQL, &[&tenant_id.0, &code]).await?;
-    Ok(row.map(|row| (InviteId(row.get("id")), ConversationId(row.get("conversation_id")))))
-}
 
 /// The present revision of a conversation.
 pub(super) async fn load_rev(database: &Database, id: ConversationId) -> Result<Rev, Error> {
