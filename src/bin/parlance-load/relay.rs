@@ -55,13 +55,13 @@ impl Relay {
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let relay = relay.clone();
-                std::thread::spawn(move || relay.serve(stream.unwrap()));
+                std::thread::spawn(move || relay.serve(&stream.unwrap()));
             }
         });
         address
     }
 
-    fn serve(&self, stream: TcpStream) {
+    fn serve(&self, stream: &TcpStream) {
         stream.set_nodelay(true).unwrap();
         let mut reader = BufReader::new(stream.try_clone().unwrap());
         loop {
@@ -83,13 +83,13 @@ impl Relay {
                 }
             }
             if path == "/ws" {
-                return self.serve_socket(&stream, reader, token.parse().unwrap());
+                return self.serve_socket(stream, reader, token.parse().unwrap());
             }
             let mut body = vec![0; length];
             reader.read_exact(&mut body).unwrap();
             let answer = self.answer(&path, &serde_json::from_slice(&body).unwrap());
             let head = format!("HTTP/1.1 201 Created\r\nContent-Length: {}\r\n\r\n", answer.len());
-            (&stream).write_all((head + &answer).as_bytes()).unwrap();
+            (&*stream).write_all((head + &answer).as_bytes()).unwrap();
         }
     }
 
@@ -123,7 +123,7 @@ impl Relay {
                 let after = frame["after"].as_u64().unwrap_or(room.frames.len() as u64) as usize;
                 room.frames[after..].iter().for_each(|frame| write(stream, frame));
                 write(
-                    &stream,
+                    stream,
                     &format!(
                         r#"{{"type":"subscribed","ref":"s","title":"t","rev":{}}}"#,
                         room.frames.len()
