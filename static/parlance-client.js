@@ -39,6 +39,8 @@ const URGENT_PROBE_TIMEOUT_MS = 3_000;
 const WATCH_INTERVAL_MS = 5_000;
 /** `typing` is passed on at most once in this time. */
 const TYPING_INTERVAL_MS = 3_000;
+/** A page of history that was overtaken by a change is loaded again. */
+const HISTORY_ATTEMPTS = 3;
 /** Conversations kept to resume from after `unsubscribe`. */
 const REMEMBERED_MAX = 12;
 
@@ -198,9 +200,8 @@ export class ParlanceClient {
     else if (frame.type === 'goodbye') this.#goodbye = frame;
     else if (frame.type === 'notice') this.#emit('notice', frame);
     else {
-      // A `subscribed` is applied before its operation is answered, so that whoever awaits it sees the conversation.
-      this.#apply(frame);
       if (frame.ref !== undefined) this.#operations.answer(frame);
+      else this.#apply(frame);
     }
   }
 
@@ -390,8 +391,11 @@ export class ParlanceClient {
     const after = conversation.begin(options);
     const subscription = (conversation.subscription = Symbol(id));
     const frame = { type: 'subscribe', conversation: id, ...(after === undefined ? {} : { after }) };
-    this.#operations.ask(frame).catch((refusal) => {
-      if (conversation.subscription !== subscription || !this.#followed.has(id)) return;
+    const current = () => conversation.subscription === subscription && this.#followed.has(id);
+    // The end of a subscription that was given up meanwhile says nothing about this one.
+    const onReply = (reply) => current() && this.#apply(reply);
+    this.#operations.ask(frame, { onReply }).catch((refusal) => {
+      if (!current()) return;
       if (refusal.code === 'conflict' && after !== undefined) {
         conversation.reset();
         this.#subscribe(conversation);
@@ -405,7 +409,7 @@ export class ParlanceClient {
 
   #apply(frame) {
     const conversation = this.#conversations.get(frame.conversation);
-    if (!conversation || frame.type === 'ack') return;
+    if (!conversation) return;
     const outcome = conversation.apply(frame);
     if (outcome === 'gap') {
       this.#subscribe(conversation, { sameConnection: true });
@@ -427,11 +431,16 @@ export class ParlanceClient {
   async loadOlder(id, limit = 50) {
     const conversation = this.conversation(id);
     if (conversation.floor === null || conversation.complete) return false;
-    const before = conversation.floor;
-    const page = await this.rest.get(`/api/conversations/${id}/messages`, { before, limit });
-    const merged = conversation.mergeHistory(page.items);
-    if (merged) this.#emit('change', { conversation, frame: null });
-    return merged;
+    for (let attempt = 0; attempt < HISTORY_ATTEMPTS; attempt += 1) {
+      const before = conversation.floor;
+      if (before === null || before <= 1) return false;
+      const page = await this.rest.get(`/api/conversations/${id}/messages`, { before, limit });
+      if (conversation.mergeHistory(page)) {
+        this.#emit('change', { conversation, frame: null });
+        return true;
+      }
+    }
+    return false;
   }
 
   // ---- What a person does ----

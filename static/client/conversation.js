@@ -45,6 +45,8 @@ export class Conversation {
     this.byId = new Map();
     /** The lowest `seq` held without a hole up to the newest; null before the first snapshot. */
     this.floor = null;
+    /** The latest change of a message below `floor`: a page of history read before it would bring the old state. */
+    this.skippedRev = 0;
     this.readers = new Map();
     this.typing = new Set();
     this.deletedAt = null;
@@ -148,16 +150,27 @@ export class Conversation {
     this.membersListed = Array.isArray(frame.members);
     this.members = new Map((frame.members ?? []).map((member) => [member.id, member]));
     this.removed = false;
-    if (this.floor === null) this.floor = this.messages[0]?.seq ?? frame.last_seq + 1;
+    if (this.floor === null) this.#settleFloor(frame.last_seq);
     this.#settle();
     return 'applied';
+  }
+
+  /** Frames of an earlier, given up snapshot may be mixed in: what does not join the newest run is let go of. */
+  #settleFloor(lastSeq) {
+    let idx = this.messages.length - 1;
+    while (idx > 0 && this.messages[idx - 1].seq === this.messages[idx].seq - 1) idx -= 1;
+    for (const message of this.messages.splice(0, Math.max(0, idx))) this.byId.delete(message.id);
+    this.floor = this.messages[0]?.seq ?? lastSeq + 1;
   }
 
   #upsert(frame) {
     const known = this.byId.get(frame.id);
     if (known && known.rev >= frame.rev) return;
     // A change of a message older than what is held: it will come with its page of history, already changed.
-    if (!known && this.floor !== null && frame.seq < this.floor) return;
+    if (!known && this.floor !== null && frame.seq < this.floor) {
+      this.skippedRev = Math.max(this.skippedRev, frame.rev);
+      return;
+    }
     this.#store(frame);
     if (frame.type !== 'message') return;
     this.lastSeq = Math.max(this.lastSeq, frame.seq);
@@ -216,11 +229,12 @@ export class Conversation {
   /**
    * Merges a page of history, the messages just before `floor`.
    *
-   * @param {object[]} items message frames without `type`, ascending
-   * @returns {boolean} false when the page no longer joins what is held
+   * @param {{ items: object[], rev: number }} page message frames without `type`, ascending, and the revision they are of
+   * @returns {boolean} false when the page no longer joins what is held, or is older than a change that was passed over
+   *   because its message was not held: it has to be loaded again
    */
-  mergeHistory(items) {
-    if (this.floor === null) return false;
+  mergeHistory({ items, rev }) {
+    if (this.floor === null || rev < this.skippedRev) return false;
     if (items.length === 0) {
       this.floor = 1;
       return true;

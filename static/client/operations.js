@@ -42,15 +42,20 @@ export class Operations {
   /**
    * Sends a frame now or when its turn comes.
    *
+   * @param {object} frame without `ref`
+   * @param {object} [options]
+   * @param {boolean} [options.repeat] outlives the connection
+   * @param {(reply: object) => void} [options.onReply] called with the reply before any later frame is looked at, where
+   *   the order matters; a promise would be late
    * @returns {Promise<object>} the direct reply; fails with a `Refusal`
    */
-  ask(frame, { repeat = false } = {}) {
+  ask(frame, { repeat = false, onReply = null } = {}) {
     if (this.#operations.size >= OPERATIONS_MAX) {
       return Promise.reject(new Refusal('limit_reached', 'Too much is waiting to be sent.'));
     }
     return new Promise((resolve, reject) => {
       const ref = String(this.#nextRef++);
-      const operation = { frame: { ...frame, ref }, repeat, sent: false, refusals: 0, notBefore: 0, resolve, reject };
+      const operation = { frame: { ...frame, ref }, repeat, onReply, sent: false, refusals: 0, notBefore: 0, resolve, reject };
       this.#operations.set(ref, operation);
       this.#pump();
     });
@@ -89,6 +94,7 @@ export class Operations {
     this.#unanswered -= 1;
     if (frame.type !== 'error') {
       this.#operations.delete(frame.ref);
+      operation.onReply?.(frame);
       operation.resolve(frame);
     } else if (isRetryable(frame.code) && operation.refusals < REFUSALS_MAX) {
       operation.sent = false;

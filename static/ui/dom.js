@@ -28,6 +28,7 @@ const ICONS = {
   add: 'M12 5v14M5 12h14',
   back: 'M15 5l-7 7 7 7',
   check: 'M5 12.5l4.5 4.500L19 7.5',
+  checks: 'M2.5 12.5l4.5 4.500L15 8.500M11.5 16.500l1 .5L21 8.5',
   clock: 'M12 7.500V12l3 2M12 3.500a8.5 8.5 0 100 17 8.5 8.5 0 000-17z',
   close: 'M6 6l12 12M18 6L6 18',
   copy: 'M9 9h10v10H9zM5 15V5h10',
@@ -71,7 +72,7 @@ export function brand() {
 
 /** A disc with initials, in a colour that belongs to the id. */
 export function avatar(id, name, { size = 'medium', online = null } = {}) {
-  const node = h('span', { class: `avatar avatar-${size}`, 'aria-hidden': 'true', dataset: { hue: String(hueOf(id)) } }, initials(name));
+  const node = h('span', { class: `avatar avatar-${size}`, 'aria-hidden': 'true', dataset: { hue: String(hueOf(id)) } }, size === 'tiny' ? initials(name).slice(0, 1) : initials(name));
   if (online === null) return node;
   return h('span', { class: 'avatar-frame' }, node, h('span', { class: 'dot', dataset: { online: String(online) } }));
 }

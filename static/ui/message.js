@@ -5,7 +5,7 @@
  * becomes text nodes.
  */
 import { avatar, h, icon } from './dom.js';
-import { clockTime, dayName, fullTime, isJumbo, linkify, nameList, plural } from './text.js';
+import { clockDigits, clockTime, dayName, fullTime, isJumbo, linkify, nameList, plural } from './text.js';
 
 /** Text with its links. */
 export function bodyOf(text) {
@@ -47,7 +47,7 @@ export function topRow({ complete, title, invite }) {
  * A message of the conversation.
  *
  * @param {object} message from `Conversation.messages`
- * @param {object} view `{own, grouped, name, quoted, seen, last, nameOf, actions}`
+ * @param {object} view `{own, grouped, name, quoted, seen, last, read, nameOf, actions}`
  */
 export function messageRow(message, view) {
   const { own, grouped, name, seen, last, nameOf, actions } = view;
@@ -77,12 +77,12 @@ export function messageRow(message, view) {
       message.edited_at && !deleted && h('span', { class: 'edited', title: fullTime(message.edited_at), dataset: { testid: 'edited' }, text: 'edited' }),
       message.reactions.length > 0 && reactions(message, nameOf, actions),
     ),
-    h('div', { class: 'state' }, seenBy(seen, nameOf), own && last && !seen.length && tick('check', 'Sent')),
+    h('div', { class: 'state' }, seenBy(seen, nameOf), own && last && !seen.length && (view.read ? tick('checks', 'Seen', true) : tick('check', 'Sent'))),
   );
 }
 
 function gutter(message, grouped, name) {
-  const time = h('time', { class: 'gutter-time', dateTime: message.created_at, title: fullTime(message.created_at), text: clockTime(message.created_at) });
+  const time = h('time', { class: 'gutter-time', dateTime: message.created_at, title: fullTime(message.created_at), text: clockDigits(message.created_at) });
   return h('div', { class: 'gutter' }, grouped ? time : avatar(message.author, name));
 }
 
@@ -142,8 +142,8 @@ function seenBy(seen, nameOf) {
   );
 }
 
-function tick(symbol, label) {
-  return h('span', { class: 'tick', role: 'img', 'aria-label': label, title: label, dataset: { testid: 'tick' } }, icon(symbol));
+function tick(symbol, label, read = false) {
+  return h('span', { class: 'tick', role: 'img', 'aria-label': label, title: label, dataset: { testid: 'tick', read: String(read) } }, icon(symbol));
 }
 
 /** One's own message on its way: shown at once, marked until it is durable. */

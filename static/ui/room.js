@@ -17,6 +17,7 @@ export class Room {
   #names;
   #path;
   #detailsOpen = false;
+  #abort = new AbortController();
 
   /** @param {object} options `{client, conversation, names, title, back(), changed()}` */
   constructor({ client, conversation, names, title, back }) {
@@ -48,6 +49,8 @@ export class Room {
     this.subtitle = h('button', { type: 'button', class: 'room-subtitle', dataset: { testid: 'subtitle' }, on: { click: () => this.#showDetails(!this.#detailsOpen) } });
     this.node = this.#layout(back);
     this.#showDetails(matchMedia(WIDE).matches, false);
+    // A panel beside the thread must not end up over it when the window gets narrow.
+    matchMedia(WIDE).addEventListener('change', ({ matches }) => this.#showDetails(matches, false), { signal: this.#abort.signal });
     this.draw();
   }
 
@@ -107,6 +110,7 @@ export class Room {
   }
 
   destroy() {
+    this.#abort.abort();
     this.thread.destroy();
     this.composer.destroy();
   }

@@ -62,11 +62,11 @@ export class Sidebar {
     if (known?.inputs === inputs) return known.node;
     const content = [
       h('span', { class: 'avatar avatar-room', 'aria-hidden': 'true', dataset: { hue: String(hueOf(item.id)) } }, initials(item.title)),
-      h('span', { class: 'conversation-text' }, h('span', { class: 'conversation-title', text: item.title }), h('span', { class: 'conversation-preview', text: preview })),
+      h('span', { class: 'conversation-text' }, h('span', { class: 'conversation-title', text: item.title }), h('time', { text: when })),
       h(
         'span',
-        { class: 'conversation-side' },
-        h('time', { text: when }),
+        { class: 'conversation-text' },
+        h('span', { class: 'conversation-preview', text: preview }),
         item.unread > 0 && h('span', { class: 'badge', 'aria-label': plural(item.unread, 'unread message'), dataset: { testid: 'unread' }, text: item.unread > 99 ? '99+' : String(item.unread) }),
       ),
     ];

@@ -60,6 +60,15 @@ const weekdayFormat = new Intl.DateTimeFormat(undefined, { weekday: 'short' });
 const shortFormat = new Intl.DateTimeFormat(undefined, { day: 'numeric', month: 'short' });
 
 export const clockTime = (iso) => timeFormat.format(new Date(iso));
+
+/** Without “AM” or “PM”, for where there is room for five characters. */
+export const clockDigits = (iso) =>
+  timeFormat
+    .formatToParts(new Date(iso))
+    .filter(({ type }) => type !== 'dayPeriod')
+    .map(({ value }) => value)
+    .join('')
+    .trim();
 export const fullTime = (iso) => fullFormat.format(new Date(iso));
 
 /** A day in the local zone, as a key to compare by. */

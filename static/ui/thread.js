@@ -163,10 +163,11 @@ export class Thread {
     const quoted = message.reply_to ? this.#conversation.byId.get(message.reply_to) : null;
     const name = this.#names.of(message.author);
     const nameOf = (id) => (id === self ? 'You' : this.#names.of(id));
+    const read = last && [...this.#conversation.readers.values()].some((marker) => marker >= message.seq);
     items.push({
       key: message.id,
-      inputs: [message, grouped, quoted, name, last, seen.join(), message.reactions.length ? this.#names.version : 0],
-      build: () => messageRow(message, { own: message.author === self, grouped, name, quoted, seen, last, nameOf, actions: this.actions }),
+      inputs: [message, grouped, quoted, name, last, read, seen.join(), message.reactions.length ? this.#names.version : 0],
+      build: () => messageRow(message, { own: message.author === self, grouped, name, quoted, seen, last, read, nameOf, actions: this.actions }),
     });
     return message;
   }
