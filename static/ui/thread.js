@@ -46,7 +46,7 @@ export class Thread {
     this.list = h('div', { class: 'log', role: 'log', 'aria-label': 'Messages', tabIndex: 0, dataset: { testid: 'log' } });
     this.scroller = h('div', { class: 'scroller', dataset: { testid: 'scroller' } }, this.list);
     this.count = h('span', { class: 'jump-count', dataset: { testid: 'jump-count' } });
-    this.jump = h('button', { type: 'button', class: 'jump', hidden: true, 'aria-label': 'Jump to the latest message', dataset: { testid: 'jump-latest' }, on: { click: () => this.toEnd('smooth') } }, this.count, icon('down'));
+    this.jump = h('button', { type: 'button', class: 'jump', hidden: true, 'aria-label': 'Jump to the latest message', dataset: { testid: 'jump-latest' }, on: { click: () => this.toEnd() } }, this.count, icon('down'));
     this.typing = h('div', { class: 'typing', 'aria-live': 'polite', dataset: { testid: 'typing' } });
     this.node = h('div', { class: 'thread' }, this.scroller, this.jump, this.typing);
     this.toolbar = new MessageToolbar({ list: this.list, find: (id) => conversation.byId.get(id), role: () => conversation.role, actions: this.actions });
@@ -80,9 +80,10 @@ export class Thread {
     this.draw();
   }
 
-  toEnd(behavior = 'auto') {
+  /** At once and not smoothly: frames that arrive on the way would stop the movement half-way. */
+  toEnd() {
     this.#atEnd = true;
-    this.scroller.scrollTo({ top: this.scroller.scrollHeight, behavior });
+    this.scroller.scrollTop = this.scroller.scrollHeight;
   }
 
   #active() {
@@ -224,7 +225,7 @@ export class Thread {
   }
 
   #place(anchor) {
-    if (!this.#opened && this.#conversation.phase !== 'snapshot') {
+    if (!this.#opened && this.#conversation.phase === 'live') {
       this.#opened = true;
       const divider = this.list.querySelector('.row-divider');
       const below = divider ? this.list.getBoundingClientRect().bottom - divider.getBoundingClientRect().top : 0;
@@ -237,7 +238,9 @@ export class Thread {
     if (this.#atEnd) this.toEnd();
     else if (anchor) {
       const row = document.getElementById(anchor.id);
-      if (row) this.scroller.scrollTop += row.getBoundingClientRect().top - anchor.offset;
+      const moved = row ? row.getBoundingClientRect().top - anchor.offset : 0;
+      // Setting it to what it is would end the momentum of a finger's swipe.
+      if (Math.abs(moved) >= 1) this.scroller.scrollTop += moved;
     }
   }
 
