@@ -71,6 +71,7 @@ async function signOut() {
   try {
     client.disconnect();
     await client.rest.leave();
+    chat?.outbox.clear();
     history.replaceState(null, '', '/');
     await boot('You are signed out.');
   } catch (problem) {

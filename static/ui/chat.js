@@ -4,6 +4,7 @@
 import { h, scheduler } from './dom.js';
 import { ConversationList } from './list.js';
 import { dialog, field, toast } from './overlays.js';
+import { Outbox } from './outbox.js';
 import { People } from './people.js';
 import { Room } from './room.js';
 import { Sidebar, welcome } from './sidebar.js';
@@ -34,6 +35,7 @@ export class Chat {
     this.guest = me.role === 'guest' || me.tier === 'anonymous';
     this.#names = new People((id) => client.rest.get(`/api/users/${id}`), () => this.draw());
     this.#names.learn([me]);
+    this.outbox = new Outbox(client, me.id);
     this.sidebar = new Sidebar({ me, list: this.#list, names: this.#names, guest: this.guest, create: () => this.#create(), signOut });
     this.banner = h('div', { class: 'banner', role: 'status', hidden: true, dataset: { testid: 'banner' } });
     this.main = h('div', { class: 'main' });
@@ -53,6 +55,7 @@ export class Chat {
     this.#showMain();
     this.#client.connect();
     this.#route();
+    this.outbox.restore();
     await this.#reload();
     if (this.guest && !this.#openId && this.#list.size > 0) this.open(this.#list.sorted()[0].id, { replace: true });
   }
@@ -119,6 +122,7 @@ export class Chat {
   #changed(conversation) {
     this.#names.learn(conversation.members.values());
     this.#list.follow(conversation);
+    this.outbox.note(conversation);
     this.draw();
   }
 

@@ -201,6 +201,7 @@ test('a reload keeps everything, and signing out and in again too', async () => 
   const tab = await ben.anotherTab();
   await tab.page.goto(ben.page.url());
   await tab.sees('three');
+  await ben.page.bringToFront();
   await ben.by('account').click();
   await ben.by('sign-out').click();
   await ben.by('sign-in-form').waitFor();

@@ -75,7 +75,7 @@ test('the server is killed in the middle of a talk and started again', async () 
   for (const person of [ada, ben]) assert.deepEqual(person.problems({ network: true }), []);
 });
 
-test('what is written while the server is away waits as pending and arrives once', async () => {
+test('what is written while the server is away waits as pending, also across a reload, and arrives once', async () => {
   const { ada, ben } = await roomOfTwo(browser, server);
   await ada.say('before');
   await ben.sees('before');
@@ -84,6 +84,7 @@ test('what is written while the server is away waits as pending and arrives once
   for (const text of ['away 1', 'away 2', 'away 3']) await ada.say(text);
   assert.deepEqual((await ada.shown()).map(({ state }) => state), ['confirmed', 'pending', 'pending', 'pending']);
   await server.up();
+  await ada.page.reload();
   const view = await agree([ada, ben], ['before', 'away 1', 'away 2', 'away 3']);
   assert.deepEqual(view.map(({ body }) => body), ['before', 'away 1', 'away 2', 'away 3']);
 });
