@@ -27,7 +27,7 @@ async function boot(notice = null) {
   try {
     await client.rest.ensureFresh();
     const me = await client.rest.get('/api/me');
-    await open(me.user ?? me);
+    await open(me);
   } catch (problem) {
     if (problem.code === 'unauthenticated' || problem.code === 'forbidden') enter(notice);
     else show(unreachable(problem));
@@ -56,8 +56,7 @@ async function open(me) {
 /** Accepting again what was accepted when signing up costs nothing and tells which conversation it is. */
 async function accept(code) {
   try {
-    const answer = await client.rest.post(`/api/invites/${code}/accept`);
-    return answer?.conversation?.id ?? answer?.conversation ?? answer?.conversation_id ?? answer?.id ?? null;
+    return (await client.rest.post(`/api/invites/${code}/accept`)).id;
   } catch (problem) {
     toast(
       problem.code === 'not_found' ? 'This invite is no longer valid, or belongs to another workspace. Sign out to use it as someone else.' : problem.message,

@@ -22,21 +22,14 @@
  * Events: `status` (see `ParlanceClient.status`), `hello`, `change` `{conversation, frame}`, `gone` `{id, code}` (a
  * conversation that may no longer be read), `notice`, `stopped` `{code, reason}`, `signed_out`.
  */
+import { Connection } from './client/connection.js';
 import { Conversation } from './client/conversation.js';
 import { Operations, Refusal } from './client/operations.js';
-import { HEALTHY_MS, backoffDelay, uuidv7, verdict } from './client/policy.js';
+import { backoffDelay, uuidv7, verdict } from './client/policy.js';
 import { Problem, Rest } from './client/rest.js';
 
 export { Conversation, Problem, Refusal, backoffDelay, uuidv7, verdict };
 
-/** No `hello` within this time: the attempt has failed. */
-const CONNECT_TIMEOUT_MS = 10_000;
-/** Silence after which the line is tested, and how long the answer may take. */
-const SILENCE_MS = 30_000;
-const PROBE_TIMEOUT_MS = 8_000;
-/** After the browser reports a change (network, tab visible again) people wait for the page, so less patience. */
-const URGENT_PROBE_TIMEOUT_MS = 3_000;
-const WATCH_INTERVAL_MS = 5_000;
 /** `typing` is passed on at most once in this time. */
 const TYPING_INTERVAL_MS = 3_000;
 /** A page of history that was overtaken by a change is loaded again. */
@@ -46,10 +39,9 @@ const REMEMBERED_MAX = 12;
 
 export class ParlanceClient {
   #listeners = new Map();
-  #createSocket;
   #base;
   #tokenMode;
-  #socket = null;
+  #connection;
   #operations;
   #conversations = new Map();
   #followed = new Set();
@@ -57,14 +49,7 @@ export class ParlanceClient {
   #user = null;
   #limits = { frame_bytes: 65_536, body_bytes: 16_384, subscriptions: 200, window: 32 };
   #status = { state: 'stopped' };
-  #wanted = false;
-  #greeted = false;
-  #attempt = 0;
-  #doubtful = false;
-  #goodbye = null;
-  #heardAt = 0;
-  #probe = null;
-  #timers = {};
+  #renewal = null;
 
   /**
    * @param {object} [options]
@@ -76,7 +61,6 @@ export class ParlanceClient {
   constructor({ base = '', token = null, createSocket = null, fetch = null, storage } = {}) {
     this.#base = base;
     this.#tokenMode = token !== null && createSocket === null;
-    this.#createSocket = createSocket ?? ((url, protocols) => new WebSocket(url, protocols));
     this.rest = new Rest({
       base,
       token,
@@ -85,8 +69,19 @@ export class ParlanceClient {
       onRenewed: (renewed) => this.#renewed(renewed),
       onSignedOut: () => this.#signedOut(),
     });
-    this.#operations = new Operations((frame) => this.#socket.send(JSON.stringify(frame)));
-    this.#watchBrowser();
+    const open = createSocket ?? ((url, protocols) => new WebSocket(url, protocols));
+    this.#connection = new Connection({
+      address: (doubtful) => this.#address(doubtful),
+      createSocket: (url) => open(url, ['parlance.v1']),
+      renew: () => this.rest.refresh(),
+      ping: () => this.#operations.ask({ type: 'ping' }),
+      hello: (frame) => this.#hello(frame),
+      frame: (frame) => this.#received(frame),
+      lost: () => this.#lost(),
+      status: (status) => this.#setStatus(status),
+      stopped: (detail) => (detail.code === 4001 ? this.#emit('signed_out') : this.#emit('stopped', detail)),
+    });
+    this.#operations = new Operations((frame) => this.#connection.send(frame));
   }
 
   // ---- Events ----
@@ -124,17 +119,12 @@ export class ParlanceClient {
 
   /** Connects, and stays connected until `disconnect`, a verdict to stop, or the end of the log-in. */
   connect() {
-    if (this.#wanted) return;
-    this.#wanted = true;
-    this.#attempt = 0;
-    this.#open();
+    this.#connection.start();
   }
 
   /** Ends the connection. Unanswered operations stay and go on with the next `connect`. */
   disconnect() {
-    this.#wanted = false;
-    this.#drop();
-    this.#setStatus({ state: 'stopped' });
+    this.#connection.stop();
   }
 
   /** Forgets everything of this user; for a page that is about to serve another one. */
@@ -148,168 +138,46 @@ export class ParlanceClient {
 
   /** Reconnects without waiting out the back-off; when connected, tests the line. */
   nudge() {
-    if (!this.#wanted) return;
-    if (this.#status.state === 'waiting') this.#open();
-    else if (this.#greeted) this.#probeLine(URGENT_PROBE_TIMEOUT_MS);
-  }
-
-  async #open() {
-    clearTimeout(this.#timers.retry);
-    this.#setStatus({ state: 'connecting' });
-    const attempt = {};
-    this.#timers.attempt = attempt;
-    let url;
-    try {
-      url = await this.#address();
-    } catch (problem) {
-      if (!this.#wanted || this.#timers.attempt !== attempt) return;
-      if (problem.code === 'unauthenticated') this.#signedOut();
-      else this.#retry(problem.retryAfterMs ?? 0);
-      return;
-    }
-    if (!this.#wanted || this.#timers.attempt !== attempt) return;
-    const socket = this.#createSocket(url, ['parlance.v1']);
-    this.#socket = socket;
-    this.#goodbye = null;
-    this.#timers.connect = setTimeout(() => this.#lost(socket, 1006, ''), CONNECT_TIMEOUT_MS);
-    socket.onmessage = ({ data }) => this.#received(socket, data);
-    socket.onclose = ({ code, reason }) => this.#lost(socket, code, reason);
-    socket.onerror = () => {};
+    this.#connection.nudge();
   }
 
   /** A refused upgrade looks like a broken line to a page, so after one the credentials are looked at by REST. */
-  async #address() {
+  async #address(doubtful) {
     await this.rest.ensureFresh();
-    if (this.#doubtful) await this.rest.get('/api/me');
+    if (doubtful) await this.rest.get('/api/me');
     const url = new URL(`${this.#base}/ws`, globalThis.location?.href);
     url.protocol = url.protocol.replace('http', 'ws');
     if (this.#tokenMode) url.searchParams.set('ticket', (await this.rest.post('/auth/ticket')).ticket);
     return url.href;
   }
 
-  #received(socket, data) {
-    if (socket !== this.#socket) return;
-    this.#heardAt = Date.now();
-    let frame;
-    try {
-      frame = JSON.parse(data);
-    } catch {
-      return;
-    }
-    if (frame.type === 'hello') this.#hello(socket, frame);
-    else if (frame.type === 'goodbye') this.#goodbye = frame;
-    else if (frame.type === 'notice') this.#emit('notice', frame);
-    else {
-      if (frame.ref !== undefined) this.#operations.answer(frame);
-      else this.#apply(frame);
-    }
+  #received(frame) {
+    if (frame.type === 'notice') this.#emit('notice', frame);
+    else if (frame.ref === undefined) this.#apply(frame);
+    else this.#operations.answer(frame);
   }
 
-  #hello(socket, frame) {
-    clearTimeout(this.#timers.connect);
+  #hello(frame) {
     if (this.#user && this.#user.id !== frame.user.id) {
       // Another tab has signed in as someone else, and the cookies are theirs now.
       this.forget();
       this.#emit('signed_out');
-      return;
+      return false;
     }
-    this.#greeted = true;
-    this.#doubtful = false;
     this.#user = frame.user;
-    for (const conversation of this.#conversations.values()) conversation.self = frame.user.id;
     this.#limits = frame.limits;
-    this.#timers.healthy = setTimeout(() => {
-      this.#attempt = 0;
-    }, HEALTHY_MS);
-    this.#timers.watch = setInterval(() => {
-      if (Date.now() - this.#heardAt > SILENCE_MS) this.#probeLine(PROBE_TIMEOUT_MS);
-    }, WATCH_INTERVAL_MS);
+    for (const conversation of this.#conversations.values()) conversation.self = frame.user.id;
     this.#planRenewal(frame.token_expires_at, frame.server_time);
     this.#operations.open(frame.limits.window);
-    this.#setStatus({ state: 'online' });
-    this.#emit('hello', frame);
     for (const id of this.#followed) this.#subscribe(this.conversation(id));
+    this.#emit('hello', frame);
+    return true;
   }
 
-  #lost(socket, code, reason) {
-    if (socket !== this.#socket) return;
-    const greeted = this.#greeted;
-    const goodbye = this.#goodbye;
-    this.#drop();
-    if (!this.#wanted) return;
-    switch (verdict(code)) {
-      case 'normal':
-      case 'stop':
-        this.#wanted = false;
-        this.#setStatus({ state: 'stopped', code, reason });
-        if (code === 4001) this.#emit('signed_out');
-        else this.#emit('stopped', { code, reason });
-        break;
-      case 'refresh':
-        this.rest.refresh().catch(() => {}).finally(() => this.#wanted && this.#retry(0));
-        this.#setStatus({ state: 'connecting' });
-        break;
-      case 'at_once':
-        // At once the first time; a server that keeps saying so is not helped by a storm.
-        if (this.#attempt === 0) this.#wait(goodbye?.retry_after_ms ?? 0);
-        else this.#retry(goodbye?.retry_after_ms ?? 0);
-        break;
-      default:
-        this.#doubtful = !greeted;
-        this.#retry(goodbye?.retry_after_ms ?? 0);
-    }
-  }
-
-  #retry(atLeastMs) {
-    this.#wait(Math.max(atLeastMs, backoffDelay(this.#attempt)));
-  }
-
-  #wait(delayMs) {
-    this.#attempt += 1;
-    clearTimeout(this.#timers.retry);
-    this.#timers.retry = setTimeout(() => this.#open(), delayMs);
-    this.#setStatus({ state: 'waiting', retryAt: Date.now() + delayMs });
-  }
-
-  /** Lets go of the socket without waiting for its closing handshake: on a dead line that takes minutes. */
-  #drop() {
-    const socket = this.#socket;
-    this.#socket = null;
-    this.#greeted = false;
-    this.#probe = null;
-    for (const name of ['connect', 'retry', 'healthy', 'renewal', 'probe']) clearTimeout(this.#timers[name]);
-    clearInterval(this.#timers.watch);
-    this.#timers.attempt = null;
+  #lost() {
+    clearTimeout(this.#renewal);
     this.#operations.close();
     for (const conversation of this.#conversations.values()) conversation.end();
-    if (socket) {
-      socket.onmessage = socket.onclose = null;
-      socket.close();
-    }
-  }
-
-  #probeLine(timeoutMs) {
-    if (!this.#greeted || this.#probe) return;
-    const socket = this.#socket;
-    const askedAt = Date.now();
-    this.#probe = this.#operations.ask({ type: 'ping' }).catch(() => {});
-    this.#probe.then(() => {
-      if (socket === this.#socket) this.#probe = null;
-    });
-    this.#timers.probe = setTimeout(() => {
-      if (socket === this.#socket && this.#probe && this.#heardAt < askedAt) this.#lost(socket, 4202, 'no answer');
-      else this.#probe = null;
-    }, timeoutMs);
-  }
-
-  #watchBrowser() {
-    if (typeof window !== 'object' || typeof document !== 'object') return;
-    window.addEventListener('online', () => this.nudge());
-    window.addEventListener('offline', () => this.nudge());
-    window.addEventListener('pageshow', () => this.nudge());
-    document.addEventListener('visibilitychange', () => {
-      if (document.visibilityState === 'visible') this.nudge();
-    });
   }
 
   #setStatus(status) {
@@ -321,11 +189,11 @@ export class ParlanceClient {
 
   /** Renews some time before the token runs out, spread out so that not all clients of a restarted server come at once. */
   #planRenewal(expiresAt, serverTime) {
-    clearTimeout(this.#timers.renewal);
+    clearTimeout(this.#renewal);
     if (!expiresAt || this.#tokenMode) return;
     const life = Date.parse(expiresAt) - (serverTime ? Date.parse(serverTime) : Date.now());
     const early = Math.min(life / 2, 60_000 + Math.random() * 60_000);
-    this.#timers.renewal = setTimeout(() => {
+    this.#renewal = setTimeout(() => {
       this.rest.refresh().catch((problem) => {
         if (problem.code !== 'unauthenticated') this.#planRenewal(new Date(Date.now() + 20_000).toISOString());
       });
@@ -333,15 +201,13 @@ export class ParlanceClient {
   }
 
   #renewed({ access_token: token, expires_at: expiresAt }) {
-    if (!this.#greeted) return;
+    if (!this.#connection.greeted) return;
     this.#planRenewal(expiresAt);
     this.#operations.ask({ type: 'refresh', token }).catch(() => {});
   }
 
   #signedOut() {
-    this.#wanted = false;
-    this.#drop();
-    this.#setStatus({ state: 'stopped', code: 4001, reason: 'signed out' });
+    this.#connection.stop({ state: 'stopped', code: 4001, reason: 'signed out' });
     this.#emit('signed_out');
   }
 
@@ -376,14 +242,14 @@ export class ParlanceClient {
     this.#followed.add(id);
     const conversation = this.conversation(id);
     // Frames of an earlier subscription on this connection may still be under way.
-    if (this.#greeted && conversation.phase === 'idle') this.#subscribe(conversation, { sameConnection: true });
+    if (this.#connection.greeted && conversation.phase === 'idle') this.#subscribe(conversation, { sameConnection: true });
     return conversation;
   }
 
   unsubscribe(id) {
     if (!this.#followed.delete(id)) return;
     this.#conversations.get(id)?.end();
-    if (this.#greeted) this.#operations.ask({ type: 'unsubscribe', conversation: id }).catch(() => {});
+    if (this.#connection.greeted) this.#operations.ask({ type: 'unsubscribe', conversation: id }).catch(() => {});
   }
 
   #subscribe(conversation, options) {
@@ -511,12 +377,12 @@ export class ParlanceClient {
 
   /** Tells the others that the user is typing; call it as often as there are key strokes. */
   typing(conversationId, on) {
-    if (!this.#greeted) return;
+    if (!this.#connection.greeted) return;
     const last = this.#typingAt.get(conversationId) ?? 0;
     if (on ? Date.now() - last < TYPING_INTERVAL_MS : last === 0) return;
     if (on) this.#typingAt.set(conversationId, Date.now());
     else this.#typingAt.delete(conversationId);
-    this.#socket.send(JSON.stringify({ type: 'typing', conversation: conversationId, on }));
+    this.#connection.send({ type: 'typing', conversation: conversationId, on });
   }
 
   /** Round trip in milliseconds. */

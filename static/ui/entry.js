@@ -108,7 +108,7 @@ function form({ testid, fields, action, perform, entered }) {
 function show(node, error, problem) {
   const errors = problem.errors ?? [];
   error.textContent = errors.length
-    ? errors.map(({ field: name, message }) => sentence(`${name[0].toUpperCase()}${name.slice(1)} ${message}`)).join(' ')
+    ? errors.map(({ field: name, message }) => sentence(`${name[0].toUpperCase()}${name.slice(1)}: ${message}`)).join(' ')
     : problem.code === 'not_found'
       ? 'This invite link is no longer valid. Ask for a new one.'
       : problem.message;
