@@ -9,7 +9,7 @@ import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const ROOT = resolve(dirname(fileURLToPath(import.meta.url)), '../../..');
-const BINARY = process.env.PARLANCE_BIN ?? join(ROOT, 'target/debug/parlance');
+const BINARY = process.env.SERVER_BINARY ?? join(ROOT, 'target/debug/parlance');
 /** The first start makes a database, which takes seconds on a busy machine. */
 const READY_MS = 60_000;
 const STOP_MS = 35_000;
@@ -22,7 +22,12 @@ export class Server {
   static async start(environment = {}) {
     if (!existsSync(BINARY)) throw new Error(`There is no server at ${BINARY}; build it with \`cargo build --all-features\`.`);
     const server = new Server(await freePort(), environment);
-    await server.up();
+    try {
+      await server.up();
+    } catch (error) {
+      await server.stop();
+      throw error;
+    }
     return server;
   }
 
