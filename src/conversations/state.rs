@@ -565,3 +565,7 @@ fn latest_of_each<'a>(falling: impl Iterator<Item = &'a Change>) -> Vec<Change> 
     latest.reverse();
     latest
 }
+
+#[cfg(test)]
+#[path = "state_tests.rs"]
+mod tests;

@@ -1,10 +1,12 @@
 //! Whether every reader saw every message exactly once, in the one order: the guarantees of the protocol as arithmetic.
 //!
-//! A room keeps a log indexed by revision; the first to report a revision (a reader, or the acknowledgement) says what it holds and everybody
-//! after must agree. A reader is one number, the highest revision applied, plus the holes it has at the moment. So a delivery
-//! costs one comparison and one array look-up, and still nothing lost, doubled, reordered or swapped stays unseen. Pure.
+//! A room keeps a log indexed by revision; the first to report a revision (a reader, or the acknowledgement) says
+//! what it holds and everybody after must agree. A reader is one number, the highest revision applied, plus the holes
+//! it has at the moment. So a delivery costs one comparison and one array look-up, and still nothing lost, doubled,
+//! reordered or swapped stays unseen. Pure.
 
-/// Revisions beyond the start that a room's log accepts; past that a revision is nonsense (bounds the memory at 800 MB).
+/// Revisions beyond the start that a room's log accepts; past that a revision is nonsense (bounds the memory at 800
+/// MB).
 const LOG_MAX: i64 = 100_000_000;
 /// Holes remembered per reader; more are still counted as lost at the end.
 const HOLES_MAX: usize = 65_536;
@@ -13,11 +15,11 @@ const HOLES_MAX: usize = 65_536;
 type Entry = Option<(u32, u32)>;
 
 /// Stands in the log for a change that is not a message of ours.
-pub const OTHER_CHANGE: (u32, u32) = (u32::MAX, u32::MAX);
+pub(crate) const OTHER_CHANGE: (u32, u32) = (u32::MAX, u32::MAX);
 
 /// What went wrong, in counts. All zero means that every guarantee held.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Faults {
+pub(crate) struct Faults {
     /// Revisions that a reader should have and never got.
     pub lost: u64,
     /// Revisions that a reader got again.
@@ -30,14 +32,14 @@ pub struct Faults {
 
 impl Faults {
     /// All of them.
-    pub fn total(&self) -> u64 {
+    pub(crate) fn total(&self) -> u64 {
         self.lost + self.duplicate + self.out_of_order + self.mismatched
     }
 }
 
 /// One conversation: what each revision holds, as far as anybody has said.
 #[derive(Debug, Default)]
-pub struct RoomLog {
+pub(crate) struct RoomLog {
     base: Option<i64>,
     entries: Vec<Entry>,
     /// The highest revision known to exist.
@@ -46,7 +48,7 @@ pub struct RoomLog {
 
 impl RoomLog {
     /// A reader starts here; the lowest start is where the log begins.
-    pub fn start(&mut self, rev: i64) {
+    pub(crate) fn start(&mut self, rev: i64) {
         self.rev_max = self.rev_max.max(rev);
         match self.base {
             None => self.base = Some(rev),
@@ -59,9 +61,10 @@ impl RoomLog {
         }
     }
 
-    /// Records what `rev` holds, or checks it against what is known. False when they differ or the revision is nonsense.
+    /// Records what `rev` holds, or checks it against what is known. False when they differ or the revision is
+    /// nonsense.
     #[inline]
-    pub fn agree(&mut self, rev: i64, what: (u32, u32)) -> bool {
+    pub(crate) fn agree(&mut self, rev: i64, what: (u32, u32)) -> bool {
         let Some(base) = self.base else {
             return true;
         };
@@ -86,7 +89,7 @@ impl RoomLog {
 
 /// One connection's view of its room.
 #[derive(Debug, Default)]
-pub struct Reader {
+pub(crate) struct Reader {
     /// The highest revision applied; what a resume asks for.
     pub rev: i64,
     holes: Vec<i64>,
@@ -95,13 +98,13 @@ pub struct Reader {
 
 impl Reader {
     /// Starts at the revision of `subscribed`.
-    pub fn start(&mut self, rev: i64) {
+    pub(crate) fn start(&mut self, rev: i64) {
         self.rev = rev;
     }
 
     /// Takes one frame that carries a revision. True when it is new to this reader.
     #[inline]
-    pub fn take(&mut self, room: &mut RoomLog, rev: i64, what: (u32, u32), faults: &mut Faults) -> bool {
+    pub(crate) fn take(&mut self, room: &mut RoomLog, rev: i64, what: (u32, u32), faults: &mut Faults) -> bool {
         if !room.agree(rev, what) {
             faults.mismatched += 1;
             return false;
@@ -136,7 +139,7 @@ impl Reader {
     }
 
     /// How many revisions this reader has not got although the room has them.
-    pub fn missing(&self, room: &RoomLog) -> u64 {
+    pub(crate) fn missing(&self, room: &RoomLog) -> u64 {
         self.holes.len() as u64 + self.holes_forgotten + (room.rev_max - self.rev).max(0) as u64
     }
 }

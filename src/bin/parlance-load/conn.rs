@@ -1,7 +1,8 @@
 //! One connection of the load tool: connect, upgrade, subscribe, then read as cheaply as possible.
 //!
-//! The read buffer belongs to the engine and is shared by all connections; a connection keeps only the bytes of a frame that
-//! a read cut off. Each event costs one `read`, one look at the clock and then only arithmetic on the bytes in place.
+//! The read buffer belongs to the engine and is shared by all connections; a connection keeps only the bytes of a
+//! frame that a read cut off. Each event costs one `read`, one look at the clock and then only arithmetic on the
+//! bytes in place.
 
 use crate::check::{OTHER_CHANGE, Reader};
 use crate::error::{Error, Result, io};
@@ -18,7 +19,7 @@ const READ_BYTES: usize = 256 * 1024;
 
 /// Where a connection stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
+pub(crate) enum Phase {
     /// No socket.
     Closed,
     /// TCP connect under way.
@@ -34,7 +35,7 @@ pub enum Phase {
 }
 
 /// One connection.
-pub struct Conn {
+pub(crate) struct Conn {
     /// Its room.
     pub room: usize,
     token: String,
@@ -58,7 +59,7 @@ pub struct Conn {
 
 impl Conn {
     /// A member of a room with its access token.
-    pub fn new(room: usize, token: String) -> Self {
+    pub(crate) fn new(room: usize, token: String) -> Self {
         Self {
             room,
             token,
@@ -76,7 +77,7 @@ impl Conn {
     }
 
     /// Takes a socket whose connect has begun.
-    pub fn connecting(&mut self, stream: TcpStream, now_ns: u64) {
+    pub(crate) fn connecting(&mut self, stream: TcpStream, now_ns: u64) {
         self.stream = Some(stream);
         self.phase = Phase::Connecting;
         self.opened_ns = now_ns;
@@ -85,12 +86,12 @@ impl Conn {
     }
 
     /// Gives up the socket, saying goodbye if it was live.
-    pub fn close(&mut self, shared: &mut Shared) {
+    pub(crate) fn close(&mut self, shared: &mut Shared) {
         if self.phase == Phase::Live {
             shared.live -= 1;
             write_masked(&mut self.out, Kind::Close, &1000u16.to_be_bytes(), shared.mask);
             // Best effort: the connection is given up in any case.
-            let _ = self.flush();
+            drop(self.flush());
         }
         self.phase = Phase::Closed;
         self.stream = None;
@@ -99,12 +100,12 @@ impl Conn {
     }
 
     /// Whether bytes wait to be written.
-    pub fn wants_write(&self) -> bool {
+    pub(crate) fn wants_write(&self) -> bool {
         self.phase == Phase::Connecting || !self.out.is_empty()
     }
 
     /// The socket takes bytes.
-    pub fn on_writable(&mut self, shared: &Shared) -> Result<()> {
+    pub(crate) fn on_writable(&mut self, shared: &Shared) -> Result<()> {
         if self.phase == Phase::Connecting {
             let stream = self
                 .stream
@@ -115,7 +116,8 @@ impl Conn {
             }
             self.phase = Phase::Upgrading;
             let request = format!(
-                "GET /ws HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                "GET /ws HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\n\
+                 Connection: Upgrade\r\nUpgrade: websocket\r\n\
                  Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: cGFybGFuY2UtbG9hZC0wMA==\r\n\
                  Sec-WebSocket-Protocol: parlance.v1\r\n\r\n",
                 shared.host, self.token
@@ -126,7 +128,7 @@ impl Conn {
     }
 
     /// Writes what waits; the rest stays for the next `on_writable`.
-    pub fn flush(&mut self) -> Result<()> {
+    pub(crate) fn flush(&mut self) -> Result<()> {
         let Some(mut stream) = self.stream.as_ref() else {
             return Ok(());
         };
@@ -144,7 +146,7 @@ impl Conn {
     }
 
     /// Sends what is due, if this connection writes and is live.
-    pub fn pump(&mut self, shared: &Shared, now_ns: u64) -> Result<()> {
+    pub(crate) fn pump(&mut self, shared: &Shared, now_ns: u64) -> Result<()> {
         if self.phase == Phase::Live
             && let Some(writer) = &mut self.writer
         {
@@ -155,7 +157,7 @@ impl Conn {
     }
 
     /// Reads once and takes every complete frame. False when the server has closed.
-    pub fn on_readable(&mut self, shared: &mut Shared, buffer: &mut Vec<u8>) -> Result<bool> {
+    pub(crate) fn on_readable(&mut self, shared: &mut Shared, buffer: &mut Vec<u8>) -> Result<bool> {
         let kept = self.tail.len();
         if buffer.len() < kept + READ_BYTES {
             buffer.resize(kept + READ_BYTES, 0);

@@ -2,7 +2,7 @@
 
 /// A failure of the run itself (not a fault of the server that the checks count).
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// The operating system refused something.
     #[error("{0}: {1}")]
     Io(&'static str, #[source] std::io::Error),
@@ -21,14 +21,14 @@ pub enum Error {
 }
 
 /// For `map_err`: names what was being done.
-pub fn io(doing: &'static str) -> impl FnOnce(std::io::Error) -> Error {
+pub(crate) fn io(doing: &'static str) -> impl FnOnce(std::io::Error) -> Error {
     move |error| Error::Io(doing, error)
 }
 
 /// The same for the errors of `rustix`.
-pub fn errno(doing: &'static str) -> impl FnOnce(rustix::io::Errno) -> Error {
+pub(crate) fn errno(doing: &'static str) -> impl FnOnce(rustix::io::Errno) -> Error {
     move |error| Error::Io(doing, error.into())
 }
 
 /// The result of everything that can end a run.
-pub type Result<T> = std::result::Result<T, Error>;
+pub(crate) type Result<T> = std::result::Result<T, Error>;

@@ -1,24 +1,24 @@
 //! The few fields of a server frame that the load tool needs, taken from the text without parsing JSON.
 //!
-//! A delivery costs the client some tens of nanoseconds only if it is read by position: the server writes `message` frames
-//! with their fields in one order, so the fast path compares fixed stretches of text. If they are elsewhere the fields are searched for by
-//! name (`memmem`), which is right for any order as long as no body of ours contains a field name, and none does.
-//! `--verify` parses every frame completely and compares. Pure.
+//! A delivery costs the client some tens of nanoseconds only if it is read by position: the server writes `message`
+//! frames with their fields in one order, so the fast path compares fixed stretches of text. If they are elsewhere
+//! the fields are searched for by name (`memmem`), which is right for any order as long as no body of ours contains a
+//! field name, and none does. `--verify` parses every frame completely and compares. Pure.
 
 use memchr::memmem;
 use uuid::Uuid;
 
 /// Length of a hyphenated UUID.
-pub const UUID_CHARS: usize = 36;
+pub(crate) const UUID_CHARS: usize = 36;
 /// Shortest body that holds a stamp.
-pub const BODY_BYTES_MIN: usize = STAMP_CHARS;
+pub(crate) const BODY_BYTES_MIN: usize = STAMP_CHARS;
 
 const STAMP_MARK: &[u8] = b"pl1.";
 const STAMP_CHARS: usize = 4 + 8 + 8 + 16;
 
 /// What the tool writes into the body of each message, to know it again at every reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stamp {
+pub(crate) struct Stamp {
     /// The writer, numbered over all rooms of the run.
     pub writer: u32,
     /// The writer's own count of messages.
@@ -29,7 +29,7 @@ pub struct Stamp {
 
 impl Stamp {
     /// Writes the stamp over the beginning of a body.
-    pub fn write(self, body: &mut [u8]) {
+    pub(crate) fn write(self, body: &mut [u8]) {
         body[..4].copy_from_slice(STAMP_MARK);
         write_hex(&mut body[4..12], u64::from(self.writer));
         write_hex(&mut body[12..20], u64::from(self.counter));
@@ -38,7 +38,7 @@ impl Stamp {
 
     /// Reads the stamp at the beginning of a body.
     #[inline]
-    pub fn read(body: &[u8]) -> Option<Self> {
+    pub(crate) fn read(body: &[u8]) -> Option<Self> {
         let text = body.get(..STAMP_CHARS)?;
         if &text[..4] != STAMP_MARK {
             return None;
@@ -86,7 +86,7 @@ fn read_decimal(text: &[u8]) -> Option<(i64, usize)> {
 
 /// A server frame as far as the tool cares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Frame<'a> {
+pub(crate) enum Frame<'a> {
     /// A message shown to everyone.
     Message(Message<'a>),
     /// Another durable change: it takes a revision.
@@ -107,7 +107,7 @@ pub enum Frame<'a> {
 
 /// The fields of a `message` frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Message<'a> {
+pub(crate) struct Message<'a> {
     /// Its conversation, as text.
     pub conversation: &'a [u8],
     /// Its revision.
@@ -120,7 +120,7 @@ pub struct Message<'a> {
 
 /// Reads a text frame; `None` when it is not a frame of the protocol.
 #[inline]
-pub fn read(text: &[u8]) -> Option<Frame<'_>> {
+pub(crate) fn read(text: &[u8]) -> Option<Frame<'_>> {
     if let Some(message) = read_message_by_position(text) {
         return Some(Frame::Message(message));
     }
@@ -204,7 +204,7 @@ fn conversation_of(text: &[u8]) -> Option<&[u8]> {
 }
 
 /// Compares what was read with a complete parse of the frame; the text says what differs.
-pub fn verify(text: &[u8], frame: Option<&Frame<'_>>) -> Result<(), String> {
+pub(crate) fn verify(text: &[u8], frame: Option<&Frame<'_>>) -> Result<(), String> {
     let json: serde_json::Value = serde_json::from_slice(text).map_err(|e| format!("not JSON: {e}"))?;
     let kind = json["type"].as_str().ok_or("no type")?;
     let rev = json["rev"].as_i64();

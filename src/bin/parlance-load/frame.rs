@@ -1,9 +1,10 @@
 //! The WebSocket framing a load client needs, walked in place.
 //!
-//! At a million deliveries a second a client that copies or allocates per frame measures itself instead of the server. So
-//! the server's frames are found by their headers in the read buffer and handed out as slices of it; what is cut off at the
-//! end stays for the next read. Pure: no I/O. Only what the server may send is accepted: unmasked, unfragmented frames
-//! without reserved bits; anything else is an error that ends the run, because then the server is broken.
+//! At a million deliveries a second a client that copies or allocates per frame measures itself instead of the
+//! server. So the server's frames are found by their headers in the read buffer and handed out as slices of it; what
+//! is cut off at the end stays for the next read. Pure: no I/O. Only what the server may send is accepted: unmasked,
+//! unfragmented frames without reserved bits; anything else is an error that ends the run, because then the server is
+//! broken.
 
 /// Largest frame believed, in bytes; a longer length means that framing is lost.
 const FRAME_BYTES_MAX: usize = 8 << 20;
@@ -14,7 +15,7 @@ const MASKED: u8 = 0x80;
 
 /// What kind of frame it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// A text message: one JSON object.
     Text,
     /// The server's heartbeat; answered with a pong.
@@ -28,28 +29,28 @@ pub enum Kind {
 /// Framing that no correct server sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("broken WebSocket framing from the server: first bytes {0:#04x} {1:#04x}")]
-pub struct Broken(pub u8, pub u8);
+pub(crate) struct Broken(pub u8, pub u8);
 
 /// Walks the complete frames of a buffer.
-pub struct Walker<'a> {
+pub(crate) struct Walker<'a> {
     buffer: &'a [u8],
     at: usize,
 }
 
 impl<'a> Walker<'a> {
     /// A walker over what has been read.
-    pub fn new(buffer: &'a [u8]) -> Self {
+    pub(crate) fn new(buffer: &'a [u8]) -> Self {
         Self { buffer, at: 0 }
     }
 
     /// How many bytes the frames handed out so far took; the rest belongs to the next read.
-    pub fn consumed(&self) -> usize {
+    pub(crate) fn consumed(&self) -> usize {
         self.at
     }
 
     /// The next complete frame, or `None` when the rest is incomplete.
     #[inline]
-    pub fn next(&mut self) -> Result<Option<(Kind, &'a [u8])>, Broken> {
+    pub(crate) fn next(&mut self) -> Result<Option<(Kind, &'a [u8])>, Broken> {
         let rest = &self.buffer[self.at..];
         let &[first, second, ..] = rest else {
             return Ok(None);
@@ -90,7 +91,7 @@ impl<'a> Walker<'a> {
 /// Appends a masked client frame.
 ///
 /// The mask is the same for a whole run: its purpose, hiding chosen bytes from proxies, does not exist on loopback.
-pub fn write_masked(out: &mut Vec<u8>, kind: Kind, payload: &[u8], mask: [u8; 4]) {
+pub(crate) fn write_masked(out: &mut Vec<u8>, kind: Kind, payload: &[u8], mask: [u8; 4]) {
     out.push(
         FIN | match kind {
             Kind::Text => 1,
@@ -119,11 +120,11 @@ pub fn write_masked(out: &mut Vec<u8>, kind: Kind, payload: &[u8], mask: [u8; 4]
 }
 
 #[cfg(test)]
-pub mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// A server frame, as the relay of the tests writes it.
-    pub fn server_frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    pub(crate) fn server_frame(first: u8, payload: &[u8]) -> Vec<u8> {
         let mut out = vec![first];
         match payload.len() {
             n @ 0..=125 => out.push(n as u8),

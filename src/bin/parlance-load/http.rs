@@ -1,7 +1,8 @@
 //! The few requests of the set-up, over one blocking connection kept alive.
 //!
-//! Written out rather than taken from an HTTP client crate, because the tool is a binary of the server's own package and would make that
-//! crate a dependency of the server. Answers must have a `Content-Length` and fit the limit below.
+//! Written out rather than taken from an HTTP client crate, because the tool is a binary of the server's own package
+//! and would make that crate a dependency of the server. Answers must have a `Content-Length` and fit the limit
+//! below.
 
 use crate::error::{Error, Result, io};
 use serde_json::Value;
@@ -15,14 +16,14 @@ const ANSWER_BYTES_MAX: usize = 1 << 20;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A connection for requests, one after another.
-pub struct Client {
+pub(crate) struct Client {
     stream: BufReader<TcpStream>,
     host: String,
 }
 
 impl Client {
     /// Connects.
-    pub fn connect(address: SocketAddr) -> Result<Self> {
+    pub(crate) fn connect(address: SocketAddr) -> Result<Self> {
         let stream = TcpStream::connect_timeout(&address, ANSWER_TIMEOUT).map_err(io("connect"))?;
         stream.set_read_timeout(Some(ANSWER_TIMEOUT)).map_err(io("connect"))?;
         stream.set_nodelay(true).map_err(io("connect"))?;
@@ -33,7 +34,7 @@ impl Client {
     }
 
     /// `POST` with a JSON body; anything but 2xx is an error.
-    pub fn post(&mut self, path: &str, token: Option<&str>, body: &Value) -> Result<Value> {
+    pub(crate) fn post(&mut self, path: &str, token: Option<&str>, body: &Value) -> Result<Value> {
         let (status, text) = self.request("POST", path, token, &body.to_string())?;
         if !(200..300).contains(&status) {
             return Err(Error::Http {
@@ -46,7 +47,7 @@ impl Client {
     }
 
     /// The status of a `GET`.
-    pub fn status_of(&mut self, path: &str) -> Result<u16> {
+    pub(crate) fn status_of(&mut self, path: &str) -> Result<u16> {
         self.request("GET", path, None, "").map(|(status, _)| status)
     }
 

@@ -1,9 +1,9 @@
 //! `parlance-load`: an independent client that measures a Parlance server and checks its guarantees while it does.
 //!
-//! It shares nothing with the server but the protocol, so that a mistake in the server's own types cannot hide itself. One
-//! thread drives every connection (`engine.rs`), frames are read in place (`frame.rs`, `fields.rs`), and every reader's view is
-//! checked against every other's (`check.rs`). Load goes only to an address of this machine. The exit code is 1 when a
-//! message was lost, doubled, reordered or swapped, 2 when the run itself failed.
+//! It shares nothing with the server but the protocol, so that a mistake in the server's own types cannot hide
+//! itself. One thread drives every connection (`engine.rs`), frames are read in place (`frame.rs`, `fields.rs`), and
+//! every reader's view is checked against every other's (`check.rs`). Load goes only to an address of this machine.
+//! The exit code is 1 when a message was lost, doubled, reordered or swapped, 2 when the run itself failed.
 
 mod check;
 mod conn;

@@ -1,7 +1,8 @@
 //! What the server costs, read from `/proc`: its own CPU time and memory, and PostgreSQL's apart from it.
 //!
-//! PostgreSQL's postmaster is found among the server's children (the embedded database) or is named by `--postgres-pid`; its CPU time is that of the
-//! whole family, including members that have ended. Without a server pid everything reads as zero and the report says so.
+//! PostgreSQL's postmaster is found among the server's children (the embedded database) or is named by
+//! `--postgres-pid`; its CPU time is that of the whole family, including members that have ended. Without a server
+//! pid everything reads as zero and the report says so.
 
 use crate::error::{Error, Result, io};
 use std::fs;
@@ -11,14 +12,14 @@ const TICKS_PER_SECOND: f64 = 100.0;
 
 /// The processes that are measured.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Processes {
+pub(crate) struct Processes {
     server: Option<u32>,
     postgres: Option<u32>,
 }
 
 /// CPU seconds used so far.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Cpu {
+pub(crate) struct Cpu {
     /// The server.
     pub server: f64,
     /// PostgreSQL with all its backends.
@@ -29,7 +30,7 @@ pub struct Cpu {
 
 impl Cpu {
     /// What was used since `earlier`.
-    pub fn since(self, earlier: Self) -> Self {
+    pub(crate) fn since(self, earlier: Self) -> Self {
         Self {
             server: self.server - earlier.server,
             postgres: self.postgres - earlier.postgres,
@@ -47,7 +48,7 @@ struct Stat {
 
 impl Processes {
     /// The server and, unless given, the postmaster among its children.
-    pub fn new(server: Option<u32>, postgres: Option<u32>) -> Result<Self> {
+    pub(crate) fn new(server: Option<u32>, postgres: Option<u32>) -> Result<Self> {
         let postgres = match (server, postgres) {
             (Some(server), None) => children(server)
                 .into_iter()
@@ -63,7 +64,7 @@ impl Processes {
     }
 
     /// The CPU time used so far.
-    pub fn cpu(&self) -> Cpu {
+    pub(crate) fn cpu(&self) -> Cpu {
         let own = |pid: u32| stat(pid).map_or(0, |s| s.own_ticks);
         let family = |pid: u32| {
             let postmaster = stat(pid).map_or(0, |s| s.own_ticks + s.reaped_ticks);
@@ -77,7 +78,7 @@ impl Processes {
     }
 
     /// The server's resident memory in bytes.
-    pub fn resident_bytes(&self) -> Result<u64> {
+    pub(crate) fn resident_bytes(&self) -> Result<u64> {
         let Some(server) = self.server else {
             return Ok(0);
         };

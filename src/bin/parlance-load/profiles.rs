@@ -1,7 +1,7 @@
 //! The profiles about messages: what is opened, written and measured in `fanout` and `storm`.
 //!
-//! Every profile makes its own rooms and identities, so that profiles do not see each other's history, and ends with the
-//! same question: has everybody everything, once and in order?
+//! Every profile makes its own rooms and identities, so that profiles do not see each other's history, and ends with
+//! the same question: has everybody everything, once and in order?
 
 use crate::engine::{Engine, Options};
 use crate::error::{Error, Result};
@@ -24,7 +24,7 @@ const STORM_RATE_MAX: f64 = 200_000.0;
 
 /// What every profile needs to know.
 #[derive(Clone)]
-pub struct Context {
+pub(crate) struct Context {
     /// The server.
     pub address: SocketAddr,
     /// Whose cost is measured.
@@ -41,7 +41,7 @@ pub struct Context {
 
 /// Rooms, members and who writes what.
 #[derive(Clone, Copy, Debug, clap::Args)]
-pub struct Shape {
+pub(crate) struct Shape {
     /// Conversations.
     #[arg(long, default_value_t = 10)]
     pub rooms: usize,
@@ -58,7 +58,7 @@ pub struct Shape {
 
 /// How fast messages are due and for how long that is measured.
 #[derive(Clone, Copy, Debug)]
-pub enum Pace {
+pub(crate) enum Pace {
     /// Each writer keeps so many sends unanswered.
     ClosedLoop(usize),
     /// Messages per second over all rooms.
@@ -67,7 +67,7 @@ pub enum Pace {
 
 impl Context {
     /// Makes rooms and members, none connected yet.
-    pub fn engine(&self, rooms: usize, members: usize, body_bytes: usize) -> Result<Engine> {
+    pub(crate) fn engine(&self, rooms: usize, members: usize, body_bytes: usize) -> Result<Engine> {
         let minimum = crate::fields::BODY_BYTES_MIN;
         if !(minimum..=16_384).contains(&body_bytes) {
             return Err(Error::Arguments(format!("a body has {minimum} to 16384 bytes")));
@@ -85,7 +85,7 @@ impl Context {
     }
 
     /// Progress, if it is wanted.
-    pub fn note(&self, text: &str) {
+    pub(crate) fn note(&self, text: &str) {
         if self.progress {
             say(text);
         }
@@ -93,7 +93,13 @@ impl Context {
 }
 
 /// `fanout`: messages at a pace, measured after a warm-up.
-pub fn fanout(context: &Context, shape: Shape, pace: Pace, warmup: Duration, measured: Duration) -> Result<Traffic> {
+pub(crate) fn fanout(
+    context: &Context,
+    shape: Shape,
+    pace: Pace,
+    warmup: Duration,
+    measured: Duration,
+) -> Result<Traffic> {
     let mut engine = context.engine(shape.rooms, shape.members, shape.body)?;
     engine.open(0..engine.len(), context.patience)?;
     engine.appoint_writers(shape.writers);
@@ -149,7 +155,7 @@ fn keep_percentiles_of_late_answers(interval: &mut Interval, drained: &Interval)
 }
 
 /// `storm`: raises the rate until it is not held, then narrows down; the best that was held.
-pub fn storm(context: &Context, shape: Shape, first_rate: f64, step: Duration) -> Result<Traffic> {
+pub(crate) fn storm(context: &Context, shape: Shape, first_rate: f64, step: Duration) -> Result<Traffic> {
     let mut engine = context.engine(shape.rooms, shape.members, shape.body)?;
     engine.open(0..engine.len(), context.patience)?;
     engine.appoint_writers(shape.writers);

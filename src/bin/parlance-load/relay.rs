@@ -1,7 +1,8 @@
 //! A toy server for the tool's own tests: it speaks just enough of the protocol, and breaks a promise when told to.
 //!
-//! A checker that has never seen a fault proves nothing. The relay therefore loses, doubles, swaps or alters exactly one
-//! delivery, or cuts a connection, and the tests demand that the tool says exactly that. A thread per connection; the test's size bounds it.
+//! A checker that has never seen a fault proves nothing. The relay therefore loses, doubles, swaps or alters exactly
+//! one delivery, or cuts a connection, and the tests demand that the tool says exactly that. A thread per connection;
+//! the test's size bounds it.
 
 use crate::fields::UUID_CHARS;
 use crate::frame::tests::server_frame;
@@ -54,13 +55,13 @@ impl Relay {
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let relay = relay.clone();
-                std::thread::spawn(move || relay.serve(stream.unwrap()));
+                std::thread::spawn(move || relay.serve(&stream.unwrap()));
             }
         });
         address
     }
 
-    fn serve(&self, stream: TcpStream) {
+    fn serve(&self, stream: &TcpStream) {
         stream.set_nodelay(true).unwrap();
         let mut reader = BufReader::new(stream.try_clone().unwrap());
         loop {
@@ -88,7 +89,7 @@ impl Relay {
             reader.read_exact(&mut body).unwrap();
             let answer = self.answer(&path, &serde_json::from_slice(&body).unwrap());
             let head = format!("HTTP/1.1 201 Created\r\nContent-Length: {}\r\n\r\n", answer.len());
-            (&stream).write_all((head + &answer).as_bytes()).unwrap();
+            (&*stream).write_all((head + &answer).as_bytes()).unwrap();
         }
     }
 
@@ -109,10 +110,10 @@ impl Relay {
         }
     }
 
-    fn serve_socket(&self, stream: TcpStream, mut reader: BufReader<TcpStream>, room: usize) {
+    fn serve_socket(&self, stream: &TcpStream, mut reader: BufReader<TcpStream>, room: usize) {
         let head = "HTTP/1.1 101 Switching Protocols\r\n\r\n";
-        (&stream).write_all(head.as_bytes()).unwrap();
-        write(&stream, r#"{"type":"hello","protocol":1}"#);
+        (&*stream).write_all(head.as_bytes()).unwrap();
+        write(stream, r#"{"type":"hello","protocol":1}"#);
         while let Some(text) = read_frame(&mut reader) {
             let frame: serde_json::Value = serde_json::from_slice(&text).unwrap();
             let mut rooms = self.rooms.lock().unwrap();
@@ -120,9 +121,9 @@ impl Relay {
             let room = &mut rooms[room];
             if frame["type"] == "subscribe" {
                 let after = frame["after"].as_u64().unwrap_or(room.frames.len() as u64) as usize;
-                room.frames[after..].iter().for_each(|frame| write(&stream, frame));
+                room.frames[after..].iter().for_each(|frame| write(stream, frame));
                 write(
-                    &stream,
+                    stream,
                     &format!(
                         r#"{{"type":"subscribed","ref":"s","title":"t","rev":{}}}"#,
                         room.frames.len()
@@ -130,7 +131,7 @@ impl Relay {
                 );
                 room.subscribers.push(stream.try_clone().unwrap());
             } else {
-                self.post(room_number, room, &frame, &stream);
+                self.post(room_number, room, &frame, stream);
             }
         }
     }
@@ -193,7 +194,7 @@ fn conversation(room: usize) -> String {
 
 /// Best effort: a subscriber that has left is not the relay's concern.
 fn write(mut stream: &TcpStream, text: &str) {
-    let _ = stream.write_all(&server_frame(0x81, text.as_bytes()));
+    drop(stream.write_all(&server_frame(0x81, text.as_bytes())));
 }
 
 fn read_frame(reader: &mut impl Read) -> Option<Vec<u8>> {
@@ -315,46 +316,53 @@ fn idle_opens_all_and_holds_them() {
     assert!(idle.opened_per_s > 10.0 && idle.open.p50_ms > 0.0);
 }
 
+const DELIVERIES: i64 = 3_000_000;
+
+/// Serves one reader as many deliveries as it takes, many in each write.
+fn flood(listener: &TcpListener) {
+    let (stream, _) = listener.accept().unwrap();
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    let mut line = String::new();
+    while reader.read_line(&mut line).unwrap() > 2 {
+        line.clear();
+    }
+    (&stream)
+        .write_all(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
+        .unwrap();
+    write(&stream, r#"{"type":"hello","protocol":1}"#);
+    read_frame(&mut reader).unwrap();
+    write(&stream, r#"{"type":"subscribed","ref":"s","title":"t","rev":0}"#);
+    let (conversation, mut body) = (conversation(0), [b'.'; 128]);
+    let mut chunk = Vec::new();
+    for rev in 1..=DELIVERIES {
+        crate::fields::Stamp {
+            writer: 0,
+            counter: rev as u32,
+            sent_ns: rev as u64,
+        }
+        .write(&mut body);
+        let body = str::from_utf8(&body).unwrap();
+        let text = format!(
+            r#"{{"type":"message","conversation":"{conversation}","rev":{rev},"seq":{rev},"id":"{conversation}","author":"{conversation}","kind":"person","body":"{body}","reply_to":null,"created_at":"2026-11-22T10:00:00.000Z"}}"#
+        );
+        chunk.extend_from_slice(&server_frame(0x81, text.as_bytes()));
+        if chunk.len() > 60_000 || rev == DELIVERIES {
+            (&stream).write_all(&chunk).unwrap();
+            chunk.clear();
+        }
+    }
+    assert!(
+        read_frame(&mut reader).is_none(),
+        "the reader leaves when it has everything"
+    );
+}
+
 #[test]
 #[ignore = "measures the tool itself; run it in release with --nocapture"]
 fn what_a_delivery_costs_the_tool() {
-    const DELIVERIES: i64 = 3_000_000;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = listener.local_addr().unwrap();
-    std::thread::spawn(move || {
-        let (stream, _) = listener.accept().unwrap();
-        let mut reader = BufReader::new(stream.try_clone().unwrap());
-        let mut line = String::new();
-        while reader.read_line(&mut line).unwrap() > 2 {
-            line.clear();
-        }
-        (&stream)
-            .write_all(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
-            .unwrap();
-        write(&stream, r#"{"type":"hello","protocol":1}"#);
-        read_frame(&mut reader).unwrap();
-        write(&stream, r#"{"type":"subscribed","ref":"s","title":"t","rev":0}"#);
-        let (conversation, mut body) = (conversation(0), [b'.'; 128]);
-        let mut chunk = Vec::new();
-        for rev in 1..=DELIVERIES {
-            crate::fields::Stamp {
-                writer: 0,
-                counter: rev as u32,
-                sent_ns: rev as u64,
-            }
-            .write(&mut body);
-            let body = str::from_utf8(&body).unwrap();
-            let text = format!(
-                r#"{{"type":"message","conversation":"{conversation}","rev":{rev},"seq":{rev},"id":"{conversation}","author":"{conversation}","kind":"person","body":"{body}","reply_to":null,"created_at":"2026-11-22T10:00:00.000Z"}}"#
-            );
-            chunk.extend_from_slice(&server_frame(0x81, text.as_bytes()));
-            if chunk.len() > 60_000 || rev == DELIVERIES {
-                (&stream).write_all(&chunk).unwrap();
-                chunk.clear();
-            }
-        }
-        std::thread::sleep(Duration::from_secs(60));
-    });
+    std::thread::spawn(move || flood(&listener));
     let options = crate::engine::Options {
         address,
         verify: false,

@@ -1,4 +1,5 @@
-//! What people and programs read: a table on standard output, or one JSON line with `--json`; progress on standard error.
+//! What people and programs read: a table on standard output, or one JSON line with `--json`; progress on standard
+//! error.
 
 use crate::check::Faults;
 use crate::process::Cpu;
@@ -8,19 +9,19 @@ use std::collections::BTreeMap;
 use std::io::Write;
 
 /// Writes to standard error without a line end; progress is never worth failing for.
-pub fn say(text: &str) {
+pub(crate) fn say(text: &str) {
     let mut stderr = std::io::stderr().lock();
-    let _ = write!(stderr, "{text}").and_then(|()| stderr.flush());
+    drop(write!(stderr, "{text}").and_then(|()| stderr.flush()));
 }
 
 /// Writes a line of the result to standard output; a closed pipe is the reader's choice.
-pub fn print(line: &str) {
-    let _ = writeln!(std::io::stdout().lock(), "{line}");
+pub(crate) fn print(line: &str) {
+    drop(writeln!(std::io::stdout().lock(), "{line}"));
 }
 
 /// p50, p95, p99 and maximum in milliseconds.
 #[derive(Clone, Debug, Default, Serialize)]
-pub struct Latency {
+pub(crate) struct Latency {
     /// Median.
     pub p50_ms: f64,
     /// 95th percentile.
@@ -33,7 +34,7 @@ pub struct Latency {
 
 impl Latency {
     /// Reads them from a histogram in microseconds.
-    pub fn of(histogram: &hdrhistogram::Histogram<u64>) -> Self {
+    pub(crate) fn of(histogram: &hdrhistogram::Histogram<u64>) -> Self {
         Self {
             p50_ms: percentile_ms(histogram, 50.0),
             p95_ms: percentile_ms(histogram, 95.0),
@@ -45,7 +46,7 @@ impl Latency {
 
 /// The result of sending messages for a while.
 #[derive(Clone, Debug, Serialize)]
-pub struct Traffic {
+pub(crate) struct Traffic {
     /// What was run, for people.
     pub profile: String,
     /// Conversations.
@@ -87,7 +88,7 @@ pub struct Traffic {
 }
 
 /// What surrounds an interval.
-pub struct Surroundings {
+pub(crate) struct Surroundings {
     /// What was run.
     pub profile: String,
     /// Rooms and members of each.
@@ -104,7 +105,7 @@ pub struct Surroundings {
 
 impl Traffic {
     /// Puts an interval and what surrounds it together.
-    pub fn new(interval: &Interval, faults: Faults, around: Surroundings) -> Self {
+    pub(crate) fn new(interval: &Interval, faults: Faults, around: Surroundings) -> Self {
         let per_million = |seconds: f64| seconds * 1e6 / (interval.deliveries.max(1) as f64);
         Self {
             profile: around.profile,
@@ -130,12 +131,12 @@ impl Traffic {
     }
 
     /// Whether every guarantee held.
-    pub fn is_sound(&self) -> bool {
+    pub(crate) fn is_sound(&self) -> bool {
         self.lost + self.duplicate + self.out_of_order + self.mismatched == 0
     }
 
     /// The table for people.
-    pub fn table(&self) -> String {
+    pub(crate) fn table(&self) -> String {
         let latency = |l: &Latency| {
             format!(
                 "{:.1} / {:.1} / {:.1} / {:.1} ms",
@@ -192,7 +193,7 @@ impl Traffic {
 }
 
 /// Lines of a name and a value, aligned.
-pub fn table(rows: &[(&str, String)]) -> String {
+pub(crate) fn table(rows: &[(&str, String)]) -> String {
     let width = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
     rows.iter()
         .map(|(name, value)| format!("  {name:<width$}  {value}"))

@@ -1,7 +1,8 @@
-//! A server of the tool's own: started on a free port with its data in a given folder, watched until it is ready, stopped.
+//! A server of the tool's own: started on a free port with its data in a given folder, watched until it is ready,
+//! stopped.
 //!
-//! The suite measures a fresh server so that a number does not depend on what ran before. The child is stopped by SIGTERM
-//! (its drain is part of what is tested); only if it does not end in time is it killed, which is reported.
+//! The suite measures a fresh server so that a number does not depend on what ran before. The child is stopped by
+//! SIGTERM (its drain is part of what is tested); only if it does not end in time is it killed, which is reported.
 
 use crate::error::{Error, Result, errno, io};
 use crate::http::Client;
@@ -19,7 +20,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(40);
 const POLL: Duration = Duration::from_millis(2);
 
 /// A running server.
-pub struct Server {
+pub(crate) struct Server {
     child: Child,
     /// Where it listens.
     pub address: SocketAddr,
@@ -28,8 +29,9 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts `binary` with its data in `data_dir` and waits until it is ready. Its log goes to `server.log` beside the data.
-    pub fn start(binary: &Path, data_dir: &Path) -> Result<Self> {
+    /// Starts `binary` with its data in `data_dir` and waits until it is ready. Its log goes to `server.log` beside
+    /// the data.
+    pub(crate) fn start(binary: &Path, data_dir: &Path) -> Result<Self> {
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
             .and_then(|l| l.local_addr())
             .map_err(io("free port"))?
@@ -71,19 +73,19 @@ impl Server {
                     READY_TIMEOUT.as_secs(),
                 ));
             }
-            std::thread::sleep(POLL);
+            pause();
         }
         server.ready_after = started.elapsed();
         Ok(server)
     }
 
     /// Its process id.
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// Asks it to stop and waits until it has.
-    pub fn stop(mut self) -> Result<()> {
+    pub(crate) fn stop(mut self) -> Result<()> {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).map_err(errno("SIGTERM"))?;
         let asked = Instant::now();
@@ -92,7 +94,7 @@ impl Server {
                 let clean = Error::Protocol(format!("the server stopped with {status}"));
                 return if status.success() { Ok(()) } else { Err(clean) };
             }
-            std::thread::sleep(POLL);
+            pause();
         }
         Err(Error::Timeout("the server's stop".into(), STOP_TIMEOUT.as_secs()))
     }
@@ -104,15 +106,24 @@ impl Drop for Server {
         // sees its parent gone or is taken over by the next start.
         if matches!(self.child.try_wait(), Ok(None)) {
             let pid = rustix::process::Pid::from_child(&self.child);
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-            let asked = Instant::now();
-            while asked.elapsed() < STOP_TIMEOUT && matches!(self.child.try_wait(), Ok(None)) {
-                std::thread::sleep(POLL);
+            if rustix::process::kill_process(pid, rustix::process::Signal::TERM).is_ok() {
+                let asked = Instant::now();
+                while asked.elapsed() < STOP_TIMEOUT && matches!(self.child.try_wait(), Ok(None)) {
+                    pause();
+                }
             }
-            let _ = self.child.kill();
-            let _ = self.child.wait();
+            drop(self.child.kill());
+            drop(self.child.wait());
         }
     }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the tool has one thread and nothing else to do while it waits"
+)]
+fn pause() {
+    std::thread::sleep(POLL);
 }
 
 fn log_path(data_dir: &Path) -> PathBuf {

@@ -1,8 +1,9 @@
 //! Rooms and members, made through the public API only.
 //!
-//! One registration per run (its password hash costs tens of milliseconds by design), then per room a conversation and an
-//! invite, then one guest per connection: a guest costs no hash and each has its own identity, so the server's limit of
-//! connections per user is not in the way. Guests are made on several connections at once, because each waits for a commit.
+//! One registration per run (its password hash costs tens of milliseconds by design), then per room a conversation
+//! and an invite, then one guest per connection: a guest costs no hash and each has its own identity, so the server's
+//! limit of connections per user is not in the way. Guests are made on several connections at once, because each
+//! waits for a commit.
 
 use crate::error::{Error, Result};
 use crate::http::Client;
@@ -14,7 +15,7 @@ use uuid::Uuid;
 const PARALLEL: usize = 16;
 
 /// Who takes part: the conversations, and for each member its room and access token.
-pub struct Members {
+pub(crate) struct Members {
     /// The rooms' conversation ids.
     pub conversations: Vec<String>,
     /// Room and token of each member; the members of a room stand together.
@@ -22,13 +23,18 @@ pub struct Members {
 }
 
 /// Makes `rooms` conversations with `members` guests each.
-pub fn make(address: SocketAddr, rooms: usize, members: usize) -> Result<Members> {
+pub(crate) fn make(address: SocketAddr, rooms: usize, members: usize) -> Result<Members> {
     let mut client = Client::connect(address)?;
     let run = Uuid::new_v4().simple().to_string();
     let owner = client.post(
         "/auth/register",
         None,
-        &json!({"email": format!("load-{run}@example.test"), "password": format!("Load-{run}"), "name": "Load", "workspace": "Load"}),
+        &json!({
+            "email": format!("load-{run}@example.test"),
+            "password": format!("Load-{run}"),
+            "name": "Load",
+            "workspace": "Load"
+        }),
     )?;
     let owner = text(&owner, "access_token")?;
     let mut conversations = Vec::with_capacity(rooms);

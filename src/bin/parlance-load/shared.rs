@@ -6,7 +6,7 @@ use hdrhistogram::Histogram;
 use std::time::Instant;
 
 /// A conversation of the run.
-pub struct Room {
+pub(crate) struct Room {
     /// Its id, lower case.
     pub conversation: String,
     /// What its revisions hold.
@@ -14,7 +14,7 @@ pub struct Room {
 }
 
 /// What all connections share.
-pub struct Shared {
+pub(crate) struct Shared {
     /// The rooms.
     pub rooms: Vec<Room>,
     /// What is being counted now.
@@ -41,12 +41,12 @@ pub struct Shared {
 
 impl Shared {
     /// Nanoseconds since the start of the run.
-    pub fn now_ns(&self) -> u64 {
+    pub(crate) fn now_ns(&self) -> u64 {
         self.clock.elapsed().as_nanos() as u64
     }
 
     /// A connection ended that should not have.
-    pub fn count_close(&mut self, how: &str) {
+    pub(crate) fn count_close(&mut self, how: &str) {
         *self.interval.closed.entry(how.to_owned()).or_default() += 1;
     }
 }

@@ -1,7 +1,7 @@
 //! The whole measurement: a fresh server, every profile, one table beside what the project promises.
 //!
-//! The short round (what `make load` runs) takes about a minute and shows that every profile works; `--full` takes every number
-//! as the median of five, which is what the promises are judged by.
+//! The short round (what `make load` runs) takes about a minute and shows that every profile works; `--full` takes
+//! every number as the median of five, which is what the promises are judged by.
 
 use crate::error::Result;
 use crate::process::Processes;
@@ -125,7 +125,7 @@ impl Rows {
 }
 
 /// Runs the suite against servers it starts; true when no guarantee was broken.
-pub fn run(binary: &Path, data_root: &Path, full: bool, json: bool, template: &Context) -> Result<bool> {
+pub(crate) fn run(binary: &Path, data_root: &Path, full: bool, json: bool, template: &Context) -> Result<bool> {
     let extent = if full { FULL } else { SHORT };
     let data_dir: PathBuf = data_root.join("data");
     let mut rows = Rows::default();

@@ -1,4 +1,5 @@
-//! The profiles about connections rather than messages: how they open and what they cost (`idle`), how they resume (`churn`).
+//! The profiles about connections rather than messages: how they open and what they cost (`idle`), how they resume
+//! (`churn`).
 
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 
 /// What `idle` found.
 #[derive(Clone, Debug, Serialize)]
-pub struct Idle {
+pub(crate) struct Idle {
     /// Connections subscribed.
     pub connections: usize,
     /// Connected, authenticated and subscribed, per second.
@@ -29,7 +30,7 @@ pub struct Idle {
 
 impl Idle {
     /// The table for people.
-    pub fn table(&self) -> String {
+    pub(crate) fn table(&self) -> String {
         table(&[
             ("idle", format!("{} connections", self.connections)),
             (
@@ -57,7 +58,7 @@ impl Idle {
 }
 
 /// `idle`: opens connections that only listen.
-pub fn idle(context: &Context, connections: usize, members: usize, hold: Duration) -> Result<Idle> {
+pub(crate) fn idle(context: &Context, connections: usize, members: usize, hold: Duration) -> Result<Idle> {
     let rooms = connections.div_ceil(members) + 1;
     let mut engine = context.engine(rooms, members, 128)?;
     // The first room pays for what the server allocates once; then the memory of the others is theirs.
@@ -86,7 +87,7 @@ pub fn idle(context: &Context, connections: usize, members: usize, hold: Duratio
 
 /// What `churn` found.
 #[derive(Clone, Debug, Serialize)]
-pub struct Churn {
+pub(crate) struct Churn {
     /// Changes missed before each resume.
     pub missed: u64,
     /// Resumes.
@@ -101,7 +102,7 @@ pub struct Churn {
 
 impl Churn {
     /// The table for people.
-    pub fn table(&self) -> String {
+    pub(crate) fn table(&self) -> String {
         let latency = |l: &Latency| {
             format!(
                 "{:.1} / {:.1} / {:.1} / {:.1} ms",
@@ -121,7 +122,7 @@ impl Churn {
 }
 
 /// `churn`: members who connect, resume over what they missed, and leave.
-pub fn churn(context: &Context, missed: u64, rounds: usize) -> Result<Churn> {
+pub(crate) fn churn(context: &Context, missed: u64, rounds: usize) -> Result<Churn> {
     // Member 0 writes and stays; each of the others was there before, left, missed everything and comes back once.
     let mut engine = context.engine(1, rounds + 1, 128)?;
     engine.open(0..rounds + 1, context.patience)?;

@@ -1,17 +1,17 @@
 //! One connection's sending side: what it has in flight, what is due, and the frame it sends.
 //!
-//! Sends follow the rules a real client has to follow: at most `depth` (never more than the protocol's window of 32) unanswered,
-//! everything else waits here and its latency counts from when it was due, so a server that stalls cannot hide it (no
-//! coordinated omission). After a reconnect what was unanswered is repeated with the same ids. Pure but for the ids.
+//! Sends follow the rules a real client has to follow: at most `depth` (never more than the protocol's window of 32)
+//! unanswered, everything else waits here and its latency counts from when it was due, so a server that stalls cannot
+//! hide it (no coordinated omission). After a reconnect what was unanswered is repeated with the same ids. Pure but
+//! for the ids.
 
 use crate::fields::{Stamp, UUID_CHARS};
 use crate::frame::{Kind, write_masked};
 use std::collections::VecDeque;
-use std::io::Write as _;
 use uuid::Uuid;
 
 /// Most unanswered frames of one connection that the protocol allows.
-pub const WINDOW: usize = 32;
+pub(crate) const WINDOW: usize = 32;
 /// Pause after a refusal before the next send takes its place, in nanoseconds.
 const REFUSED_PAUSE_NS: u64 = 100_000_000;
 
@@ -22,7 +22,7 @@ struct Pending {
 }
 
 /// The state of a writing connection.
-pub struct Writer {
+pub(crate) struct Writer {
     number: u32,
     counter: u32,
     depth: usize,
@@ -37,7 +37,7 @@ pub struct Writer {
 
 impl Writer {
     /// Writer `number` of the run.
-    pub fn new(number: u32, conversation: &str, body_bytes: usize) -> Self {
+    pub(crate) fn new(number: u32, conversation: &str, body_bytes: usize) -> Self {
         Self {
             number,
             counter: 0,
@@ -52,41 +52,41 @@ impl Writer {
     }
 
     /// From now on an answer makes the next send due, `depth` at a time.
-    pub fn run_closed_loop(&mut self, depth: usize, now_ns: u64) {
+    pub(crate) fn run_closed_loop(&mut self, depth: usize, now_ns: u64) {
         self.depth = depth.clamp(1, WINDOW);
         self.closed_loop = true;
         self.due.extend(std::iter::repeat_n(now_ns, self.depth));
     }
 
     /// Sends only what is made due from now on.
-    pub fn run_open_loop(&mut self) {
+    pub(crate) fn run_open_loop(&mut self) {
         self.depth = WINDOW;
         self.closed_loop = false;
     }
 
     /// Sends nothing more; what is in flight stays in flight.
-    pub fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         self.closed_loop = false;
         self.due.clear();
     }
 
     /// A message becomes due.
-    pub fn push_due(&mut self, due_ns: u64) {
+    pub(crate) fn push_due(&mut self, due_ns: u64) {
         self.due.push_back(due_ns);
     }
 
     /// How many sends are unanswered.
-    pub fn in_flight(&self) -> usize {
+    pub(crate) fn in_flight(&self) -> usize {
         self.pending.len()
     }
 
     /// How many messages wait for the window or for their time.
-    pub fn waiting(&self) -> usize {
+    pub(crate) fn waiting(&self) -> usize {
         self.due.len()
     }
 
     /// Appends every frame that is due and fits the window to `out`.
-    pub fn pump(&mut self, now_ns: u64, mask: [u8; 4], out: &mut Vec<u8>) {
+    pub(crate) fn pump(&mut self, now_ns: u64, mask: [u8; 4], out: &mut Vec<u8>) {
         while self.pending.len() < self.depth && self.due.front().is_some_and(|due| *due <= now_ns) {
             let Some(sent_ns) = self.due.pop_front() else {
                 return;
@@ -103,7 +103,7 @@ impl Writer {
     }
 
     /// Appends every unanswered frame again, as after a reconnect.
-    pub fn repeat_unanswered(&mut self, mask: [u8; 4], out: &mut Vec<u8>) {
+    pub(crate) fn repeat_unanswered(&mut self, mask: [u8; 4], out: &mut Vec<u8>) {
         let pending = std::mem::take(&mut self.pending);
         for each in &pending {
             self.write(each, mask, out);
@@ -112,7 +112,7 @@ impl Writer {
     }
 
     /// An acknowledgement: the stamp's writer and counter and when it was sent, if this writer waited for it.
-    pub fn acknowledged(&mut self, reference: u32, now_ns: u64) -> Option<((u32, u32), u64)> {
+    pub(crate) fn acknowledged(&mut self, reference: u32, now_ns: u64) -> Option<((u32, u32), u64)> {
         let sent_ns = self.take(reference)?;
         if self.closed_loop {
             self.due.push_back(now_ns);
@@ -121,7 +121,7 @@ impl Writer {
     }
 
     /// A refusal: it was not done. True if this writer waited for it.
-    pub fn refused(&mut self, reference: u32, now_ns: u64) -> bool {
+    pub(crate) fn refused(&mut self, reference: u32, now_ns: u64) -> bool {
         let known = self.take(reference).is_some();
         if known && self.closed_loop {
             self.due.push_back(now_ns + REFUSED_PAUSE_NS);
@@ -144,12 +144,11 @@ impl Writer {
         let mut id = [0; UUID_CHARS];
         let id = pending.id.hyphenated().encode_lower(&mut id);
         self.text.clear();
-        // Writing to a vector cannot fail.
-        let _ = write!(
-            self.text,
+        let head = format!(
             r#"{{"type":"send","ref":"{}","conversation":"{}","id":"{id}","body":""#,
             pending.counter, self.conversation
         );
+        self.text.extend_from_slice(head.as_bytes());
         self.text.extend_from_slice(&self.body);
         self.text.extend_from_slice(br#""}"#);
         write_masked(out, Kind::Text, &self.text, mask);

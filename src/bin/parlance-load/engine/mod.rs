@@ -1,9 +1,9 @@
 //! The one thread that drives every connection: an epoll loop, the schedule of sends, reconnection.
 //!
-//! The tool shares two cores with the server it measures, so there is no runtime, no task and no wake-up per connection: one
-//! `epoll_wait` returns a batch of readable sockets and each is read once. The number of connections in the act of
-//! connecting is bounded (a flood of SYNs would measure the accept queue). A connection that the server cuts is
-//! opened again and resumes by `rev`; that is counted, and what it missed meanwhile still has to arrive.
+//! The tool shares two cores with the server it measures, so there is no runtime, no task and no wake-up per
+//! connection: one `epoll_wait` returns a batch of readable sockets and each is read once. The number of connections
+//! in the act of connecting is bounded (a flood of SYNs would measure the accept queue). A connection that the server
+//! cuts is opened again and resumes by `rev`; that is counted, and what it missed meanwhile still has to arrive.
 
 mod turn;
 
@@ -32,7 +32,7 @@ struct Schedule {
 }
 
 /// How the run is set up.
-pub struct Options {
+pub(crate) struct Options {
     /// The server.
     pub address: SocketAddr,
     /// Compare every frame with its complete parse.
@@ -46,7 +46,7 @@ pub struct Options {
 }
 
 /// Every connection of a run and the loop that drives them.
-pub struct Engine {
+pub(crate) struct Engine {
     options: Options,
     epoll: OwnedFd,
     conns: Vec<Conn>,
@@ -64,7 +64,7 @@ pub struct Engine {
 
 impl Engine {
     /// Members of rooms, none connected.
-    pub fn new(options: Options, members: Members) -> Result<Self> {
+    pub(crate) fn new(options: Options, members: Members) -> Result<Self> {
         let rooms: Vec<Room> = members
             .conversations
             .into_iter()
@@ -107,17 +107,17 @@ impl Engine {
     }
 
     /// One member's connection.
-    pub fn conn(&self, at: usize) -> &Conn {
+    pub(crate) fn conn(&self, at: usize) -> &Conn {
         &self.conns[at]
     }
 
     /// How many members there are.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.conns.len()
     }
 
     /// Connects and subscribes members; returns how long it took until all were live.
-    pub fn open(&mut self, members: std::ops::Range<usize>, timeout: Duration) -> Result<Duration> {
+    pub(crate) fn open(&mut self, members: std::ops::Range<usize>, timeout: Duration) -> Result<Duration> {
         let started = Instant::now();
         let live = self.shared.live + members.len();
         self.to_open.extend(members.map(|at| (at, 0)));
@@ -130,12 +130,12 @@ impl Engine {
     }
 
     /// Leaves with one connection.
-    pub fn close(&mut self, at: usize) {
+    pub(crate) fn close(&mut self, at: usize) {
         self.conns[at].close(&mut self.shared);
     }
 
     /// Makes the first `per_room` members of each room writers.
-    pub fn appoint_writers(&mut self, per_room: usize) {
+    pub(crate) fn appoint_writers(&mut self, per_room: usize) {
         let mut appointed = vec![0; self.shared.rooms.len()];
         // The first of every room before the second of any, so that a rate lower than the writers spreads over rooms.
         let mut by_rank: Vec<(usize, usize)> = Vec::new();
@@ -159,7 +159,7 @@ impl Engine {
     }
 
     /// From now on `per_second` messages are due, spread over the writers.
-    pub fn write_at_rate(&mut self, per_second: f64) {
+    pub(crate) fn write_at_rate(&mut self, per_second: f64) {
         self.each_writer(|writer, _| writer.run_open_loop());
         self.schedule = Some(Schedule {
             interval_ns: 1e9 / per_second,
@@ -169,7 +169,7 @@ impl Engine {
     }
 
     /// From now on each writer keeps `depth` sends unanswered.
-    pub fn write_closed_loop(&mut self, depth: usize) -> Result<()> {
+    pub(crate) fn write_closed_loop(&mut self, depth: usize) -> Result<()> {
         self.each_writer(|writer, now_ns| writer.run_closed_loop(depth, now_ns));
         let now_ns = self.shared.now_ns();
         for at in self.writers.clone() {
@@ -179,7 +179,7 @@ impl Engine {
     }
 
     /// Makes `count` messages in all due now; they go out as fast as acknowledgements allow.
-    pub fn write_count(&mut self, count: u64) -> Result<()> {
+    pub(crate) fn write_count(&mut self, count: u64) -> Result<()> {
         self.each_writer(|writer, _| writer.run_open_loop());
         let now_ns = self.shared.now_ns();
         let n_writers = self.writers.len() as u64;
@@ -193,8 +193,9 @@ impl Engine {
         Ok(())
     }
 
-    /// Stops sending and waits until everything sent is answered and everybody has everything. False when it takes too long.
-    pub fn drain(&mut self, timeout: Duration) -> Result<bool> {
+    /// Stops sending and waits until everything sent is answered and everybody has everything. False when it takes
+    /// too long.
+    pub(crate) fn drain(&mut self, timeout: Duration) -> Result<bool> {
         self.schedule = None;
         self.each_writer(|writer, _| writer.stop());
         self.run_until(Instant::now() + timeout, Self::is_quiet)?;
@@ -202,12 +203,12 @@ impl Engine {
     }
 
     /// Runs for a while; the counts go into the interval that `take_interval` returns.
-    pub fn run_for(&mut self, duration: Duration) -> Result<()> {
+    pub(crate) fn run_for(&mut self, duration: Duration) -> Result<()> {
         self.run_until(Instant::now() + duration, |_| false)
     }
 
     /// Starts a new interval and returns the one that ends.
-    pub fn take_interval(&mut self) -> Result<Interval> {
+    pub(crate) fn take_interval(&mut self) -> Result<Interval> {
         let now_ns = self.shared.now_ns();
         let last = std::mem::replace(&mut self.shared.interval, Interval::new(now_ns)?);
         let mut ended = std::mem::replace(&mut self.measured, Interval::new(now_ns)?);
@@ -216,7 +217,7 @@ impl Engine {
     }
 
     /// What went wrong since the start, with what is missing now counted as lost.
-    pub fn faults(&self) -> crate::check::Faults {
+    pub(crate) fn faults(&self) -> crate::check::Faults {
         let mut faults = self.shared.faults;
         let subscribed = self.conns.iter().filter(|conn| conn.resume);
         faults.lost = subscribed
@@ -226,7 +227,7 @@ impl Engine {
     }
 
     /// Messages that wait for a window or an answer.
-    pub fn backlog(&self) -> usize {
+    pub(crate) fn backlog(&self) -> usize {
         let writers = self.writers.iter().filter_map(|at| self.conns[*at].writer.as_ref());
         writers.map(|writer| writer.waiting() + writer.in_flight()).sum()
     }

@@ -18,7 +18,7 @@ const IDLE_WAIT: Duration = Duration::from_millis(50);
 
 impl Engine {
     /// Turns until `done` or the deadline, saying each second how it goes.
-    pub fn run_until(&mut self, deadline: Instant, mut done: impl FnMut(&mut Self) -> bool) -> Result<()> {
+    pub(crate) fn run_until(&mut self, deadline: Instant, mut done: impl FnMut(&mut Self) -> bool) -> Result<()> {
         let mut next_progress = Instant::now() + Duration::from_secs(1);
         let mut next_check = Instant::now();
         loop {

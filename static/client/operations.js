@@ -1,0 +1,131 @@
+/**
+ * The frames that want an answer: what waits to be sent, what is under way, what is repeated.
+ *
+ * The server answers every frame with a `ref` exactly once and reads no further while a window of them is unanswered, so
+ * no more than that are sent. An operation marked `repeat` outlives the connection: it is idempotent (a send by its id,
+ * the others by what they say), and one that got no answer may or may not have been done. The rest fails with the
+ * connection, because the next one begins with its own subscriptions.
+ */
+import { backoffDelay, isRetryable } from './policy.js';
+
+/** Operations that may wait; a program that goes on asking beyond is told so. */
+const OPERATIONS_MAX = 1_000;
+/** Refusals of one operation that are worth repeating, before its caller hears of them. */
+const REFUSALS_MAX = 10;
+
+/** Why an operation was not done: the server's code, `disconnected`, or `limit_reached` for the client's own bound. */
+export class Refusal extends Error {
+  constructor(code, message) {
+    super(message);
+    this.name = 'Refusal';
+    this.code = code;
+  }
+}
+
+export class Operations {
+  #transmit;
+  #operations = new Map();
+  #nextRef = 1;
+  #window = 0;
+  #unanswered = 0;
+  #timer = null;
+
+  /** @param {(frame: object) => void} transmit writes one frame to the open connection */
+  constructor(transmit) {
+    this.#transmit = transmit;
+  }
+
+  get size() {
+    return this.#operations.size;
+  }
+
+  /**
+   * Sends a frame now or when its turn comes.
+   *
+   * @param {object} frame without `ref`
+   * @param {object} [options]
+   * @param {boolean} [options.repeat] outlives the connection
+   * @param {(reply: object) => void} [options.onReply] called with the reply before any later frame is looked at, where
+   *   the order matters; a promise would be late
+   * @returns {Promise<object>} the direct reply; fails with a `Refusal`
+   */
+  ask(frame, { repeat = false, onReply = null } = {}) {
+    if (this.#operations.size >= OPERATIONS_MAX) {
+      return Promise.reject(new Refusal('limit_reached', 'Too much is waiting to be sent.'));
+    }
+    return new Promise((resolve, reject) => {
+      const ref = String(this.#nextRef++);
+      const operation = { frame: { ...frame, ref }, repeat, onReply, sent: false, refusals: 0, notBefore: 0, resolve, reject };
+      this.#operations.set(ref, operation);
+      this.#pump();
+    });
+  }
+
+  /** A connection is ready. */
+  open(window) {
+    this.#window = window;
+    this.#pump();
+  }
+
+  /** The connection is lost: what can be repeated waits for the next one, in its old order. */
+  close() {
+    this.#window = 0;
+    this.#unanswered = 0;
+    clearTimeout(this.#timer);
+    for (const [ref, operation] of [...this.#operations]) {
+      operation.sent = false;
+      if (operation.repeat) continue;
+      this.#operations.delete(ref);
+      operation.reject(new Refusal('disconnected', 'The connection was lost.'));
+    }
+  }
+
+  /** Gives up everything. */
+  abandon(refusal) {
+    for (const operation of this.#operations.values()) operation.reject(refusal);
+    this.#operations.clear();
+    this.#unanswered = 0;
+  }
+
+  /** A reply of the server. */
+  answer(frame) {
+    const operation = this.#operations.get(frame.ref);
+    if (!operation?.sent) return;
+    this.#unanswered -= 1;
+    if (frame.type !== 'error') {
+      this.#operations.delete(frame.ref);
+      operation.onReply?.(frame);
+      operation.resolve(frame);
+    } else if (isRetryable(frame.code) && operation.refusals < REFUSALS_MAX) {
+      operation.sent = false;
+      operation.refusals += 1;
+      operation.notBefore = Date.now() + (frame.retry_after_ms ?? 0) + backoffDelay(operation.refusals - 1);
+    } else {
+      this.#operations.delete(frame.ref);
+      operation.reject(new Refusal(frame.code, frame.message));
+    }
+    this.#pump();
+  }
+
+  #pump() {
+    clearTimeout(this.#timer);
+    if (this.#window === 0) return;
+    const now = Date.now();
+    const held = new Set();
+    let wakeAt = Infinity;
+    for (const operation of this.#operations.values()) {
+      if (this.#unanswered >= this.#window) return;
+      if (operation.sent || held.has(operation.frame.conversation)) continue;
+      if (operation.notBefore > now) {
+        // Later ones of the conversation wait with it: people's messages keep the order in which they were written.
+        held.add(operation.frame.conversation);
+        wakeAt = Math.min(wakeAt, operation.notBefore);
+        continue;
+      }
+      operation.sent = true;
+      this.#unanswered += 1;
+      this.#transmit(operation.frame);
+    }
+    if (wakeAt < Infinity) this.#timer = setTimeout(() => this.#pump(), wakeAt - now);
+  }
+}

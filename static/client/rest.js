@@ -1,0 +1,219 @@
+/**
+ * The REST half of the client: requests, problems as errors, and the renewal of the access token.
+ *
+ * In a browser both tokens are HttpOnly cookies, so this file never keeps one. A refresh token may be used once, and a
+ * second use revokes the whole log-in; two tabs that renew at the same moment would therefore sign each other out. So a
+ * renewal is single-flight in the tab (one promise) and across tabs (`navigator.locks`), and who renewed tells the other
+ * tabs the new access token over a `BroadcastChannel`, which they hand to their own sockets. Only the time at which the
+ * access token runs out is kept in `localStorage`: it says whether asking the server is worth while.
+ */
+
+const LOCK = 'parlance.refresh';
+const EXPIRES_AT = 'parlance.expires_at';
+/** An access token with less life than this is renewed before it is relied upon. */
+const MARGIN_MS = 60_000;
+const REQUEST_TIMEOUT_MS = 20_000;
+
+/** A refused or failed request: `code` is the server's stable code, or `network` when there was no answer. */
+export class Problem extends Error {
+  constructor({ status = 0, code = 'network', detail = 'The server could not be reached.', errors = [], retryAfterMs = null }) {
+    super(detail);
+    this.name = 'Problem';
+    this.status = status;
+    this.code = code;
+    /** `[{field, message}]` for invalid input. */
+    this.errors = errors;
+    this.retryAfterMs = retryAfterMs;
+  }
+}
+
+export class Rest {
+  #base;
+  #token;
+  #fetch;
+  #storage;
+  #channel = null;
+  #refreshing = null;
+  #onRenewed;
+  #onSignedOut;
+
+  /**
+   * @param {object} options
+   * @param {string} [options.base] address of the server; the page's own by default
+   * @param {() => (string | null | Promise<string | null>)} [options.token] gives an access token or API key; without it
+   *   the cookies of the browser are used
+   * @param {(renewed: {access_token: string, expires_at: string}) => void} [options.onRenewed] also for other tabs' renewals
+   * @param {() => void} [options.onSignedOut] the log-in is over
+   */
+  constructor({ base = '', token = null, fetch = null, storage = browserStorage(), onRenewed = () => {}, onSignedOut = () => {} } = {}) {
+    this.#base = base;
+    this.#token = token;
+    this.#fetch = fetch ?? ((...args) => globalThis.fetch(...args));
+    this.#storage = storage;
+    this.#onRenewed = onRenewed;
+    this.#onSignedOut = onSignedOut;
+    if (!token && typeof BroadcastChannel === 'function' && typeof document === 'object') {
+      this.#channel = new BroadcastChannel('parlance.session');
+      this.#channel.onmessage = ({ data }) => {
+        if (data?.renewed) this.#onRenewed(data.renewed);
+        if (data?.signedOut) this.#onSignedOut();
+      };
+    }
+  }
+
+  /** Whether this browser has been signed in; a guess that saves a request bound to be refused. */
+  get maybeSignedIn() {
+    return this.#token !== null || this.#storage.get(EXPIRES_AT) !== null;
+  }
+
+  get(path, query) {
+    return this.request('GET', path, { query });
+  }
+
+  post(path, body) {
+    return this.request('POST', path, { body });
+  }
+
+  patch(path, body) {
+    return this.request('PATCH', path, { body });
+  }
+
+  delete(path) {
+    return this.request('DELETE', path);
+  }
+
+  /**
+   * One request; an access token that ran out is renewed and the request repeated once.
+   *
+   * @returns {Promise<any>} the JSON of the answer, or null when there is none
+   * @throws {Problem}
+   */
+  async request(method, path, { query, body } = {}) {
+    const answer = await this.#send(method, path, { query, body });
+    if (answer.status === 401 && !this.#token) {
+      await this.refresh();
+      return read(await this.#send(method, path, { query, body }));
+    }
+    return read(answer);
+  }
+
+  async #send(method, path, { query, body } = {}) {
+    const url = new URL(this.#base + path, globalThis.location?.href);
+    for (const [name, value] of Object.entries(query ?? {})) {
+      if (value !== undefined && value !== null) url.searchParams.set(name, value);
+    }
+    const headers = { accept: 'application/json' };
+    if (body !== undefined) headers['content-type'] = 'application/json';
+    const token = this.#token ? await this.#token() : null;
+    if (token) headers.authorization = `Bearer ${token}`;
+    try {
+      return await this.#fetch(url, {
+        method,
+        headers,
+        body: body === undefined ? undefined : JSON.stringify(body),
+        credentials: this.#token ? 'omit' : 'same-origin',
+        cache: 'no-store',
+        signal: AbortSignal.timeout(REQUEST_TIMEOUT_MS),
+      });
+    } catch {
+      throw new Problem({});
+    }
+  }
+
+  /** Signs up, signs in or joins as a guest, by the route; the answer is `{user, tenant, access_token, expires_at}`. */
+  async enter(path, body) {
+    const session = await read(await this.#send('POST', path, { body }));
+    this.#storage.set(EXPIRES_AT, session.expires_at);
+    return session;
+  }
+
+  /** Signs out here and in the other tabs; also when the server cannot be reached or knows nothing of the log-in. */
+  async leave() {
+    try {
+      await read(await this.#send('POST', '/auth/logout'));
+    } catch (problem) {
+      if (problem.code !== 'unauthenticated') throw problem;
+    }
+    this.#over();
+    this.#channel?.postMessage({ signedOut: true });
+  }
+
+  /** Makes sure that the cookie is good for a while: asks the server only when it is about to run out. */
+  async ensureFresh() {
+    if (this.#token) return;
+    const expiresAt = Date.parse(this.#storage.get(EXPIRES_AT) ?? '');
+    if (!(expiresAt - Date.now() > MARGIN_MS)) await this.refresh();
+  }
+
+  /**
+   * Renews the access token, once for all who ask meanwhile.
+   *
+   * @throws {Problem} `unauthenticated` when the log-in is over (`onSignedOut` was called)
+   */
+  refresh() {
+    this.#refreshing ??= this.#refreshLocked().finally(() => {
+      this.#refreshing = null;
+    });
+    return this.#refreshing;
+  }
+
+  async #refreshLocked() {
+    const seen = this.#storage.get(EXPIRES_AT);
+    const renew = async () => {
+      // While this tab waited for the lock, another one has renewed and the cookie is fresh.
+      if (this.#storage.get(EXPIRES_AT) !== seen) return;
+      const answer = await this.#send('POST', '/auth/refresh');
+      if (answer.status === 401 || answer.status === 403) {
+        this.#over();
+        this.#onSignedOut();
+      }
+      const renewed = await read(answer);
+      this.#storage.set(EXPIRES_AT, renewed.expires_at);
+      const news = { access_token: renewed.access_token, expires_at: renewed.expires_at };
+      this.#channel?.postMessage({ renewed: news });
+      this.#onRenewed(news);
+    };
+    const locks = globalThis.navigator?.locks;
+    return locks ? locks.request(LOCK, renew) : renew();
+  }
+
+  #over() {
+    this.#storage.remove(EXPIRES_AT);
+  }
+}
+
+async function read(answer) {
+  const text = await answer.text().catch(() => '');
+  let json = null;
+  try {
+    json = text ? JSON.parse(text) : null;
+  } catch {
+    json = null;
+  }
+  if (answer.ok) return json;
+  const retryAfter = Number(answer.headers.get('retry-after'));
+  throw new Problem({
+    status: answer.status,
+    code: json?.code ?? (answer.status >= 500 ? 'unavailable' : 'bad_request'),
+    detail: json?.detail ?? json?.title ?? `The server answered ${answer.status}.`,
+    errors: json?.errors ?? [],
+    retryAfterMs: retryAfter > 0 ? retryAfter * 1000 : null,
+  });
+}
+
+/** `localStorage`, or memory where the browser forbids it. */
+function browserStorage() {
+  const memory = new Map();
+  const attempt = (action, otherwise) => {
+    try {
+      return globalThis.localStorage ? action(globalThis.localStorage) : otherwise();
+    } catch {
+      return otherwise();
+    }
+  };
+  return {
+    get: (key) => attempt((store) => store.getItem(key), () => memory.get(key) ?? null),
+    set: (key, value) => attempt((store) => store.setItem(key, value), () => memory.set(key, value)),
+    remove: (key) => attempt((store) => store.removeItem(key), () => memory.delete(key)),
+  };
+}

@@ -1,0 +1,165 @@
+/**
+ * Where messages are written: new ones, answers, and changes of old ones. It keeps drafts per conversation and tells the
+ * others that one is typing; it decides nothing about sending.
+ */
+import { utf8Length } from '../client/policy.js';
+import { h, icon, iconButton } from './dom.js';
+import { excerpt } from './message.js';
+import { emojiPicker } from './overlays.js';
+
+/** Typing counts as stopped after so long without a key. */
+const IDLE_MS = 5_000;
+/** The room left is shown when it gets short. */
+const WARN_BYTES = 1_000;
+
+const drafts = new Map();
+
+export class Composer {
+  #id;
+  #options;
+  #replyTo = null;
+  #editing = null;
+  #idle = null;
+
+  /** @param {object} options `{id, title, bytesMax, send(body, replyTo), edit(message, body), typing(on), lastOwn(), nameOf(id)}` */
+  constructor(options) {
+    this.#id = options.id;
+    this.#options = options;
+    this.input = h('textarea', { class: 'composer-input', rows: 1, dir: 'auto', 'aria-label': 'Message', enterKeyHint: 'send', dataset: { testid: 'composer' } });
+    this.input.value = drafts.get(this.#id) ?? '';
+    this.context = h('div', { class: 'composer-context', hidden: true, dataset: { testid: 'composer-context' } });
+    this.room = h('span', { class: 'composer-room', role: 'status', dataset: { testid: 'composer-room' } });
+    this.submit = h('button', { type: 'submit', class: 'send-button', 'aria-label': 'Send', title: 'Send', dataset: { testid: 'send' } }, icon('send'));
+    const emoji = iconButton('smile', 'Insert an emoji', { dataset: { testid: 'insert-emoji' }, on: { click: () => emojiPicker(emoji, (text) => this.#insert(text)) } });
+    this.node = h('form', { class: 'composer', dataset: { testid: 'composer-form' } }, this.context, h('div', { class: 'composer-box' }, emoji, this.input, this.room, this.submit));
+    this.node.addEventListener('submit', (event) => (event.preventDefault(), this.#send()));
+    this.input.addEventListener('input', () => this.#changed(true));
+    this.input.addEventListener('keydown', (event) => this.#key(event));
+    this.input.addEventListener('blur', () => this.#stopTyping());
+    this.titled(options.title);
+    queueMicrotask(() => this.#changed(false));
+  }
+
+  titled(title) {
+    this.input.placeholder = title ? `Message ${title}` : 'Message';
+  }
+
+  focus() {
+    this.input.focus({ preventScroll: true });
+  }
+
+  destroy() {
+    if (this.#editing) this.cancel();
+    this.#stopTyping();
+  }
+
+  reply(message) {
+    this.cancel();
+    this.#replyTo = message;
+    this.#showContext('reply', `Replying to ${this.#options.nameOf(message.author)}`, excerpt(message.body, 90));
+  }
+
+  edit(message) {
+    this.cancel();
+    this.#editing = message;
+    this.input.value = message.body;
+    this.#showContext('edit', 'Editing your message', 'Esc to cancel');
+    this.#changed(false);
+  }
+
+  cancel() {
+    if (this.#editing) this.input.value = drafts.get(this.#id) ?? '';
+    this.#editing = null;
+    this.#replyTo = null;
+    this.context.hidden = true;
+    this.context.replaceChildren();
+    this.#changed(false);
+  }
+
+  #showContext(symbol, title, text) {
+    this.context.replaceChildren(
+      icon(symbol),
+      h('span', { class: 'context-text' }, h('strong', { text: title }), h('span', { text })),
+      iconButton('close', 'Cancel', { dataset: { testid: 'cancel-context' }, on: { click: () => (this.cancel(), this.focus()) } }),
+    );
+    this.context.hidden = false;
+    this.focus();
+    this.input.setSelectionRange(this.input.value.length, this.input.value.length);
+  }
+
+  #key(event) {
+    if (event.isComposing) return;
+    const touch = matchMedia('(pointer: coarse)').matches;
+    if (event.key === 'Enter' && !event.shiftKey && !touch) {
+      event.preventDefault();
+      this.#send();
+    } else if (event.key === 'Escape' && !this.context.hidden) {
+      event.preventDefault();
+      this.cancel();
+    } else if (event.key === 'ArrowUp' && this.input.value === '' && !this.#editing) {
+      const message = this.#options.lastOwn();
+      if (!message) return;
+      event.preventDefault();
+      this.edit(message);
+    }
+  }
+
+  #send() {
+    const body = this.input.value;
+    if (!this.#sendable(body)) return;
+    const message = this.#editing;
+    const replyTo = this.#replyTo;
+    if (message) {
+      this.cancel();
+      if (body !== message.body) this.#options.edit(message, body);
+    } else {
+      this.input.value = '';
+      drafts.delete(this.#id);
+      this.cancel();
+      this.#options.send(body, replyTo?.id ?? null);
+    }
+    this.#stopTyping();
+    this.focus();
+  }
+
+  #sendable(body) {
+    return body.trim() !== '' && !body.includes('\0') && utf8Length(body) <= this.#options.bytesMax();
+  }
+
+  #insert(text) {
+    this.input.setRangeText(text, this.input.selectionStart, this.input.selectionEnd, 'end');
+    this.focus();
+    this.#changed(true);
+  }
+
+  #changed(byPerson) {
+    const { value } = this.input;
+    // Browsers without `field-sizing` need to be told the height.
+    if (!CSS.supports('field-sizing', 'content')) {
+      this.input.style.height = 'auto';
+      this.input.style.height = `${this.input.scrollHeight}px`;
+    }
+    const left = this.#options.bytesMax() - utf8Length(value);
+    this.room.textContent = left < WARN_BYTES ? left.toLocaleString() : '';
+    this.room.dataset.over = String(left < 0);
+    this.submit.disabled = !this.#sendable(value);
+    this.submit.setAttribute('aria-label', this.#editing ? 'Save' : 'Send');
+    if (this.#editing) return;
+    if (value) drafts.set(this.#id, value);
+    else drafts.delete(this.#id);
+    if (!byPerson) return;
+    if (value.trim()) this.#startTyping();
+    else this.#stopTyping();
+  }
+
+  #startTyping() {
+    this.#options.typing(true);
+    clearTimeout(this.#idle);
+    this.#idle = setTimeout(() => this.#stopTyping(), IDLE_MS);
+  }
+
+  #stopTyping() {
+    clearTimeout(this.#idle);
+    this.#options.typing(false);
+  }
+}

@@ -1,0 +1,85 @@
+/**
+ * Who is in the conversation, and what one may do about it. Shows what the person's role allows; the server decides.
+ */
+import { avatar, h, icon, iconButton } from './dom.js';
+import { menu } from './overlays.js';
+import { plural } from './text.js';
+
+export class Details {
+  #options;
+
+  /** @param {object} options `{conversation, self, close(), invite(), addPeople(), changeRole(member, role), removeMember(member)}` */
+  constructor(options) {
+    this.#options = options;
+    this.count = h('h2', { text: 'Members' });
+    this.members = h('ul', { class: 'members', dataset: { testid: 'members' } });
+    this.actions = h('div', { class: 'details-actions' });
+    this.node = h(
+      'aside',
+      { class: 'details', 'aria-label': 'Members', dataset: { testid: 'details' } },
+      h('header', { class: 'details-head' }, this.count, iconButton('close', 'Close', { dataset: { testid: 'close-details' }, on: { click: options.close } })),
+      this.actions,
+      this.members,
+    );
+    this.node.addEventListener('keydown', (event) => event.key === 'Escape' && options.close());
+    this.signature = '';
+  }
+
+  draw() {
+    const { conversation } = this.#options;
+    const members = [...conversation.members.values()].sort(
+      (a, b) => Number(b.online) - Number(a.online) || rank(b.role) - rank(a.role) || a.name.localeCompare(b.name),
+    );
+    const signature = JSON.stringify([members, conversation.memberCount, conversation.role]);
+    if (signature === this.signature) return;
+    this.signature = signature;
+    this.count.textContent = plural(conversation.memberCount, 'member');
+    const moderates = rank(conversation.role) >= 1;
+    this.actions.replaceChildren(
+      ...(moderates
+        ? [
+            h('button', { type: 'button', class: 'button', dataset: { testid: 'details-invite' }, on: { click: this.#options.invite } }, icon('link'), 'Invite link'),
+            h('button', { type: 'button', class: 'button', dataset: { testid: 'add-people' }, on: { click: this.#options.addPeople } }, icon('add'), 'Add people'),
+          ]
+        : []),
+    );
+    this.members.replaceChildren(
+      ...(conversation.membersListed
+        ? members.map((member) => this.#member(member))
+        : [h('li', { class: 'muted', text: 'This conversation is too large to list everyone.' })]),
+    );
+  }
+
+  #member(member) {
+    const { conversation, self } = this.#options;
+    const own = member.id === self;
+    const items = this.#items(member);
+    const more = items.length > 0 && iconButton('more', `Manage ${member.name}`, { dataset: { testid: 'manage-member' }, on: { click: () => menu(more, items) } });
+    return h(
+      'li',
+      { class: 'member', dataset: { testid: 'member', id: member.id, online: String(member.online), role: member.role } },
+      avatar(member.id, member.name, { online: member.online }),
+      h(
+        'span',
+        { class: 'member-text' },
+        h('span', { class: 'member-name' }, member.name, own && h('span', { class: 'you', text: 'you' })),
+        h('span', { class: 'muted', text: [member.online ? 'Online' : 'Offline', member.role === 'member' ? null : member.role].filter(Boolean).join(' · ') }),
+      ),
+      conversation && more,
+    );
+  }
+
+  #items(member) {
+    const { conversation, self, changeRole, removeMember } = this.#options;
+    const mine = rank(conversation.role);
+    if (member.id === self || mine < 1 || (mine < 2 && rank(member.role) >= 1)) return [];
+    return [
+      mine === 2 && member.role === 'member' && { label: 'Make moderator', symbol: 'shield', testid: 'make-moderator', perform: () => changeRole(member, 'moderator') },
+      mine === 2 && member.role !== 'owner' && { label: 'Make owner', symbol: 'crown', testid: 'make-owner', perform: () => changeRole(member, 'owner') },
+      mine === 2 && member.role !== 'member' && { label: 'Make member', symbol: 'people', testid: 'make-member', perform: () => changeRole(member, 'member') },
+      { label: 'Remove', symbol: 'leave', danger: true, testid: 'remove-member', perform: () => removeMember(member) },
+    ].filter(Boolean);
+  }
+}
+
+export const rank = (role) => ['member', 'moderator', 'owner'].indexOf(role);

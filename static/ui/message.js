@@ -1,0 +1,180 @@
+/**
+ * One row of the thread: a message, one's own message that is not confirmed yet, or a line between messages.
+ *
+ * Rows are built once for a state and thrown away when it changes; the thread decides when. Everything people wrote
+ * becomes text nodes.
+ */
+import { avatar, h, icon } from './dom.js';
+import { clockDigits, clockTime, dayName, fullTime, isJumbo, linkify, nameList, plural } from './text.js';
+
+/** Text with its links. */
+export function bodyOf(text) {
+  return linkify(text).map((part) =>
+    part.href ? h('a', { href: part.href, target: '_blank', rel: 'noopener noreferrer nofollow', text: part.text }) : part.text,
+  );
+}
+
+/** The first words of a message, for quotes and lists. */
+export function excerpt(body, length = 140) {
+  if (body === null || body === undefined) return 'Message deleted';
+  const line = body.replace(/\s+/gu, ' ').trim();
+  return line.length > length ? `${line.slice(0, length)}…` : line;
+}
+
+export function dayRow(iso) {
+  return h('div', { class: 'row-day', role: 'separator', dataset: { testid: 'day' } }, h('span', { text: dayName(iso) }));
+}
+
+export function dividerRow() {
+  return h('div', { class: 'row-divider', role: 'separator', dataset: { testid: 'new-divider' } }, h('span', { text: 'New messages' }));
+}
+
+/** Above the oldest message held: that there is more, or that this is where it began. */
+export function topRow({ complete, title, invite }) {
+  if (!complete) {
+    return h('div', { class: 'row-top loading', dataset: { testid: 'history-loading' } }, h('span', { class: 'spinner', 'aria-label': 'Loading earlier messages', role: 'img' }));
+  }
+  return h(
+    'div',
+    { class: 'row-top', dataset: { testid: 'history-start' } },
+    h('h2', { text: title }),
+    h('p', { text: 'This is where the conversation begins.' }),
+    invite && h('button', { type: 'button', class: 'button', dataset: { testid: 'empty-invite' }, on: { click: invite } }, icon('link'), 'Invite people'),
+  );
+}
+
+/**
+ * A message of the conversation.
+ *
+ * @param {object} message from `Conversation.messages`
+ * @param {object} view `{own, grouped, name, quoted, seen, last, read, nameOf, actions}`
+ */
+export function messageRow(message, view) {
+  const { own, grouped, name, seen, last, nameOf, actions } = view;
+  if (message.kind === 'system') {
+    return h('div', { class: 'row-system', id: `m-${message.id}`, dataset: { testid: 'system-message', seq: String(message.seq) } }, h('span', { text: message.body ?? '' }));
+  }
+  const deleted = message.deleted_at !== null;
+  const body = deleted
+    ? h('p', { class: 'body deleted', dataset: { testid: 'body' }, text: 'Message deleted' })
+    : h('p', { class: isJumbo(message.body) ? 'body jumbo' : 'body', dir: 'auto', dataset: { testid: 'body' } }, bodyOf(message.body));
+  return h(
+    'article',
+    {
+      class: grouped ? 'row grouped' : 'row',
+      id: `m-${message.id}`,
+      tabIndex: -1,
+      'aria-label': `${name}, ${clockTime(message.created_at)}: ${excerpt(message.body)}`,
+      dataset: { testid: 'message', id: message.id, seq: String(message.seq), own: String(own), state: deleted ? 'deleted' : 'confirmed' },
+    },
+    gutter(message, grouped, name),
+    h(
+      'div',
+      { class: 'content' },
+      !grouped && head(message, name, own),
+      message.reply_to && !deleted && quote(view.quoted, nameOf, () => actions.show(message.reply_to)),
+      body,
+      message.edited_at && !deleted && h('span', { class: 'edited', title: fullTime(message.edited_at), dataset: { testid: 'edited' }, text: 'edited' }),
+      message.reactions.length > 0 && reactions(message, nameOf, actions),
+    ),
+    h('div', { class: 'state' }, seenBy(seen, nameOf), own && last && !seen.length && (view.read ? tick('checks', 'Seen', true) : tick('check', 'Sent'))),
+  );
+}
+
+function gutter(message, grouped, name) {
+  const time = h('time', { class: 'gutter-time', dateTime: message.created_at, title: fullTime(message.created_at), text: clockDigits(message.created_at) });
+  return h('div', { class: 'gutter' }, grouped ? time : avatar(message.author, name));
+}
+
+function head(message, name, own) {
+  return h(
+    'header',
+    { class: 'head' },
+    h('span', { class: 'author', dataset: { testid: 'author' }, text: name }),
+    own && h('span', { class: 'you', text: 'you' }),
+    message.kind === 'agent' && h('span', { class: 'you', text: 'agent' }),
+    h('time', { dateTime: message.created_at, title: fullTime(message.created_at), text: clockTime(message.created_at) }),
+  );
+}
+
+function quote(quoted, nameOf, show) {
+  return h(
+    'button',
+    { type: 'button', class: 'quote', dataset: { testid: 'quote', key: 'quote' }, on: { click: show } },
+    h('span', { class: 'quote-author', text: quoted ? nameOf(quoted.author) : 'Earlier message' }),
+    h('span', { class: 'quote-text', text: quoted ? excerpt(quoted.body) : 'Show it' }),
+  );
+}
+
+function reactions(message, nameOf, actions) {
+  return h(
+    'div',
+    { class: 'reactions' },
+    message.reactions.map(({ emoji, count, users }) => {
+      const mine = users.includes(actions.self);
+      const who = nameList(users.map(nameOf), 10);
+      return h(
+        'button',
+        {
+          type: 'button',
+          class: 'reaction',
+          'aria-pressed': String(mine),
+          'aria-label': `${emoji}, ${plural(count, 'reaction')}: ${who}`,
+          title: who,
+          dataset: { testid: 'reaction', emoji, key: `reaction-${emoji}` },
+          on: { click: () => actions.react(message, emoji, !mine) },
+        },
+        h('span', { text: emoji }),
+        h('span', { class: 'reaction-count', text: String(count) }),
+      );
+    }),
+  );
+}
+
+function seenBy(seen, nameOf) {
+  if (!seen.length) return null;
+  const names = `Seen by ${nameList(seen.map(nameOf), 8)}`;
+  return h(
+    'span',
+    { class: 'seen', role: 'img', 'aria-label': names, title: names, dataset: { testid: 'seen' } },
+    seen.slice(0, 4).map((id) => avatar(id, nameOf(id), { size: 'tiny' })),
+    seen.length > 4 && h('span', { class: 'seen-more', text: `+${seen.length - 4}` }),
+  );
+}
+
+function tick(symbol, label, read = false) {
+  return h('span', { class: 'tick', role: 'img', 'aria-label': label, title: label, dataset: { testid: 'tick', read: String(read) } }, icon(symbol));
+}
+
+/** One's own message on its way: shown at once, marked until it is durable. */
+export function pendingRow(entry, view) {
+  const failed = entry.status === 'failed';
+  const { grouped, name, actions } = view;
+  return h(
+    'article',
+    {
+      class: `row pending${grouped ? ' grouped' : ''}${failed ? ' failed' : ''}`,
+      id: `m-${entry.id}`,
+      tabIndex: -1,
+      dataset: { testid: 'message', id: entry.id, own: 'true', state: entry.status === 'acked' ? 'confirmed' : entry.status },
+    },
+    gutter({ author: actions.self, created_at: entry.created_at }, grouped, name),
+    h(
+      'div',
+      { class: 'content' },
+      !grouped && head({ created_at: entry.created_at, kind: 'person' }, name, true),
+      entry.reply_to && quote(view.quoted, view.nameOf, () => actions.show(entry.reply_to)),
+      h('p', { class: isJumbo(entry.body) ? 'body jumbo' : 'body', dir: 'auto', dataset: { testid: 'body' } }, bodyOf(entry.body)),
+      failed &&
+        h(
+          'div',
+          { class: 'failure', role: 'alert', dataset: { testid: 'failure' } },
+          icon('warning'),
+          h('span', { text: `Not sent. ${entry.error?.message ?? ''}` }),
+          h('button', { type: 'button', class: 'link', dataset: { testid: 'retry', key: 'retry' }, on: { click: () => actions.retry(entry) } }, 'Try again'),
+          h('button', { type: 'button', class: 'link danger', dataset: { testid: 'discard', key: 'discard' }, on: { click: () => actions.discard(entry) } }, 'Discard'),
+        ),
+    ),
+    h('div', { class: 'state' }, failed ? null : entry.status === 'acked' ? tick('check', 'Sent') : tick('clock', 'Sending')),
+  );
+}

@@ -1,0 +1,335 @@
+/**
+ * The messages of the open conversation: draws what `Conversation` holds, keeps the scroll position, loads history.
+ *
+ * The list is redrawn as a whole but changed only where a row's inputs changed (compared by identity), so a burst of
+ * frames costs one pass per animation frame and a person's focus and selection survive. Browsers differ in how they hold
+ * the scroll position when rows appear above it, so it is done here: at the end one stays at the end, elsewhere the first
+ * visible row stays where it is.
+ */
+import { h, icon, reconcile, scheduler } from './dom.js';
+import { dayRow, dividerRow, messageRow, pendingRow, topRow } from './message.js';
+import { MessageToolbar } from './toolbar.js';
+import { dayKey, nameList, plural } from './text.js';
+
+/** Messages of one author within this time share one heading. */
+const GROUP_MS = 5 * 60_000;
+/** So near to the end counts as at the end. */
+const END_PX = 48;
+/** History is asked for when this much of it is left above the view. */
+const PREFETCH_PX = 700;
+/** Beyond so many messages, those far above the end are let go of. */
+const HELD_MAX = 600;
+const HELD_KEPT = 200;
+const READ_DELAY_MS = 250;
+/** Pages that are loaded to find the message that was answered. */
+const SHOW_PAGES_MAX = 10;
+
+export class Thread {
+  #client;
+  #conversation;
+  #names;
+  #rows = new Map();
+  #atEnd = true;
+  #opened = false;
+  #loading = false;
+  #dividerAfter = null;
+  #lastSeen = 0;
+  #readTimer = null;
+  #abort = new AbortController();
+  #resize;
+
+  constructor({ client, conversation, names, actions }) {
+    this.#client = client;
+    this.#conversation = conversation;
+    this.#names = names;
+    this.actions = { ...actions, self: conversation.self, show: (id) => this.show(id) };
+    this.list = h('div', { class: 'log', role: 'log', 'aria-label': 'Messages', tabIndex: 0, dataset: { testid: 'log' } });
+    this.scroller = h('div', { class: 'scroller', dataset: { testid: 'scroller' } }, this.list);
+    this.count = h('span', { class: 'jump-count', dataset: { testid: 'jump-count' } });
+    this.jump = h('button', { type: 'button', class: 'jump', hidden: true, 'aria-label': 'Jump to the latest message', dataset: { testid: 'jump-latest' }, on: { click: () => this.toEnd() } }, this.count, icon('down'));
+    this.typing = h('div', { class: 'typing', 'aria-live': 'polite', dataset: { testid: 'typing' } });
+    this.node = h('div', { class: 'thread' }, this.scroller, this.jump, this.typing);
+    this.toolbar = new MessageToolbar({ list: this.list, find: (id) => conversation.byId.get(id), role: () => conversation.role, actions: this.actions });
+    this.draw = scheduler(() => this.#draw());
+    this.#listen();
+    this.draw();
+  }
+
+  #listen() {
+    const { signal } = this.#abort;
+    this.scroller.addEventListener('scroll', () => this.#scrolled(), { passive: true, signal });
+    for (const event of ['focus', 'visibilitychange']) {
+      window.addEventListener(event, () => this.#planRead(), { signal });
+      document.addEventListener(event, () => this.#planRead(), { signal });
+    }
+    this.#resize = new ResizeObserver(() => this.#atEnd && this.toEnd());
+    this.#resize.observe(this.scroller);
+    this.list.addEventListener('keydown', (event) => this.#move(event), { signal });
+  }
+
+  destroy() {
+    this.#abort.abort();
+    this.#resize.disconnect();
+    clearTimeout(this.#readTimer);
+  }
+
+  /** What an own message does to the view: one sees it, and has seen what came before. */
+  sent() {
+    this.#dividerAfter = null;
+    this.#atEnd = true;
+    this.draw();
+  }
+
+  /** At once and not smoothly: frames that arrive on the way would stop the movement half-way. */
+  toEnd() {
+    this.#atEnd = true;
+    this.scroller.scrollTop = this.scroller.scrollHeight;
+  }
+
+  #active() {
+    return document.visibilityState === 'visible' && document.hasFocus();
+  }
+
+  #draw() {
+    const conversation = this.#conversation;
+    if (conversation.floor === null) return this.#drawWaiting();
+    const anchor = this.#atEnd ? null : this.#anchor();
+    this.#noteNew();
+    if (this.#atEnd && conversation.messages.length > HELD_MAX) conversation.trim(HELD_KEPT);
+    const nodes = this.#items().map(({ key, inputs, build }) => this.#row(key, inputs, build));
+    const wanted = new Set(nodes);
+    for (const [key, row] of this.#rows) if (!wanted.has(row.node)) this.#rows.delete(key);
+    reconcile(this.list, nodes);
+    this.#place(anchor);
+    this.#drawAround();
+    this.toolbar.refresh();
+    this.#planRead();
+    this.#loadIfNear();
+  }
+
+  #drawWaiting() {
+    if (this.list.childElementCount) return;
+    this.list.append(...Array.from({ length: 6 }, (_, idx) => h('div', { class: 'skeleton', 'aria-hidden': 'true', dataset: { width: String(idx % 3) } }, h('span'), h('span'))));
+  }
+
+  /** The divider marks what came while nobody looked; it stays until the next time, or until one answers. */
+  #noteNew() {
+    const { readSeq, lastSeq, messages } = this.#conversation;
+    if (lastSeq <= readSeq || messages.at(-1)?.author === this.#conversation.self) return;
+    const away = !this.#active() && (this.#dividerAfter ?? 0) < readSeq;
+    if (!this.#opened || away) this.#dividerAfter = readSeq;
+  }
+
+  #items() {
+    const conversation = this.#conversation;
+    const items = [];
+    const { complete, title } = conversation;
+    const invite = complete && conversation.lastSeq < 3 ? this.actions.invite : null;
+    items.push({ key: 'top', inputs: [complete, title, invite === null], build: () => topRow({ complete, title, invite }) });
+    const seen = this.#seen();
+    const lastOwn = conversation.messages.findLast?.((message) => message.author === conversation.self)?.id;
+    let before = null;
+    for (const message of conversation.messages) {
+      before = this.#separators(items, before, message.created_at, message.seq);
+      before = this.#messageItem(items, before, message, seen.get(message.seq) ?? [], message.id === lastOwn);
+    }
+    for (const entry of conversation.pending.values()) {
+      before = this.#separators(items, before, entry.created_at, null);
+      before = this.#pendingItem(items, before, entry);
+    }
+    return items;
+  }
+
+  #separators(items, before, iso, seq) {
+    let last = before;
+    const day = dayKey(iso);
+    if (!last || dayKey(last.created_at) !== day) {
+      items.push({ key: `day:${day}:${seq ?? 'pending'}`, inputs: [], build: () => dayRow(iso) });
+      last = null;
+    }
+    if (seq !== null && this.#dividerAfter !== null && seq === this.#dividerAfter + 1) {
+      items.push({ key: 'divider', inputs: [], build: dividerRow });
+      last = null;
+    }
+    return last;
+  }
+
+  #grouped(before, author, createdAt, replyTo) {
+    return Boolean(before) && before.author === author && before.kind !== 'system' && !replyTo && Date.parse(createdAt) - Date.parse(before.created_at) < GROUP_MS;
+  }
+
+  #messageItem(items, before, message, seen, last) {
+    const self = this.#conversation.self;
+    const grouped = this.#grouped(before, message.author, message.created_at, message.reply_to);
+    const quoted = message.reply_to ? this.#conversation.byId.get(message.reply_to) : null;
+    const name = this.#names.of(message.author);
+    const nameOf = (id) => (id === self ? 'You' : this.#names.of(id));
+    const read = last && [...this.#conversation.readers.values()].some((marker) => marker >= message.seq);
+    items.push({
+      key: message.id,
+      inputs: [message, grouped, quoted, name, last, read, seen.join(), message.reactions.length ? this.#names.version : 0],
+      build: () => messageRow(message, { own: message.author === self, grouped, name, quoted, seen, last, read, nameOf, actions: this.actions }),
+    });
+    return message;
+  }
+
+  #pendingItem(items, before, entry) {
+    const self = this.#conversation.self;
+    const grouped = this.#grouped(before, self, entry.created_at, entry.reply_to);
+    const quoted = entry.reply_to ? this.#conversation.byId.get(entry.reply_to) : null;
+    const name = this.#names.of(self);
+    const nameOf = (id) => this.#names.of(id);
+    items.push({ key: entry.id, inputs: [entry, grouped, quoted, name], build: () => pendingRow(entry, { grouped, name, quoted, nameOf, actions: this.actions }) });
+    return { author: self, kind: 'person', created_at: entry.created_at };
+  }
+
+  /** At which message each reader stands; a reader's own message says it already. */
+  #seen() {
+    const bySeq = new Map();
+    const { readers, byId, messages, floor } = this.#conversation;
+    for (const [user, marker] of readers) {
+      const message = messages[Math.min(marker, messages.at(-1)?.seq ?? 0) - (messages[0]?.seq ?? floor)];
+      if (!message || message.author === user || !byId.has(message.id)) continue;
+      bySeq.set(message.seq, [...(bySeq.get(message.seq) ?? []), user]);
+    }
+    return bySeq;
+  }
+
+  #row(key, inputs, build) {
+    const known = this.#rows.get(key);
+    if (known && known.inputs.length === inputs.length && known.inputs.every((input, idx) => input === inputs[idx])) return known.node;
+    const node = build();
+    this.#rows.set(key, { inputs, node });
+    if (known) this.#takeOver(known.node, node);
+    return node;
+  }
+
+  /** A rebuilt row keeps the focus of the one it replaces. */
+  #takeOver(old, node) {
+    if (!old.isConnected) return;
+    const focused = old.contains(document.activeElement) ? document.activeElement : null;
+    old.replaceWith(node);
+    this.toolbar.moved(old, node);
+    if (!focused || node.contains(document.activeElement)) return;
+    const key = focused.dataset.key;
+    ((key && node.querySelector(`[data-key="${CSS.escape(key)}"]`)) || node).focus({ preventScroll: true });
+  }
+
+  #anchor() {
+    const top = this.scroller.getBoundingClientRect().top;
+    for (const row of this.list.children) {
+      const box = row.getBoundingClientRect();
+      if (box.bottom > top + 1 && row.dataset.id) return { id: row.id, offset: box.top };
+    }
+    return null;
+  }
+
+  #place(anchor) {
+    if (!this.#opened && this.#conversation.phase === 'live') {
+      this.#opened = true;
+      const divider = this.list.querySelector('.row-divider');
+      const below = divider ? this.list.getBoundingClientRect().bottom - divider.getBoundingClientRect().top : 0;
+      if (divider && below > this.scroller.clientHeight) {
+        this.#atEnd = false;
+        this.scroller.scrollTop += divider.getBoundingClientRect().top - this.scroller.getBoundingClientRect().top - 80;
+        return;
+      }
+    }
+    if (this.#atEnd) this.toEnd();
+    else if (anchor) {
+      const row = document.getElementById(anchor.id);
+      const moved = row ? row.getBoundingClientRect().top - anchor.offset : 0;
+      // Setting it to what it is would end the momentum of a finger's swipe.
+      if (Math.abs(moved) >= 1) this.scroller.scrollTop += moved;
+    }
+  }
+
+  #drawAround() {
+    const conversation = this.#conversation;
+    if (this.#atEnd) this.#lastSeen = conversation.lastSeq;
+    const fresh = conversation.messages.filter((message) => message.seq > this.#lastSeen && message.author !== conversation.self).length;
+    this.jump.hidden = this.#atEnd;
+    this.count.textContent = fresh > 0 ? plural(fresh, 'new message') : '';
+    const typists = [...conversation.typing].map((id) => this.#names.of(id));
+    const text = typists.length ? `${nameList(typists)} ${typists.length === 1 ? 'is' : 'are'} typing` : '';
+    if (this.typing.dataset.text !== text) {
+      this.typing.dataset.text = text;
+      this.typing.replaceChildren(...(text ? [h('span', { class: 'typing-dots', 'aria-hidden': 'true' }, h('i'), h('i'), h('i')), text] : []));
+    }
+  }
+
+  #scrolled() {
+    const { scrollTop, scrollHeight, clientHeight } = this.scroller;
+    const atEnd = scrollHeight - scrollTop - clientHeight < END_PX;
+    if (atEnd !== this.#atEnd) {
+      this.#atEnd = atEnd;
+      this.#drawAround();
+    }
+    this.#planRead();
+    this.#loadIfNear();
+  }
+
+  async #loadIfNear() {
+    if (this.#loading || this.#conversation.complete || this.scroller.scrollTop > PREFETCH_PX) return;
+    await this.#loadOlder();
+  }
+
+  async #loadOlder() {
+    this.#loading = true;
+    this.list.setAttribute('aria-busy', 'true');
+    try {
+      await this.#client.loadOlder(this.#conversation.id);
+      this.#draw();
+    } catch (problem) {
+      // Tried again by the next scroll; the connection banner says what is wrong.
+      await new Promise((resolve) => setTimeout(resolve, problem.retryAfterMs ?? 2_000));
+    }
+    this.list.removeAttribute('aria-busy');
+    this.#loading = false;
+    if (!this.#abort.signal.aborted) this.#loadIfNear();
+  }
+
+  #planRead() {
+    this.#readTimer ??= setTimeout(() => {
+      this.#readTimer = null;
+      this.#markRead();
+    }, READ_DELAY_MS);
+  }
+
+  #markRead() {
+    const conversation = this.#conversation;
+    if (!this.#active() || conversation.phase !== 'live' || !this.scroller.isConnected) return;
+    if (this.#atEnd) return this.#client.read(conversation.id, conversation.lastSeq);
+    const bottom = this.scroller.getBoundingClientRect().bottom;
+    const visible = [...this.list.children].findLast((row) => row.dataset.seq && row.getBoundingClientRect().bottom <= bottom);
+    if (visible) this.#client.read(conversation.id, Number(visible.dataset.seq));
+  }
+
+  /** Arrow keys walk from message to message. */
+  #move(event) {
+    const step = { ArrowUp: -1, ArrowDown: 1 }[event.key];
+    if (event.key === 'End') this.toEnd();
+    if (!step || event.target.closest('input, textarea')) return;
+    const rows = [...this.list.querySelectorAll('article')];
+    const at = rows.indexOf(event.target.closest('article'));
+    const next = at === -1 ? rows.at(-1) : rows[Math.min(rows.length - 1, Math.max(0, at + step))];
+    if (!next) return;
+    event.preventDefault();
+    next.focus();
+  }
+
+  /** Brings a message into view, loading history until it is there. */
+  async show(id) {
+    for (let page = 0; page < SHOW_PAGES_MAX && !this.#conversation.byId.has(id) && !this.#conversation.complete; page += 1) {
+      if (this.#loading) await new Promise((resolve) => setTimeout(resolve, 100));
+      else await this.#loadOlder();
+    }
+    const row = document.getElementById(`m-${id}`);
+    if (!row) return;
+    this.#atEnd = false;
+    row.scrollIntoView({ block: 'center' });
+    row.classList.remove('flash');
+    requestAnimationFrame(() => row.classList.add('flash'));
+    row.focus({ preventScroll: true });
+  }
+}
