@@ -18,6 +18,7 @@ mod permissions;
 mod registry;
 mod replay;
 mod slots;
+mod social;
 mod state;
 mod store;
 mod subscribers;
