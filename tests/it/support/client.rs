@@ -4,6 +4,7 @@
 //! problem document fail the test whatever it is about.
 
 use super::PATIENCE;
+use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use parlance::ids::{ConversationId, MessageId, TenantId, UserId};
 use reqwest::Method;
@@ -14,6 +15,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::mpsc;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::ClientRequestBuilder;
 use tokio_tungstenite::tungstenite::{self, Message};
@@ -337,9 +339,14 @@ impl Subscribed {
     }
 }
 
-/// A socket.
+/// Frames that are read ahead of the test, before the client stops reading.
+const READ_AHEAD: usize = 100_000;
+
+/// A socket. Like a browser it reads all the time, and answers pings and the server's close, whatever the test does;
+/// [`RawSocket`] is for clients that do not.
 pub struct Socket {
-    stream: WebSocketStream<TcpStream>,
+    sink: SplitSink<WebSocketStream<TcpStream>, Message>,
+    frames: mpsc::Receiver<Result<Value, Ended>>,
     hello: Value,
     /// Frames that came while something else was waited for, in their order.
     waiting: VecDeque<Value>,
@@ -372,8 +379,12 @@ impl Socket {
         let tcp = TcpStream::connect(address).await?;
         tcp.set_nodelay(true)?;
         let (stream, _) = tokio_tungstenite::client_async(request, tcp).await?;
+        let (sink, stream) = stream.split();
+        let (sender, frames) = mpsc::channel(READ_AHEAD);
+        tokio::spawn(read(stream, sender));
         let mut socket = Self {
-            stream,
+            sink,
+            frames,
             hello: Value::Null,
             waiting: VecDeque::new(),
             references: 0,
@@ -399,7 +410,7 @@ impl Socket {
     }
 
     pub async fn send_raw(&mut self, message: Message) {
-        self.stream
+        self.sink
             .send(message)
             .await
             .unwrap_or_else(|error| panic!("sending failed: {error}"));
@@ -407,7 +418,7 @@ impl Socket {
 
     /// Sends a frame; false when the connection is broken.
     pub async fn try_send_json(&mut self, frame: &Value) -> bool {
-        self.stream.send(Message::text(frame.to_string())).await.is_ok()
+        self.sink.send(Message::text(frame.to_string())).await.is_ok()
     }
 
     /// The next frame, earlier ones that were passed over first.
@@ -420,26 +431,11 @@ impl Socket {
 
     /// The next frame from the network.
     async fn receive(&mut self, timeout: Duration) -> Result<Value, Ended> {
-        tokio::time::timeout(timeout, async {
-            loop {
-                match self.stream.next().await {
-                    Some(Ok(Message::Text(text))) => {
-                        let frame: Value = serde_json::from_str(&text).expect("server frames are JSON");
-                        assert!(frame["type"].is_string(), "server frames have a type: {frame}");
-                        return Ok(frame);
-                    }
-                    Some(Ok(Message::Close(close))) => {
-                        return Err(Ended::Closed(close.map_or(1005, |close| close.code.into())));
-                    }
-                    Some(Ok(Message::Binary(_))) => panic!("the server sent a binary frame"),
-                    Some(Ok(_)) => {}
-                    Some(Err(error)) => return Err(Ended::Broken(error.to_string())),
-                    None => return Err(Ended::Broken("end of stream".to_owned())),
-                }
-            }
-        })
-        .await
-        .unwrap_or(Err(Ended::TimedOut))
+        match tokio::time::timeout(timeout, self.frames.recv()).await {
+            Ok(Some(frame)) => frame,
+            Ok(None) => Err(Ended::Broken("it has ended before".to_owned())),
+            Err(_) => Err(Ended::TimedOut),
+        }
     }
 
     /// The first frame for which `wanted` is true; others are kept for later.
@@ -579,10 +575,43 @@ impl Socket {
     /// Closes it and waits until the server has, too.
     pub async fn close(mut self) {
         // The server may have closed it already.
-        if self.stream.close(None).await.is_ok() {
+        if self.sink.close().await.is_ok() {
             self.until_end().await;
         }
     }
+}
+
+/// Reads a socket to its end.
+async fn read(mut stream: SplitStream<WebSocketStream<TcpStream>>, frames: mpsc::Sender<Result<Value, Ended>>) {
+    let mut ended = None;
+    while let Some(message) = stream.next().await {
+        let frame = match message {
+            Ok(Message::Text(text)) => Ok(parse(&text)),
+            Ok(Message::Binary(_)) => panic!("the server sent a binary frame"),
+            // Reading on sends our own close frame.
+            Ok(Message::Close(close)) => {
+                ended = Some(Ended::Closed(close.map_or(1005, |close| close.code.into())));
+                continue;
+            }
+            Ok(_) => continue,
+            Err(error) => {
+                ended = ended.or(Some(Ended::Broken(error.to_string())));
+                break;
+            }
+        };
+        if frames.send(frame).await.is_err() {
+            return;
+        }
+    }
+    let ended = ended.unwrap_or_else(|| Ended::Broken("end of stream".to_owned()));
+    // The test may not want to know.
+    let _: Result<(), _> = frames.send(Err(ended)).await;
+}
+
+fn parse(text: &str) -> Value {
+    let frame: Value = serde_json::from_str(text).expect("server frames are JSON");
+    assert!(frame["type"].is_string(), "server frames have a type: {frame}");
+    frame
 }
 
 /// A socket after the handshake, as bytes: for broken frames, and for a client that never reads.
