@@ -202,11 +202,11 @@ impl<T: DeserializeOwned> FromRequest for Query<T> {
     type Future = Ready<Result<Self, Error>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let query = web::Query::<T>::from_query(request.query_string());
-        ready(query.map(|query| Self(query.into_inner())).map_err(|error| {
-            let message = error.to_string();
-            let message = message.split_once(": ").map_or(&*message, |(_, message)| message);
-            wrong_field("", message)
+        let pairs = form_urlencoded::parse(request.query_string().as_bytes());
+        let query = serde_path_to_error::deserialize(serde_urlencoded::Deserializer::new(pairs));
+        ready(query.map(Self).map_err(|error| {
+            let path = error.path().to_string();
+            wrong_field(&path, &error.into_inner().to_string())
         }))
     }
 }
@@ -302,6 +302,32 @@ mod tests {
         assert_eq!(field("[]"), "");
         assert_eq!(field("{"), "");
         assert_eq!(field(r#"{"name":"x"} x"#), "");
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[allow(dead_code, reason = "only the parsing matters")]
+    struct Page {
+        limit: Option<i64>,
+        user: Option<uuid::Uuid>,
+    }
+
+    #[actix_web::test]
+    async fn a_wrong_parameter_is_named() {
+        for (query, field) in [
+            ("limit=x", "limit"),
+            ("user=x", "user"),
+            ("colour=1", "colour"),
+            ("limit=1&limit=2", "limit"),
+        ] {
+            let request = actix_web::test::TestRequest::with_uri(&format!("/?{query}")).to_http_request();
+            let error = Query::<Page>::extract(&request).await.map(|page| page.0).unwrap_err();
+            assert_eq!(
+                error.fields().first().map(|error| &*error.field),
+                Some(field),
+                "{query}"
+            );
+        }
     }
 
     #[test]
