@@ -17,7 +17,7 @@ use actix_web::web::{self, Bytes};
 use actix_web::{FromRequest, HttpRequest};
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use std::future::{Ready, ready};
 use std::ops::Deref;
 
@@ -164,9 +164,9 @@ fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let path = error.path().to_string();
-        let error = error.into_inner();
-        if error.is_data() {
-            wrong_field(&path, &error.to_string())
+        // For some wrong values (a number for a word) serde_json says "syntax"; so the text itself is asked.
+        if serde_json::from_slice::<IgnoredAny>(bytes).is_ok() {
+            wrong_field(&path, &error.into_inner().to_string())
         } else {
             Error::with_detail(Code::BadRequest, "The body is not valid JSON.")
         }
@@ -267,6 +267,7 @@ mod tests {
     #[allow(dead_code, reason = "only the parsing matters")]
     struct Input {
         name: String,
+        role: Option<crate::ids::Role>,
         count: Option<i64>,
         inner: Option<Vec<Inner>>,
     }
@@ -292,6 +293,8 @@ mod tests {
         assert_eq!(field("{}"), "name");
         assert_eq!(field(r#"{"name":5}"#), "name");
         assert_eq!(field(r#"{"name":"x","count":"y"}"#), "count");
+        assert_eq!(field(r#"{"name":"x","role":1}"#), "role");
+        assert_eq!(field(r#"{"name":"x","role":"emperor"}"#), "role");
         assert_eq!(field(r#"{"name":"x","inner":[{"id":"nonsense"}]}"#), "inner[0].id");
         assert_eq!(field(r#"{"name":"x","inner":[{}]}"#), "inner[0].id");
         assert_eq!(

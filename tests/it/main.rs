@@ -27,6 +27,9 @@
 )]
 #![allow(unreachable_pub, reason = "everything here is only for this binary")]
 
+mod auth;
+mod rest;
 mod smoke;
 mod support;
 mod tidy;
+mod users;
