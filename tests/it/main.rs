@@ -28,7 +28,10 @@
 #![allow(unreachable_pub, reason = "everything here is only for this binary")]
 
 mod auth;
+mod documents;
+mod log_ins;
 mod rest;
+mod routes;
 mod smoke;
 mod support;
 mod tidy;
