@@ -187,7 +187,9 @@ impl State {
     pub(super) fn prefill(&mut self, served: Rev, missed: &[Change]) {
         let mut next = served.next();
         while next <= self.rev {
-            let Some(change) = change_at(missed, next) else { return self.changes.clear() };
+            let Some(change) = change_at(missed, next) else {
+                return self.changes.clear();
+            };
             self.remember(change);
             next = next.next();
         }
@@ -196,7 +198,13 @@ impl State {
     /// Every change after a revision, without holes; `None` when they are no longer all in memory.
     pub(super) fn changes_after(&self, after: Rev) -> Option<Vec<Change>> {
         let oldest = self.changes.front().map(Change::rev)?;
-        (oldest <= after.next()).then(|| self.changes.iter().filter(|change| change.rev() > after).cloned().collect())
+        (oldest <= after.next()).then(|| {
+            self.changes
+                .iter()
+                .filter(|change| change.rev() > after)
+                .cloned()
+                .collect()
+        })
     }
 
     /// A member's role, if the user is one and the conversation is not deleted.
@@ -309,11 +317,21 @@ impl State {
         }
         if let Some(member) = self.members.get_mut(&author) {
             member.read_seq = self.last_seq;
-            effects.push(Effect::MarkRead { user: author, seq: self.last_seq });
+            effects.push(Effect::MarkRead {
+                user: author,
+                seq: self.last_seq,
+            });
         }
         // What was being typed is there now.
-        if self.typing.remove(&author).is_some_and(|typing| typing.shown_until.is_some()) {
-            effects.push(Effect::BroadcastTyping { user: author, on: false });
+        if self
+            .typing
+            .remove(&author)
+            .is_some_and(|typing| typing.shown_until.is_some())
+        {
+            effects.push(Effect::BroadcastTyping {
+                user: author,
+                on: false,
+            });
         }
         let notices = &mut self.notices;
         match notices.author {
@@ -366,19 +384,29 @@ impl State {
     /// How to bring a reader who has everything up to `after` (or nothing) to the present.
     pub(super) fn open(&self, after: Option<Rev>) -> Opening {
         let Some(after) = after else {
-            let changes: Vec<_> = self.recent.iter().map(|message| Change::Message(message.clone())).collect();
+            let changes: Vec<_> = self
+                .recent
+                .iter()
+                .map(|message| Change::Message(message.clone()))
+                .collect();
             let complete = self.recent.front().is_none_or(|oldest| oldest.seq == Seq(1));
             return Opening::Ready { changes, complete };
         };
         if after == self.rev {
-            return Opening::Ready { changes: Vec::new(), complete: true };
+            return Opening::Ready {
+                changes: Vec::new(),
+                complete: true,
+            };
         }
         let known_from = self.changes.front().map_or(self.rev, |oldest| Rev(oldest.rev().0 - 1));
         if after > self.rev || after < known_from {
             return Opening::Read;
         }
         let changes = latest_of_each(self.changes.iter().rev().take_while(|change| change.rev() > after));
-        Opening::Ready { changes, complete: true }
+        Opening::Ready {
+            changes,
+            complete: true,
+        }
     }
 
     /// The `subscribed` frame for a member.
@@ -426,7 +454,9 @@ impl State {
 
     fn move_marker(&mut self, user: UserId, seq: Seq, now: Millis) -> bool {
         let social = self.is_social();
-        let Some(member) = self.members.get_mut(&user).filter(|member| member.read_seq < seq) else { return false };
+        let Some(member) = self.members.get_mut(&user).filter(|member| member.read_seq < seq) else {
+            return false;
+        };
         member.read_seq = seq;
         if social {
             self.reads.insert(user, seq);
@@ -456,7 +486,13 @@ impl State {
                 }
             }
             (true, _) => {
-                self.typing.insert(user, Typing { passed_at: now, shown_until: Some(now + TYPING_EXPIRY_MS) });
+                self.typing.insert(
+                    user,
+                    Typing {
+                        passed_at: now,
+                        shown_until: Some(now + TYPING_EXPIRY_MS),
+                    },
+                );
                 effects.push(Effect::BroadcastTyping { user, on: true });
             }
         }
@@ -465,7 +501,9 @@ impl State {
     /// A user came online or went offline.
     pub(super) fn presence(&mut self, user: UserId, online: bool, now: Millis) {
         let social = self.is_social();
-        let Some(member) = self.members.get_mut(&user) else { return };
+        let Some(member) = self.members.get_mut(&user) else {
+            return;
+        };
         if member.online == online {
             return;
         }
@@ -533,11 +571,16 @@ impl State {
         self.notices.author = None;
         let unread = |member: &Member| self.last_seq.0 - member.read_seq.0;
         let told: Vec<_> = if posted {
-            let concerned =
-                self.members.iter().filter(|(user, _)| Some(**user) != only_author || users.contains(user));
+            let concerned = self
+                .members
+                .iter()
+                .filter(|(user, _)| Some(**user) != only_author || users.contains(user));
             concerned.map(|(user, member)| (*user, unread(member))).collect()
         } else {
-            users.iter().filter_map(|user| Some((*user, unread(self.members.get(user)?)))).collect()
+            users
+                .iter()
+                .filter_map(|user| Some((*user, unread(self.members.get(user)?))))
+                .collect()
         };
         if !told.is_empty() {
             effects.push(Effect::Notify(told));
@@ -555,7 +598,10 @@ fn change_at(found: &[Change], rev: Rev) -> Option<Change> {
     }
     let born_here = later.iter().find(|change| change.first_rev() == rev);
     let existed = || later.iter().find(|change| change.first_rev() < rev);
-    born_here.or_else(existed).or_else(|| later.first()).map(|change| change.with_rev(rev))
+    born_here
+        .or_else(existed)
+        .or_else(|| later.first())
+        .map(|change| change.with_rev(rev))
 }
 
 /// From changes in falling order of revisions: the latest of each thing, in rising order.

@@ -43,7 +43,10 @@ pub async fn open(
         Error::with_detail(Code::Overloaded, detail)
     })?;
     if extract::origin_allowed(&request, &state) == Some(false) {
-        return Err(Error::with_detail(Code::Forbidden, "Pages of this origin may not connect."));
+        return Err(Error::with_detail(
+            Code::Forbidden,
+            "Pages of this origin may not connect.",
+        ));
     }
     let principal = match query.ticket {
         Some(ticket) => state.auth.redeem_ticket(&ticket).await?,
@@ -51,8 +54,17 @@ pub async fn open(
     };
     let protocol = agree(&request)?;
     let socket = request.conn_data::<Arc<Socket>>().cloned();
-    sessions::open(&state.sessions, &request, payload, Opening { principal, protocol, socket })
-        .map_err(|error| Error::with_detail(Code::BadRequest, format!("This is not a WebSocket handshake: {error}.")))
+    sessions::open(
+        &state.sessions,
+        &request,
+        payload,
+        Opening {
+            principal,
+            protocol,
+            socket,
+        },
+    )
+    .map_err(|error| Error::with_detail(Code::BadRequest, format!("This is not a WebSocket handshake: {error}.")))
 }
 
 /// Takes our sub-protocol from those that are offered; a client that offers none gets none.
@@ -62,12 +74,17 @@ fn agree(request: &HttpRequest) -> Result<Option<&'static str>, Error> {
         return Ok(None);
     }
     let ours = |value: &header::HeaderValue| {
-        value.to_str().is_ok_and(|list| list.split(',').any(|protocol| protocol.trim() == PROTOCOL))
+        value
+            .to_str()
+            .is_ok_and(|list| list.split(',').any(|protocol| protocol.trim() == PROTOCOL))
     };
     if offered.any(ours) {
         return Ok(Some(PROTOCOL));
     }
-    Err(Error::with_detail(Code::BadRequest, "The sub-protocol of this server is `parlance.v1`."))
+    Err(Error::with_detail(
+        Code::BadRequest,
+        "The sub-protocol of this server is `parlance.v1`.",
+    ))
 }
 
 /// The echo of the conformance suite.

@@ -43,7 +43,11 @@ pub const MEMBERS_MAX: i32 = 10_000;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
     /// Post a message.
-    Post { id: MessageId, body: ByteString, reply_to: Option<MessageId> },
+    Post {
+        id: MessageId,
+        body: ByteString,
+        reply_to: Option<MessageId>,
+    },
     /// Change the body of a message.
     Edit { id: MessageId, body: ByteString },
     /// Delete a message.

@@ -80,7 +80,9 @@ impl Connection {
     pub(super) fn answered(&self, replies: u32) {
         // Replies that were never counted (to a frame without a readable mark in a drained connection) must not wrap.
         let subtract = |unanswered: u32| Some(unanswered.saturating_sub(replies));
-        let _: Result<u32, u32> = self.unanswered.fetch_update(Ordering::Relaxed, Ordering::Relaxed, subtract);
+        let _: Result<u32, u32> = self
+            .unanswered
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, subtract);
     }
 
     /// Frames whose replies have not been handed to the socket.

@@ -14,7 +14,11 @@ pub struct Socket(TcpStream);
 impl Socket {
     /// Duplicates a descriptor. `None` when the process has no descriptors left.
     pub fn duplicate(stream: impl AsFd) -> Option<Self> {
-        stream.as_fd().try_clone_to_owned().ok().map(|descriptor| Self(TcpStream::from(descriptor)))
+        stream
+            .as_fd()
+            .try_clone_to_owned()
+            .ok()
+            .map(|descriptor| Self(TcpStream::from(descriptor)))
     }
 
     /// Ends the connection in both directions.
