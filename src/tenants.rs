@@ -278,7 +278,7 @@ async fn was_member(
     user_id: UserId,
 ) -> Result<bool, Error> {
     const FIND: Statement = Statement::new(
-        "conversation_members.find",
+        "conversation_members.exists",
         "SELECT 1 FROM conversation_members WHERE tenant_id = $1 AND conversation_id = $2 AND user_id = $3",
     );
     Ok(client

@@ -29,3 +29,4 @@
 
 mod smoke;
 mod support;
+mod tidy;
