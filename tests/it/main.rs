@@ -29,6 +29,7 @@
 
 mod auth;
 mod documents;
+mod framework;
 mod log_ins;
 mod rest;
 mod routes;
