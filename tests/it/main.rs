@@ -27,6 +27,7 @@
 )]
 #![allow(unreachable_pub, reason = "everything here is only for this binary")]
 
+mod crash;
 mod smoke;
 mod support;
 mod tidy;
