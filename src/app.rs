@@ -169,10 +169,8 @@ fn serve(config: &Config, listener: TcpListener, state: web::Data<http::State>) 
         .shutdown_timeout(5)
         .disable_signals()
         .on_connect(|connection, extensions| {
-            if let Some(stream) = connection.downcast_ref::<TcpStream>() {
-                if let Some(socket) = Socket::duplicate(stream) {
-                    extensions.insert(Arc::new(socket));
-                }
+            if let Some(socket) = connection.downcast_ref::<TcpStream>().and_then(Socket::duplicate) {
+                extensions.insert(Arc::new(socket));
             }
         });
     Ok(server.listen(listener)?.run())

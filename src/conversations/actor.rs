@@ -159,7 +159,7 @@ impl StreamHandler<Command> for Conversation {
             } => {
                 let result = self.authorize(&caller, requirement);
                 // The asker may have gone.
-                let _: Result<(), _> = answer.send(result);
+                drop(answer.send(result));
             }
         }
         self.settle(ctx);
@@ -233,13 +233,13 @@ impl Conversation {
     }
 
     fn typing(&mut self, caller: &Caller, on: bool, reply: crate::wire::Reply) {
-        let silent = reply.reference().is_none();
         if self.role(caller).is_none() {
-            return if silent {
-                reply.forgo()
-            } else {
-                reply.refuse(Code::NotFound)
-            };
+            return Command::Typing {
+                caller: *caller,
+                on,
+                reply,
+            }
+            .refuse(Code::NotFound);
         }
         let before = self.effects.len();
         self.state.typing(caller.user_id, on, self.now(), &mut self.effects);
@@ -251,7 +251,11 @@ impl Conversation {
                 on,
             });
         }
-        if silent { reply.forgo() } else { reply.ok(None) }
+        if reply.reference().is_none() {
+            reply.forgo();
+        } else {
+            reply.ok(None);
+        }
     }
 
     /// Performs the effects of what just happened and arms the next timer.

@@ -18,6 +18,7 @@ mod permissions;
 mod registry;
 mod replay;
 mod slots;
+mod social;
 mod state;
 mod store;
 mod subscribers;
@@ -221,7 +222,7 @@ impl Conversations {
         let (answer, answered) = oneshot::channel();
         let done = Completion::new(move |result| {
             // The asker may have gone; the change is durable all the same.
-            let _: Result<(), _> = answer.send(result);
+            drop(answer.send(result));
         });
         let command = Command::Submit {
             caller,
@@ -343,13 +344,13 @@ pub struct Conversation {
 #[must_use]
 pub struct Full {
     conversation: Conversation,
-    command: Command,
+    command: Box<Command>,
 }
 
 impl Full {
     /// Waits for room until [`ROOM_TIMEOUT`], then answers `overloaded`.
     pub async fn wait(self) {
-        self.conversation.enqueue(self.command).await;
+        self.conversation.enqueue(*self.command).await;
     }
 }
 
@@ -433,7 +434,7 @@ impl Conversation {
             Ok(()) => Ok(()),
             Err(mpsc::error::TrySendError::Full(command)) => Err(Full {
                 conversation: self.clone(),
-                command,
+                command: Box::new(command),
             }),
             Err(mpsc::error::TrySendError::Closed(command)) => {
                 // Passivated a moment ago: the table has, or starts, the next one. Once, so that this cannot go round.
@@ -456,7 +457,7 @@ impl Conversation {
     async fn enqueue(mut self, command: Command) {
         let Err(full) = self.offer(command) else { return };
         match tokio::time::timeout(ROOM_TIMEOUT, self.slot.commands.sender().reserve()).await {
-            Ok(Ok(room)) => room.send(full.command),
+            Ok(Ok(room)) => room.send(*full.command),
             Ok(Err(_)) | Err(_) => full.command.refuse(Code::Overloaded),
         }
     }

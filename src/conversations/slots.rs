@@ -69,7 +69,7 @@ impl Command {
             Self::Typing { reply, .. } => reply.refuse(code),
             Self::Authorize { answer, .. } => {
                 // The asker may have gone.
-                let _: Result<(), _> = answer.send(Err(Error::Refused(code, code.text())));
+                drop(answer.send(Err(Error::Refused(code, code.text()))));
             }
         }
     }

@@ -404,7 +404,7 @@ fn settled(state: &mut State, now: Millis) -> Vec<Effect> {
 fn typing_is_passed_on_every_three_seconds_and_expires_after_twelve() {
     let model = Model::new();
     let (mut state, user) = (model.state(), model.users[0]);
-    let mut said = |state: &mut State, on, now| {
+    let said = |state: &mut State, on, now| {
         let mut effects = Vec::new();
         state.typing(user, on, now, &mut effects);
         effects

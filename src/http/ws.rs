@@ -19,7 +19,7 @@ const PROTOCOL: &str = "parlance.v1";
 /// The query string of the handshake.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Query {
+pub(super) struct Query {
     ticket: Option<String>,
 }
 
@@ -29,7 +29,7 @@ pub struct Query {
     responses((status = 101, description = "The socket; see /asyncapi.json."),
               (status = 400, body = super::Problem), (status = 401, body = super::Problem),
               (status = 403, body = super::Problem), (status = 503, body = super::Problem)))]
-pub async fn open(
+pub(super) async fn open(
     request: HttpRequest,
     payload: web::Payload,
     state: web::Data<State>,
@@ -89,7 +89,7 @@ fn agree(request: &HttpRequest) -> Result<Option<&'static str>, Error> {
 
 /// The echo of the conformance suite.
 #[cfg(feature = "conformance")]
-pub async fn echo(request: HttpRequest, payload: web::Payload) -> Result<HttpResponse, Error> {
+pub(super) async fn echo(request: HttpRequest, payload: web::Payload) -> Result<HttpResponse, Error> {
     sessions::open_echo(&request, payload)
         .map_err(|error| Error::with_detail(Code::BadRequest, format!("This is not a WebSocket handshake: {error}.")))
 }

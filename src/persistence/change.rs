@@ -48,9 +48,10 @@ const fn unchanged(rev: Rev) -> Applied {
 }
 
 fn changed(change: Change) -> Applied {
+    let Applied { receipt, .. } = unchanged(change.rev());
     Applied {
-        change: Some(change.clone()),
-        ..unchanged(change.rev())
+        receipt,
+        change: Some(change),
     }
 }
 

@@ -96,6 +96,12 @@ impl Persistence {
         self.shared.markers.mark(conversation_id, user_id, seq);
     }
 
+    /// How far a user has read, if that is newer than a row read just now may be.
+    #[must_use]
+    pub fn latest_read(&self, conversation_id: ConversationId, user_id: UserId) -> Option<Seq> {
+        self.shared.markers.latest(conversation_id, user_id)
+    }
+
     /// Waits until all that was submitted before is settled, and writes the read markers.
     pub async fn flush(&self) {
         for lane in &self.shared.lanes {

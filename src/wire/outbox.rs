@@ -61,7 +61,12 @@ pub type PageSent = oneshot::Receiver<()>;
 #[derive(Debug)]
 pub enum Drained {
     /// Write this; it holds so many replies.
-    Chunk { bytes: Bytes, replies: u32 },
+    Chunk {
+        /// What to write.
+        bytes: Bytes,
+        /// How many replies it holds.
+        replies: u32,
+    },
     /// Write this close frame, then nothing more.
     Close(Bytes),
     /// Nothing to write; the waker is registered.
@@ -367,7 +372,7 @@ fn join(mut entries: VecDeque<Entry>, total: usize, page: Option<Page>) -> Bytes
     }
     let page = page.map(|page| {
         // The producer may be gone; then nobody waits for this page.
-        let _: Result<(), ()> = page.sent.send(());
+        page.sent.send(()).unwrap_or_default();
         page.frame.into_bytes()
     });
     match page {

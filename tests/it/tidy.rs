@@ -47,13 +47,19 @@ struct Source {
 impl Source {
     /// The top module it belongs to (`src/wire/outbox.rs`: `wire`), if it is of the library or the program.
     fn module(&self) -> Option<&str> {
-        let rest = self.path.strip_prefix("src/").filter(|rest| !rest.starts_with("bin/"))?;
+        let rest = self
+            .path
+            .strip_prefix("src/")
+            .filter(|rest| !rest.starts_with("bin/"))?;
         Some(rest.split('/').next().unwrap_or(rest).trim_end_matches(".rs"))
     }
 
     /// Its lines without its unit tests, which stand at the end.
     fn product(&self) -> &str {
-        let end = ["\n#[cfg(test)]\nmod ", "\n#[cfg(all(test"].iter().filter_map(|mark| self.text.find(mark)).min();
+        let end = ["\n#[cfg(test)]\nmod ", "\n#[cfg(all(test"]
+            .iter()
+            .filter_map(|mark| self.text.find(mark))
+            .min();
         &self.text[..end.unwrap_or(self.text.len())]
     }
 
@@ -72,7 +78,9 @@ fn root() -> &'static Path {
 }
 
 fn walk(directory: &Path, extensions: &[&str], found: &mut Vec<PathBuf>) {
-    let Ok(entries) = std::fs::read_dir(directory) else { return };
+    let Ok(entries) = std::fs::read_dir(directory) else {
+        return;
+    };
     for entry in entries {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
@@ -80,7 +88,10 @@ fn walk(directory: &Path, extensions: &[&str], found: &mut Vec<PathBuf>) {
             if !matches!(name.as_str(), "node_modules" | "output" | "vendor" | "target") {
                 walk(&path, extensions, found);
             }
-        } else if path.extension().is_some_and(|known| extensions.iter().any(|wanted| known == *wanted)) {
+        } else if path
+            .extension()
+            .is_some_and(|known| extensions.iter().any(|wanted| known == *wanted))
+        {
             found.push(path);
         }
     }
@@ -101,7 +112,10 @@ fn sources(directories: &[&str], extensions: &[&str]) -> Vec<Source> {
 
 /// The code of the product: without its unit tests in files of their own.
 fn product() -> Vec<Source> {
-    sources(&["src"], &["rs"]).into_iter().filter(|source| !source.is_unit_test()).collect()
+    sources(&["src"], &["rs"])
+        .into_iter()
+        .filter(|source| !source.is_unit_test())
+        .collect()
 }
 
 #[track_caller]
@@ -137,13 +151,17 @@ fn token_length(text: &str) -> usize {
     if text.starts_with("/*") {
         return end(text.find("*/"), 2);
     }
-    let word = text.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(text.len());
+    let word = text
+        .find(|c: char| !c.is_alphanumeric() && c != '_')
+        .unwrap_or(text.len());
     let after = &text[word..];
     let hashes = after.chars().take_while(|c| *c == '#').count();
     if matches!(&text[..word], "r" | "br") && after[hashes..].starts_with('"') {
         let close = format!("\"{}", "#".repeat(hashes));
         let start = word + hashes + 1;
-        return text[start..].find(&close).map_or(text.len(), |at| start + at + close.len());
+        return text[start..]
+            .find(&close)
+            .map_or(text.len(), |at| start + at + close.len());
     }
     if word > 0 && !(&text[..word] == "b" && after.starts_with('"')) {
         return word;
@@ -221,9 +239,14 @@ fn layer(module: &str) -> Option<usize> {
 fn imports_go_downwards() {
     let mut broken = Vec::new();
     for source in product() {
-        let Some(module) = source.module().filter(|module| *module != "lib") else { continue };
+        let Some(module) = source.module().filter(|module| *module != "lib") else {
+            continue;
+        };
         let Some(here) = layer(module) else {
-            broken.push(format!("{}: `{module}` has no layer; give it one in tests/it/tidy.rs", source.path));
+            broken.push(format!(
+                "{}: `{module}` has no layer; give it one in tests/it/tidy.rs",
+                source.path
+            ));
             continue;
         };
         for import in imports(&source.code(false)) {
@@ -246,7 +269,12 @@ fn every_file_says_why_it_is() {
         let first = source.text.lines().next().unwrap_or_default();
         !first.starts_with(mark) || first.len() < 20
     };
-    let broken: Vec<_> = rust.iter().chain(&sql).filter(bare).map(|source| source.path.clone()).collect();
+    let broken: Vec<_> = rust
+        .iter()
+        .chain(&sql)
+        .filter(bare)
+        .map(|source| source.path.clone())
+        .collect();
     expect_none("every file begins with a header that says why it is as it is", &broken);
 }
 
@@ -265,8 +293,15 @@ fn files_fit_a_sitting() {
 #[test]
 fn lines_fit_the_page() {
     let mut broken = Vec::new();
-    for source in sources(&["src", "tests", "benches", "migrations", "scripts", "static"], &["rs", "sql", "sh", "js"]) {
-        let max = if source.path.ends_with(".js") { SCRIPT_LINE_CHARS_MAX } else { LINE_CHARS_MAX };
+    for source in sources(
+        &["src", "tests", "benches", "migrations", "scripts", "static"],
+        &["rs", "sql", "sh", "js"],
+    ) {
+        let max = if source.path.ends_with(".js") {
+            SCRIPT_LINE_CHARS_MAX
+        } else {
+            LINE_CHARS_MAX
+        };
         for (number, line) in source.text.lines().enumerate() {
             if line.chars().count() > max || line.ends_with([' ', '\t', '\r']) {
                 broken.push(format!("{}:{}", source.path, number + 1));
@@ -276,19 +311,32 @@ fn lines_fit_the_page() {
             broken.push(format!("{}: no line break at the end", source.path));
         }
     }
-    expect_none("a line has at most 130 characters (160 in scripts of the page) and no blank at its end", &broken);
+    expect_none(
+        "a line has at most 130 characters (160 in scripts of the page) and no blank at its end",
+        &broken,
+    );
 }
 
 #[test]
 fn what_has_no_bound_is_not_called() {
     // actix mailboxes have no bound for `do_send`; a registry is a global; the others say it in their names.
-    const BANNED: [&str; 6] =
-        ["do_send", "from_registry", "unbounded_channel", "UnboundedSender", "unbounded_send", "unbounded"];
+    const BANNED: [&str; 6] = [
+        "do_send",
+        "from_registry",
+        "unbounded_channel",
+        "UnboundedSender",
+        "unbounded_send",
+        "unbounded",
+    ];
     let mut broken = Vec::new();
     for source in product() {
         let code = source.code(false);
         let words = code.split(|c: char| !c.is_alphanumeric() && c != '_');
-        broken.extend(words.filter(|word| BANNED.contains(word)).map(|word| format!("{}: {word}", source.path)));
+        broken.extend(
+            words
+                .filter(|word| BANNED.contains(word))
+                .map(|word| format!("{}: {word}", source.path)),
+        );
     }
     expect_none("nothing is unbounded, and nobody fills a mailbox unasked", &broken);
 }
@@ -303,8 +351,14 @@ fn expect_only_in(name: &str, places: &[&str]) {
         });
         let code = source.code(false);
         let names = |at: usize| {
-            let before = code[..at].chars().next_back().is_some_and(|c| c.is_alphanumeric() || c == '_');
-            let after = code[at + name.len()..].chars().next().is_some_and(|c| c.is_alphanumeric() || c == '_');
+            let before = code[..at]
+                .chars()
+                .next_back()
+                .is_some_and(|c| c.is_alphanumeric() || c == '_');
+            let after = code[at + name.len()..]
+                .chars()
+                .next()
+                .is_some_and(|c| c.is_alphanumeric() || c == '_');
             !before && !after
         };
         if !allowed && code.match_indices(name).any(|(at, _)| names(at)) {
@@ -324,7 +378,13 @@ fn the_environment_is_read_in_one_place() {
 
 #[test]
 fn the_web_framework_stays_at_the_edge() {
-    let edge = ["src/http/", "src/app.rs", "src/main.rs", "src/shutdown.rs", "src/sessions/session.rs"];
+    let edge = [
+        "src/http/",
+        "src/app.rs",
+        "src/main.rs",
+        "src/shutdown.rs",
+        "src/sessions/session.rs",
+    ];
     expect_only_in("actix_web", &edge);
     // Deprecated upstream: when it has to go, one file changes.
     expect_only_in("actix_web_actors", &["src/sessions/session.rs"]);
@@ -335,7 +395,14 @@ fn sql_stands_in_stores() {
     // Small features of one file each that live beside the actors: no actor takes part in them.
     const SINGLE_FILES: [&str; 2] = ["src/conversations/invites.rs", "src/conversations/listing.rs"];
     // A statement begins a string with one of these.
-    const VERBS: [&str; 6] = ["SELECT ", "INSERT INTO ", "UPDATE ", "DELETE FROM ", "WITH ", "CREATE TABLE "];
+    const VERBS: [&str; 6] = [
+        "SELECT ",
+        "INSERT INTO ",
+        "UPDATE ",
+        "DELETE FROM ",
+        "WITH ",
+        "CREATE TABLE ",
+    ];
     let mut broken = Vec::new();
     for source in product() {
         let name = source.path.rsplit('/').next().unwrap_or_default();
@@ -350,7 +417,10 @@ fn sql_stands_in_stores() {
             broken.push(source.path);
         }
     }
-    expect_none("SQL stands in `store.rs`, in a feature of a single file, or in database/", &broken);
+    expect_none(
+        "SQL stands in `store.rs`, in a feature of a single file, or in database/",
+        &broken,
+    );
 }
 
 #[test]
@@ -379,11 +449,20 @@ fn statements_have_names_of_their_own() {
 fn nothing_is_left_unfinished() {
     // Put together here, so that this file does not find itself.
     let marks = ["TO", "FIX", "XX", "HA"].iter().zip(["DO", "ME", "X", "CK"]);
-    let marks: Vec<String> = marks.map(|(a, b)| format!("{a}{b}")).chain([format!("{}!(", "todo")]).collect();
+    let marks: Vec<String> = marks
+        .map(|(a, b)| format!("{a}{b}"))
+        .chain([format!("{}!(", "todo")])
+        .collect();
     let mut broken = Vec::new();
-    for source in sources(&["src", "tests", "benches", "migrations", "scripts", "static"], &["rs", "sql", "sh", "js", "css"]) {
+    for source in sources(
+        &["src", "tests", "benches", "migrations", "scripts", "static"],
+        &["rs", "sql", "sh", "js", "css"],
+    ) {
         for (number, line) in source.text.lines().enumerate() {
-            let has = |mark: &&String| line.split(|c: char| !c.is_alphanumeric() && !"!(".contains(c)).any(|w| w == **mark);
+            let has = |mark: &&String| {
+                line.split(|c: char| !c.is_alphanumeric() && !"!(".contains(c))
+                    .any(|w| w == **mark)
+            };
             if marks.iter().any(|mark| has(&mark)) {
                 broken.push(format!("{}:{}", source.path, number + 1));
             }
@@ -408,7 +487,13 @@ fn tests_wait_for_events() {
 fn the_reader_of_code_reads_code() {
     let code = |text| code_of(text, false);
     assert_eq!(code("a // b \"c\n\"x // y\" d"), "a \n d");
-    assert_eq!(code("'\"' r#\"x\"y\"# b\"z\\\"\" /* \" */ 'a: 'static"), "    'a: 'static");
+    assert_eq!(
+        code("'\"' r#\"x\"y\"# b\"z\\\"\" /* \" */ 'a: 'static"),
+        "    'a: 'static"
+    );
     assert_eq!(code_of("\"http://x\" // y", true), "\"http://x\" ");
-    assert_eq!(imports("use crate::{a, b::{c, d}, e}; crate::f::g"), ["a", "b", "e", "f"]);
+    assert_eq!(
+        imports("use crate::{a, b::{c, d}, e}; crate::f::g"),
+        ["a", "b", "e", "f"]
+    );
 }

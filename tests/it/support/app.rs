@@ -134,5 +134,9 @@ fn log() {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,parlance=info"));
     // Another test of this process may have done it.
-    let _: Result<(), _> = tracing_subscriber::fmt().compact().with_env_filter(filter).with_test_writer().try_init();
+    let _: Result<(), _> = tracing_subscriber::fmt()
+        .compact()
+        .with_env_filter(filter)
+        .with_test_writer()
+        .try_init();
 }
