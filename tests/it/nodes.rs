@@ -1,6 +1,6 @@
 //! Two nodes on one database: one order, one presence, one identity; and what a lost publication costs.
 
-use crate::support::{Person, Socket, TestApp};
+use crate::support::{Person, Socket, TestApp, linger};
 use parlance::bus::{Bus, Envelope, InProcessBus};
 use parlance::ids::{ConversationId, MessageId, NodeId};
 use serde_json::{Value, json};
@@ -228,6 +228,48 @@ async fn removal_and_revocation_reach_the_other_node() {
     bobs.expect_close(4001).await;
     assert!(logged_out.elapsed() < Duration::from_secs(5));
     bob.get("/api/me").await.problem(401, "unauthenticated");
+    peer.stop().await;
+    app.stop().await;
+}
+
+/// A bus that takes its time.
+struct Slow(Arc<InProcessBus>);
+
+impl Bus for Slow {
+    fn publish(&self, from: NodeId, envelope: Envelope) {
+        let bus = self.0.clone();
+        tokio::spawn(async move {
+            linger(Duration::from_millis(25)).await;
+            bus.publish(from, envelope);
+        });
+    }
+
+    fn has_peers(&self, node: NodeId) -> bool {
+        self.0.has_peers(node)
+    }
+
+    fn subscribe(&self, node: NodeId) -> mpsc::Receiver<Envelope> {
+        self.0.subscribe(node)
+    }
+
+    fn name(&self) -> &'static str {
+        "slow"
+    }
+}
+
+#[actix_web::test]
+async fn a_replay_that_is_ahead_of_its_node_ends_when_the_node_hears_the_rest() {
+    let app = TestApp::start().await;
+    let peer = app.peer_through(Arc::new(Slow(app.bus.clone()))).await;
+    let (_, _, conversation, mut anns, mut bobs) = two_sockets(&app, &peer).await;
+    for n in 1..=10 {
+        // In the database at once, at Ann's node a little later: her replay has what her node does not know yet.
+        let rev = bobs.post(conversation, MessageId::new(), "x").await.rev;
+        let replay = anns.subscribe(conversation, Some(0)).await;
+        assert!(replay.rev() >= rev, "{} of {rev}", replay.rev());
+        let messages = replay.frames.iter().filter(|frame| frame["type"] == "message");
+        assert_eq!(messages.count(), n);
+    }
     peer.stop().await;
     app.stop().await;
 }

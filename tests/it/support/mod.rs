@@ -40,6 +40,11 @@ pub async fn back_off() {
     tokio::time::sleep(Duration::from_millis(20)).await;
 }
 
+/// Lets time pass where its passing is what is tested: a timer that must not have fired, a moment to be hit by chance.
+pub async fn linger(time: Duration) {
+    tokio::time::sleep(time).await;
+}
+
 /// A directory that is removed again.
 pub struct TempDir(PathBuf);
 
