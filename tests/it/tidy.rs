@@ -303,7 +303,9 @@ fn lines_fit_the_page() {
             LINE_CHARS_MAX
         };
         for (number, line) in source.text.lines().enumerate() {
-            if line.chars().count() > max || line.ends_with([' ', '\t', '\r']) {
+            // A line with a text in it cannot always be broken.
+            let has_text = line.contains(['"', '\'', '`']);
+            if (line.chars().count() > max && !has_text) || line.ends_with([' ', '\t', '\r']) {
                 broken.push(format!("{}:{}", source.path, number + 1));
             }
         }
@@ -312,7 +314,7 @@ fn lines_fit_the_page() {
         }
     }
     expect_none(
-        "a line has at most 130 characters (160 in scripts of the page) and no blank at its end",
+        "a line without a text in it has at most 130 characters (160 in scripts of the page), and no line a blank at its end",
         &broken,
     );
 }
