@@ -29,6 +29,7 @@
 
 mod auth;
 mod crash;
+mod database;
 mod documents;
 mod log_ins;
 mod rest;

@@ -40,6 +40,11 @@ pub async fn back_off() {
     tokio::time::sleep(Duration::from_millis(20)).await;
 }
 
+/// Lets time pass, where the moment of a fault is what differs.
+pub async fn pass(time: Duration) {
+    tokio::time::sleep(time).await;
+}
+
 /// A directory that is removed again.
 pub struct TempDir(PathBuf);
 
