@@ -109,7 +109,9 @@ fn summary_of(row: &Row, latest: impl Fn(ConversationId) -> Option<Seq>) -> Summ
     let has_message = row.get::<_, Option<i64>>("seq").is_some();
     let id = ConversationId(row.get("page_id"));
     let last_seq: i64 = row.get("page_last_seq");
-    let read_seq = latest(id).map_or(0, |seq| seq.0.min(last_seq)).max(row.get("page_read_seq"));
+    let read_seq = latest(id)
+        .map_or(0, |seq| seq.0.min(last_seq))
+        .max(row.get("page_read_seq"));
     Summary {
         id,
         title: row.get("page_title"),

@@ -91,7 +91,11 @@ mod tests {
         assert_eq!(markers.latest(conversation, user), None);
         markers.mark(conversation, user, Seq(7));
         markers.mark(conversation, user, Seq(5));
-        assert_eq!(markers.latest(conversation, user), Some(Seq(7)), "it only moves forward");
+        assert_eq!(
+            markers.latest(conversation, user),
+            Some(Seq(7)),
+            "it only moves forward"
+        );
         assert_eq!(markers.take(), vec![((conversation, user), Seq(7))]);
         assert_eq!(markers.latest(conversation, user), Some(Seq(7)));
         markers.mark(conversation, user, Seq(9));

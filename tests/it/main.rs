@@ -31,6 +31,7 @@ mod auth;
 mod crash;
 mod database;
 mod documents;
+mod framework;
 mod log_ins;
 mod rest;
 mod routes;

@@ -192,7 +192,10 @@ async fn people_rename_themselves_and_owners_the_tenant() {
     assert_eq!(bob.get("/api/tenant").await.ok()["name"], "Ours");
     // The name in the token is the old one; every node tells the new one.
     eventually("the other node knows the name", async || {
-        bob.at(&peer).connect().await.hello()["user"]["name"] == "Robert"
+        let socket = bob.at(&peer).connect().await;
+        let is_new = socket.hello()["user"]["name"] == "Robert";
+        socket.close().await;
+        is_new
     })
     .await;
     peer.stop().await;
