@@ -20,7 +20,13 @@ impl Room {
         let (person, conversation) = app.person_with_conversation("Ann").await;
         let mut socket = person.connect().await;
         socket.subscribe(conversation, None).await;
-        Self { app, proxy, conversation, socket, person }
+        Self {
+            app,
+            proxy,
+            conversation,
+            socket,
+            person,
+        }
     }
 
     /// Sends without waiting for the answer; returns the `ref`.
@@ -41,18 +47,29 @@ impl Room {
         assert_eq!(there, expected);
         for (id, seq) in expected {
             let frame = self.socket.expect("message").await;
-            assert_eq!((&frame["id"], frame["seq"].as_i64()), (&json!(id), Some(seq)), "{frame}");
+            assert_eq!(
+                (&frame["id"], frame["seq"].as_i64()),
+                (&json!(id), Some(seq)),
+                "{frame}"
+            );
         }
         self.socket.expect_none("message").await;
         let mut late = self.person.connect().await;
-        assert_eq!(late.subscribe(self.conversation, Some(0)).await.subscribed["last_seq"], ids.len());
+        assert_eq!(
+            late.subscribe(self.conversation, Some(0)).await.subscribed["last_seq"],
+            ids.len()
+        );
         self.app.stop().await;
     }
 }
 
 #[track_caller]
 fn assert_acknowledged(reply: &Value, seq: usize) {
-    assert_eq!((&reply["type"], reply["seq"].as_u64()), (&json!("ack"), Some(seq as u64)), "{reply}");
+    assert_eq!(
+        (&reply["type"], reply["seq"].as_u64()),
+        (&json!("ack"), Some(seq as u64)),
+        "{reply}"
+    );
 }
 
 #[actix_web::test]
@@ -84,7 +101,10 @@ async fn a_commit_whose_answer_is_lost_is_acknowledged_once() {
     let reference = room.send(id, "committed, but who knows").await;
     let database = room.app.database.clone();
     eventually("it is committed", async || {
-        !database.query("SELECT seq FROM messages WHERE id = $1", &[&id.0]).await.is_empty()
+        !database
+            .query("SELECT seq FROM messages WHERE id = $1", &[&id.0])
+            .await
+            .is_empty()
     })
     .await;
     drop(database);
@@ -121,7 +141,11 @@ async fn a_frozen_database_is_unavailable_at_the_deadline_and_the_same_id_goes_o
     let begun = Instant::now();
     let reference = room.send(id, "into the ice").await;
     let reply = room.socket.reply_to(&reference).await;
-    assert_eq!((&reply["type"], &reply["code"]), (&json!("error"), &json!("unavailable")), "{reply}");
+    assert_eq!(
+        (&reply["type"], &reply["code"]),
+        (&json!("error"), &json!("unavailable")),
+        "{reply}"
+    );
     assert!(reply["retry_after_ms"].as_u64().is_some_and(|ms| ms > 0), "{reply}");
     let waited = begun.elapsed().as_secs();
     assert!((5..15).contains(&waited), "answered after {waited} s");
@@ -132,7 +156,14 @@ async fn a_frozen_database_is_unavailable_at_the_deadline_and_the_same_id_goes_o
 
     room.proxy.heal();
     eventually("the node is ready again", async || {
-        room.app.http().get(room.app.url("/health/ready")).send().await.unwrap().status() == 200
+        room.app
+            .http()
+            .get(room.app.url("/health/ready"))
+            .send()
+            .await
+            .unwrap()
+            .status()
+            == 200
     })
     .await;
     // Whether the first attempt was carried out when the ice broke is not known; once it is, in any case.

@@ -24,11 +24,21 @@ async fn a_killed_postgresql_comes_back_by_itself() {
             Err(_) => socket.post(conversation, id, "still here").await,
         };
         assert_eq!(ack.seq, round);
-        eventually("another one runs", async || server.postgres_pid().is_some_and(|pid| pid != old)).await;
+        eventually("another one runs", async || {
+            server.postgres_pid().is_some_and(|pid| pid != old)
+        })
+        .await;
         assert!(begun.elapsed() < BACK_WITHIN, "{:?}", begun.elapsed());
     }
     eventually("the node is ready", async || {
-        server.http().get(server.url("/health/ready")).send().await.unwrap().status() == 200
+        server
+            .http()
+            .get(server.url("/health/ready"))
+            .send()
+            .await
+            .unwrap()
+            .status()
+            == 200
     })
     .await;
     server.terminate();
@@ -41,7 +51,11 @@ async fn a_postgresql_left_by_a_killed_server_is_taken_over() {
     let ack = ann.connect().await.post(conversation, MessageId::new(), "before").await;
     let postgres = server.postgres_pid().unwrap();
     server.kill_9();
-    assert_eq!(server.postgres_pid(), Some(postgres), "PostgreSQL ended with the server");
+    assert_eq!(
+        server.postgres_pid(),
+        Some(postgres),
+        "PostgreSQL ended with the server"
+    );
     server.restart();
     assert_eq!(server.postgres_pid(), Some(postgres), "it was not taken over");
     // The token of before is still good: the signing key is kept, too.
@@ -49,7 +63,10 @@ async fn a_postgresql_left_by_a_killed_server_is_taken_over() {
     assert_eq!(socket.subscribe(conversation, Some(0)).await.rev(), ack.rev);
     // Taken over is also watched.
     server.kill_9_postgres();
-    eventually("another one runs", async || server.postgres_pid().is_some_and(|pid| pid != postgres)).await;
+    eventually("another one runs", async || {
+        server.postgres_pid().is_some_and(|pid| pid != postgres)
+    })
+    .await;
     let id = MessageId::new();
     if socket.try_post(conversation, id, "after").await.is_err() {
         socket.post(conversation, id, "after").await;
@@ -63,7 +80,9 @@ async fn after_both_were_killed_everything_acknowledged_is_there() {
     let (ann, conversation) = server.person_with_conversation("Ann").await;
     let mut socket = ann.connect().await;
     for number in 1..=20 {
-        socket.post(conversation, MessageId::new(), &format!("text {number}")).await;
+        socket
+            .post(conversation, MessageId::new(), &format!("text {number}"))
+            .await;
     }
     server.kill_9_postgres();
     server.kill_9();
@@ -74,7 +93,10 @@ async fn after_both_were_killed_everything_acknowledged_is_there() {
         .await
         .unwrap();
     let bodies: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
-    assert_eq!(bodies, (1..=20).map(|number| format!("text {number}")).collect::<Vec<_>>());
+    assert_eq!(
+        bodies,
+        (1..=20).map(|number| format!("text {number}")).collect::<Vec<_>>()
+    );
     server.terminate();
 }
 
@@ -83,7 +105,10 @@ async fn a_second_server_is_refused_and_told_who_is_there() {
     let server = ServerProcess::start(&[]);
     let complaint = server.second_server().unwrap_err();
     let holder = format!("process {}", server.pid().as_raw_nonzero());
-    assert!(complaint.contains("in use by another Parlance server") && complaint.contains(&holder), "{complaint}");
+    assert!(
+        complaint.contains("in use by another Parlance server") && complaint.contains(&holder),
+        "{complaint}"
+    );
     // And the first is none the worse for it.
     server.register("Ann").await;
     server.terminate();
@@ -93,7 +118,12 @@ async fn a_second_server_is_refused_and_told_who_is_there() {
 async fn binaries_that_are_not_there_are_named() {
     let server = ServerProcess::start(&[]);
     let nowhere = server.data_dir().join("nowhere");
-    let complaint = ServerProcess::try_start(&[("POSTGRES_BIN_DIR", nowhere.to_str().unwrap())]).err().unwrap();
-    assert!(complaint.contains("POSTGRES_BIN_DIR") || complaint.contains("nowhere"), "{complaint}");
+    let complaint = ServerProcess::try_start(&[("POSTGRES_BIN_DIR", nowhere.to_str().unwrap())])
+        .err()
+        .unwrap();
+    assert!(
+        complaint.contains("POSTGRES_BIN_DIR") || complaint.contains("nowhere"),
+        "{complaint}"
+    );
     server.terminate();
 }
