@@ -96,8 +96,21 @@ impl TestApp {
         .await
     }
 
+    /// Starts another node on the same database that speaks to the others through `way`, a bus around [`Self::bus`].
+    pub async fn peer_through(&self, way: Arc<dyn Bus>) -> Self {
+        let parts = (self.config.clone(), self.database.clone(), self.directory.clone());
+        Self::run_on(parts, self.bus.clone(), way).await
+    }
+
     async fn run(config: Config, database: Arc<TestDatabase>, directory: Arc<TempDir>, bus: Arc<InProcessBus>) -> Self {
-        let shared: Arc<dyn Bus> = bus.clone();
+        Self::run_on((config, database, directory), bus.clone(), bus).await
+    }
+
+    async fn run_on(
+        (config, database, directory): (Config, Arc<TestDatabase>, Arc<TempDir>),
+        bus: Arc<InProcessBus>,
+        shared: Arc<dyn Bus>,
+    ) -> Self {
         let app = App::build_on(config.clone(), shared)
             .await
             .unwrap_or_else(|error| panic!("{error}"));
