@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { eventually, openBrowser, roomOfTwo } from './support/person.js';
+import { Person, eventually, openBrowser, roomOfTwo } from './support/person.js';
 import { Server } from './support/server.js';
 
 let server;
@@ -38,34 +38,48 @@ async function agree(people, texts) {
   return views[0];
 }
 
-test('the server is killed in the middle of a talk and started again', async () => {
+test('the server is killed in the middle of sending and started again, three times', async () => {
   const { ada, ben } = await roomOfTwo(browser, server);
   const texts = [];
   const acknowledged = [];
-  let talking = true;
+  let unanswered = 0;
+  let talking = false;
+  const write = (person, word, count) => {
+    const first = texts.filter((text) => text.startsWith(word)).length + 1;
+    const lines = Array.from({ length: count }, (_, idx) => `${word} ${first + idx}`);
+    texts.push(...lines);
+    return person.burst(lines);
+  };
   const talk = async (person, word) => {
-    for (let n = 1; talking || n <= 12; n += 1) {
-      const text = `${word} ${n}`;
-      texts.push(text);
-      await person.say(text);
-      await person.page.waitForTimeout(40);
+    while (talking) {
+      await write(person, word, 2);
+      await person.page.waitForTimeout(30);
     }
   };
-  const talks = [talk(ada, 'apple'), talk(ben, 'berry')];
-  for (let round = 0; round < 2; round += 1) {
-    await eventually('the talk goes on', async () => (await ada.shown()).filter(({ state }) => state === 'confirmed').length >= acknowledged.length + 8);
+  for (let round = 0; round < 3; round += 1) {
+    const before = (await ada.shown()).filter(({ state }) => state === 'confirmed').length;
+    talking = true;
+    const talks = [talk(ada, 'apple'), talk(ben, 'berry')];
+    await eventually('the talk goes on', async () => (await ada.shown()).filter(({ state }) => state === 'confirmed').length >= before + 8);
+    talking = false;
+    await Promise.all(talks);
+    await Promise.all([write(ada, 'apple', 6), write(ben, 'berry', 6)]);
     await server.kill();
-    for (const person of [ada, ben]) acknowledged.push(...(await person.shown()).filter(({ state }) => state === 'confirmed'));
+    for (const person of [ada, ben]) {
+      const shown = await person.shown();
+      acknowledged.push(...shown.filter(({ state }) => state === 'confirmed'));
+      unanswered += shown.filter(({ state }) => state === 'pending').length;
+    }
     await eventually('Ada is told', () => ada.by('banner').isVisible());
+    await Promise.all([write(ada, 'apple', 2), write(ben, 'berry', 2)]);
     await server.up();
     for (const person of [ada, ben]) await person.connected();
     for (const person of [ada, ben]) await person.by('banner').waitFor({ state: 'hidden' });
   }
-  talking = false;
-  await Promise.all(talks);
+  assert.ok(unanswered > 0, 'the server was killed while messages were under way');
   const view = await agree([ada, ben], texts);
-  const ids = new Set(view.map(({ id }) => id));
-  for (const { id, body } of acknowledged) assert.ok(ids.has(id), `“${body}” was acknowledged and is missing`);
+  const ids = new Map(view.map(({ id, seq }) => [id, seq]));
+  for (const { id, body, seq } of acknowledged) assert.equal(ids.get(id), seq, `“${body}” was acknowledged and is missing, or is elsewhere`);
   for (const word of ['apple', 'berry']) {
     const said = view.map(({ body }) => body).filter((body) => body.startsWith(word));
     assert.deepEqual(said, texts.filter((text) => text.startsWith(word)), 'in the order in which they were written');
@@ -130,14 +144,52 @@ test('a line that is dead without a word is found and left', async () => {
   assert.equal(ends.length, 2, 'there is a new line');
 });
 
+for (const [way, locks] of [['with locks', true], ['without locks, as on plain http', false]]) {
+  test(`two tabs renew at the same moment, and one is reloaded meanwhile: nobody is signed out (${way})`, async () => {
+    const ada = await Person.arrive(browser, server, 'Ada Lindqvist');
+    if (!locks) await ada.context.addInitScript(() => Object.defineProperty(navigator, 'locks', { value: undefined }));
+    const refused = [];
+    let renewed = 0;
+    ada.context.on('response', (answer) => {
+      if (!answer.url().endsWith('/auth/refresh')) return;
+      renewed += 1;
+      if (!answer.ok()) refused.push(answer.status());
+    });
+    await ada.signUp();
+    const tab = await ada.anotherTab();
+    await tab.page.goto(server.url);
+    await tab.connected();
+    const renew = (person) =>
+      person.page.evaluate(async () => {
+        const { ParlanceClient } = await import(document.querySelector('script[type=module]').src.replace('app.js', 'parlance-client.js'));
+        window.renewing ??= new ParlanceClient();
+        await window.renewing.rest.refresh();
+      });
+    for (let round = 0; round < 4; round += 1) await Promise.all([renew(ada), renew(tab)]);
+    assert.ok(renewed >= 4, `${renewed} renewals`);
+    for (let round = 0; round < 3; round += 1) {
+      await renew(ada);
+      const asked = ada.page.waitForRequest((request) => request.url().endsWith('/auth/refresh'));
+      renew(ada).catch(() => {});
+      await asked;
+      await ada.page.reload();
+      await Promise.all([ada.connected(), renew(tab)]);
+    }
+    assert.deepEqual(refused, []);
+    await renew(ada);
+    assert.equal((await ada.api('GET', '/api/me')).status, 200);
+    for (const person of [ada, tab]) assert.equal(await person.by('chat').count(), 1);
+  });
+}
+
 test('the access token runs out and is renewed under two open tabs', async () => {
-  const brief = await Server.start({ ACCESS_TOKEN_TTL: '8' });
+  const brief = await Server.start({ ACCESS_TOKEN_TTL: '5' });
   try {
     const { ada, ben } = await roomOfTwo(browser, brief);
     const tab = await ada.anotherTab();
     await tab.page.goto(ada.page.url());
     await tab.inRoom();
-    const until = Date.now() + 20_000;
+    const until = Date.now() + 11_000;
     const texts = [];
     for (let n = 1; Date.now() < until; n += 1) {
       texts.push(`tick ${n}`);

@@ -140,6 +140,17 @@ export class Person {
     await this.by('composer').press('Enter');
   }
 
+  /** Writes and sends several at once, faster than anyone types. */
+  burst(texts) {
+    return this.by('composer').evaluate((input, lines) => {
+      for (const line of lines) {
+        input.value = line;
+        input.dispatchEvent(new Event('input', { bubbles: true }));
+        input.dispatchEvent(new KeyboardEvent('keydown', { key: 'Enter', bubbles: true, cancelable: true }));
+      }
+    }, texts);
+  }
+
   message(text) {
     return this.by('message').filter({ has: this.page.getByTestId('body').getByText(text, { exact: true }) });
   }
