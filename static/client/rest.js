@@ -14,7 +14,7 @@ const LOCK = 'parlance.refresh';
 const EXPIRES_AT = 'parlance.expires_at';
 const RENEWING_SINCE = 'parlance.renewing_since';
 /** A renewal that was begun this long ago has been answered, or never will be. */
-const RENEWAL_MS = 3_000;
+const RENEWAL_MS = 5_000;
 /** Without locks, tabs that wake up together must not all look at the mark at the same moment. */
 const SPREAD_MS = 400;
 /** An access token with less life than this is renewed before it is relied upon. */
@@ -41,6 +41,7 @@ export class Rest {
   #storage;
   #channel = null;
   #refreshing = null;
+  #mark = Math.random().toString(36).slice(2);
   #onRenewed;
   #onSignedOut;
 
@@ -173,8 +174,10 @@ export class Rest {
       while (this.#storage.get(EXPIRES_AT) === seen && this.#renewedElsewhere()) await sleep(50);
       // While this tab waited, another one has renewed and the cookie is fresh.
       if (this.#storage.get(EXPIRES_AT) !== seen) return;
-      this.#storage.set(RENEWING_SINCE, String(Date.now()));
-      const answer = await this.#send('POST', '/auth/refresh', { keepalive: true }).finally(() => this.#storage.remove(RENEWING_SINCE));
+      this.#storage.set(RENEWING_SINCE, `${Date.now()} ${this.#mark}`);
+      // Without an answer the mark stays: it may be this page that is going, and not the request.
+      const answer = await this.#send('POST', '/auth/refresh', { keepalive: true });
+      this.#storage.remove(RENEWING_SINCE);
       if (answer.status === 401 || answer.status === 403) {
         this.#over();
         this.#onSignedOut();
@@ -189,8 +192,9 @@ export class Rest {
   }
 
   #renewedElsewhere() {
-    const age = Date.now() - Number(this.#storage.get(RENEWING_SINCE) ?? 0);
-    return age >= 0 && age < RENEWAL_MS;
+    const [since, mark] = (this.#storage.get(RENEWING_SINCE) ?? '').split(' ');
+    const age = Date.now() - Number(since);
+    return mark !== this.#mark && age >= 0 && age < RENEWAL_MS;
   }
 
   #over() {

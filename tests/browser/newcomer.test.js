@@ -85,59 +85,54 @@ test('from the first page to a talk without a mouse', async () => {
 });
 
 test('axe-core finds nothing serious, light and dark, wide and narrow', async () => {
-  for (const [name, options] of [
-    ['light', {}],
-    ['dark', { colorScheme: 'dark' }],
-    ['phone', { viewport: { width: 390, height: 844 }, hasTouch: true }],
-  ]) {
-    const ada = await Person.arrive(browser, server, 'Ada Lindqvist', options);
-    await ada.page.goto(server.url);
-    await ada.by('sign-up-form').waitFor();
-    await accessible(ada, `${name}: sign up`);
-    if (name === 'light') {
-      await ada.signIn('not the right secret');
-      await ada.by('form-error').waitFor();
-      await accessible(ada, `${name}: sign in, refused`);
-      await ada.by('show-sign-up').click();
+  const ada = await Person.arrive(browser, server, 'Ada Lindqvist');
+  const inBoth = async (person, view) => {
+    for (const colorScheme of ['light', 'dark']) {
+      await person.page.emulateMedia({ colorScheme });
+      await accessible(person, `${view}, ${colorScheme}`);
     }
-    await ada.fillAccount();
-    await ada.by('chat').waitFor();
-    await ada.connected();
-    await accessible(ada, `${name}: empty list`);
-    await ada.create('Harbour festival');
-    await accessible(ada, `${name}: empty conversation`);
-    await ada.by('invite').click();
-    await ada.by('invite-link').waitFor();
-    await accessible(ada, `${name}: invite`);
-    const link = await ada.by('invite-link').inputValue();
-    await ada.by('dialog-cancel').click();
-    const mira = await Person.arrive(browser, server, 'Mira', options);
-    await mira.page.goto(link);
-    await mira.by('guest-form').waitFor();
-    await accessible(mira, `${name}: invited`);
-    await mira.joinAsGuest(link);
-    for (const text of ['Look: https://example.org/programme', 'Second', '🎉']) {
-      await mira.by('composer').fill(text);
-      await mira.by('send').click();
-      await ada.sees(text);
-    }
-    await ada.message('Second').getByTestId('body').click();
-    await ada.by('quick-👍').click();
-    await ada.message('Second').getByTestId('reaction').waitFor();
-    await accessible(ada, `${name}: conversation`);
-    await ada.by('conversation-menu').click();
-    await ada.by('rename').waitFor();
-    await accessible(ada, `${name}: menu`);
-    await ada.page.keyboard.press('Escape');
-    if (name === 'phone') {
-      await ada.by('show-members').click();
-      await accessible(ada, `${name}: members`);
-      await ada.page.keyboard.press('Escape');
-      await ada.by('back').click();
-    }
-    await accessible(ada, `${name}: list`);
-    for (const person of [ada, mira]) await person.context.close();
-  }
+  };
+  await ada.page.goto(server.url);
+  await ada.by('sign-up-form').waitFor();
+  await inBoth(ada, 'sign up');
+  await ada.signIn('not the right secret');
+  await ada.by('form-error').waitFor();
+  await inBoth(ada, 'sign in, refused');
+  await ada.by('show-sign-up').click();
+  await ada.fillAccount();
+  await ada.by('chat').waitFor();
+  await ada.connected();
+  await accessible(ada, 'empty list');
+  await ada.create('Harbour festival');
+  await accessible(ada, 'empty conversation');
+  await ada.by('invite').click();
+  await ada.by('invite-link').waitFor();
+  await inBoth(ada, 'invite');
+  const link = await ada.by('invite-link').inputValue();
+  await ada.by('dialog-cancel').click();
+  const mira = await Person.arrive(browser, server, 'Mira');
+  await mira.page.goto(link);
+  await mira.by('guest-form').waitFor();
+  await accessible(mira, 'invited');
+  await mira.joinAsGuest(link);
+  for (const text of ['Look: https://example.org/programme', 'Second', '🎉']) await mira.say(text);
+  await ada.sees('🎉');
+  await ada.act('Second', 'quick-👍');
+  await ada.message('Second').getByTestId('reaction').waitFor();
+  await inBoth(ada, 'conversation');
+  await ada.by('conversation-menu').click();
+  await ada.by('rename').waitFor();
+  await inBoth(ada, 'menu');
+  await ada.page.keyboard.press('Escape');
+  await ada.page.setViewportSize({ width: 390, height: 844 });
+  await ada.message('Second').getByTestId('body').click();
+  await ada.by('toolbar').waitFor();
+  await accessible(ada, 'conversation on a phone');
+  await ada.by('show-members').click();
+  await accessible(ada, 'members on a phone');
+  await ada.page.keyboard.press('Escape');
+  await ada.by('back').click();
+  await inBoth(ada, 'list on a phone');
 });
 
 test('the page arrives compressed, once for ever, and from one place', async () => {

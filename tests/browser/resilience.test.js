@@ -1,10 +1,10 @@
 /**
- * The bad days, against the real server: it is killed, the network goes, the token runs out. Both pages come back by
+ * The bad days, against the real server: it is killed, the network goes. Both pages come back by
  * themselves, and nothing acknowledged is missing, doubled or out of order.
  */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { Person, eventually, openBrowser, roomOfTwo } from './support/person.js';
+import { agree, eventually, openBrowser, roomOfTwo } from './support/person.js';
 import { Server } from './support/server.js';
 
 let server;
@@ -19,24 +19,6 @@ after(async () => {
   await browser?.close();
   await server?.stop();
 });
-
-/** Both see the same messages, in the same order, each once, numbered without holes. */
-async function agree(people, texts) {
-  const views = await eventually(
-    'both see all of it',
-    async () => {
-      const shown = await Promise.all(people.map((person) => person.shown()));
-      return shown.every((view) => view.length === texts.length && view.every(({ state }) => state === 'confirmed')) && shown;
-    },
-    45_000,
-  );
-  for (const view of views) {
-    assert.deepEqual(view.map(({ seq }) => seq), texts.map((_, idx) => idx + 1));
-    assert.deepEqual(view.map(({ body }) => body), views[0].map(({ body }) => body));
-    assert.deepEqual(view.map(({ body }) => body).sort(), [...texts].sort());
-  }
-  return views[0];
-}
 
 test('the server is killed in the middle of sending and started again, three times', async () => {
   const { ada, ben } = await roomOfTwo(browser, server);
@@ -142,68 +124,4 @@ test('a line that is dead without a word is found and left', async () => {
   await ben.page.evaluate(() => window.dispatchEvent(new Event('online')));
   await agree([ada, ben], ['first', 'second', 'third']);
   assert.equal(ends.length, 2, 'there is a new line');
-});
-
-for (const [way, locks] of [['with locks', true], ['without locks, as on plain http', false]]) {
-  test(`two tabs renew at the same moment, and one is reloaded meanwhile: nobody is signed out (${way})`, async () => {
-    const ada = await Person.arrive(browser, server, 'Ada Lindqvist');
-    if (!locks) await ada.context.addInitScript(() => Object.defineProperty(navigator, 'locks', { value: undefined }));
-    const refused = [];
-    let renewed = 0;
-    ada.context.on('response', (answer) => {
-      if (!answer.url().endsWith('/auth/refresh')) return;
-      renewed += 1;
-      if (!answer.ok()) refused.push(answer.status());
-    });
-    await ada.signUp();
-    const tab = await ada.anotherTab();
-    await tab.page.goto(server.url);
-    await tab.connected();
-    const renew = (person) =>
-      person.page.evaluate(async () => {
-        const { ParlanceClient } = await import(document.querySelector('script[type=module]').src.replace('app.js', 'parlance-client.js'));
-        window.renewing ??= new ParlanceClient();
-        await window.renewing.rest.refresh();
-      });
-    for (let round = 0; round < 4; round += 1) await Promise.all([renew(ada), renew(tab)]);
-    assert.ok(renewed >= 4, `${renewed} renewals`);
-    for (let round = 0; round < 3; round += 1) {
-      await renew(ada);
-      const asked = ada.page.waitForRequest((request) => request.url().endsWith('/auth/refresh'));
-      renew(ada).catch(() => {});
-      await asked;
-      await ada.page.reload();
-      await Promise.all([ada.connected(), renew(tab)]);
-    }
-    assert.deepEqual(refused, []);
-    await renew(ada);
-    assert.equal((await ada.api('GET', '/api/me')).status, 200);
-    for (const person of [ada, tab]) assert.equal(await person.by('chat').count(), 1);
-  });
-}
-
-test('the access token runs out and is renewed under two open tabs', async () => {
-  const brief = await Server.start({ ACCESS_TOKEN_TTL: '5' });
-  try {
-    const { ada, ben } = await roomOfTwo(browser, brief);
-    const tab = await ada.anotherTab();
-    await tab.page.goto(ada.page.url());
-    await tab.inRoom();
-    const until = Date.now() + 11_000;
-    const texts = [];
-    for (let n = 1; Date.now() < until; n += 1) {
-      texts.push(`tick ${n}`);
-      await ben.say(`tick ${n}`);
-      await ada.page.waitForTimeout(1_000);
-    }
-    await agree([ada, tab, ben], texts);
-    for (const person of [ada, tab, ben]) {
-      assert.equal(await person.by('chat').count(), 1, 'nobody was signed out');
-      assert.deepEqual(person.problems({ network: true }), []);
-    }
-    await ada.page.reload();
-    await ada.sees(texts.at(-1));
-  } finally {
-    await brief.stop();
-  }
 });
