@@ -5,12 +5,12 @@
 //! when a conversation starts or is retired; nothing waits under its lock.
 
 use super::subscribers::Subscribers;
-use super::{Caller, Error};
+use super::{Caller, Error, Follower};
 use crate::error::Code;
 use crate::ids::{ConnectionId, ConversationId, Rev, Seq, UserId};
 use crate::persistence::{CommitSink, Completion, Request};
 use crate::supervision::{Mailbox, Reader};
-use crate::wire::{Committed, Outbox, Reply};
+use crate::wire::{Committed, Reply};
 use bytestring::ByteString;
 use parking_lot::{Mutex, RwLock};
 use std::collections::{HashMap, HashSet};
@@ -27,9 +27,19 @@ const FACTS_MAX: usize = 4_096;
 #[derive(Debug)]
 pub(super) enum Command {
     /// Change something durable.
-    Submit { caller: Caller, request: Request, deadline: Instant, done: Completion },
+    Submit {
+        caller: Caller,
+        request: Request,
+        deadline: Instant,
+        done: Completion,
+    },
     /// Follow.
-    Subscribe { caller: Caller, connection: ConnectionId, outbox: Arc<Outbox>, after: Option<Rev>, reply: Reply },
+    Subscribe {
+        caller: Caller,
+        follower: Follower,
+        after: Option<Rev>,
+        reply: Reply,
+    },
     /// Stop following.
     Unsubscribe { connection: ConnectionId, reply: Reply },
     /// Move the caller's read marker.
@@ -54,11 +64,10 @@ impl Command {
             Self::Subscribe { reply, .. } | Self::Unsubscribe { reply, .. } | Self::Read { reply, .. } => {
                 reply.refuse(code);
             }
-            Self::Typing { reply, .. } if reply.reference().is_none() => reply.forgo(),
             Self::Typing { reply, .. } => reply.refuse(code),
             Self::Authorize { answer, .. } => {
                 // The asker may have gone.
-                let _: Result<(), _> = answer.send(Err(Error::Refused(code, code.text())));
+                drop(answer.send(Err(Error::Refused(code, code.text()))));
             }
         }
     }
@@ -121,7 +130,12 @@ pub(super) struct Slots {
 impl Slots {
     /// An empty table; `starts` is how the registry hears of new slots.
     pub(super) fn new(starts: mpsc::Sender<Arc<Slot>>, active_max: usize) -> Self {
-        Self { slots: RwLock::default(), memberships: RwLock::default(), starts, active_max }
+        Self {
+            slots: RwLock::default(),
+            memberships: RwLock::default(),
+            starts,
+            active_max,
+        }
     }
 
     /// The slot of an active conversation.
@@ -206,7 +220,12 @@ impl Slots {
 
     /// Tells a fact about a user to every active conversation they are a member of.
     pub(super) fn tell_conversations_of(&self, user: UserId, fact: impl Fn() -> Fact) {
-        let ids: Vec<_> = self.memberships.read().get(&user).map(|ids| ids.iter().copied().collect()).unwrap_or_default();
+        let ids: Vec<_> = self
+            .memberships
+            .read()
+            .get(&user)
+            .map(|ids| ids.iter().copied().collect())
+            .unwrap_or_default();
         for id in ids {
             if let Some(slot) = self.find(id) {
                 slot.tell(fact());

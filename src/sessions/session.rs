@@ -16,7 +16,7 @@ use super::incoming::{Incoming, IncomingStream};
 use super::link::Link;
 use super::{Sessions, Socket};
 use crate::auth::Principal;
-use crate::conversations::{Caller, Conversation, Full, Request};
+use crate::conversations::{Caller, Conversation, Follower, Full, Request};
 use crate::error::{CloseCode, Code};
 use crate::ids::ConversationId;
 use crate::persistence::Completion;
@@ -33,6 +33,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
+use tokio::sync::Semaphore;
 
 /// Bytes joined into one write.
 const WRITE_BYTES_MAX: usize = 64 * 1024;
@@ -60,12 +61,16 @@ pub fn open(
     let connection = Arc::new(Connection::new(opening.principal, opening.socket));
     let protocols: Vec<_> = opening.protocol.into_iter().collect();
     let mut response = ws::handshake_with_protocols(request, &protocols)?;
-    match sessions.connected(&connection) {
-        Ok(()) => {}
-        Err(DirectoryFull::User) => connection.outbox.close(Some(CloseCode::TooManyConnections)),
-        Err(DirectoryFull::Node) => connection.outbox.close(Some(CloseCode::Overloaded)),
-    }
     let link = Rc::new(Link::new(connection.clone()));
+    if let Err(full) = sessions.connected(&connection) {
+        let code = match full {
+            DirectoryFull::User => CloseCode::TooManyConnections,
+            DirectoryFull::Node => CloseCode::Overloaded,
+        };
+        connection.outbox.close(Some(code));
+        // Nobody looks after it from outside: it ends with the close frame.
+        link.end();
+    }
     let incoming = IncomingStream::new(payload, link.clone(), limits::FRAME_BYTES_MAX);
     let session = Session {
         sessions: sessions.clone(),
@@ -73,6 +78,7 @@ pub fn open(
         link: link.clone(),
         incoming: Some(incoming),
         subscriptions: HashMap::new(),
+        seats: Arc::new(Semaphore::new(limits::SUBSCRIPTIONS_MAX)),
         bad_frames: 0,
     };
     session.greet();
@@ -87,8 +93,10 @@ struct Session {
     link: Rc<Link>,
     /// Handed to the context when the session starts.
     incoming: Option<IncomingStream<web::Payload>>,
-    /// Conversations this connection follows, or tried to.
+    /// The way to conversations this connection follows, or tried to.
     subscriptions: HashMap<ConversationId, Conversation>,
+    /// One for each subscription; given back when it ends, for whatever reason.
+    seats: Arc<Semaphore>,
     /// `bad_frame` errors in a row.
     bad_frames: u32,
 }
@@ -167,39 +175,55 @@ impl Session {
                 window: limits::WINDOW,
             },
         };
-        self.connection.outbox.push(encode(&hello), crate::wire::Class::Snapshot);
+        self.connection
+            .outbox
+            .push(encode(&hello), crate::wire::Class::Snapshot);
     }
 
     fn take_up(&mut self, text: &str, ctx: &mut ws::WebsocketContext<Self>) {
-        self.connection.take_up();
         let ParsedFrame { reference, frame } = match parse(text) {
             Ok(parsed) => parsed,
             Err(error) => return self.refuse_frame(error),
         };
         self.bad_frames = 0;
-        let reply = Reply::new(self.connection.outbox.clone(), reference.clone());
+        let reply = if matches!(frame, ClientFrame::Typing { .. }) && reference.is_none() {
+            Reply::none()
+        } else {
+            self.connection.take_up();
+            Reply::new(self.connection.outbox.clone(), reference.clone())
+        };
         match frame {
             ClientFrame::Ping => {
-                reply.give(&Pong { reference, server_time: Utc::now() });
+                reply.give(&Pong {
+                    reference,
+                    server_time: Utc::now(),
+                });
             }
             ClientFrame::Refresh { token } => self.refresh(&token, reply),
             ClientFrame::Typing { conversation, on } => {
-                if reference.is_none() {
-                    // No reply will release it.
-                    self.connection.answered(1);
-                }
-                self.with_conversation(conversation, reply, ctx, |known, caller, reply| known.typing(caller, on, reply));
+                self.with_conversation(conversation, reply, ctx, |known, caller, reply| {
+                    known.typing(caller, on, reply)
+                });
             }
             ClientFrame::Subscribe { conversation, after } => self.subscribe(conversation, after, reply, ctx),
             ClientFrame::Unsubscribe { conversation } => {
-                let Some(mut known) = self.subscriptions.remove(&conversation) else { return reply.ok(None) };
+                let Some(mut known) = self.subscriptions.remove(&conversation) else {
+                    return reply.ok(None);
+                };
                 let sent = known.unsubscribe(self.connection.id, reply);
                 self.wait_for_room(sent, ctx);
             }
             ClientFrame::Read { conversation, seq } => {
-                self.with_conversation(conversation, reply, ctx, |known, caller, reply| known.read(caller, seq, reply));
+                self.with_conversation(conversation, reply, ctx, |known, caller, reply| {
+                    known.read(caller, seq, reply)
+                });
             }
-            ClientFrame::Send { conversation, id, body, reply_to } => {
+            ClientFrame::Send {
+                conversation,
+                id,
+                body,
+                reply_to,
+            } => {
                 let request = Request::Post { id, body, reply_to };
                 self.with_conversation(conversation, reply, ctx, |known, caller, reply| {
                     known.send(caller, request, acknowledge(reply, conversation, id))
@@ -209,7 +233,12 @@ impl Session {
                 self.change(conversation, Request::Edit { id, body }, reply, ctx);
             }
             ClientFrame::Delete { conversation, id } => self.change(conversation, Request::Delete { id }, reply, ctx),
-            ClientFrame::React { conversation, id, emoji, on } => {
+            ClientFrame::React {
+                conversation,
+                id,
+                emoji,
+                on,
+            } => {
                 self.change(conversation, Request::React { id, emoji, on }, reply, ctx);
             }
         }
@@ -217,6 +246,7 @@ impl Session {
 
     fn refuse_frame(&mut self, error: ParseError) {
         let outbox = &self.connection.outbox;
+        self.connection.take_up();
         outbox.reply(&ErrorFrame {
             reference: error.reference,
             code: error.code,
@@ -238,7 +268,11 @@ impl Session {
             Ok(principal) if principal.user_id == self.connection.user_id => {
                 let token_expires_at = principal.expires_at;
                 self.connection.set_principal(principal);
-                let frame = Done { reference: reply.reference(), rev: None, token_expires_at };
+                let frame = Done {
+                    reference: reply.reference(),
+                    rev: None,
+                    token_expires_at,
+                };
                 reply.give(&frame);
             }
             Ok(_) => reply.error(Code::Forbidden, "The token is another user's."),
@@ -253,16 +287,27 @@ impl Session {
         reply: Reply,
         ctx: &mut ws::WebsocketContext<Self>,
     ) {
-        if !self.subscriptions.contains_key(&id) && self.subscriptions.len() >= limits::SUBSCRIPTIONS_MAX {
-            // Some may have been refused, or have ended since.
-            let connection = self.connection.id;
-            self.subscriptions.retain(|_, conversation| conversation.is_followed_by(connection));
-            if self.subscriptions.len() >= limits::SUBSCRIPTIONS_MAX {
-                return reply.error(Code::LimitReached, "This connection has as many subscriptions as it can.");
-            }
+        let connection = self.connection.id;
+        let follows = |known: &Conversation| known.is_followed_by(connection);
+        let seat = self.seats.clone().try_acquire_owned().ok();
+        if seat.is_none() && !self.subscriptions.get(&id).is_some_and(follows) {
+            return reply.error(
+                Code::LimitReached,
+                "This connection has as many subscriptions as it can.",
+            );
         }
-        let follower = (self.connection.id, self.connection.outbox.clone());
-        self.with_conversation(id, reply, ctx, |known, caller, reply| known.subscribe(caller, follower, after, reply));
+        let follower = Follower {
+            connection,
+            outbox: self.connection.outbox.clone(),
+            seat,
+        };
+        self.with_conversation(id, reply, ctx, |known, caller, reply| {
+            known.subscribe(caller, follower, after, reply)
+        });
+        if self.subscriptions.len() >= limits::SUBSCRIPTIONS_MAX + limits::WINDOW {
+            // More than can be followed or asked for: some were refused, or have ended since.
+            self.subscriptions.retain(|_, known| follows(known));
+        }
         if !self.subscriptions.contains_key(&id)
             && let Ok(conversation) = self.sessions.shared.conversations.conversation(id)
         {
@@ -270,14 +315,10 @@ impl Session {
         }
     }
 
-    fn change(
-        &mut self,
-        id: ConversationId,
-        request: Request,
-        reply: Reply,
-        ctx: &mut ws::WebsocketContext<Self>,
-    ) {
-        self.with_conversation(id, reply, ctx, |known, caller, reply| known.send(caller, request, confirm(reply)));
+    fn change(&mut self, id: ConversationId, request: Request, reply: Reply, ctx: &mut ws::WebsocketContext<Self>) {
+        self.with_conversation(id, reply, ctx, |known, caller, reply| {
+            known.send(caller, request, confirm(reply))
+        });
     }
 
     /// Hands a command to a conversation; when its mailbox is full, nothing more is read until there was room.
@@ -312,7 +353,13 @@ fn acknowledge(reply: Reply, conversation: ConversationId, id: crate::ids::Messa
     Completion::new(move |result| match result {
         Ok(receipt) => {
             let numbers = (receipt.seq.unwrap_or_default(), receipt.rev);
-            reply.ack(conversation, id, numbers, receipt.created_at.unwrap_or_default(), receipt.duplicate);
+            reply.ack(
+                conversation,
+                id,
+                numbers,
+                receipt.created_at.unwrap_or_default(),
+                receipt.duplicate,
+            );
         }
         Err(error) => reply.error(error.code(), error.message()),
     })
@@ -339,7 +386,11 @@ impl Body {
         A: Actor<Context = ws::WebsocketContext<A>> + StreamHandler<Result<ws::Message, ws::ProtocolError>>,
     {
         let nothing = futures_util::stream::pending::<Result<Bytes, actix_web::error::PayloadError>>();
-        Self { session: Box::pin(ws::WebsocketContext::create(session, nothing)), outbox, link }
+        Self {
+            session: Box::pin(ws::WebsocketContext::create(session, nothing)),
+            outbox,
+            link,
+        }
     }
 }
 
@@ -442,7 +493,11 @@ mod echo {
         let outbox = connection.outbox.clone();
         let link = Rc::new(Link::new(connection.clone()));
         let incoming = IncomingStream::new(payload, link.clone(), MESSAGE_BYTES_MAX);
-        let echo = Echo { connection, link: link.clone(), incoming: Some(incoming) };
+        let echo = Echo {
+            connection,
+            link: link.clone(),
+            incoming: Some(incoming),
+        };
         Ok(response.streaming(Body::new(echo, outbox, link)))
     }
 }

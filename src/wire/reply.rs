@@ -12,16 +12,28 @@ use std::sync::Arc;
 /// The reply that a frame's sender waits for.
 #[derive(Debug)]
 pub struct Reply {
-    outbox: Arc<Outbox>,
+    /// Where it goes; `None` once given, and for frames that have none.
+    to: Option<Arc<Outbox>>,
     reference: Option<Ref>,
-    open: bool,
 }
 
 impl Reply {
     /// The reply to a frame with this mark.
     #[must_use]
     pub const fn new(outbox: Arc<Outbox>, reference: Option<Ref>) -> Self {
-        Self { outbox, reference, open: true }
+        Self {
+            to: Some(outbox),
+            reference,
+        }
+    }
+
+    /// The reply to a frame that has none; giving it does nothing.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self {
+            to: None,
+            reference: None,
+        }
     }
 
     /// The frame's mark.
@@ -32,13 +44,18 @@ impl Reply {
 
     /// Answers with a frame that carries the mark.
     pub fn give<F: ServerFrame>(mut self, frame: &F) {
-        self.open = false;
-        self.outbox.reply(frame);
+        if let Some(outbox) = self.to.take() {
+            outbox.reply(frame);
+        }
     }
 
     /// Answers `ok`.
     pub fn ok(self, rev: Option<Rev>) {
-        let frame = Done { reference: self.reference(), rev, token_expires_at: None };
+        let frame = Done {
+            reference: self.reference(),
+            rev,
+            token_expires_at: None,
+        };
         self.give(&frame);
     }
 
@@ -51,7 +68,15 @@ impl Reply {
         created_at: Timestamp,
         duplicate: bool,
     ) {
-        let frame = Ack { reference: self.reference(), conversation, id, seq, rev, created_at, duplicate };
+        let frame = Ack {
+            reference: self.reference(),
+            conversation,
+            id,
+            seq,
+            rev,
+            created_at,
+            duplicate,
+        };
         self.give(&frame);
     }
 
@@ -61,30 +86,30 @@ impl Reply {
     }
 
     /// Answers `error`.
-    pub fn error(mut self, code: Code, message: &str) {
-        self.open = false;
-        self.push_error(code, message);
+    pub fn error(self, code: Code, message: &str) {
+        let frame = self.error_frame(code, message);
+        self.give(&frame);
     }
 
-    /// Gives no reply at all: for frames that have none.
+    /// Gives no reply: the connection is gone.
     pub fn forgo(mut self) {
-        self.open = false;
+        self.to = None;
     }
 
-    fn push_error(&self, code: Code, message: &str) {
-        self.outbox.reply(&Error {
+    fn error_frame(&self, code: Code, message: &str) -> Error {
+        Error {
             reference: self.reference.clone(),
             code,
             message: message.to_owned(),
             retry_after_ms: code.retry_after_ms(),
-        });
+        }
     }
 }
 
 impl Drop for Reply {
     fn drop(&mut self) {
-        if self.open {
-            self.push_error(Code::Unavailable, Code::Unavailable.text());
+        if let Some(outbox) = self.to.take() {
+            outbox.reply(&self.error_frame(Code::Unavailable, Code::Unavailable.text()));
         }
     }
 }

@@ -14,6 +14,7 @@ pub mod chaos;
 pub mod client;
 pub mod db;
 pub mod process;
+pub mod socket;
 
 pub use app::TestApp;
 pub use client::{Answer, Person, RawSocket, Site, Socket};
@@ -32,6 +33,11 @@ pub async fn eventually(what: &str, mut check: impl AsyncFnMut() -> bool) {
         assert!(Instant::now() < deadline, "did not happen within {PATIENCE:?}: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// Waits before something that failed is tried again, as clients do.
+pub async fn back_off() {
+    tokio::time::sleep(Duration::from_millis(20)).await;
 }
 
 /// A directory that is removed again.
