@@ -16,7 +16,7 @@ mod socket;
 mod sweep;
 
 pub use connection::Connection;
-pub use session::{Opening, open};
+pub use session::{Opening, WRITE_BUFFER_BYTES, open};
 #[cfg(feature = "conformance")]
 pub use session::open_echo;
 pub use socket::Socket;

@@ -34,8 +34,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 
-/// Bytes joined into one write.
-const WRITE_BYTES_MAX: usize = 64 * 1024;
+/// Bytes taken from the outbox at a time.
+const DRAIN_BYTES_MAX: usize = 64 * 1024;
+/// Bytes handed to the HTTP dispatcher at a time. Its write buffer begins with 8 KiB, grows to hold what it is given,
+/// and stays that large for as long as the connection lives (up to 128 KiB); a socket that lives for days must not.
+const PIECE_BYTES_MAX: usize = 4 * 1024;
+/// The dispatcher writes when it holds this much (see `app.rs`): below it there is room for one more piece.
+pub const WRITE_BUFFER_BYTES: usize = 8 * 1024 - PIECE_BYTES_MAX + 1;
 
 /// What a socket is opened with.
 pub struct Opening {
@@ -331,6 +336,8 @@ struct Body {
     session: Pin<Box<dyn Stream<Item = Result<Bytes, actix_web::Error>>>>,
     outbox: Arc<Outbox>,
     link: Rc<Link>,
+    /// Taken from the outbox, not yet handed to the dispatcher.
+    rest: Bytes,
 }
 
 impl Body {
@@ -339,7 +346,11 @@ impl Body {
         A: Actor<Context = ws::WebsocketContext<A>> + StreamHandler<Result<ws::Message, ws::ProtocolError>>,
     {
         let nothing = futures_util::stream::pending::<Result<Bytes, actix_web::error::PayloadError>>();
-        Self { session: Box::pin(ws::WebsocketContext::create(session, nothing)), outbox, link }
+        Self { session: Box::pin(ws::WebsocketContext::create(session, nothing)), outbox, link, rest: Bytes::new() }
+    }
+
+    fn next_piece(&mut self) -> Bytes {
+        self.rest.split_to(self.rest.len().min(PIECE_BYTES_MAX))
     }
 }
 
@@ -348,14 +359,18 @@ impl Stream for Body {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
+        if !this.rest.is_empty() {
+            return Poll::Ready(Some(Ok(this.next_piece())));
+        }
         // The session writes nothing itself; it is polled to read.
         if let Poll::Ready(end) = this.session.as_mut().poll_next(cx) {
             return Poll::Ready(end);
         }
-        match this.outbox.drain(WRITE_BYTES_MAX, cx.waker()) {
+        match this.outbox.drain(DRAIN_BYTES_MAX, cx.waker()) {
             Drained::Chunk { bytes, replies } => {
                 this.link.answered(replies);
-                Poll::Ready(Some(Ok(bytes)))
+                this.rest = bytes;
+                Poll::Ready(Some(Ok(this.next_piece())))
             }
             Drained::Close(bytes) => Poll::Ready(Some(Ok(bytes))),
             // After our close frame we wait for the client's, or until the sweep loses patience.
