@@ -66,14 +66,22 @@ impl App {
         let config = Arc::new(config);
         // The address first: a port that is taken should not start a database.
         let listener = listen(config.bind).map_err(|error| Error::Listen(config.bind, error))?;
-        let address = listener.local_addr().map_err(|error| Error::Listen(config.bind, error))?;
+        let address = listener
+            .local_addr()
+            .map_err(|error| Error::Listen(config.bind, error))?;
         let node = NodeId::new();
         let database = Database::open(&config).await?;
         let auth = Auth::start(&config, database.clone()).await?;
         let tenants = Tenants::new(database.clone(), auth.clone());
         let arbiters = ArbiterPool::start(config.conversations.arbiters);
         let (lobby, audience) = lobby(&config.sessions);
-        let parts = Parts { node, database: database.clone(), bus: bus.clone(), audience, arbiters: arbiters.clone() };
+        let parts = Parts {
+            node,
+            database: database.clone(),
+            bus: bus.clone(),
+            audience,
+            arbiters: arbiters.clone(),
+        };
         let conversations = Conversations::start(parts, &config.conversations);
         let sessions = Sessions::start(
             lobby,
@@ -95,9 +103,21 @@ impl App {
         });
         let server = serve(&config, listener, state).map_err(|error| Error::Listen(address, error))?;
         tracing::info!(node.id = %node, %address, "node is up");
-        let shutdown =
-            Shutdown { health, sessions, server: server.handle(), conversations, auth, arbiters, database };
-        Ok(Self { address, server, shutdown, shutdown_timeout: config.shutdown_timeout })
+        let shutdown = Shutdown {
+            health,
+            sessions,
+            server: server.handle(),
+            conversations,
+            auth,
+            arbiters,
+            database,
+        };
+        Ok(Self {
+            address,
+            server,
+            shutdown,
+            shutdown_timeout: config.shutdown_timeout,
+        })
     }
 
     /// Where it listens.
@@ -150,10 +170,8 @@ fn serve(config: &Config, listener: TcpListener, state: web::Data<http::State>) 
         .shutdown_timeout(5)
         .disable_signals()
         .on_connect(|connection, extensions| {
-            if let Some(stream) = connection.downcast_ref::<TcpStream>() {
-                if let Some(socket) = Socket::duplicate(stream) {
-                    extensions.insert(Arc::new(socket));
-                }
+            if let Some(socket) = connection.downcast_ref::<TcpStream>().and_then(Socket::duplicate) {
+                extensions.insert(Arc::new(socket));
             }
         });
     Ok(server.listen(listener)?.run())
@@ -161,5 +179,8 @@ fn serve(config: &Config, listener: TcpListener, state: web::Data<http::State>) 
 
 /// Which bus is in use, in the answer of `/health/ready`.
 fn bus_part(bus: &Arc<dyn Bus>) -> http::Part {
-    http::Part { name: bus.name(), check: Arc::new(|| Box::pin(async { Ok(()) })) }
+    http::Part {
+        name: bus.name(),
+        check: Arc::new(|| Box::pin(async { Ok(()) })),
+    }
 }

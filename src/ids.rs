@@ -154,21 +154,56 @@ macro_rules! vocabulary {
 
 vocabulary!(
     /// What a user may spend: the tier their limits are taken from.
-    Tier { Anonymous = "anonymous", Regular = "regular", Premium = "premium" }
+    Tier {
+        /// Guests.
+        Anonymous = "anonymous",
+        /// Everybody else, unless an admin says otherwise.
+        Regular = "regular",
+        /// More of everything.
+        Premium = "premium",
+    }
 );
 vocabulary!(
     /// A user's role in their tenant, weakest first.
-    Role { Guest = "guest", Member = "member", Admin = "admin", Owner = "owner" }
+    Role {
+        /// Confined to the conversation they were invited to.
+        Guest = "guest",
+        /// Uses conversations.
+        Member = "member",
+        /// Manages people and tiers.
+        Admin = "admin",
+        /// Manages admins too.
+        Owner = "owner",
+    }
 );
 vocabulary!(
     /// Whether a user may sign in.
-    UserStatus { Active = "active", Suspended = "suspended" }
+    UserStatus {
+        /// May.
+        Active = "active",
+        /// May not, and has no live sockets.
+        Suspended = "suspended",
+    }
 );
 vocabulary!(
     /// What kind of author a user is.
-    UserKind { Person = "person", Agent = "agent", System = "system" }
+    UserKind {
+        /// A human.
+        Person = "person",
+        /// A program that takes part.
+        Agent = "agent",
+        /// Parlance itself.
+        System = "system",
+    }
 );
 vocabulary!(
     /// A member's role in a conversation, weakest first.
-    MemberRole { Member = "member", Moderator = "moderator", Owner = "owner" }
+    MemberRole {
+        /// Reads, posts, reacts, leaves.
+        Member = "member",
+        /// Also deletes others' messages, adds and removes members, invites, renames.
+        Moderator = "moderator",
+        /// Also gives roles and deletes the conversation.
+        Owner = "owner",
+    }
 );

@@ -137,7 +137,9 @@ impl Drop for DeathGuard {
         };
         if let Some(tell) = self.tell.take() {
             // The parent may be gone; then nobody is left to restart anything.
-            let _: Result<(), Death> = tell.send(death);
+            if tell.send(death).is_err() {
+                tracing::debug!("a death went unnoticed");
+            }
         }
     }
 }

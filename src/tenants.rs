@@ -8,7 +8,8 @@
 use crate::auth::{self, Account, Action, Auth, Principal, Refusal, Target, Tenant, User, UserChange};
 use crate::database::{self, Client, Database, Statement, Transaction};
 use crate::error::Code;
-use crate::ids::{ConversationId, Role, TenantId, UserId, UserKind, UserStatus};
+use crate::ids::{ConversationId, Role, TenantId, Tier, UserId, UserKind, UserStatus};
+use crate::wire::frames::{Timestamp, optional_timestamp};
 use bytestring::ByteString;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -44,9 +45,9 @@ impl Error {
     }
 }
 
-/// A user as others see them.
+/// A user as far as the caller may see them: id, name and kind for everyone, the rest for the user and for admins.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-pub struct Person {
+pub struct UserView {
     /// The user's id.
     pub id: UserId,
     /// Display name.
@@ -54,28 +55,38 @@ pub struct Person {
     pub name: ByteString,
     /// Person, agent or system.
     pub kind: UserKind,
-}
-
-/// A user as far as the caller may see them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(untagged)]
-pub enum UserView {
-    /// For admins, and for the user.
-    Full(User),
-    /// For everyone else.
-    Person(Person),
+    /// Address; null for guests and agents.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub email: Option<Option<String>>,
+    /// Role in the tenant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<Role>,
+    /// Tier of the limits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tier: Option<Tier>,
+    /// Whether they may sign in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<UserStatus>,
+    /// When they were made.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "optional_timestamp")]
+    #[schema(value_type = Option<chrono::DateTime<chrono::Utc>>)]
+    pub created_at: Option<Timestamp>,
 }
 
 impl UserView {
     fn new(caller: &Principal, user: User) -> Self {
-        if caller.user_id == user.id || auth::allows(caller.role, Action::SeeUserDetails) {
-            return Self::Full(user);
-        }
-        Self::Person(Person {
+        let full = caller.user_id == user.id || auth::allows(caller.role, Action::SeeUserDetails);
+        Self {
             id: user.id,
             name: user.name,
             kind: user.kind,
-        })
+            email: full.then_some(user.email),
+            role: full.then_some(user.role),
+            tier: full.then_some(user.tier),
+            status: full.then_some(user.status),
+            created_at: full.then_some(user.created_at),
+        }
     }
 }
 
@@ -278,7 +289,7 @@ async fn was_member(
     user_id: UserId,
 ) -> Result<bool, Error> {
     const FIND: Statement = Statement::new(
-        "conversation_members.find",
+        "conversation_members.exists",
         "SELECT 1 FROM conversation_members WHERE tenant_id = $1 AND conversation_id = $2 AND user_id = $3",
     );
     Ok(client

@@ -126,11 +126,26 @@ mod tests {
         assert!(!bus.has_peers(here));
         let mut theirs = bus.subscribe(there);
         assert!(bus.has_peers(here));
-        bus.publish(here, Envelope::Presence { user_id: UserId::new(), online: true });
-        assert!(matches!(theirs.recv().await, Some(Envelope::Presence { online: true, .. })));
+        bus.publish(
+            here,
+            Envelope::Presence {
+                user_id: UserId::new(),
+                online: true,
+            },
+        );
+        assert!(matches!(
+            theirs.recv().await,
+            Some(Envelope::Presence { online: true, .. })
+        ));
         assert!(mine.try_recv().is_err());
         for _ in 0..=ENVELOPES_MAX {
-            bus.publish(here, Envelope::Presence { user_id: UserId::new(), online: false });
+            bus.publish(
+                here,
+                Envelope::Presence {
+                    user_id: UserId::new(),
+                    online: false,
+                },
+            );
         }
         assert_eq!(bus.dropped(), 1);
     }

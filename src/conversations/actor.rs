@@ -59,7 +59,11 @@ impl Conversation {
         (commands, facts): (Reader<Command>, Reader<Fact>),
         guard: DeathGuard,
     ) -> Self {
-        let members = MembershipGuard { shared: shared.clone(), slot: slot.clone(), users: HashSet::new() };
+        let members = MembershipGuard {
+            shared: shared.clone(),
+            slot: slot.clone(),
+            users: HashSet::new(),
+        };
         let idle_since = shared.clock.now();
         Self {
             state,
@@ -111,13 +115,29 @@ impl StreamHandler<Command> for Conversation {
         fail::fail_point!("conversations::command");
         self.idle_since = self.now();
         match command {
-            Command::Submit { caller, request, deadline, done } => self.submit(&caller, request, deadline, done),
-            Command::Subscribe { caller, connection, outbox, after, reply } => {
+            Command::Submit {
+                caller,
+                request,
+                deadline,
+                done,
+            } => self.submit(&caller, request, deadline, done),
+            Command::Subscribe {
+                caller,
+                connection,
+                outbox,
+                after,
+                reply,
+            } => {
                 if self.role(&caller).is_none() {
                     return reply.refuse(Code::NotFound);
                 }
-                let subscriber =
-                    Subscriber { connection, user: caller.user_id, outbox, phase: Phase::Live, delivered: self.state.rev };
+                let subscriber = Subscriber {
+                    connection,
+                    user: caller.user_id,
+                    outbox,
+                    phase: Phase::Live,
+                    delivered: self.state.rev,
+                };
                 self.subscribe(subscriber, after, reply, ctx);
             }
             Command::Unsubscribe { connection, reply } => {
@@ -132,10 +152,14 @@ impl StreamHandler<Command> for Conversation {
                 reply.ok(None);
             }
             Command::Typing { caller, on, reply } => self.typing(&caller, on, reply),
-            Command::Authorize { caller, requirement, answer } => {
+            Command::Authorize {
+                caller,
+                requirement,
+                answer,
+            } => {
                 let result = self.authorize(&caller, requirement);
                 // The asker may have gone.
-                let _: Result<(), _> = answer.send(result);
+                drop(answer.send(result));
             }
         }
         self.settle(ctx);
@@ -150,7 +174,8 @@ impl StreamHandler<Fact> for Conversation {
         let now = self.now();
         match fact {
             Fact::Committed(committed) => {
-                self.state.committed(committed.changes, committed.observed, now, &mut self.effects);
+                self.state
+                    .committed(committed.changes, committed.observed, now, &mut self.effects);
             }
             Fact::Read { user, seq } => self.state.read_elsewhere(user, seq, now),
             Fact::Typing { user, on } => self.state.typing(user, on, now, &mut self.effects),
@@ -182,7 +207,11 @@ impl Conversation {
         if invited || permissions::may_meet(role, requirement) {
             return Ok(());
         }
-        let code = if role.is_some() { Code::Forbidden } else { Code::NotFound };
+        let code = if role.is_some() {
+            Code::Forbidden
+        } else {
+            Code::NotFound
+        };
         Err(Error::Refused(code, code.text()))
     }
 
@@ -204,17 +233,29 @@ impl Conversation {
     }
 
     fn typing(&mut self, caller: &Caller, on: bool, reply: crate::wire::Reply) {
-        let silent = reply.reference().is_none();
         if self.role(caller).is_none() {
-            return if silent { reply.forgo() } else { reply.refuse(Code::NotFound) };
+            return Command::Typing {
+                caller: *caller,
+                on,
+                reply,
+            }
+            .refuse(Code::NotFound);
         }
         let before = self.effects.len();
         self.state.typing(caller.user_id, on, self.now(), &mut self.effects);
         if self.effects.len() > before {
             let (conversation_id, user_id) = (self.state.id, caller.user_id);
-            self.shared.publish(|| Envelope::Typing { conversation_id, user_id, on });
+            self.shared.publish(|| Envelope::Typing {
+                conversation_id,
+                user_id,
+                on,
+            });
         }
-        if silent { reply.forgo() } else { reply.ok(None) }
+        if reply.reference().is_none() {
+            reply.forgo();
+        } else {
+            reply.ok(None);
+        }
     }
 
     /// Performs the effects of what just happened and arms the next timer.
@@ -235,7 +276,9 @@ impl Conversation {
             let delay = Duration::from_millis(at.saturating_sub(self.now()).max(1));
             let handle = ctx.run_later(delay, |conversation, ctx| {
                 conversation.timer = None;
-                conversation.state.tick(conversation.shared.clock.now(), &mut conversation.effects);
+                conversation
+                    .state
+                    .tick(conversation.shared.clock.now(), &mut conversation.effects);
                 conversation.settle(ctx);
             });
             self.timer = Some((at, handle));
@@ -290,16 +333,34 @@ impl Conversation {
         let conversation = self.state.id;
         match effect {
             Effect::BroadcastRead { user, seq } => {
-                self.push_ephemeral(&encode(&ReadMoved { conversation, user, seq }), None);
+                self.push_ephemeral(
+                    &encode(&ReadMoved {
+                        conversation,
+                        user,
+                        seq,
+                    }),
+                    None,
+                );
             }
             Effect::BroadcastTyping { user, on } => {
                 self.push_ephemeral(&encode(&Typing { conversation, user, on }), Some(user));
             }
             Effect::BroadcastPresence { user, online } => {
-                self.push_ephemeral(&encode(&Presence { conversation, user, online }), Some(user));
+                self.push_ephemeral(
+                    &encode(&Presence {
+                        conversation,
+                        user,
+                        online,
+                    }),
+                    Some(user),
+                );
             }
             Effect::PublishRead { user, seq } => {
-                self.shared.publish(|| Envelope::Read { conversation_id: conversation, user_id: user, seq });
+                self.shared.publish(|| Envelope::Read {
+                    conversation_id: conversation,
+                    user_id: user,
+                    seq,
+                });
             }
             Effect::Notify(told) => self.notify(told),
             Effect::Detach(user) => self.detach(|subscriber| subscriber.user == user),
@@ -329,18 +390,36 @@ impl Conversation {
         {
             let subscribers = self.slot.subscribers.lock();
             for (user, unread) in &told {
-                let notice = Notice { conversation, last_seq, unread: *unread };
-                self.shared.audience.notify(*user, notice, &|connection| subscribers.contains(connection));
+                let notice = Notice {
+                    conversation,
+                    last_seq,
+                    unread: *unread,
+                };
+                self.shared
+                    .audience
+                    .notify(*user, notice, &|connection| subscribers.contains(connection));
             }
         }
-        self.shared.publish(|| Envelope::Notices { conversation_id: conversation, last_seq, unread: told });
+        self.shared.publish(|| Envelope::Notices {
+            conversation_id: conversation,
+            last_seq,
+            unread: told,
+        });
     }
 
     fn detach(&self, gone: impl Fn(&Subscriber) -> bool) {
         let mut subscribers = self.slot.subscribers.lock();
-        let connections: Vec<_> = subscribers.iter().filter(|entry| gone(entry)).map(|entry| entry.connection).collect();
+        let connections: Vec<_> = subscribers
+            .iter()
+            .filter(|entry| gone(entry))
+            .map(|entry| entry.connection)
+            .collect();
         for connection in connections {
-            if let Some(Subscriber { phase: Phase::Replaying(replay), .. }) = subscribers.remove(connection) {
+            if let Some(Subscriber {
+                phase: Phase::Replaying(replay),
+                ..
+            }) = subscribers.remove(connection)
+            {
                 replay.reply.refuse(Code::NotFound);
             }
         }

@@ -104,11 +104,16 @@ macro_rules! summaries {
 
 const LIST: Statement = Statement::new("conversations.list", summaries!());
 
-fn summary_of(row: &Row) -> Summary {
+/// `latest` is how far the caller has read where the row may not know it yet.
+fn summary_of(row: &Row, latest: impl Fn(ConversationId) -> Option<Seq>) -> Summary {
     let has_message = row.get::<_, Option<i64>>("seq").is_some();
-    let (last_seq, read_seq): (i64, i64) = (row.get("page_last_seq"), row.get("page_read_seq"));
+    let id = ConversationId(row.get("page_id"));
+    let last_seq: i64 = row.get("page_last_seq");
+    let read_seq = latest(id)
+        .map_or(0, |seq| seq.0.min(last_seq))
+        .max(row.get("page_read_seq"));
     Summary {
-        id: ConversationId(row.get("page_id")),
+        id,
         title: row.get("page_title"),
         role: MemberRole::parse(row.get("page_role")).unwrap_or(MemberRole::Member),
         last_seq: Seq(last_seq),
@@ -206,10 +211,11 @@ impl Conversations {
                 &[&caller.tenant_id.0, &caller.user_id.0, &limit, &active_at, &id, &only],
             )
             .await?;
+        let latest = |id| self.shared.persistence.latest_read(id, caller.user_id);
         // A guest who is a member of more than the one conversation (made so by hand) is still confined to it.
         Ok(rows
             .iter()
-            .map(summary_of)
+            .map(|row| summary_of(row, latest))
             .filter(|summary| caller.may_touch(summary.id))
             .collect())
     }

@@ -21,6 +21,7 @@ mod permissions;
 mod registry;
 mod replay;
 mod slots;
+mod social;
 mod state;
 mod store;
 mod subscribers;
@@ -131,7 +132,11 @@ impl From<&Principal> for Caller {
             tenant_id: principal.tenant_id,
             user_id: principal.user_id,
             kind: principal.kind,
-            reach: if principal.role == Role::Guest { Reach::Only(principal.conversation) } else { Reach::Tenant },
+            reach: if principal.role == Role::Guest {
+                Reach::Only(principal.conversation)
+            } else {
+                Reach::Tenant
+            },
         }
     }
 }
@@ -176,7 +181,11 @@ impl Conversations {
         let slots = Arc::new(Slots::new(starts.sender().clone(), config.active_max));
         let sink: Arc<dyn CommitSink> = slots.clone();
         let lanes = config.persistence_lanes;
-        let publishing = Arc::new(Publishing { slots: sink, bus: parts.bus.clone(), node: parts.node });
+        let publishing = Arc::new(Publishing {
+            slots: sink,
+            bus: parts.bus.clone(),
+            node: parts.node,
+        });
         let sink: Arc<dyn CommitSink> = publishing;
         let persistence = Persistence::start(parts.database.clone(), lanes, &parts.arbiters, &sink);
         let shared = Arc::new(Shared {
@@ -202,7 +211,10 @@ impl Conversations {
     /// # Errors
     /// [`Error::Overloaded`] when too many conversations are active.
     pub fn conversation(&self, id: ConversationId) -> Result<Conversation, Error> {
-        Ok(Conversation { slot: self.shared.slots.obtain(id)?, conversations: self.clone() })
+        Ok(Conversation {
+            slot: self.shared.slots.obtain(id)?,
+            conversations: self.clone(),
+        })
     }
 
     /// Changes something durable and waits until it is.
@@ -213,11 +225,18 @@ impl Conversations {
         let (answer, answered) = oneshot::channel();
         let done = Completion::new(move |result| {
             // The asker may have gone; the change is durable all the same.
-            let _: Result<(), _> = answer.send(result);
+            drop(answer.send(result));
         });
-        let command = Command::Submit { caller, request, deadline: Instant::now() + DEADLINE, done };
+        let command = Command::Submit {
+            caller,
+            request,
+            deadline: Instant::now() + DEADLINE,
+            done,
+        };
         self.conversation(id)?.enqueue(command).await;
-        Ok(answered.await.map_err(|_dropped| crate::persistence::Error::Unavailable)??)
+        Ok(answered
+            .await
+            .map_err(|_dropped| crate::persistence::Error::Unavailable)??)
     }
 
     /// Asks whether the caller may see, make and withdraw invitations.
@@ -226,9 +245,15 @@ impl Conversations {
     /// `forbidden` for members, `not_found` for everybody else.
     pub async fn authorize_invites(&self, caller: Caller, id: ConversationId) -> Result<(), Error> {
         let (answer, answered) = oneshot::channel();
-        let command = Command::Authorize { caller, requirement: permissions::INVITE, answer };
+        let command = Command::Authorize {
+            caller,
+            requirement: permissions::INVITE,
+            answer,
+        };
         self.conversation(id)?.enqueue(command).await;
-        answered.await.map_err(|_dropped| crate::persistence::Error::Unavailable)?
+        answered
+            .await
+            .map_err(|_dropped| crate::persistence::Error::Unavailable)?
     }
 
     /// Makes a conversation; its first member, and owner, is the caller.
@@ -243,27 +268,44 @@ impl Conversations {
         others.sort_unstable();
         others.dedup();
         if others.len() > FIRST_MEMBERS_MAX {
-            return Err(Error::Refused(Code::TooLarge, "Too many members; add the others afterwards."));
+            return Err(Error::Refused(
+                Code::TooLarge,
+                "Too many members; add the others afterwards.",
+            ));
         }
         let made = store::insert(&self.shared.database, caller.tenant_id, caller.user_id, title, &others).await?;
-        let id = made.map_err(|store::Unknown| Error::Refused(Code::NotFound, "A member is not a user who can be added."))?;
-        let notice = Notice { conversation: id, last_seq: Seq::ZERO, unread: 0 };
+        let id =
+            made.map_err(|store::Unknown| Error::Refused(Code::NotFound, "A member is not a user who can be added."))?;
+        let notice = Notice {
+            conversation: id,
+            last_seq: Seq::ZERO,
+            unread: 0,
+        };
         for user in &others {
             self.shared.audience.notify(*user, notice, &|_| false);
         }
         let unread = others.into_iter().map(|user| (user, 0)).collect();
-        self.shared.publish(|| Envelope::Notices { conversation_id: id, last_seq: Seq::ZERO, unread });
+        self.shared.publish(|| Envelope::Notices {
+            conversation_id: id,
+            last_seq: Seq::ZERO,
+            unread,
+        });
         Ok(id)
     }
 
     /// Tells the conversations of a user that they came online or went offline.
     pub fn presence(&self, user: UserId, online: bool) {
-        self.shared.slots.tell_conversations_of(user, || Fact::Presence { user, online });
+        self.shared
+            .slots
+            .tell_conversations_of(user, || Fact::Presence { user, online });
     }
 
     /// Tells the conversations of a user that they have another name.
     pub fn renamed(&self, user: UserId, name: &ByteString) {
-        self.shared.slots.tell_conversations_of(user, || Fact::Renamed { user, name: name.clone() });
+        self.shared.slots.tell_conversations_of(user, || Fact::Renamed {
+            user,
+            name: name.clone(),
+        });
     }
 
     /// How many conversations are active on this node.
@@ -305,13 +347,13 @@ pub struct Conversation {
 #[must_use]
 pub struct Full {
     conversation: Conversation,
-    command: Command,
+    command: Box<Command>,
 }
 
 impl Full {
     /// Waits for room until [`ROOM_TIMEOUT`], then answers `overloaded`.
     pub async fn wait(self) {
-        self.conversation.enqueue(self.command).await;
+        self.conversation.enqueue(*self.command).await;
     }
 }
 
@@ -327,7 +369,12 @@ impl Conversation {
     /// # Errors
     /// [`Full`]: to be waited for before anything else of the same caller is sent, or the order is lost.
     pub fn send(&mut self, caller: Caller, request: Request, done: Completion) -> Result<(), Full> {
-        self.offer(Command::Submit { caller, request, deadline: Instant::now() + DEADLINE, done })
+        self.offer(Command::Submit {
+            caller,
+            request,
+            deadline: Instant::now() + DEADLINE,
+            done,
+        })
     }
 
     /// Lets a connection follow, from `after` or from the newest messages.
@@ -341,7 +388,13 @@ impl Conversation {
         after: Option<Rev>,
         reply: Reply,
     ) -> Result<(), Full> {
-        self.offer(Command::Subscribe { caller, connection, outbox, after, reply })
+        self.offer(Command::Subscribe {
+            caller,
+            connection,
+            outbox,
+            after,
+            reply,
+        })
     }
 
     /// Ends a connection's subscription.
@@ -382,7 +435,10 @@ impl Conversation {
     fn offer(&mut self, command: Command) -> Result<(), Full> {
         match self.slot.commands.sender().try_send(command) {
             Ok(()) => Ok(()),
-            Err(mpsc::error::TrySendError::Full(command)) => Err(Full { conversation: self.clone(), command }),
+            Err(mpsc::error::TrySendError::Full(command)) => Err(Full {
+                conversation: self.clone(),
+                command: Box::new(command),
+            }),
             Err(mpsc::error::TrySendError::Closed(command)) => {
                 // Passivated a moment ago: the table has, or starts, the next one. Once, so that this cannot go round.
                 match self.conversations.shared.slots.obtain(self.slot.id) {
@@ -404,7 +460,7 @@ impl Conversation {
     async fn enqueue(mut self, command: Command) {
         let Err(full) = self.offer(command) else { return };
         match tokio::time::timeout(ROOM_TIMEOUT, self.slot.commands.sender().reserve()).await {
-            Ok(Ok(room)) => room.send(full.command),
+            Ok(Ok(room)) => room.send(*full.command),
             Ok(Err(_)) | Err(_) => full.command.refuse(Code::Overloaded),
         }
     }

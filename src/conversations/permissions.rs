@@ -48,25 +48,64 @@ mod tests {
     fn the_table_is_as_documented() {
         let (me, other, id) = (UserId::new(), UserId::new(), MessageId::new());
         let lowest = |request: &Request| {
-            let roles = [None, Some(MemberRole::Member), Some(MemberRole::Moderator), Some(MemberRole::Owner)];
+            let roles = [
+                None,
+                Some(MemberRole::Member),
+                Some(MemberRole::Moderator),
+                Some(MemberRole::Owner),
+            ];
             roles.into_iter().find(|role| may_meet(*role, requirement(me, request)))
         };
         let table = [
-            (Request::Post { id, body: "x".into(), reply_to: None }, Some(MemberRole::Member)),
-            (Request::React { id, emoji: "x".into(), on: true }, Some(MemberRole::Member)),
+            (
+                Request::Post {
+                    id,
+                    body: "x".into(),
+                    reply_to: None,
+                },
+                Some(MemberRole::Member),
+            ),
+            (
+                Request::React {
+                    id,
+                    emoji: "x".into(),
+                    on: true,
+                },
+                Some(MemberRole::Member),
+            ),
             (Request::Edit { id, body: "x".into() }, Some(MemberRole::Member)),
             (Request::Delete { id }, Some(MemberRole::Member)),
             (Request::RemoveMember { user_id: me }, Some(MemberRole::Member)),
             (Request::RemoveMember { user_id: other }, Some(MemberRole::Moderator)),
-            (Request::AddMember { user_id: other, role: None }, Some(MemberRole::Moderator)),
+            (
+                Request::AddMember {
+                    user_id: other,
+                    role: None,
+                },
+                Some(MemberRole::Moderator),
+            ),
             (Request::Rename { title: "x".into() }, Some(MemberRole::Moderator)),
-            (Request::ChangeMember { user_id: other, role: MemberRole::Owner }, Some(MemberRole::Owner)),
+            (
+                Request::ChangeMember {
+                    user_id: other,
+                    role: MemberRole::Owner,
+                },
+                Some(MemberRole::Owner),
+            ),
             (Request::DeleteConversation, Some(MemberRole::Owner)),
-            (Request::Join { invite_id: InviteId::new() }, None),
+            (
+                Request::Join {
+                    invite_id: InviteId::new(),
+                },
+                None,
+            ),
         ];
         for (request, role) in table {
             assert_eq!(lowest(&request), Some(role), "{request:?}");
         }
-        assert_eq!(requirement(me, &Request::Edit { id, body: "x".into() }), Requirement::Author);
+        assert_eq!(
+            requirement(me, &Request::Edit { id, body: "x".into() }),
+            Requirement::Author
+        );
     }
 }

@@ -25,9 +25,7 @@ use crate::database::Database;
 use crate::error::{CloseCode, Code};
 use crate::ids::NodeId;
 use crate::persistence::Persistence;
-use crate::supervision::{
-    ArbiterPool, Death, DeathGuard, Mailbox, RestartBudget, RestartPolicy, Verdict, supervise,
-};
+use crate::supervision::{ArbiterPool, Death, DeathGuard, Mailbox, RestartBudget, RestartPolicy, Verdict, supervise};
 use crate::wire::Committed;
 use crate::wire::frames::Notice;
 use actix::prelude::*;
@@ -85,7 +83,13 @@ pub(super) fn start(shared: &Arc<Shared>) {
             actix::spawn(async move {
                 let starts = shared.starts.reader().await;
                 let envelopes = shared.bus.subscribe(shared.node);
-                Registry { shared, starts: Some(starts), envelopes: Some(envelopes), _guard: guard }.start();
+                Registry {
+                    shared,
+                    starts: Some(starts),
+                    envelopes: Some(envelopes),
+                    _guard: guard,
+                }
+                .start();
             });
         };
         supervise("registry", RestartPolicy::default(), start, |_| ()).await;
@@ -127,14 +131,33 @@ impl StreamHandler<Envelope> for Registry {
         let Shared { slots, audience, .. } = &*self.shared;
         match envelope {
             Envelope::Committed(committed) => slots.tell(committed.conversation_id, Fact::Committed(committed)),
-            Envelope::Read { conversation_id, user_id: user, seq } => slots.tell(conversation_id, Fact::Read { user, seq }),
-            Envelope::Typing { conversation_id, user_id: user, on } => slots.tell(conversation_id, Fact::Typing { user, on }),
+            Envelope::Read {
+                conversation_id,
+                user_id: user,
+                seq,
+            } => slots.tell(conversation_id, Fact::Read { user, seq }),
+            Envelope::Typing {
+                conversation_id,
+                user_id: user,
+                on,
+            } => slots.tell(conversation_id, Fact::Typing { user, on }),
             Envelope::Presence { user_id, online } => audience.presence_elsewhere(user_id, online),
-            Envelope::Notices { conversation_id, last_seq, unread } => {
+            Envelope::Notices {
+                conversation_id,
+                last_seq,
+                unread,
+            } => {
                 let slot = slots.find(conversation_id);
-                let follows = |connection| slot.as_ref().is_some_and(|slot| slot.subscribers.lock().contains(connection));
+                let follows = |connection| {
+                    slot.as_ref()
+                        .is_some_and(|slot| slot.subscribers.lock().contains(connection))
+                };
                 for (user, unread) in unread {
-                    let notice = Notice { conversation: conversation_id, last_seq, unread };
+                    let notice = Notice {
+                        conversation: conversation_id,
+                        last_seq,
+                        unread,
+                    };
                     audience.notify(user, notice, &follows);
                 }
             }
@@ -160,7 +183,11 @@ async fn compare(shared: &Shared) {
         match store::list_revs(&shared.database, ids).await {
             Ok(revs) => {
                 for (conversation_id, observed) in revs {
-                    let committed = Committed { conversation_id, changes: Vec::new(), observed };
+                    let committed = Committed {
+                        conversation_id,
+                        changes: Vec::new(),
+                        observed,
+                    };
                     shared.slots.tell(conversation_id, Fact::Committed(committed));
                 }
             }
@@ -221,7 +248,9 @@ async fn load(shared: &Shared, slot: &Slot) -> Result<Option<State>, crate::data
 }
 
 async fn try_load(shared: &Shared, slot: &Slot) -> Result<Option<State>, crate::database::Error> {
-    let Some(loaded) = store::load(&shared.database, slot.id).await? else { return Ok(None) };
+    let Some(loaded) = store::load(&shared.database, slot.id).await? else {
+        return Ok(None);
+    };
     let mut state = State::new(loaded);
     // Subscribers that outlived a generation are brought what it did not push.
     let live = |s: &Subscriber| matches!(s.phase, Phase::Live).then_some(s.delivered);

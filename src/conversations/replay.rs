@@ -71,7 +71,14 @@ impl Conversation {
         let number = self.replays;
         let outbox = subscriber.outbox.clone();
         let connection = subscriber.connection;
-        let replay = Replay { after: start, through: start, complete, reply, number, waits: false };
+        let replay = Replay {
+            after: start,
+            through: start,
+            complete,
+            reply,
+            number,
+            waits: false,
+        };
         subscriber.phase = Phase::Replaying(replay);
         self.slot.subscribers.lock().insert(subscriber);
         let pages = match opening {
@@ -80,7 +87,10 @@ impl Conversation {
                 let frames = changes.iter().map(|change| change.encode_after(known)).collect();
                 Pages::Memory { frames, through }
             }
-            Opening::Read => Pages::Database { known: start, from: start },
+            Opening::Read => Pages::Database {
+                known: start,
+                from: start,
+            },
         };
         self.run_replay(connection, number, outbox, pages, ctx);
     }
@@ -92,7 +102,9 @@ impl Conversation {
         let connections: Vec<_> = subscribers.iter().map(|subscriber| subscriber.connection).collect();
         let mut lost = Vec::new();
         for connection in connections {
-            let Some(subscriber) = subscribers.find_mut(connection) else { continue };
+            let Some(subscriber) = subscribers.find_mut(connection) else {
+                continue;
+            };
             if self.state.role_of(subscriber.user).is_none() && self.state.deleted_at.is_none() {
                 lost.push(connection);
                 continue;
@@ -114,7 +126,10 @@ impl Conversation {
                 Phase::Replaying(replay) => {
                     self.replays += 1;
                     replay.number = self.replays;
-                    let pages = Pages::Database { known: replay.after, from: replay.through };
+                    let pages = Pages::Database {
+                        known: replay.after,
+                        from: replay.through,
+                    };
                     unfinished.push((connection, replay.number, subscriber.outbox.clone(), pages));
                 }
             }
@@ -155,8 +170,12 @@ impl Conversation {
             self.state.committed(Vec::new(), through, self.now(), &mut effects);
         }
         let mut subscribers = self.slot.subscribers.lock();
-        let Some(subscriber) = subscribers.find_mut(connection) else { return };
-        let Phase::Replaying(replay) = &mut subscriber.phase else { return };
+        let Some(subscriber) = subscribers.find_mut(connection) else {
+            return;
+        };
+        let Phase::Replaying(replay) = &mut subscriber.phase else {
+            return;
+        };
         if replay.number != number {
             return;
         }
@@ -166,7 +185,11 @@ impl Conversation {
             return;
         }
         if self.state.role_of(subscriber.user).is_none() {
-            if let Some(Subscriber { phase: Phase::Replaying(replay), .. }) = subscribers.remove(connection) {
+            if let Some(Subscriber {
+                phase: Phase::Replaying(replay),
+                ..
+            }) = subscribers.remove(connection)
+            {
                 replay.reply.refuse(Code::NotFound);
             }
             return;
@@ -179,7 +202,13 @@ impl Conversation {
             Opening::Read => None,
         };
         let Some(frames) = rest else {
-            let (outbox, pages) = (subscriber.outbox.clone(), Pages::Database { known: replay.after, from: through });
+            let (outbox, pages) = (
+                subscriber.outbox.clone(),
+                Pages::Database {
+                    known: replay.after,
+                    from: through,
+                },
+            );
             drop(subscribers);
             return self.run_replay(connection, number, outbox, pages, ctx);
         };
@@ -217,11 +246,20 @@ impl Conversation {
         if !current {
             return;
         }
-        let Some(Subscriber { phase: Phase::Replaying(replay), .. }) = subscribers.remove(connection) else { return };
+        let Some(Subscriber {
+            phase: Phase::Replaying(replay),
+            ..
+        }) = subscribers.remove(connection)
+        else {
+            return;
+        };
         match broken {
             Broken::Gone => replay.reply.forgo(),
             Broken::Ahead => {
-                replay.reply.error(Code::Conflict, "`after` is ahead of the conversation; subscribe without it.");
+                replay.reply.error(
+                    Code::Conflict,
+                    "`after` is ahead of the conversation; subscribe without it.",
+                );
             }
             Broken::Database(error) => {
                 tracing::warn!(%error, conversation.id = %self.state.id, "replay not read");
@@ -246,12 +284,7 @@ enum Pages {
 }
 
 /// Hands pages to a socket and answers the revision it has then.
-async fn send_pages(
-    shared: &Shared,
-    id: ConversationId,
-    outbox: &Outbox,
-    pages: Pages,
-) -> Result<Rev, Broken> {
+async fn send_pages(shared: &Shared, id: ConversationId, outbox: &Outbox, pages: Pages) -> Result<Rev, Broken> {
     let (known, mut from) = match pages {
         Pages::Memory { frames, through } => {
             send_frames(outbox, &frames).await?;
@@ -285,7 +318,10 @@ async fn send_frames(outbox: &Outbox, frames: &[Frame]) -> Result<(), Broken> {
             bytes <= DIRECT_BYTES_MAX
         });
         let (chunk, after) = rest.split_at(count.count().max(1));
-        outbox.push_page(Frame::concat(chunk)).await.map_err(|_closed| Broken::Gone)?;
+        outbox
+            .push_page(Frame::concat(chunk))
+            .await
+            .map_err(|_closed| Broken::Gone)?;
         rest = after;
     }
     Ok(())

@@ -27,9 +27,20 @@ const FACTS_MAX: usize = 4_096;
 #[derive(Debug)]
 pub(super) enum Command {
     /// Change something durable.
-    Submit { caller: Caller, request: Request, deadline: Instant, done: Completion },
+    Submit {
+        caller: Caller,
+        request: Request,
+        deadline: Instant,
+        done: Completion,
+    },
     /// Follow.
-    Subscribe { caller: Caller, connection: ConnectionId, outbox: Arc<Outbox>, after: Option<Rev>, reply: Reply },
+    Subscribe {
+        caller: Caller,
+        connection: ConnectionId,
+        outbox: Arc<Outbox>,
+        after: Option<Rev>,
+        reply: Reply,
+    },
     /// Stop following.
     Unsubscribe { connection: ConnectionId, reply: Reply },
     /// Move the caller's read marker.
@@ -58,7 +69,7 @@ impl Command {
             Self::Typing { reply, .. } => reply.refuse(code),
             Self::Authorize { answer, .. } => {
                 // The asker may have gone.
-                let _: Result<(), _> = answer.send(Err(Error::Refused(code, code.text())));
+                drop(answer.send(Err(Error::Refused(code, code.text()))));
             }
         }
     }
@@ -121,7 +132,12 @@ pub(super) struct Slots {
 impl Slots {
     /// An empty table; `starts` is how the registry hears of new slots.
     pub(super) fn new(starts: mpsc::Sender<Arc<Slot>>, active_max: usize) -> Self {
-        Self { slots: RwLock::default(), memberships: RwLock::default(), starts, active_max }
+        Self {
+            slots: RwLock::default(),
+            memberships: RwLock::default(),
+            starts,
+            active_max,
+        }
     }
 
     /// The slot of an active conversation.
@@ -206,7 +222,12 @@ impl Slots {
 
     /// Tells a fact about a user to every active conversation they are a member of.
     pub(super) fn tell_conversations_of(&self, user: UserId, fact: impl Fn() -> Fact) {
-        let ids: Vec<_> = self.memberships.read().get(&user).map(|ids| ids.iter().copied().collect()).unwrap_or_default();
+        let ids: Vec<_> = self
+            .memberships
+            .read()
+            .get(&user)
+            .map(|ids| ids.iter().copied().collect())
+            .unwrap_or_default();
         for id in ids {
             if let Some(slot) = self.find(id) {
                 slot.tell(fact());

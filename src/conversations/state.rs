@@ -10,6 +10,7 @@
 //! twice; live readers are promised every revision, so a hole is filled with the present state of the thing that was
 //! changed there (it must be one that existed then), under the hole's revision. Readers upsert, so this is harmless.
 
+use super::social::Social;
 use super::timers::Due;
 use crate::ids::{ConversationId, MemberRole, Rev, Seq, TenantId, UserId, UserKind};
 use crate::wire::frames::{
@@ -31,16 +32,6 @@ const CHANGES_BYTES_MAX: usize = 512 * 1024;
 const AHEAD_MAX: usize = 1_024;
 /// How long a gap may stay before it is read from the database.
 const GAP_PATIENCE_MS: Millis = 50;
-/// A typist is passed on at most this often.
-const TYPING_REPEAT_MS: Millis = 3_000;
-/// A typist who says nothing more is taken to have stopped after this.
-const TYPING_EXPIRY_MS: Millis = 12_000;
-/// `read` frames of one person go out at most this often.
-const READ_INTERVAL_MS: Millis = 1_000;
-/// Notices of one conversation go out at most this often.
-const NOTICE_INTERVAL_MS: Millis = 1_000;
-/// Presence changes are gathered for this long, so that many arrivals are one write per reader.
-const PRESENCE_INTERVAL_MS: Millis = 100;
 
 /// A member.
 #[derive(Clone, Debug)]
@@ -102,32 +93,6 @@ pub(super) enum Opening {
     Read,
 }
 
-/// A typist; kept for three seconds after they were last passed on, so that flicker is not.
-#[derive(Clone, Debug)]
-struct Typing {
-    passed_at: Millis,
-    /// Until when readers may believe it; `None` once they were told that it stopped.
-    shown_until: Option<Millis>,
-}
-
-impl Typing {
-    fn deadline(&self) -> Millis {
-        self.shown_until.unwrap_or(self.passed_at + TYPING_REPEAT_MS)
-    }
-}
-
-/// Who has to be told that something was posted.
-#[derive(Clone, Debug, Default)]
-struct Notices {
-    /// Everybody, because two people posted.
-    all: bool,
-    /// The only author since the last notice, who needs none.
-    author: Option<UserId>,
-    /// These, whatever was posted: they were added, or read elsewhere.
-    users: HashSet<UserId>,
-    due: Due,
-}
-
 /// A conversation's state.
 #[derive(Clone, Debug)]
 pub(super) struct State {
@@ -148,12 +113,7 @@ pub(super) struct State {
     observed: Rev,
     gap: Due,
     catching_up: bool,
-    typing: HashMap<UserId, Typing>,
-    reads: HashMap<UserId, Seq>,
-    reads_due: Due,
-    presences: HashMap<UserId, bool>,
-    presence_due: Due,
-    notices: Notices,
+    social: Social,
 }
 
 impl State {
@@ -173,12 +133,7 @@ impl State {
             observed: loaded.rev,
             gap: Due::default(),
             catching_up: false,
-            typing: HashMap::new(),
-            reads: HashMap::new(),
-            reads_due: Due::default(),
-            presences: HashMap::new(),
-            presence_due: Due::default(),
-            notices: Notices::default(),
+            social: Social::default(),
         }
     }
 
@@ -187,7 +142,9 @@ impl State {
     pub(super) fn prefill(&mut self, served: Rev, missed: &[Change]) {
         let mut next = served.next();
         while next <= self.rev {
-            let Some(change) = change_at(missed, next) else { return self.changes.clear() };
+            let Some(change) = change_at(missed, next) else {
+                return self.changes.clear();
+            };
             self.remember(change);
             next = next.next();
         }
@@ -196,7 +153,13 @@ impl State {
     /// Every change after a revision, without holes; `None` when they are no longer all in memory.
     pub(super) fn changes_after(&self, after: Rev) -> Option<Vec<Change>> {
         let oldest = self.changes.front().map(Change::rev)?;
-        (oldest <= after.next()).then(|| self.changes.iter().filter(|change| change.rev() > after).cloned().collect())
+        (oldest <= after.next()).then(|| {
+            self.changes
+                .iter()
+                .filter(|change| change.rev() > after)
+                .cloned()
+                .collect()
+        })
     }
 
     /// A member's role, if the user is one and the conversation is not deleted.
@@ -309,28 +272,21 @@ impl State {
         }
         if let Some(member) = self.members.get_mut(&author) {
             member.read_seq = self.last_seq;
-            effects.push(Effect::MarkRead { user: author, seq: self.last_seq });
+            effects.push(Effect::MarkRead {
+                user: author,
+                seq: self.last_seq,
+            });
         }
         // What was being typed is there now.
-        if self.typing.remove(&author).is_some_and(|typing| typing.shown_until.is_some()) {
-            effects.push(Effect::BroadcastTyping { user: author, on: false });
-        }
-        let notices = &mut self.notices;
-        match notices.author {
-            Some(known) if known != author => notices.all = true,
-            _ => notices.author = Some(author),
-        }
-        self.notices.due.arm_if_idle(now, NOTICE_INTERVAL_MS);
+        self.social.forget_typing(author, effects);
+        self.social.posted(author, now);
     }
 
     fn take_member(&mut self, member: &MemberChanged, now: Millis, effects: &mut Vec<Effect>) {
         let user = member.user.id;
         if member.change == MemberChange::Removed {
             self.members.remove(&user);
-            self.typing.remove(&user);
-            self.presences.remove(&user);
-            self.reads.remove(&user);
-            self.notices.users.remove(&user);
+            self.social.forget(user);
             effects.push(Effect::MembersChanged { user, joined: false });
             effects.push(Effect::Detach(user));
             return;
@@ -349,8 +305,7 @@ impl State {
         };
         self.members.insert(user, joined);
         effects.push(Effect::MembersChanged { user, joined: true });
-        self.notices.users.insert(user);
-        self.notices.due.arm_if_idle(now, NOTICE_INTERVAL_MS);
+        self.social.concern(user, now);
     }
 
     fn take_properties(&mut self, properties: &ConversationChanged, effects: &mut Vec<Effect>) {
@@ -366,19 +321,29 @@ impl State {
     /// How to bring a reader who has everything up to `after` (or nothing) to the present.
     pub(super) fn open(&self, after: Option<Rev>) -> Opening {
         let Some(after) = after else {
-            let changes: Vec<_> = self.recent.iter().map(|message| Change::Message(message.clone())).collect();
+            let changes: Vec<_> = self
+                .recent
+                .iter()
+                .map(|message| Change::Message(message.clone()))
+                .collect();
             let complete = self.recent.front().is_none_or(|oldest| oldest.seq == Seq(1));
             return Opening::Ready { changes, complete };
         };
         if after == self.rev {
-            return Opening::Ready { changes: Vec::new(), complete: true };
+            return Opening::Ready {
+                changes: Vec::new(),
+                complete: true,
+            };
         }
         let known_from = self.changes.front().map_or(self.rev, |oldest| Rev(oldest.rev().0 - 1));
         if after > self.rev || after < known_from {
             return Opening::Read;
         }
         let changes = latest_of_each(self.changes.iter().rev().take_while(|change| change.rev() > after));
-        Opening::Ready { changes, complete: true }
+        Opening::Ready {
+            changes,
+            complete: true,
+        }
     }
 
     /// The `subscribed` frame for a member.
@@ -426,14 +391,14 @@ impl State {
 
     fn move_marker(&mut self, user: UserId, seq: Seq, now: Millis) -> bool {
         let social = self.is_social();
-        let Some(member) = self.members.get_mut(&user).filter(|member| member.read_seq < seq) else { return false };
+        let Some(member) = self.members.get_mut(&user).filter(|member| member.read_seq < seq) else {
+            return false;
+        };
         member.read_seq = seq;
         if social {
-            self.reads.insert(user, seq);
-            self.reads_due.arm_if_idle(now, READ_INTERVAL_MS);
+            self.social.read(user, seq, now);
         }
-        self.notices.users.insert(user);
-        self.notices.due.arm_if_idle(now, NOTICE_INTERVAL_MS);
+        self.social.concern(user, now);
         true
     }
 
@@ -442,37 +407,21 @@ impl State {
         if !self.is_social() || !self.members.contains_key(&user) {
             return;
         }
-        let known = self.typing.get_mut(&user);
-        match (on, known) {
-            (false, Some(typing)) => {
-                if typing.shown_until.take().is_some() {
-                    effects.push(Effect::BroadcastTyping { user, on: false });
-                }
-            }
-            (false, None) => {}
-            (true, Some(typing)) if now < typing.passed_at + TYPING_REPEAT_MS => {
-                if typing.shown_until.is_some() {
-                    typing.shown_until = Some(now + TYPING_EXPIRY_MS);
-                }
-            }
-            (true, _) => {
-                self.typing.insert(user, Typing { passed_at: now, shown_until: Some(now + TYPING_EXPIRY_MS) });
-                effects.push(Effect::BroadcastTyping { user, on: true });
-            }
-        }
+        self.social.typing(user, on, now, effects);
     }
 
     /// A user came online or went offline.
     pub(super) fn presence(&mut self, user: UserId, online: bool, now: Millis) {
         let social = self.is_social();
-        let Some(member) = self.members.get_mut(&user) else { return };
+        let Some(member) = self.members.get_mut(&user) else {
+            return;
+        };
         if member.online == online {
             return;
         }
         member.online = online;
         if social {
-            self.presences.insert(user, online);
-            self.presence_due.arm_if_idle(now, PRESENCE_INTERVAL_MS);
+            self.social.presence(user, online, now);
         }
     }
 
@@ -487,9 +436,7 @@ impl State {
 
     /// When [`Self::tick`] has something to do.
     pub(super) fn next_deadline(&self) -> Option<Millis> {
-        let typing = self.typing.values().map(Typing::deadline);
-        let dues = [self.gap, self.reads_due, self.presence_due, self.notices.due];
-        dues.iter().filter_map(Due::at).chain(typing).min()
+        self.gap.at().into_iter().chain(self.social.next_deadline()).min()
     }
 
     /// Does what is due.
@@ -498,50 +445,7 @@ impl State {
             self.catching_up = true;
             effects.push(Effect::CatchUp { after: self.rev });
         }
-        self.tick_typing(now, effects);
-        if self.reads_due.fire(now) {
-            let reads = std::mem::take(&mut self.reads);
-            effects.extend(reads.into_iter().map(|(user, seq)| Effect::BroadcastRead { user, seq }));
-            self.reads_due.rest(now, READ_INTERVAL_MS);
-        }
-        if self.presence_due.fire(now) {
-            for (user, online) in std::mem::take(&mut self.presences) {
-                effects.push(Effect::BroadcastPresence { user, online });
-            }
-        }
-        if self.notices.due.fire(now) {
-            self.tick_notices(effects);
-            self.notices.due.rest(now, NOTICE_INTERVAL_MS);
-        }
-    }
-
-    fn tick_typing(&mut self, now: Millis, effects: &mut Vec<Effect>) {
-        self.typing.retain(|user, typing| {
-            if typing.shown_until.is_some_and(|until| until <= now) {
-                typing.shown_until = None;
-                effects.push(Effect::BroadcastTyping { user: *user, on: false });
-            }
-            typing.deadline() > now
-        });
-    }
-
-    fn tick_notices(&mut self, effects: &mut Vec<Effect>) {
-        let posted = self.notices.author.is_some();
-        let only_author = if self.notices.all { None } else { self.notices.author };
-        let users = std::mem::take(&mut self.notices.users);
-        self.notices.all = false;
-        self.notices.author = None;
-        let unread = |member: &Member| self.last_seq.0 - member.read_seq.0;
-        let told: Vec<_> = if posted {
-            let concerned =
-                self.members.iter().filter(|(user, _)| Some(**user) != only_author || users.contains(user));
-            concerned.map(|(user, member)| (*user, unread(member))).collect()
-        } else {
-            users.iter().filter_map(|user| Some((*user, unread(self.members.get(user)?)))).collect()
-        };
-        if !told.is_empty() {
-            effects.push(Effect::Notify(told));
-        }
+        self.social.tick(now, &self.members, self.last_seq, effects);
     }
 }
 
@@ -555,7 +459,10 @@ fn change_at(found: &[Change], rev: Rev) -> Option<Change> {
     }
     let born_here = later.iter().find(|change| change.first_rev() == rev);
     let existed = || later.iter().find(|change| change.first_rev() < rev);
-    born_here.or_else(existed).or_else(|| later.first()).map(|change| change.with_rev(rev))
+    born_here
+        .or_else(existed)
+        .or_else(|| later.first())
+        .map(|change| change.with_rev(rev))
 }
 
 /// From changes in falling order of revisions: the latest of each thing, in rising order.

@@ -72,7 +72,12 @@ impl Model {
         let rev = self.rev().next();
         let known = self.message(id);
         let body = Some(format!("edited at {rev}").into());
-        Some(self.commit(Change::Message(Arc::new(Message { rev, body, edited_at: Some(at()), ..(*known).clone() }))))
+        Some(self.commit(Change::Message(Arc::new(Message {
+            rev,
+            body,
+            edited_at: Some(at()),
+            ..(*known).clone()
+        }))))
     }
 
     fn toggle_member(&mut self, which: usize) -> Change {
@@ -82,13 +87,28 @@ impl Model {
             Change::Member(member) if member.user.id == user => Some(member.clone()),
             _ => None,
         });
-        let was_member = known.as_ref().is_none_or(|member| member.change != MemberChange::Removed);
-        let joined_rev = if was_member { known.map_or(Rev::ZERO, |member| member.joined_rev) } else { rev };
+        let was_member = known
+            .as_ref()
+            .is_none_or(|member| member.change != MemberChange::Removed);
+        let joined_rev = if was_member {
+            known.map_or(Rev::ZERO, |member| member.joined_rev)
+        } else {
+            rev
+        };
         self.commit(Change::Member(Arc::new(MemberChanged {
             conversation: self.id,
             rev,
-            user: MemberUser { id: user, name: "x".into(), kind: UserKind::Person, role: MemberRole::Member },
-            change: if was_member { MemberChange::Removed } else { MemberChange::Added },
+            user: MemberUser {
+                id: user,
+                name: "x".into(),
+                kind: UserKind::Person,
+                role: MemberRole::Member,
+            },
+            change: if was_member {
+                MemberChange::Removed
+            } else {
+                MemberChange::Added
+            },
             joined_rev,
         })))
     }
@@ -107,14 +127,22 @@ impl Model {
     /// What the database answers to "what changed after `after`, up to `through`".
     fn net_effect(&self, after: Rev, through: Rev) -> Vec<Change> {
         let latest = latest_of_each(self.history.iter().rev());
-        latest.into_iter().filter(|change| change.rev() > after && change.rev() <= through).collect()
+        latest
+            .into_iter()
+            .filter(|change| change.rev() > after && change.rev() <= through)
+            .collect()
     }
 
     fn state(&self) -> State {
         let member = |user: &UserId| {
             let name = ByteString::from("x");
-            let member =
-                Member { name, kind: UserKind::Person, role: MemberRole::Member, read_seq: Seq::ZERO, online: false };
+            let member = Member {
+                name,
+                kind: UserKind::Person,
+                role: MemberRole::Member,
+                read_seq: Seq::ZERO,
+                online: false,
+            };
             (*user, member)
         };
         State::new(Loaded {
@@ -148,7 +176,11 @@ impl Reader {
 
     fn hear(&mut self, change: &Change) {
         if self.live {
-            assert_eq!(change.rev(), self.rev.next(), "a live reader sees every revision once and in order");
+            assert_eq!(
+                change.rev(),
+                self.rev.next(),
+                "a live reader sees every revision once and in order"
+            );
             self.upsert(change);
             self.rev = change.rev();
         }
@@ -168,7 +200,13 @@ impl World {
     fn new() -> Self {
         let model = Model::new();
         let state = model.state();
-        Self { model, state, readers: (0..3).map(|_| Reader::default()).collect(), on_the_way: Vec::new(), now: 0 }
+        Self {
+            model,
+            state,
+            readers: (0..3).map(|_| Reader::default()).collect(),
+            on_the_way: Vec::new(),
+            now: 0,
+        }
     }
 
     fn run(&mut self, effects: Vec<Effect>) {
@@ -242,7 +280,11 @@ impl World {
 
     fn take_rest(&mut self, index: usize, changes: &[Change]) {
         let things: HashSet<_> = changes.iter().map(Change::thing).collect();
-        assert_eq!(things.len(), changes.len(), "a replay has at most one frame for each thing");
+        assert_eq!(
+            things.len(),
+            changes.len(),
+            "a replay has at most one frame for each thing"
+        );
         assert!(changes.is_sorted_by_key(Change::rev));
         let reader = &mut self.readers[index];
         changes.iter().for_each(|change| reader.upsert(change));
@@ -362,23 +404,38 @@ fn settled(state: &mut State, now: Millis) -> Vec<Effect> {
 fn typing_is_passed_on_every_three_seconds_and_expires_after_twelve() {
     let model = Model::new();
     let (mut state, user) = (model.state(), model.users[0]);
-    let mut said = |state: &mut State, on, now| {
+    let said = |state: &mut State, on, now| {
         let mut effects = Vec::new();
         state.typing(user, on, now, &mut effects);
         effects
     };
     assert_eq!(said(&mut state, true, 0), [Effect::BroadcastTyping { user, on: true }]);
     assert_eq!(said(&mut state, true, 2_999), []);
-    assert_eq!(said(&mut state, true, 3_000), [Effect::BroadcastTyping { user, on: true }]);
+    assert_eq!(
+        said(&mut state, true, 3_000),
+        [Effect::BroadcastTyping { user, on: true }]
+    );
     assert_eq!(state.next_deadline(), Some(15_000));
-    assert_eq!(settled(&mut state, 15_000), [Effect::BroadcastTyping { user, on: false }]);
+    assert_eq!(
+        settled(&mut state, 15_000),
+        [Effect::BroadcastTyping { user, on: false }]
+    );
     assert_eq!(state.next_deadline(), None);
-    assert_eq!(said(&mut state, true, 16_000), [Effect::BroadcastTyping { user, on: true }]);
-    assert_eq!(said(&mut state, false, 16_100), [Effect::BroadcastTyping { user, on: false }]);
+    assert_eq!(
+        said(&mut state, true, 16_000),
+        [Effect::BroadcastTyping { user, on: true }]
+    );
+    assert_eq!(
+        said(&mut state, false, 16_100),
+        [Effect::BroadcastTyping { user, on: false }]
+    );
     assert_eq!(said(&mut state, false, 16_100), []);
     assert_eq!(said(&mut state, true, 16_200), [], "flicker is not passed on");
     assert_eq!(settled(&mut state, 19_000), []);
-    assert_eq!(said(&mut state, true, 19_000), [Effect::BroadcastTyping { user, on: true }]);
+    assert_eq!(
+        said(&mut state, true, 19_000),
+        [Effect::BroadcastTyping { user, on: true }]
+    );
 }
 
 #[test]
@@ -407,13 +464,21 @@ fn notices_go_to_everybody_but_the_only_author_at_most_once_a_second() {
     let mut effects = Vec::new();
     state.committed(vec![model.post(0), model.post(0)], Rev::ZERO, 0, &mut effects);
     let told = settled(&mut state, 100);
-    let Some(Effect::Notify(told)) = told.first() else { panic!("nobody was told: {told:?}") };
+    let Some(Effect::Notify(told)) = told.first() else {
+        panic!("nobody was told: {told:?}")
+    };
     assert_eq!(told.len(), 3);
-    assert!(told.iter().all(|(user, unread)| *user != model.users[0] && *unread == 2));
+    assert!(
+        told.iter()
+            .all(|(user, unread)| *user != model.users[0] && *unread == 2)
+    );
     state.committed(vec![model.post(0), model.post(1)], Rev::ZERO, 200, &mut effects);
     assert_eq!(settled(&mut state, 1_000), []);
     let told = settled(&mut state, 1_100);
-    assert!(matches!(&told[..], [Effect::Notify(told)] if told.len() == 4), "two authors: everybody is told");
+    assert!(
+        matches!(&told[..], [Effect::Notify(told)] if told.len() == 4),
+        "two authors: everybody is told"
+    );
 }
 
 #[test]

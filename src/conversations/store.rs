@@ -30,7 +30,11 @@ pub(super) async fn load(database: &Database, id: ConversationId) -> Result<Opti
     );
     const RECENT: Statement = Statement::new(
         "messages.load_recent",
-        concat!("SELECT ", message_columns!(), " FROM messages m WHERE m.conversation_id = $1 ORDER BY m.seq DESC LIMIT $2"),
+        concat!(
+            "SELECT ",
+            message_columns!(),
+            " FROM messages m WHERE m.conversation_id = $1 ORDER BY m.seq DESC LIMIT $2"
+        ),
     );
     let mut client = database.client().await?;
     // One snapshot for the three reads: what is committed in between must not be half seen.
@@ -89,12 +93,16 @@ pub(super) async fn insert(
              AND (u.role <> 'guest' OR i.n = 1)",
     );
     let id = ConversationId::new();
-    let users: Vec<Uuid> = std::iter::once(owner).chain(members.iter().copied()).map(|user| user.0).collect();
+    let users: Vec<Uuid> = std::iter::once(owner)
+        .chain(members.iter().copied())
+        .map(|user| user.0)
+        .collect();
     let count = i32::try_from(users.len()).unwrap_or(i32::MAX);
     let mut client = database.client().await?;
     let tx = client.transaction().await?;
     let rev = i64::from(count);
-    tx.execute(&CONVERSATION, &[&tenant_id.0, &id.0, &owner.0, &title, &rev, &count]).await?;
+    tx.execute(&CONVERSATION, &[&tenant_id.0, &id.0, &owner.0, &title, &rev, &count])
+        .await?;
     let inserted = tx.execute(&MEMBERS, &[&tenant_id.0, &id.0, &users]).await?;
     if inserted != users.len() as u64 {
         tx.rollback().await?;
@@ -111,7 +119,12 @@ pub(super) struct Unknown;
 /// The present revision of a conversation.
 pub(super) async fn load_rev(database: &Database, id: ConversationId) -> Result<Rev, Error> {
     const SQL: Statement = Statement::new("conversations.load_rev", "SELECT rev FROM conversations WHERE id = $1");
-    Ok(Rev(database.client().await?.query_one(&SQL, &[&id.0]).await?.get("rev")))
+    Ok(Rev(database
+        .client()
+        .await?
+        .query_one(&SQL, &[&id.0])
+        .await?
+        .get("rev")))
 }
 
 /// The present revisions of many conversations.
@@ -119,11 +132,16 @@ pub(super) async fn list_revs(
     database: &Database,
     ids: &[ConversationId],
 ) -> Result<Vec<(ConversationId, Rev)>, Error> {
-    const SQL: Statement =
-        Statement::new("conversations.list_revs", "SELECT id, rev FROM conversations WHERE id = ANY($1)");
+    const SQL: Statement = Statement::new(
+        "conversations.list_revs",
+        "SELECT id, rev FROM conversations WHERE id = ANY($1)",
+    );
     let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
     let rows = database.client().await?.query(&SQL, &[&ids]).await?;
-    Ok(rows.iter().map(|row| (ConversationId(row.get("id")), Rev(row.get("rev")))).collect())
+    Ok(rows
+        .iter()
+        .map(|row| (ConversationId(row.get("id")), Rev(row.get("rev"))))
+        .collect())
 }
 
 /// One page of what changed.
@@ -168,18 +186,35 @@ pub(super) async fn load_changes(
     let tx = client.read_snapshot().await?;
     let properties = tx.query_one(&PROPERTIES, &[&id.0]).await?;
     let through = through.min(Rev(properties.get("rev")));
-    let messages = tx.query(&MESSAGES, &[&id.0, &after.0, &through.0, &PAGE_ROWS, &PAGE_BYTES]).await?;
+    let messages = tx
+        .query(&MESSAGES, &[&id.0, &after.0, &through.0, &PAGE_ROWS, &PAGE_BYTES])
+        .await?;
     let members = tx.query(&MEMBERS, &[&id.0, &after.0, &through.0, &PAGE_ROWS]).await?;
     tx.commit().await?;
 
-    let messages: Vec<_> = messages.iter().map(|row| Change::Message(Arc::new(message_from_row(row)))).collect();
-    let members: Vec<_> = members.iter().map(|row| Change::Member(Arc::new(member_from_row(row)))).collect();
+    let messages: Vec<_> = messages
+        .iter()
+        .map(|row| Change::Message(Arc::new(message_from_row(row))))
+        .collect();
+    let members: Vec<_> = members
+        .iter()
+        .map(|row| Change::Member(Arc::new(member_from_row(row))))
+        .collect();
     // A list that may go on vouches only for what it has reached. Rows beyond the byte limit make it so, too.
-    let reach = |list: &[Change], full: bool| if full { list.last().map_or(through, Change::rev) } else { through };
+    let reach = |list: &[Change], full: bool| {
+        if full {
+            list.last().map_or(through, Change::rev)
+        } else {
+            through
+        }
+    };
     let messages_full = is_cut(&messages);
     let through = reach(&messages, messages_full).min(reach(&members, members.len() as i64 >= PAGE_ROWS));
-    let mut changes: Vec<_> =
-        messages.into_iter().chain(members).filter(|change| change.rev() <= through).collect();
+    let mut changes: Vec<_> = messages
+        .into_iter()
+        .chain(members)
+        .filter(|change| change.rev() <= through)
+        .collect();
     let properties_rev = Rev(properties.get("properties_rev"));
     if properties_rev > after && properties_rev <= through {
         changes.push(Change::Properties(Arc::new(ConversationChanged {

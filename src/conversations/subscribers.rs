@@ -66,7 +66,9 @@ impl Subscribers {
     }
 
     pub(super) fn find_mut(&mut self, connection: ConnectionId) -> Option<&mut Subscriber> {
-        self.positions.get(&connection).and_then(|position| self.entries.get_mut(*position))
+        self.positions
+            .get(&connection)
+            .and_then(|position| self.entries.get_mut(*position))
     }
 
     /// Adds a subscriber, or replaces the connection's earlier subscription.
@@ -153,7 +155,10 @@ mod tests {
         assert!(table.remove(connections[0]).is_some());
         assert!(table.remove(connections[0]).is_none());
         for connection in &connections[1..] {
-            assert_eq!(table.find_mut(*connection).map(|entry| entry.connection), Some(*connection));
+            assert_eq!(
+                table.find_mut(*connection).map(|entry| entry.connection),
+                Some(*connection)
+            );
         }
     }
 
@@ -169,6 +174,8 @@ mod tests {
         table.push_durable(&frame, Rev(2));
         table.push_durable(&frame, Rev(2));
         assert_eq!(table.iter().count(), 1);
-        assert!(matches!(outbox.drain(1024, std::task::Waker::noop()), crate::wire::Drained::Chunk { bytes, .. } if bytes.len() == frame.len()));
+        assert!(
+            matches!(outbox.drain(1024, std::task::Waker::noop()), crate::wire::Drained::Chunk { bytes, .. } if bytes.len() == frame.len())
+        );
     }
 }

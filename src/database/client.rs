@@ -11,8 +11,8 @@ use std::future::Future;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use tokio_postgres::{IsolationLevel, Row};
 use tokio_postgres::types::ToSql;
+use tokio_postgres::{IsolationLevel, Row};
 
 /// A statement slower than this is logged.
 const SLOW: Duration = Duration::from_millis(500);
@@ -189,9 +189,15 @@ impl Client {
     /// [`Error::Statement`] or [`Error::Timeout`].
     pub async fn read_snapshot(&mut self) -> Result<Transaction<'_>, Error> {
         let connection = self.object.as_deref_mut().ok_or(Error::Closed)?;
-        let begin = connection.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true);
+        let begin = connection
+            .build_transaction()
+            .isolation_level(IsolationLevel::RepeatableRead)
+            .read_only(true);
         let inner = self.guard.watch(BEGIN, begin.start()).await?;
-        Ok(Transaction { inner, guard: &self.guard })
+        Ok(Transaction {
+            inner,
+            guard: &self.guard,
+        })
     }
 }
 

@@ -39,7 +39,6 @@ pub struct Problem {
     /// What happened, for people.
     pub detail: String,
     /// What happened, for programs.
-    #[schema(inline)]
     pub code: Code,
     /// The `X-Request-Id` of the answer, to quote in a report.
     pub request_id: String,

@@ -17,7 +17,7 @@ use actix_web::web::{self, Bytes};
 use actix_web::{FromRequest, HttpRequest};
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use std::future::{Ready, ready};
 use std::ops::Deref;
 
@@ -164,9 +164,9 @@ fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let path = error.path().to_string();
-        let error = error.into_inner();
-        if error.is_data() {
-            wrong_field(&path, &error.to_string())
+        // For some wrong values (a number for a word) serde_json says "syntax"; so the text itself is asked.
+        if serde_json::from_slice::<IgnoredAny>(bytes).is_ok() {
+            wrong_field(&path, &error.into_inner().to_string())
         } else {
             Error::with_detail(Code::BadRequest, "The body is not valid JSON.")
         }
@@ -202,11 +202,11 @@ impl<T: DeserializeOwned> FromRequest for Query<T> {
     type Future = Ready<Result<Self, Error>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let query = web::Query::<T>::from_query(request.query_string());
-        ready(query.map(|query| Self(query.into_inner())).map_err(|error| {
-            let message = error.to_string();
-            let message = message.split_once(": ").map_or(&*message, |(_, message)| message);
-            wrong_field("", message)
+        let pairs = form_urlencoded::parse(request.query_string().as_bytes());
+        let query = serde_path_to_error::deserialize(serde_urlencoded::Deserializer::new(pairs));
+        ready(query.map(Self).map_err(|error| {
+            let path = error.path().to_string();
+            wrong_field(&path, &error.into_inner().to_string())
         }))
     }
 }
@@ -267,6 +267,7 @@ mod tests {
     #[allow(dead_code, reason = "only the parsing matters")]
     struct Input {
         name: String,
+        role: Option<crate::ids::Role>,
         count: Option<i64>,
         inner: Option<Vec<Inner>>,
     }
@@ -292,6 +293,8 @@ mod tests {
         assert_eq!(field("{}"), "name");
         assert_eq!(field(r#"{"name":5}"#), "name");
         assert_eq!(field(r#"{"name":"x","count":"y"}"#), "count");
+        assert_eq!(field(r#"{"name":"x","role":1}"#), "role");
+        assert_eq!(field(r#"{"name":"x","role":"emperor"}"#), "role");
         assert_eq!(field(r#"{"name":"x","inner":[{"id":"nonsense"}]}"#), "inner[0].id");
         assert_eq!(field(r#"{"name":"x","inner":[{}]}"#), "inner[0].id");
         assert_eq!(
@@ -302,6 +305,32 @@ mod tests {
         assert_eq!(field("[]"), "");
         assert_eq!(field("{"), "");
         assert_eq!(field(r#"{"name":"x"} x"#), "");
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[allow(dead_code, reason = "only the parsing matters")]
+    struct Page {
+        limit: Option<i64>,
+        user: Option<uuid::Uuid>,
+    }
+
+    #[actix_web::test]
+    async fn a_wrong_parameter_is_named() {
+        for (query, field) in [
+            ("limit=x", "limit"),
+            ("user=x", "user"),
+            ("colour=1", "colour"),
+            ("limit=1&limit=2", "limit"),
+        ] {
+            let request = actix_web::test::TestRequest::with_uri(&format!("/?{query}")).to_http_request();
+            let error = Query::<Page>::extract(&request).await.map(|page| page.0).unwrap_err();
+            assert_eq!(
+                error.fields().first().map(|error| &*error.field),
+                Some(field),
+                "{query}"
+            );
+        }
     }
 
     #[test]

@@ -28,7 +28,6 @@ pub(super) struct MemberInput {
     /// A user of the tenant.
     user_id: UserId,
     /// `member` unless said otherwise; only owners give other roles.
-    #[schema(inline)]
     role: Option<MemberRole>,
 }
 
@@ -37,7 +36,6 @@ pub(super) struct MemberInput {
 #[serde(deny_unknown_fields)]
 pub(super) struct MemberPatch {
     /// The new role.
-    #[schema(inline)]
     role: MemberRole,
 }
 

@@ -57,7 +57,7 @@ impl Modify for Common {
         components.add_security_scheme("session", cookie("session"));
         components.add_security_scheme("refresh", cookie("refresh"));
         for (path, item) in &mut document.paths.paths {
-            let needs_credentials = path.starts_with("/api/") || path.starts_with("/auth/");
+            let needs_credentials = path.starts_with("/api/") || path.starts_with("/auth/") || path == "/ws";
             for operation in [&mut item.get, &mut item.post, &mut item.patch, &mut item.delete]
                 .into_iter()
                 .flatten()

@@ -37,13 +37,10 @@ pub(super) struct UserInput {
     /// Display name.
     name: Option<String>,
     /// Role in the tenant.
-    #[schema(inline)]
     role: Option<Role>,
     /// Tier of the limits.
-    #[schema(inline)]
     tier: Option<Tier>,
     /// Suspended users are refused everywhere within five seconds.
-    #[schema(inline)]
     status: Option<UserStatus>,
 }
 

@@ -19,7 +19,7 @@ const PROTOCOL: &str = "parlance.v1";
 /// The query string of the handshake.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Query {
+pub(super) struct Query {
     ticket: Option<String>,
 }
 
@@ -29,7 +29,7 @@ pub struct Query {
     responses((status = 101, description = "The socket; see /asyncapi.json."),
               (status = 400, body = super::Problem), (status = 401, body = super::Problem),
               (status = 403, body = super::Problem), (status = 503, body = super::Problem)))]
-pub async fn open(
+pub(super) async fn open(
     request: HttpRequest,
     payload: web::Payload,
     state: web::Data<State>,
@@ -43,7 +43,10 @@ pub async fn open(
         Error::with_detail(Code::Overloaded, detail)
     })?;
     if extract::origin_allowed(&request, &state) == Some(false) {
-        return Err(Error::with_detail(Code::Forbidden, "Pages of this origin may not connect."));
+        return Err(Error::with_detail(
+            Code::Forbidden,
+            "Pages of this origin may not connect.",
+        ));
     }
     let principal = match query.ticket {
         Some(ticket) => state.auth.redeem_ticket(&ticket).await?,
@@ -51,8 +54,17 @@ pub async fn open(
     };
     let protocol = agree(&request)?;
     let socket = request.conn_data::<Arc<Socket>>().cloned();
-    sessions::open(&state.sessions, &request, payload, Opening { principal, protocol, socket })
-        .map_err(|error| Error::with_detail(Code::BadRequest, format!("This is not a WebSocket handshake: {error}.")))
+    sessions::open(
+        &state.sessions,
+        &request,
+        payload,
+        Opening {
+            principal,
+            protocol,
+            socket,
+        },
+    )
+    .map_err(|error| Error::with_detail(Code::BadRequest, format!("This is not a WebSocket handshake: {error}.")))
 }
 
 /// Takes our sub-protocol from those that are offered; a client that offers none gets none.
@@ -62,17 +74,22 @@ fn agree(request: &HttpRequest) -> Result<Option<&'static str>, Error> {
         return Ok(None);
     }
     let ours = |value: &header::HeaderValue| {
-        value.to_str().is_ok_and(|list| list.split(',').any(|protocol| protocol.trim() == PROTOCOL))
+        value
+            .to_str()
+            .is_ok_and(|list| list.split(',').any(|protocol| protocol.trim() == PROTOCOL))
     };
     if offered.any(ours) {
         return Ok(Some(PROTOCOL));
     }
-    Err(Error::with_detail(Code::BadRequest, "The sub-protocol of this server is `parlance.v1`."))
+    Err(Error::with_detail(
+        Code::BadRequest,
+        "The sub-protocol of this server is `parlance.v1`.",
+    ))
 }
 
 /// The echo of the conformance suite.
 #[cfg(feature = "conformance")]
-pub async fn echo(request: HttpRequest, payload: web::Payload) -> Result<HttpResponse, Error> {
+pub(super) async fn echo(request: HttpRequest, payload: web::Payload) -> Result<HttpResponse, Error> {
     sessions::open_echo(&request, payload)
         .map_err(|error| Error::with_detail(Code::BadRequest, format!("This is not a WebSocket handshake: {error}.")))
 }

@@ -73,13 +73,40 @@ impl<T> Group<T> {
     pub fn split(mut self) -> (Self, Self) {
         if self.posts.is_empty() {
             let rest = self.changes.split_off(self.changes.len() / 2);
-            return (Self { posts: Vec::new(), changes: self.changes }, Self { posts: Vec::new(), changes: rest });
+            return (
+                Self {
+                    posts: Vec::new(),
+                    changes: self.changes,
+                },
+                Self {
+                    posts: Vec::new(),
+                    changes: rest,
+                },
+            );
         }
         if !self.changes.is_empty() {
-            return (Self { posts: self.posts, changes: Vec::new() }, Self { posts: Vec::new(), changes: self.changes });
+            return (
+                Self {
+                    posts: self.posts,
+                    changes: Vec::new(),
+                },
+                Self {
+                    posts: Vec::new(),
+                    changes: self.changes,
+                },
+            );
         }
         let rest = self.posts.split_off(self.posts.len() / 2);
-        (Self { posts: self.posts, changes: Vec::new() }, Self { posts: rest, changes: Vec::new() })
+        (
+            Self {
+                posts: self.posts,
+                changes: Vec::new(),
+            },
+            Self {
+                posts: rest,
+                changes: Vec::new(),
+            },
+        )
     }
 }
 
@@ -91,7 +118,9 @@ pub struct Queue<T> {
 
 impl<T> Default for Queue<T> {
     fn default() -> Self {
-        Self { waiting: VecDeque::new() }
+        Self {
+            waiting: VecDeque::new(),
+        }
     }
 }
 
@@ -121,7 +150,10 @@ impl<T: Grouped> Queue<T> {
 
     /// Takes the next group; empty only if nothing waits.
     pub fn next_group(&mut self) -> Group<T> {
-        let mut group = Group { posts: Vec::new(), changes: Vec::new() };
+        let mut group = Group {
+            posts: Vec::new(),
+            changes: Vec::new(),
+        };
         let mut held = VecDeque::new();
         let mut blocked = HashSet::new();
         let mut changed = HashSet::new();
@@ -199,11 +231,21 @@ mod tests {
     }
 
     fn post(number: usize, conversation: u8, id: u8) -> Op {
-        Op { number, conversation, post: Some((id, None)), bytes: 10 }
+        Op {
+            number,
+            conversation,
+            post: Some((id, None)),
+            bytes: 10,
+        }
     }
 
     fn change(number: usize, conversation: u8) -> Op {
-        Op { number, conversation, post: None, bytes: 0 }
+        Op {
+            number,
+            conversation,
+            post: None,
+            bytes: 0,
+        }
     }
 
     #[test]
@@ -230,12 +272,22 @@ mod tests {
     fn groups_are_bounded_by_count_and_bytes() {
         let mut queue = Queue::default();
         for number in 0..POSTS_MAX + 1 {
-            queue.push(Op { number, conversation: 1, post: None, bytes: 0 });
+            queue.push(Op {
+                number,
+                conversation: 1,
+                post: None,
+                bytes: 0,
+            });
         }
         assert_eq!(queue.next_group().len(), CHANGES_MAX);
         let mut queue = Queue::default();
         for id in 0..3 {
-            queue.push(Op { number: 0, conversation: id, post: Some((id, None)), bytes: BYTES_MAX / 2 + 1 });
+            queue.push(Op {
+                number: 0,
+                conversation: id,
+                post: Some((id, None)),
+                bytes: BYTES_MAX / 2 + 1,
+            });
         }
         assert_eq!(queue.next_group().len(), 1);
     }

@@ -36,11 +36,23 @@ const NOT_FOUND: Failure = Failure::Refused(Code::NotFound, Code::NotFound.text(
 const FORBIDDEN: Failure = Failure::Refused(Code::Forbidden, "Your role in this conversation does not allow it.");
 
 const fn unchanged(rev: Rev) -> Applied {
-    Applied { receipt: Receipt { rev, seq: None, created_at: None, duplicate: false }, change: None }
+    Applied {
+        receipt: Receipt {
+            rev,
+            seq: None,
+            created_at: None,
+            duplicate: false,
+        },
+        change: None,
+    }
 }
 
 fn changed(change: Change) -> Applied {
-    Applied { change: Some(change.clone()), ..unchanged(change.rev()) }
+    let Applied { receipt, .. } = unchanged(change.rev());
+    Applied {
+        receipt,
+        change: Some(change),
+    }
 }
 
 /// One operation under the lock of its conversation.
@@ -57,11 +69,18 @@ pub(super) async fn apply(db: &Transaction<'_>, operation: &Operation) -> Result
     let (tenant, id) = (operation.tenant_id, operation.conversation_id);
     let conversation = store::load_conversation(db, tenant, id).await?.ok_or(NOT_FOUND)?;
     let member = store::find_member(db, tenant, id, operation.actor_id).await?;
-    let role = member.filter(|member| member.change != MemberChange::Removed).map(|member| member.user.role);
+    let role = member
+        .filter(|member| member.change != MemberChange::Removed)
+        .map(|member| member.user.role);
     if role.is_none() && operation.requirement != Requirement::Invitation {
         return Err(NOT_FOUND);
     }
-    let scope = Scope { db, operation, conversation, role };
+    let scope = Scope {
+        db,
+        operation,
+        conversation,
+        role,
+    };
     match &operation.request {
         Request::Post { .. } => Err(Failure::Refused(Code::Internal, Code::Internal.text())),
         Request::Edit { id, body } => scope.edit(*id, body).await,
@@ -140,7 +159,10 @@ impl Scope<'_> {
         }
         let is_new = !message.reactions.iter().any(|reaction| reaction.emoji == emoji);
         if on && is_new && message.reactions.len() >= limits::EMOJIS_PER_MESSAGE_MAX {
-            return Err(Failure::Refused(Code::Conflict, "The message has as many different reactions as it can."));
+            return Err(Failure::Refused(
+                Code::Conflict,
+                "The message has as many different reactions as it can.",
+            ));
         }
         if on {
             store::insert_reaction(self.db, &message, user_id, emoji).await?;
@@ -163,13 +185,22 @@ impl Scope<'_> {
         if granted > MemberRole::Member && self.role != Some(MemberRole::Owner) {
             return Err(Failure::Refused(Code::Forbidden, "Only an owner gives roles."));
         }
-        if let Some(known) = self.member(user_id).await?.filter(|known| known.change != MemberChange::Removed) {
+        if let Some(known) = self
+            .member(user_id)
+            .await?
+            .filter(|known| known.change != MemberChange::Removed)
+        {
             if role.is_some_and(|role| role != known.user.role) {
-                return Err(Failure::Refused(Code::Conflict, "The user is a member already, with another role."));
+                return Err(Failure::Refused(
+                    Code::Conflict,
+                    "The user is a member already, with another role.",
+                ));
             }
             return Ok(unchanged(known.rev));
         }
-        let candidate = store::find_candidate(self.db, self.operation.tenant_id, user_id).await?.ok_or(NOT_FOUND)?;
+        let candidate = store::find_candidate(self.db, self.operation.tenant_id, user_id)
+            .await?
+            .ok_or(NOT_FOUND)?;
         if candidate.guest {
             return Err(Failure::Refused(Code::Forbidden, "Guests join by an invitation only."));
         }
@@ -180,19 +211,27 @@ impl Scope<'_> {
     }
 
     async fn join(&self, invite_id: InviteId) -> Result<Applied> {
-        let (tenant, id, user_id) =
-            (self.operation.tenant_id, self.operation.conversation_id, self.operation.actor_id);
+        let (tenant, id, user_id) = (
+            self.operation.tenant_id,
+            self.operation.conversation_id,
+            self.operation.actor_id,
+        );
         if self.role.is_some() {
             // A member who follows the link again needs no use of it.
             let known = self.member(user_id).await?;
             return Ok(unchanged(known.map_or(Rev::ZERO, |known| known.rev)));
         }
-        let candidate = store::find_candidate(self.db, tenant, user_id).await?.ok_or(NOT_FOUND)?;
+        let candidate = store::find_candidate(self.db, tenant, user_id)
+            .await?
+            .ok_or(NOT_FOUND)?;
         if candidate.status != UserStatus::Active {
             return Err(NOT_FOUND);
         }
         if self.conversation.member_count >= MEMBERS_MAX {
-            return Err(Failure::Refused(Code::LimitReached, "The conversation has as many members as it can."));
+            return Err(Failure::Refused(
+                Code::LimitReached,
+                "The conversation has as many members as it can.",
+            ));
         }
         if !store::use_invite(self.db, tenant, id, invite_id, user_id).await? {
             return Err(NOT_FOUND);
@@ -202,7 +241,10 @@ impl Scope<'_> {
 
     async fn admit(&self, candidate: store::Candidate, role: MemberRole) -> Result<Applied> {
         if self.conversation.member_count >= MEMBERS_MAX {
-            return Err(Failure::Refused(Code::LimitReached, "The conversation has as many members as it can."));
+            return Err(Failure::Refused(
+                Code::LimitReached,
+                "The conversation has as many members as it can.",
+            ));
         }
         let rev = self.next_rev().await?;
         let mut user = candidate.user;
@@ -221,14 +263,20 @@ impl Scope<'_> {
     async fn keep_an_owner(&self, member: &MemberChanged) -> Result<()> {
         let (tenant, id) = (self.operation.tenant_id, self.operation.conversation_id);
         if member.user.role == MemberRole::Owner && store::count_owners(self.db, tenant, id).await? <= 1 {
-            return Err(Failure::Refused(Code::Conflict, "A conversation keeps at least one owner."));
+            return Err(Failure::Refused(
+                Code::Conflict,
+                "A conversation keeps at least one owner.",
+            ));
         }
         Ok(())
     }
 
     async fn change_member(&self, user_id: UserId, role: MemberRole) -> Result<Applied> {
         self.require(None)?;
-        let known = self.member(user_id).await?.filter(|known| known.change != MemberChange::Removed);
+        let known = self
+            .member(user_id)
+            .await?
+            .filter(|known| known.change != MemberChange::Removed);
         let mut member = known.ok_or(NOT_FOUND)?;
         if member.user.role == role {
             return Ok(unchanged(member.rev));
@@ -249,7 +297,10 @@ impl Scope<'_> {
         }
         let leaves = user_id == self.operation.actor_id;
         if !leaves && self.role != Some(MemberRole::Owner) && member.user.role >= MemberRole::Moderator {
-            return Err(Failure::Refused(Code::Forbidden, "Only an owner removes moderators and owners."));
+            return Err(Failure::Refused(
+                Code::Forbidden,
+                "Only an owner removes moderators and owners.",
+            ));
         }
         self.keep_an_owner(&member).await?;
         let (tenant, id) = (self.operation.tenant_id, self.operation.conversation_id);
@@ -267,7 +318,12 @@ impl Scope<'_> {
         let (tenant, id) = (self.operation.tenant_id, self.operation.conversation_id);
         let rev = self.next_rev().await?;
         store::update_title(self.db, tenant, id, title, rev).await?;
-        let properties = ConversationChanged { conversation: id, rev, title: title.into(), deleted_at: None };
+        let properties = ConversationChanged {
+            conversation: id,
+            rev,
+            title: title.into(),
+            deleted_at: None,
+        };
         Ok(changed(Change::Properties(Arc::new(properties))))
     }
 
@@ -277,7 +333,12 @@ impl Scope<'_> {
         let rev = self.next_rev().await?;
         let deleted_at = store::delete_conversation(self.db, tenant, id, rev).await?;
         let title = self.conversation.title.as_str().into();
-        let properties = ConversationChanged { conversation: id, rev, title, deleted_at: Some(deleted_at) };
+        let properties = ConversationChanged {
+            conversation: id,
+            rev,
+            title,
+            deleted_at: Some(deleted_at),
+        };
         Ok(changed(Change::Properties(Arc::new(properties))))
     }
 }

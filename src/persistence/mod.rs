@@ -40,10 +40,15 @@ pub const DEADLINE: Duration = Duration::from_secs(10);
 pub const MEMBERS_MAX: i32 = 10_000;
 
 /// What is asked for.
+#[allow(missing_docs, reason = "the fields are the protocol's, and say what they are")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
     /// Post a message.
-    Post { id: MessageId, body: ByteString, reply_to: Option<MessageId> },
+    Post {
+        id: MessageId,
+        body: ByteString,
+        reply_to: Option<MessageId>,
+    },
     /// Change the body of a message.
     Edit { id: MessageId, body: ByteString },
     /// Delete a message.

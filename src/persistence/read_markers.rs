@@ -3,6 +3,9 @@
 //! A marker only moves forward, so the latest replaces the earlier, a crash sets one back by about a second at most, and a
 //! repeated write changes nothing. Bounded by [`MARKERS_MAX`]; beyond it further people's markers are dropped until the
 //! next flush, which the clients' next `read` repairs.
+//!
+//! What waits, and what was written last, can be asked for: a person who has just read, or sent, and then lists their
+//! conversations must not find them unread because the row is a second behind.
 
 use super::store;
 use crate::database::Database;
@@ -20,6 +23,8 @@ type Key = (ConversationId, UserId);
 #[derive(Debug, Default)]
 pub(super) struct ReadMarkers {
     waiting: Mutex<HashMap<Key, Seq>>,
+    /// What the latest flush took, kept until the next: a reader may have read its row just before it was written.
+    flushed: Mutex<HashMap<Key, Seq>>,
 }
 
 impl ReadMarkers {
@@ -33,9 +38,25 @@ impl ReadMarkers {
         *marker = (*marker).max(seq);
     }
 
+    /// How far a user has read, if it was noted within about the last second.
+    pub(super) fn latest(&self, conversation_id: ConversationId, user_id: UserId) -> Option<Seq> {
+        let key = (conversation_id, user_id);
+        let waiting = self.waiting.lock();
+        let flushed = self.flushed.lock();
+        waiting.get(&key).max(flushed.get(&key)).copied()
+    }
+
+    /// Takes what waits; it stays visible in `flushed`, without a moment in between where it is in neither.
+    fn take(&self) -> Vec<(Key, Seq)> {
+        let mut waiting = self.waiting.lock();
+        let mut flushed = self.flushed.lock();
+        *flushed = std::mem::take(&mut *waiting);
+        flushed.iter().map(|(key, seq)| (*key, *seq)).collect()
+    }
+
     /// Writes what waits. What cannot be written waits on.
     pub(super) async fn flush(&self, database: &Database) {
-        let mut markers: Vec<(Key, Seq)> = std::mem::take(&mut *self.waiting.lock()).into_iter().collect();
+        let mut markers: Vec<(Key, Seq)> = self.take();
         // The same order everywhere, so that two nodes cannot deadlock on the rows.
         markers.sort_unstable();
         let mut written = 0;
@@ -58,4 +79,29 @@ async fn write(database: &Database, rows: &[(Key, Seq)]) -> Result<(), crate::da
     let seqs: Vec<_> = rows.iter().map(|(_, seq)| seq.0).collect();
     let client = database.client().await?;
     store::move_read_markers(&client, &conversation_ids, &user_ids, &seqs).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_latest_marker_is_visible_before_during_and_after_its_flush() {
+        let (markers, conversation, user) = (ReadMarkers::default(), ConversationId::new(), UserId::new());
+        assert_eq!(markers.latest(conversation, user), None);
+        markers.mark(conversation, user, Seq(7));
+        markers.mark(conversation, user, Seq(5));
+        assert_eq!(
+            markers.latest(conversation, user),
+            Some(Seq(7)),
+            "it only moves forward"
+        );
+        assert_eq!(markers.take(), vec![((conversation, user), Seq(7))]);
+        assert_eq!(markers.latest(conversation, user), Some(Seq(7)));
+        markers.mark(conversation, user, Seq(9));
+        assert_eq!(markers.latest(conversation, user), Some(Seq(9)));
+        markers.take();
+        assert!(markers.take().is_empty());
+        assert_eq!(markers.latest(conversation, user), None, "by then the row has it");
+    }
 }

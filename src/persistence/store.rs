@@ -6,9 +6,7 @@
 
 use super::{Operation, Request, digest};
 use crate::database::{Error, Statement, Transaction};
-use crate::ids::{
-    ConversationId, InviteId, MemberRole, MessageId, Rev, Seq, TenantId, UserId, UserKind, UserStatus,
-};
+use crate::ids::{ConversationId, InviteId, MemberRole, MessageId, Rev, Seq, TenantId, UserId, UserKind, UserStatus};
 use crate::wire::frames::{MemberChange, MemberChanged, MemberUser, Message, Reaction, Timestamp};
 use bytestring::ByteString;
 use tokio_postgres::Row;
@@ -105,7 +103,9 @@ impl<'a> PostColumns<'a> {
     pub(super) fn of(posts: &'a [Operation]) -> Self {
         let mut columns = Self::default();
         for operation in posts {
-            let Request::Post { id, body, reply_to } = &operation.request else { continue };
+            let Request::Post { id, body, reply_to } = &operation.request else {
+                continue;
+            };
             columns.tenant_ids.push(operation.tenant_id.0);
             columns.conversation_ids.push(operation.conversation_id.0);
             columns.ids.push(id.0);
@@ -270,7 +270,10 @@ pub(super) async fn delete_conversation(
         "UPDATE conversations SET deleted_at = date_trunc('milliseconds', clock_timestamp()), properties_rev = $3
          WHERE tenant_id = $1 AND id = $2 RETURNING deleted_at",
     );
-    Ok(db.query_one(&SQL, &[&tenant_id.0, &id.0, &rev.0]).await?.get("deleted_at"))
+    Ok(db
+        .query_one(&SQL, &[&tenant_id.0, &id.0, &rev.0])
+        .await?
+        .get("deleted_at"))
 }
 
 pub(super) async fn find_message(
@@ -319,13 +322,31 @@ pub(super) async fn delete_message(
          UPDATE messages SET body = NULL, rev = $5, deleted_at = date_trunc('milliseconds', clock_timestamp())
          WHERE tenant_id = $1 AND id = $2",
     );
-    db.execute(&SQL, &[&tenant_id.0, &message.id.0, &message.conversation.0, &message.seq.0, &rev.0]).await.map(drop)
+    db.execute(
+        &SQL,
+        &[
+            &tenant_id.0,
+            &message.id.0,
+            &message.conversation.0,
+            &message.seq.0,
+            &rev.0,
+        ],
+    )
+    .await
+    .map(drop)
 }
 
 /// Sets a message's revision after a change that is not in its own row.
-pub(super) async fn touch_message(db: &Transaction<'_>, tenant_id: TenantId, id: MessageId, rev: Rev) -> Result<(), Error> {
-    const SQL: Statement =
-        Statement::new("messages.touch", "UPDATE messages SET rev = $3 WHERE tenant_id = $1 AND id = $2");
+pub(super) async fn touch_message(
+    db: &Transaction<'_>,
+    tenant_id: TenantId,
+    id: MessageId,
+    rev: Rev,
+) -> Result<(), Error> {
+    const SQL: Statement = Statement::new(
+        "messages.touch",
+        "UPDATE messages SET rev = $3 WHERE tenant_id = $1 AND id = $2",
+    );
     db.execute(&SQL, &[&tenant_id.0, &id.0, &rev.0]).await.map(drop)
 }
 
@@ -340,7 +361,9 @@ pub(super) async fn has_reaction(
         "reactions.exists",
         "SELECT 1 FROM reactions WHERE conversation_id = $1 AND seq = $2 AND emoji = $3 AND user_id = $4",
     );
-    let row = db.query_opt(&SQL, &[&message.conversation.0, &message.seq.0, &emoji, &user_id.0]).await?;
+    let row = db
+        .query_opt(&SQL, &[&message.conversation.0, &message.seq.0, &emoji, &user_id.0])
+        .await?;
     Ok(row.is_some())
 }
 
@@ -354,7 +377,9 @@ pub(super) async fn insert_reaction(
         "reactions.insert",
         "INSERT INTO reactions (conversation_id, seq, emoji, user_id) VALUES ($1, $2, $3, $4)",
     );
-    db.execute(&SQL, &[&message.conversation.0, &message.seq.0, &emoji, &user_id.0]).await.map(drop)
+    db.execute(&SQL, &[&message.conversation.0, &message.seq.0, &emoji, &user_id.0])
+        .await
+        .map(drop)
 }
 
 pub(super) async fn delete_reaction(
@@ -367,7 +392,9 @@ pub(super) async fn delete_reaction(
         "reactions.delete",
         "DELETE FROM reactions WHERE conversation_id = $1 AND seq = $2 AND emoji = $3 AND user_id = $4",
     );
-    db.execute(&SQL, &[&message.conversation.0, &message.seq.0, &emoji, &user_id.0]).await.map(drop)
+    db.execute(&SQL, &[&message.conversation.0, &message.seq.0, &emoji, &user_id.0])
+        .await
+        .map(drop)
 }
 
 /// A membership, present or past.
@@ -383,7 +410,9 @@ pub(super) async fn find_member(
          FROM conversation_members m JOIN users u ON u.id = m.user_id
          WHERE m.tenant_id = $1 AND m.conversation_id = $2 AND m.user_id = $3",
     );
-    let row = db.query_opt(&SQL, &[&tenant_id.0, &conversation_id.0, &user_id.0]).await?;
+    let row = db
+        .query_opt(&SQL, &[&tenant_id.0, &conversation_id.0, &user_id.0])
+        .await?;
     Ok(row.map(|row| member_from_row(&row)))
 }
 
@@ -455,7 +484,18 @@ pub(super) async fn update_member_role(
          WHERE tenant_id = $1 AND conversation_id = $2 AND user_id = $3",
     );
     let role = member.user.role.as_str();
-    db.execute(&SQL, &[&tenant_id.0, &member.conversation.0, &member.user.id.0, &role, &member.rev.0]).await.map(drop)
+    db.execute(
+        &SQL,
+        &[
+            &tenant_id.0,
+            &member.conversation.0,
+            &member.user.id.0,
+            &role,
+            &member.rev.0,
+        ],
+    )
+    .await
+    .map(drop)
 }
 
 pub(super) async fn remove_member(
@@ -471,7 +511,9 @@ pub(super) async fn remove_member(
          UPDATE conversation_members SET removed_at = clock_timestamp(), rev = $4
          WHERE tenant_id = $1 AND conversation_id = $2 AND user_id = $3",
     );
-    db.execute(&SQL, &[&tenant_id.0, &conversation_id.0, &user_id.0, &rev.0]).await.map(drop)
+    db.execute(&SQL, &[&tenant_id.0, &conversation_id.0, &user_id.0, &rev.0])
+        .await
+        .map(drop)
 }
 
 pub(super) async fn count_owners(
@@ -484,7 +526,10 @@ pub(super) async fn count_owners(
         "SELECT count(*) AS owners FROM conversation_members
          WHERE tenant_id = $1 AND conversation_id = $2 AND role = 'owner' AND removed_at IS NULL",
     );
-    Ok(db.query_one(&SQL, &[&tenant_id.0, &conversation_id.0]).await?.get("owners"))
+    Ok(db
+        .query_one(&SQL, &[&tenant_id.0, &conversation_id.0])
+        .await?
+        .get("owners"))
 }
 
 /// Counts a use of an invitation by this user, once; false when it is spent, expired, withdrawn or not of this place.
@@ -514,7 +559,9 @@ pub(super) async fn use_invite(
          )
          SELECT EXISTS (SELECT FROM invite) AND (EXISTS (SELECT FROM known) OR EXISTS (SELECT FROM counted)) AS usable",
     );
-    let row = db.query_one(&SQL, &[&tenant_id.0, &conversation_id.0, &id.0, &user_id.0]).await?;
+    let row = db
+        .query_one(&SQL, &[&tenant_id.0, &conversation_id.0, &id.0, &user_id.0])
+        .await?;
     Ok(row.get("usable"))
 }
 

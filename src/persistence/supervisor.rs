@@ -48,17 +48,32 @@ impl Persistence {
     #[must_use]
     pub fn start(database: Database, lanes: usize, arbiters: &ArbiterPool, sink: &Arc<dyn CommitSink>) -> Self {
         let lanes = lanes.max(1);
-        let mailboxes = (0..lanes).map(|_| Arc::new(Mailbox::new(OPERATIONS_MAX / lanes))).collect();
-        let shared = Arc::new(Shared { lanes: mailboxes, markers: ReadMarkers::default(), database });
+        let mailboxes = (0..lanes)
+            .map(|_| Arc::new(Mailbox::new(OPERATIONS_MAX / lanes)))
+            .collect();
+        let shared = Arc::new(Shared {
+            lanes: mailboxes,
+            markers: ReadMarkers::default(),
+            database,
+        });
         for (index, mailbox) in shared.lanes.iter().enumerate() {
-            let factory = LaneFactory { mailbox: mailbox.clone(), database: shared.database.clone(), sink: sink.clone() };
+            let factory = LaneFactory {
+                mailbox: mailbox.clone(),
+                database: shared.database.clone(),
+                sink: sink.clone(),
+            };
             arbiters.spawn(index as u128, factory.supervise());
         }
         let markers = shared.clone();
         arbiters.spawn(lanes as u128, async move {
             let policy = RestartPolicy::default();
-            supervise("read_markers", policy, |_, guard| drop(MarkerFlush::new(markers.clone(), guard).start()), |_| ())
-                .await;
+            supervise(
+                "read_markers",
+                policy,
+                |_, guard| drop(MarkerFlush::new(markers.clone(), guard).start()),
+                |_| (),
+            )
+            .await;
         });
         Self { shared }
     }
@@ -79,6 +94,12 @@ impl Persistence {
     /// Notes how far a user has read; written within a second or two.
     pub fn mark_read(&self, conversation_id: ConversationId, user_id: UserId, seq: Seq) {
         self.shared.markers.mark(conversation_id, user_id, seq);
+    }
+
+    /// How far a user has read, if that is newer than a row read just now may be.
+    #[must_use]
+    pub fn latest_read(&self, conversation_id: ConversationId, user_id: UserId) -> Option<Seq> {
+        self.shared.markers.latest(conversation_id, user_id)
     }
 
     /// Waits until all that was submitted before is settled, and writes the read markers.
@@ -113,11 +134,19 @@ struct LaneFactory {
 impl LaneFactory {
     async fn supervise(self) {
         let start = |_, guard| {
-            let (mailbox, writer) = (self.mailbox.clone(), Writer::new(self.database.clone(), self.sink.clone()));
+            let (mailbox, writer) = (
+                self.mailbox.clone(),
+                Writer::new(self.database.clone(), self.sink.clone()),
+            );
             // The reader is free as soon as the predecessor's stream is gone.
             actix::spawn(async move {
                 let reader = mailbox.reader().await;
-                Lane { writer: Some(writer), groups: Some(Groups::new(reader)), _guard: guard }.start();
+                Lane {
+                    writer: Some(writer),
+                    groups: Some(Groups::new(reader)),
+                    _guard: guard,
+                }
+                .start();
             });
         };
         supervise("persistence_lane", RestartPolicy::default(), start, |_| ()).await;
@@ -165,7 +194,11 @@ impl StreamHandler<Work> for Lane {
             writer
         };
         // `wait`, so that the next group is only taken from the mailbox when this one is done: it has grown meanwhile.
-        ctx.wait(commit.into_actor(self).map(|writer, lane, _| lane.writer = Some(writer)));
+        ctx.wait(
+            commit
+                .into_actor(self)
+                .map(|writer, lane, _| lane.writer = Some(writer)),
+        );
     }
 }
 
@@ -178,7 +211,11 @@ struct Groups {
 
 impl Groups {
     fn new(reader: Reader<Message>) -> Self {
-        Self { reader, queue: Queue::default(), flushes: Vec::new() }
+        Self {
+            reader,
+            queue: Queue::default(),
+            flushes: Vec::new(),
+        }
     }
 }
 
@@ -200,7 +237,11 @@ impl Stream for Groups {
             return Poll::Pending;
         }
         let group = this.queue.next_group();
-        let flushed = if this.queue.is_empty() { std::mem::take(&mut this.flushes) } else { Vec::new() };
+        let flushed = if this.queue.is_empty() {
+            std::mem::take(&mut this.flushes)
+        } else {
+            Vec::new()
+        };
         Poll::Ready(Some(Work { group, flushed }))
     }
 }

@@ -18,8 +18,8 @@ use super::{CommitSink, Error, Operation, Receipt, Request};
 use crate::database::{Database, Dedicated, Error as DatabaseError};
 use crate::error::Code;
 use crate::ids::{ConversationId, Rev};
-use crate::wire::{Change, Committed};
 use crate::wire::frames::Message;
+use crate::wire::{Change, Committed};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -52,7 +52,11 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) fn new(database: Database, sink: Arc<dyn CommitSink>) -> Self {
-        Self { database, sink, connection: None }
+        Self {
+            database,
+            sink,
+            connection: None,
+        }
     }
 
     /// Commits a group and gives out its receipts. Always ends, at the latest with the operations' deadlines.
@@ -177,8 +181,12 @@ fn is_repeatable(error: &DatabaseError) -> bool {
 }
 
 fn conversation_ids(group: &Group<Operation>) -> Vec<uuid::Uuid> {
-    let mut ids: Vec<_> =
-        group.posts.iter().chain(&group.changes).map(|operation| operation.conversation_id.0).collect();
+    let mut ids: Vec<_> = group
+        .posts
+        .iter()
+        .chain(&group.changes)
+        .map(|operation| operation.conversation_id.0)
+        .collect();
     ids.sort_unstable();
     ids.dedup();
     ids
@@ -204,7 +212,11 @@ async fn append_in_one_flight(
     locked?;
     let rows = appended?;
     committed?;
-    Ok(rows.iter().zip(&group.posts).map(|(row, operation)| outcome_of_post(&store::posted_from_row(row), operation)).collect())
+    Ok(rows
+        .iter()
+        .zip(&group.posts)
+        .map(|(row, operation)| outcome_of_post(&store::posted_from_row(row), operation))
+        .collect())
 }
 
 async fn apply_in_steps(connection: &mut Connection, group: &Group<Operation>) -> Result<Vec<Outcome>, DatabaseError> {
@@ -248,7 +260,9 @@ fn outcome_of_post(posted: &store::Posted, operation: &Operation) -> Outcome {
 }
 
 fn message_of(posted: &store::Posted, operation: &Operation) -> Option<Change> {
-    let Request::Post { id, body, reply_to } = &operation.request else { return None };
+    let Request::Post { id, body, reply_to } = &operation.request else {
+        return None;
+    };
     Some(Change::Message(Arc::new(Message {
         conversation: operation.conversation_id,
         rev: posted.rev,

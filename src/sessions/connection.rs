@@ -78,9 +78,15 @@ impl Connection {
 
     /// Replies have been handed to the socket.
     pub(super) fn answered(&self, replies: u32) {
-        // Replies that were never counted (to a frame without a readable mark in a drained connection) must not wrap.
+        // Replies that were never counted must not wrap it.
         let subtract = |unanswered: u32| Some(unanswered.saturating_sub(replies));
-        let _: Result<u32, u32> = self.unanswered.fetch_update(Ordering::Relaxed, Ordering::Relaxed, subtract);
+        if self
+            .unanswered
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, subtract)
+            .is_err()
+        {
+            tracing::debug!("a count of unanswered frames was not lowered");
+        }
     }
 
     /// Frames whose replies have not been handed to the socket.

@@ -44,7 +44,12 @@ pub(super) struct Directory {
 
 impl Directory {
     pub(super) fn new(connections_max: usize, connections_per_user: usize, presence_grace: Duration) -> Self {
-        Self { table: RwLock::default(), connections_max, connections_per_user, presence_grace }
+        Self {
+            table: RwLock::default(),
+            connections_max,
+            connections_per_user,
+            presence_grace,
+        }
     }
 
     /// Whether the node has as many connections as it may.
@@ -81,7 +86,9 @@ impl Directory {
             return;
         }
         let user = connection.user_id;
-        let Some(others) = table.users.get_mut(&user) else { return };
+        let Some(others) = table.users.get_mut(&user) else {
+            return;
+        };
         others.retain(|other| other.id != connection.id);
         if others.is_empty() {
             table.users.remove(&user);
@@ -92,7 +99,12 @@ impl Directory {
     /// Users who are offline from now on, because their grace has ended.
     pub(super) fn take_departed(&self, now: Instant) -> Vec<UserId> {
         let mut table = self.table.write();
-        let departed: Vec<_> = table.leaving.iter().filter(|(_, at)| **at <= now).map(|(user, _)| *user).collect();
+        let departed: Vec<_> = table
+            .leaving
+            .iter()
+            .filter(|(_, at)| **at <= now)
+            .map(|(user, _)| *user)
+            .collect();
         for user in &departed {
             table.leaving.remove(user);
         }
@@ -130,7 +142,9 @@ impl Directory {
     /// Tells the connections of a user that are not subscribed.
     pub(super) fn tell(&self, user: UserId, notice: &Notice, subscribed: &dyn Fn(ConnectionId) -> bool) {
         let table = self.table.read();
-        let Some(connections) = table.users.get(&user) else { return };
+        let Some(connections) = table.users.get(&user) else {
+            return;
+        };
         let mut frame = None;
         for connection in connections.iter().filter(|connection| !subscribed(connection.id)) {
             let frame = frame.get_or_insert_with(|| encode(notice));

@@ -63,7 +63,15 @@ where
     pub(super) fn new(payload: S, link: Rc<Link>, limit: usize) -> Self {
         // The codec's own limit would drop a frame that is one byte too long only after buffering it; ours comes first.
         let codec = Codec::new().max_size(limit);
-        Self { payload, codec, buffer: BytesMut::new(), partial: None, link, limit, ended: false }
+        Self {
+            payload,
+            codec,
+            buffer: BytesMut::new(),
+            partial: None,
+            link,
+            limit,
+            ended: false,
+        }
     }
 
     /// The next frame that is complete in the buffer, as a message or as `None` when it was a fragment.
@@ -93,17 +101,27 @@ where
     fn join(&mut self, item: Item) -> Result<Option<Incoming>, CloseCode> {
         let (fragment, last) = match item {
             Item::FirstText(fragment) => {
-                self.partial = Some(Partial { text: true, bytes: BytesMut::new(), valid: 0 });
+                self.partial = Some(Partial {
+                    text: true,
+                    bytes: BytesMut::new(),
+                    valid: 0,
+                });
                 (fragment, false)
             }
             Item::FirstBinary(fragment) => {
-                self.partial = Some(Partial { text: false, bytes: BytesMut::new(), valid: 0 });
+                self.partial = Some(Partial {
+                    text: false,
+                    bytes: BytesMut::new(),
+                    valid: 0,
+                });
                 (fragment, false)
             }
             Item::Continue(fragment) => (fragment, false),
             Item::Last(fragment) => (fragment, true),
         };
-        let Some(partial) = &mut self.partial else { return Err(CloseCode::ProtocolError) };
+        let Some(partial) = &mut self.partial else {
+            return Err(CloseCode::ProtocolError);
+        };
         if partial.bytes.len() + fragment.len() > self.limit {
             return Err(CloseCode::TooLarge);
         }
@@ -114,8 +132,17 @@ where
         if !last {
             return Ok(None);
         }
-        let Some(Partial { text: is_text, bytes, .. }) = self.partial.take() else { return Ok(None) };
-        if is_text { text(bytes.freeze()).map(Some) } else { Ok(Some(Incoming::Binary(bytes.freeze()))) }
+        let Some(Partial {
+            text: is_text, bytes, ..
+        }) = self.partial.take()
+        else {
+            return Ok(None);
+        };
+        if is_text {
+            text(bytes.freeze()).map(Some)
+        } else {
+            Ok(Some(Incoming::Binary(bytes.freeze())))
+        }
     }
 }
 
@@ -132,14 +159,20 @@ impl Partial {
 }
 
 fn text(bytes: Bytes) -> Result<Incoming, CloseCode> {
-    ByteString::try_from(bytes).map(Incoming::Text).map_err(|_invalid| CloseCode::InvalidUtf8)
+    ByteString::try_from(bytes)
+        .map(Incoming::Text)
+        .map_err(|_invalid| CloseCode::InvalidUtf8)
 }
 
 /// The payload length that a frame's header announces, once enough of the header is there (RFC 6455 §5.2).
 fn announced_length(buffer: &[u8]) -> Option<u64> {
     let length = buffer.get(1)? & 0x7F;
     match length {
-        126 => buffer.get(2..4)?.try_into().ok().map(|bytes| u64::from(u16::from_be_bytes(bytes))),
+        126 => buffer
+            .get(2..4)?
+            .try_into()
+            .ok()
+            .map(|bytes| u64::from(u16::from_be_bytes(bytes))),
         127 => buffer.get(2..10)?.try_into().ok().map(u64::from_be_bytes),
         length => Some(u64::from(length)),
     }
@@ -205,12 +238,18 @@ mod tests {
 
     async fn read(chunks: Vec<Vec<u8>>) -> Vec<Incoming> {
         let payload = futures_util::stream::iter(chunks.into_iter().map(|chunk| Ok::<_, ()>(Bytes::from(chunk))));
-        IncomingStream::new(payload, Rc::new(Link::for_tests()), 1_000).collect().await
+        IncomingStream::new(payload, Rc::new(Link::for_tests()), 1_000)
+            .collect()
+            .await
     }
 
     #[tokio::test]
     async fn fragments_are_joined_around_a_ping_and_across_reads() {
-        let bytes = [frame(0x01, "hé".as_bytes()[..2].into()), frame(0x89, b"p"), frame(0x80, &"hé".as_bytes()[2..])];
+        let bytes = [
+            frame(0x01, "hé".as_bytes()[..2].into()),
+            frame(0x89, b"p"),
+            frame(0x80, &"hé".as_bytes()[2..]),
+        ];
         let single: Vec<Vec<u8>> = bytes.concat().into_iter().map(|byte| vec![byte]).collect();
         let expected = vec![Incoming::Ping(Bytes::from_static(b"p")), Incoming::Text("hé".into())];
         assert_eq!(read(single).await, expected);
@@ -221,14 +260,42 @@ mod tests {
     async fn what_is_broken_is_named() {
         let broken = |code| vec![Incoming::Broken(code)];
         assert_eq!(read(vec![frame(0x81, &[0xFF])]).await, broken(CloseCode::InvalidUtf8));
-        assert_eq!(read(vec![frame(0x01, &[0xFF])]).await, broken(CloseCode::InvalidUtf8), "without waiting for the rest");
-        assert_eq!(read(vec![frame(0x81, &[b'x'; 1_001])[..8].to_vec()]).await, broken(CloseCode::TooLarge), "by the header");
+        assert_eq!(
+            read(vec![frame(0x01, &[0xFF])]).await,
+            broken(CloseCode::InvalidUtf8),
+            "without waiting for the rest"
+        );
+        assert_eq!(
+            read(vec![frame(0x81, &[b'x'; 1_001])[..8].to_vec()]).await,
+            broken(CloseCode::TooLarge),
+            "by the header"
+        );
         let halves = vec![frame(0x01, &[b'x'; 600]), frame(0x80, &[b'x'; 600])];
         assert_eq!(read(halves).await, broken(CloseCode::TooLarge));
-        assert_eq!(read(vec![frame(0xC1, b"x")]).await, broken(CloseCode::ProtocolError), "reserved bit");
-        assert_eq!(read(vec![frame(0x83, b"x")]).await, broken(CloseCode::ProtocolError), "reserved opcode");
-        assert_eq!(read(vec![frame(0x80, b"x")]).await, broken(CloseCode::ProtocolError), "nothing to continue");
-        assert_eq!(read(vec![frame(0x09, b"x")]).await, broken(CloseCode::ProtocolError), "a fragmented ping");
-        assert_eq!(read(vec![vec![0x81, 1, b'x']]).await, broken(CloseCode::ProtocolError), "not masked");
+        assert_eq!(
+            read(vec![frame(0xC1, b"x")]).await,
+            broken(CloseCode::ProtocolError),
+            "reserved bit"
+        );
+        assert_eq!(
+            read(vec![frame(0x83, b"x")]).await,
+            broken(CloseCode::ProtocolError),
+            "reserved opcode"
+        );
+        assert_eq!(
+            read(vec![frame(0x80, b"x")]).await,
+            broken(CloseCode::ProtocolError),
+            "nothing to continue"
+        );
+        assert_eq!(
+            read(vec![frame(0x09, b"x")]).await,
+            broken(CloseCode::ProtocolError),
+            "a fragmented ping"
+        );
+        assert_eq!(
+            read(vec![vec![0x81, 1, b'x']]).await,
+            broken(CloseCode::ProtocolError),
+            "not masked"
+        );
     }
 }

@@ -23,7 +23,12 @@ pub(super) struct Link {
 
 impl Link {
     pub(super) const fn new(connection: Arc<Connection>) -> Self {
-        Self { connection, blocked: Cell::new(false), over: Cell::new(false), reader: RefCell::new(None) }
+        Self {
+            connection,
+            blocked: Cell::new(false),
+            over: Cell::new(false),
+            reader: RefCell::new(None),
+        }
     }
 
     /// A link that nothing holds up.

@@ -16,9 +16,9 @@ mod socket;
 mod sweep;
 
 pub use connection::Connection;
-pub use session::{Opening, WRITE_BUFFER_BYTES, open};
 #[cfg(feature = "conformance")]
 pub use session::open_echo;
+pub use session::{Opening, WRITE_BUFFER_BYTES, open};
 pub use socket::Socket;
 
 use crate::auth::{Auth, Event, Principal, UserState};
@@ -51,10 +51,16 @@ pub struct Lobby {
 /// Makes the table of connections, and the audience that conversations speak to.
 #[must_use]
 pub fn lobby(config: &SessionsConfig) -> (Lobby, Arc<dyn Audience>) {
-    let directory =
-        Arc::new(Directory::new(config.connections_max, config.connections_per_user, config.presence_grace));
+    let directory = Arc::new(Directory::new(
+        config.connections_max,
+        config.connections_per_user,
+        config.presence_grace,
+    ));
     let (sender, presences) = mpsc::channel(PRESENCES_MAX);
-    let audience = LocalAudience { directory: directory.clone(), presences: sender };
+    let audience = LocalAudience {
+        directory: directory.clone(),
+        presences: sender,
+    };
     (Lobby { directory, presences }, Arc::new(audience))
 }
 
@@ -103,7 +109,9 @@ impl Sessions {
             draining: AtomicBool::new(false),
             heartbeat: config.heartbeat,
         };
-        let sessions = Self { shared: Arc::new(shared) };
+        let sessions = Self {
+            shared: Arc::new(shared),
+        };
         Sweeper::start_supervised(&sessions, config, arbiters);
         let (listening, mut presences) = (sessions.clone(), lobby.presences);
         arbiters.spawn(0, async move { listening.listen(events).await });
@@ -152,7 +160,10 @@ impl Sessions {
     pub async fn drain(&self, deadline: Instant) {
         self.start_draining();
         for connection in self.shared.directory.all() {
-            let goodbye = Goodbye { reason: "draining", retry_after_ms: rand::random_range(0..=RETRY_AFTER_MS_MAX) };
+            let goodbye = Goodbye {
+                reason: "draining",
+                retry_after_ms: rand::random_range(0..=RETRY_AFTER_MS_MAX),
+            };
             connection.drain();
             connection.outbox.push(encode(&goodbye), Class::Snapshot);
         }
@@ -190,7 +201,13 @@ impl Sessions {
     fn settle_departed(&self, now: Instant) {
         for user in self.shared.directory.take_departed(now) {
             if self.shared.bus.has_peers(self.shared.node) {
-                self.shared.bus.publish(self.shared.node, Envelope::Presence { user_id: user, online: false });
+                self.shared.bus.publish(
+                    self.shared.node,
+                    Envelope::Presence {
+                        user_id: user,
+                        online: false,
+                    },
+                );
             }
             if !self.shared.directory.is_elsewhere(user) {
                 self.shared.conversations.presence(user, false);
@@ -201,7 +218,9 @@ impl Sessions {
     fn announce(&self, user: crate::ids::UserId, online: bool) {
         self.shared.conversations.presence(user, online);
         if self.shared.bus.has_peers(self.shared.node) {
-            self.shared.bus.publish(self.shared.node, Envelope::Presence { user_id: user, online });
+            self.shared
+                .bus
+                .publish(self.shared.node, Envelope::Presence { user_id: user, online });
         }
     }
 
@@ -217,7 +236,11 @@ impl Sessions {
                 Ok(Event::UserChanged(user)) => self.user_changed(&user),
                 // Some events were lost: look at everybody.
                 Err(broadcast::error::RecvError::Lagged(_)) => {
-                    self.shared.directory.all().iter().for_each(|connection| self.recheck(connection));
+                    self.shared
+                        .directory
+                        .all()
+                        .iter()
+                        .for_each(|connection| self.recheck(connection));
                 }
                 Err(broadcast::error::RecvError::Closed) => return,
             }

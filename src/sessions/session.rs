@@ -172,7 +172,9 @@ impl Session {
                 window: limits::WINDOW,
             },
         };
-        self.connection.outbox.push(encode(&hello), crate::wire::Class::Snapshot);
+        self.connection
+            .outbox
+            .push(encode(&hello), crate::wire::Class::Snapshot);
     }
 
     fn take_up(&mut self, text: &str, ctx: &mut ws::WebsocketContext<Self>) {
@@ -185,7 +187,10 @@ impl Session {
         let reply = Reply::new(self.connection.outbox.clone(), reference.clone());
         match frame {
             ClientFrame::Ping => {
-                reply.give(&Pong { reference, server_time: Utc::now() });
+                reply.give(&Pong {
+                    reference,
+                    server_time: Utc::now(),
+                });
             }
             ClientFrame::Refresh { token } => self.refresh(&token, reply),
             ClientFrame::Typing { conversation, on } => {
@@ -193,18 +198,29 @@ impl Session {
                     // No reply will release it.
                     self.connection.answered(1);
                 }
-                self.with_conversation(conversation, reply, ctx, |known, caller, reply| known.typing(caller, on, reply));
+                self.with_conversation(conversation, reply, ctx, |known, caller, reply| {
+                    known.typing(caller, on, reply)
+                });
             }
             ClientFrame::Subscribe { conversation, after } => self.subscribe(conversation, after, reply, ctx),
             ClientFrame::Unsubscribe { conversation } => {
-                let Some(mut known) = self.subscriptions.remove(&conversation) else { return reply.ok(None) };
+                let Some(mut known) = self.subscriptions.remove(&conversation) else {
+                    return reply.ok(None);
+                };
                 let sent = known.unsubscribe(self.connection.id, reply);
                 self.wait_for_room(sent, ctx);
             }
             ClientFrame::Read { conversation, seq } => {
-                self.with_conversation(conversation, reply, ctx, |known, caller, reply| known.read(caller, seq, reply));
+                self.with_conversation(conversation, reply, ctx, |known, caller, reply| {
+                    known.read(caller, seq, reply)
+                });
             }
-            ClientFrame::Send { conversation, id, body, reply_to } => {
+            ClientFrame::Send {
+                conversation,
+                id,
+                body,
+                reply_to,
+            } => {
                 let request = Request::Post { id, body, reply_to };
                 self.with_conversation(conversation, reply, ctx, |known, caller, reply| {
                     known.send(caller, request, acknowledge(reply, conversation, id))
@@ -214,7 +230,12 @@ impl Session {
                 self.change(conversation, Request::Edit { id, body }, reply, ctx);
             }
             ClientFrame::Delete { conversation, id } => self.change(conversation, Request::Delete { id }, reply, ctx),
-            ClientFrame::React { conversation, id, emoji, on } => {
+            ClientFrame::React {
+                conversation,
+                id,
+                emoji,
+                on,
+            } => {
                 self.change(conversation, Request::React { id, emoji, on }, reply, ctx);
             }
         }
@@ -243,7 +264,11 @@ impl Session {
             Ok(principal) if principal.user_id == self.connection.user_id => {
                 let token_expires_at = principal.expires_at;
                 self.connection.set_principal(principal);
-                let frame = Done { reference: reply.reference(), rev: None, token_expires_at };
+                let frame = Done {
+                    reference: reply.reference(),
+                    rev: None,
+                    token_expires_at,
+                };
                 reply.give(&frame);
             }
             Ok(_) => reply.error(Code::Forbidden, "The token is another user's."),
@@ -261,13 +286,19 @@ impl Session {
         if !self.subscriptions.contains_key(&id) && self.subscriptions.len() >= limits::SUBSCRIPTIONS_MAX {
             // Some may have been refused, or have ended since.
             let connection = self.connection.id;
-            self.subscriptions.retain(|_, conversation| conversation.is_followed_by(connection));
+            self.subscriptions
+                .retain(|_, conversation| conversation.is_followed_by(connection));
             if self.subscriptions.len() >= limits::SUBSCRIPTIONS_MAX {
-                return reply.error(Code::LimitReached, "This connection has as many subscriptions as it can.");
+                return reply.error(
+                    Code::LimitReached,
+                    "This connection has as many subscriptions as it can.",
+                );
             }
         }
         let follower = (self.connection.id, self.connection.outbox.clone());
-        self.with_conversation(id, reply, ctx, |known, caller, reply| known.subscribe(caller, follower, after, reply));
+        self.with_conversation(id, reply, ctx, |known, caller, reply| {
+            known.subscribe(caller, follower, after, reply)
+        });
         if !self.subscriptions.contains_key(&id)
             && let Ok(conversation) = self.sessions.shared.conversations.conversation(id)
         {
@@ -275,14 +306,10 @@ impl Session {
         }
     }
 
-    fn change(
-        &mut self,
-        id: ConversationId,
-        request: Request,
-        reply: Reply,
-        ctx: &mut ws::WebsocketContext<Self>,
-    ) {
-        self.with_conversation(id, reply, ctx, |known, caller, reply| known.send(caller, request, confirm(reply)));
+    fn change(&mut self, id: ConversationId, request: Request, reply: Reply, ctx: &mut ws::WebsocketContext<Self>) {
+        self.with_conversation(id, reply, ctx, |known, caller, reply| {
+            known.send(caller, request, confirm(reply))
+        });
     }
 
     /// Hands a command to a conversation; when its mailbox is full, nothing more is read until there was room.
@@ -317,7 +344,13 @@ fn acknowledge(reply: Reply, conversation: ConversationId, id: crate::ids::Messa
     Completion::new(move |result| match result {
         Ok(receipt) => {
             let numbers = (receipt.seq.unwrap_or_default(), receipt.rev);
-            reply.ack(conversation, id, numbers, receipt.created_at.unwrap_or_default(), receipt.duplicate);
+            reply.ack(
+                conversation,
+                id,
+                numbers,
+                receipt.created_at.unwrap_or_default(),
+                receipt.duplicate,
+            );
         }
         Err(error) => reply.error(error.code(), error.message()),
     })
@@ -346,7 +379,12 @@ impl Body {
         A: Actor<Context = ws::WebsocketContext<A>> + StreamHandler<Result<ws::Message, ws::ProtocolError>>,
     {
         let nothing = futures_util::stream::pending::<Result<Bytes, actix_web::error::PayloadError>>();
-        Self { session: Box::pin(ws::WebsocketContext::create(session, nothing)), outbox, link, rest: Bytes::new() }
+        Self {
+            session: Box::pin(ws::WebsocketContext::create(session, nothing)),
+            outbox,
+            link,
+            rest: Bytes::new(),
+        }
     }
 
     fn next_piece(&mut self) -> Bytes {
@@ -457,7 +495,11 @@ mod echo {
         let outbox = connection.outbox.clone();
         let link = Rc::new(Link::new(connection.clone()));
         let incoming = IncomingStream::new(payload, link.clone(), MESSAGE_BYTES_MAX);
-        let echo = Echo { connection, link: link.clone(), incoming: Some(incoming) };
+        let echo = Echo {
+            connection,
+            link: link.clone(),
+            incoming: Some(incoming),
+        };
         Ok(response.streaming(Body::new(echo, outbox, link)))
     }
 }

@@ -14,12 +14,16 @@ pub struct Socket(TcpStream);
 impl Socket {
     /// Duplicates a descriptor. `None` when the process has no descriptors left.
     pub fn duplicate(stream: impl AsFd) -> Option<Self> {
-        stream.as_fd().try_clone_to_owned().ok().map(|descriptor| Self(TcpStream::from(descriptor)))
+        stream
+            .as_fd()
+            .try_clone_to_owned()
+            .ok()
+            .map(|descriptor| Self(TcpStream::from(descriptor)))
     }
 
     /// Ends the connection in both directions.
     pub fn shut_down(&self) {
         // It fails only when the connection is gone already.
-        let _: std::io::Result<()> = self.0.shutdown(Shutdown::Both);
+        drop(self.0.shutdown(Shutdown::Both));
     }
 }

@@ -45,7 +45,13 @@ impl Sweeper {
         arbiters.spawn(1, async move {
             let start = |_, guard| {
                 let (sessions, config) = (sessions.clone(), config.clone());
-                Self { sessions, config, watches: HashMap::new(), _guard: guard }.start();
+                Self {
+                    sessions,
+                    config,
+                    watches: HashMap::new(),
+                    _guard: guard,
+                }
+                .start();
             };
             supervise("session_sweep", RestartPolicy::default(), start, |_| ()).await;
         });

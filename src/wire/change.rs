@@ -3,8 +3,8 @@
 //! Every change carries the whole present state of the thing it is about, so readers upsert by id and a replay needs only
 //! the latest change of each thing. Pure.
 
+use super::encode::{Frame, encode};
 use super::frames::{ConversationChanged, MemberChange, MemberChanged, Message, Updated};
-use super::outbox::{Frame, encode};
 use crate::ids::{ConversationId, MessageId, Rev, UserId};
 use std::sync::Arc;
 

@@ -4,11 +4,13 @@
 
 mod change;
 mod client;
+mod encode;
 pub mod frames;
 mod outbox;
 mod reply;
 
 pub use change::{Change, Committed, Thing};
 pub use client::{ClientFrame, ParseError, ParsedFrame, Ref, limits, parse, validate_body, validate_emoji};
+pub use encode::{Frame, encode, encode_close};
+pub use outbox::{Class, Drained, Outbox, PageSent, Pushed};
 pub use reply::Reply;
-pub use outbox::{Class, Drained, Frame, Outbox, PageSent, Pushed, encode, encode_close};

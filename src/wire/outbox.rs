@@ -12,140 +12,21 @@
 //! A socket that is not written to is not polled either (the response body is only asked for more when there is room),
 //! so nobody can rely on the session to notice that it is stuck: [`Outbox::progress`] lets the sweep see it from outside.
 
+use super::encode::{Frame, encode, encode_binary, encode_close, encode_ping, encode_pong, encode_text};
 use super::frames::ServerFrame;
 use crate::error::CloseCode;
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::task::Waker;
 use tokio::sync::oneshot;
 
 /// Most bytes of live frames that wait for one socket.
-pub const BYTES_MAX: usize = 1 << 20;
+const BYTES_MAX: usize = 1 << 20;
 /// Most live frames that wait for one socket.
-pub const FRAMES_MAX: usize = 1_024;
+const FRAMES_MAX: usize = 1_024;
 /// Pongs that wait; a client that pings without reading gets no more than these.
 const PONGS_MAX: usize = 64;
-/// Longest WebSocket frame header of a server: two bytes and a 64-bit length.
-const HEADER_BYTES_MAX: usize = 10;
-
-/// One or more encoded WebSocket frames, shared by all who receive them.
-#[derive(Clone, Debug)]
-pub struct Frame {
-    bytes: Bytes,
-    count: u32,
-}
-
-impl Frame {
-    /// The encoded length, in bytes.
-    #[must_use]
-    pub const fn len(&self) -> usize {
-        self.bytes.len()
-    }
-
-    /// Whether there is nothing to send.
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
-    }
-
-    /// How many WebSocket frames it holds.
-    #[must_use]
-    pub const fn count(&self) -> u32 {
-        self.count
-    }
-
-    /// The encoded bytes, header included.
-    #[must_use]
-    pub const fn bytes(&self) -> &Bytes {
-        &self.bytes
-    }
-
-    /// Several frames as one, so that a reader's outbox is locked and woken once for all of them.
-    #[must_use]
-    pub fn concat(frames: &[Self]) -> Self {
-        if let [only] = frames {
-            return only.clone();
-        }
-        let mut bytes = BytesMut::with_capacity(frames.iter().map(Self::len).sum());
-        for frame in frames {
-            bytes.extend_from_slice(&frame.bytes);
-        }
-        Self {
-            bytes: bytes.freeze(),
-            count: frames.iter().map(|frame| frame.count).sum(),
-        }
-    }
-}
-
-/// Encodes a server frame as one WebSocket text frame.
-#[must_use]
-pub fn encode<F: ServerFrame>(frame: &F) -> Frame {
-    let mut buffer = Vec::with_capacity(384);
-    buffer.extend_from_slice(&[0; HEADER_BYTES_MAX]);
-    if let Err(error) = serde_json::to_writer(&mut buffer, &frame.tagged()) {
-        // Serialization of these types cannot fail: no maps with odd keys, no fallible impls, a growing buffer.
-        tracing::error!(%error, frame = F::TYPE, "frame could not be encoded");
-        return Frame {
-            bytes: Bytes::new(),
-            count: 0,
-        };
-    }
-    finish(buffer, OPCODE_TEXT)
-}
-
-const OPCODE_TEXT: u8 = 0x1;
-const OPCODE_BINARY: u8 = 0x2;
-const OPCODE_CLOSE: u8 = 0x8;
-const OPCODE_PING: u8 = 0x9;
-const OPCODE_PONG: u8 = 0xA;
-const FIN: u8 = 0x80;
-
-/// Writes the header right before the payload, which starts at [`HEADER_BYTES_MAX`].
-fn finish(mut buffer: Vec<u8>, opcode: u8) -> Frame {
-    let length = buffer.len() - HEADER_BYTES_MAX;
-    let start = match length {
-        0..=125 => HEADER_BYTES_MAX - 2,
-        126..=65_535 => HEADER_BYTES_MAX - 4,
-        _ => 0,
-    };
-    let mut header = &mut buffer[start..HEADER_BYTES_MAX];
-    header.put_u8(FIN | opcode);
-    match length {
-        0..=125 => header.put_u8(u8::try_from(length).unwrap_or_default()),
-        126..=65_535 => {
-            header.put_u8(126);
-            header.put_u16(u16::try_from(length).unwrap_or_default());
-        }
-        _ => {
-            header.put_u8(127);
-            header.put_u64(length as u64);
-        }
-    }
-    Frame {
-        bytes: Bytes::from(buffer).slice(start..),
-        count: 1,
-    }
-}
-
-fn raw(opcode: u8, payload: &[u8]) -> Frame {
-    let mut buffer = Vec::with_capacity(HEADER_BYTES_MAX + payload.len());
-    buffer.extend_from_slice(&[0; HEADER_BYTES_MAX]);
-    buffer.extend_from_slice(payload);
-    finish(buffer, opcode)
-}
-
-/// Encodes a close frame; `None` is the empty close of RFC 6455 §5.5.1.
-#[must_use]
-pub fn encode_close(code: Option<CloseCode>) -> Frame {
-    let Some(code) = code else {
-        return raw(OPCODE_CLOSE, &[]);
-    };
-    let mut payload = Vec::with_capacity(2 + code.reason().len());
-    payload.put_u16(code.as_u16());
-    payload.extend_from_slice(code.reason().as_bytes());
-    raw(OPCODE_CLOSE, &payload)
-}
 
 /// How a frame is treated when room is short.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -180,7 +61,12 @@ pub type PageSent = oneshot::Receiver<()>;
 #[derive(Debug)]
 pub enum Drained {
     /// Write this; it holds so many replies.
-    Chunk { bytes: Bytes, replies: u32 },
+    Chunk {
+        /// What to write.
+        bytes: Bytes,
+        /// How many replies it holds.
+        replies: u32,
+    },
     /// Write this close frame, then nothing more.
     Close(Bytes),
     /// Nothing to write; the waker is registered.
@@ -298,7 +184,7 @@ impl Outbox {
 
     /// Appends a WebSocket ping.
     pub fn ping(&self) -> Pushed {
-        self.push(raw(OPCODE_PING, &[]), Class::Snapshot)
+        self.push(encode_ping(), Class::Snapshot)
     }
 
     /// Answers a WebSocket ping; past 64 unwritten pongs, silently not (RFC 6455 §5.5.3 allows it).
@@ -310,17 +196,17 @@ impl Outbox {
             }
             inner.pongs += 1;
         }
-        self.push(raw(OPCODE_PONG, payload), Class::Snapshot);
+        self.push(encode_pong(payload), Class::Snapshot);
     }
 
     /// Appends a text message as it is; only the conformance echo needs it.
     pub fn push_text(&self, text: &str) -> Pushed {
-        self.push(raw(OPCODE_TEXT, text.as_bytes()), Class::Reply)
+        self.push(encode_text(text), Class::Reply)
     }
 
     /// Appends a binary message; only the conformance echo needs it.
     pub fn push_binary(&self, data: &[u8]) -> Pushed {
-        self.push(raw(OPCODE_BINARY, data), Class::Reply)
+        self.push(encode_binary(data), Class::Reply)
     }
 
     /// Closes after what waits has been written. The first close wins.
@@ -378,7 +264,7 @@ impl Outbox {
                 Phase::Closing(code) => {
                     inner.phase = Phase::Finished;
                     inner.drains += 1;
-                    Drained::Close(encode_close(code).bytes)
+                    Drained::Close(encode_close(code).into_bytes())
                 }
                 Phase::Finished => Drained::Finished,
             };
@@ -422,7 +308,7 @@ impl Inner {
         }
         if matches!(class, Class::Durable | Class::Ephemeral) {
             let bytes = self.limited_bytes + frame.len();
-            let frames = self.limited_frames + frame.count as usize;
+            let frames = self.limited_frames + frame.count() as usize;
             if class == Class::Ephemeral && (bytes > BYTES_MAX / 2 || frames > FRAMES_MAX / 2) {
                 return Pushed::Dropped;
             }
@@ -467,7 +353,7 @@ impl Inner {
             total += entry.frame.len();
             if matches!(entry.class, Class::Durable | Class::Ephemeral) {
                 self.limited_bytes -= entry.frame.len();
-                self.limited_frames -= entry.frame.count as usize;
+                self.limited_frames -= entry.frame.count() as usize;
             }
             taken.push_back(entry);
         }
@@ -479,19 +365,22 @@ impl Inner {
 /// Joins what is written together; a lone frame is passed on without a copy.
 fn join(mut entries: VecDeque<Entry>, total: usize, page: Option<Page>) -> Bytes {
     if entries.len() == 1 && page.is_none() {
-        return entries.pop_front().map(|entry| entry.frame.bytes).unwrap_or_default();
+        return entries
+            .pop_front()
+            .map(|entry| entry.frame.into_bytes())
+            .unwrap_or_default();
     }
     let page = page.map(|page| {
         // The producer may be gone; then nobody waits for this page.
-        let _: Result<(), ()> = page.sent.send(());
-        page.frame.bytes
+        page.sent.send(()).unwrap_or_default();
+        page.frame.into_bytes()
     });
     match page {
         Some(bytes) if entries.is_empty() => bytes,
         page => {
             let mut joined = BytesMut::with_capacity(total + page.as_ref().map_or(0, Bytes::len));
             for entry in &entries {
-                joined.extend_from_slice(&entry.frame.bytes);
+                joined.extend_from_slice(entry.frame.bytes());
             }
             if let Some(bytes) = page {
                 joined.extend_from_slice(&bytes);
@@ -504,8 +393,6 @@ fn join(mut entries: VecDeque<Entry>, total: usize, page: Option<Page>) -> Bytes
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::{ConversationId, UserId};
-    use crate::wire::frames::Typing;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::Wake;
@@ -518,7 +405,7 @@ mod tests {
     }
 
     fn frame_of(payload_bytes: usize) -> Frame {
-        raw(OPCODE_TEXT, &vec![b'x'; payload_bytes])
+        encode_text(&"x".repeat(payload_bytes))
     }
 
     fn chunk(outbox: &Outbox) -> (Bytes, u32) {
@@ -526,24 +413,6 @@ mod tests {
             Drained::Chunk { bytes, replies } => (bytes, replies),
             other => panic!("expected a chunk, got {other:?}"),
         }
-    }
-
-    #[test]
-    fn headers_have_the_three_lengths_of_the_standard() {
-        assert_eq!(frame_of(5).bytes()[..2], [0x81, 5]);
-        assert_eq!(frame_of(200).bytes()[..4], [0x81, 126, 0, 200]);
-        assert_eq!(
-            frame_of(70_000).bytes()[..10],
-            [0x81, 127, 0, 0, 0, 0, 0, 1, 0x11, 0x70]
-        );
-        let typing = encode(&Typing {
-            conversation: ConversationId::new(),
-            user: UserId::new(),
-            on: true,
-        });
-        let text = String::from_utf8(typing.bytes()[2..].to_vec())
-            .or_else(|_| String::from_utf8(typing.bytes()[4..].to_vec()));
-        assert!(text.is_ok_and(|text| text.contains(r#""type":"typing""#)));
     }
 
     #[test]

@@ -21,7 +21,11 @@ impl Reply {
     /// The reply to a frame with this mark.
     #[must_use]
     pub const fn new(outbox: Arc<Outbox>, reference: Option<Ref>) -> Self {
-        Self { outbox, reference, open: true }
+        Self {
+            outbox,
+            reference,
+            open: true,
+        }
     }
 
     /// The frame's mark.
@@ -38,7 +42,11 @@ impl Reply {
 
     /// Answers `ok`.
     pub fn ok(self, rev: Option<Rev>) {
-        let frame = Done { reference: self.reference(), rev, token_expires_at: None };
+        let frame = Done {
+            reference: self.reference(),
+            rev,
+            token_expires_at: None,
+        };
         self.give(&frame);
     }
 
@@ -51,7 +59,15 @@ impl Reply {
         created_at: Timestamp,
         duplicate: bool,
     ) {
-        let frame = Ack { reference: self.reference(), conversation, id, seq, rev, created_at, duplicate };
+        let frame = Ack {
+            reference: self.reference(),
+            conversation,
+            id,
+            seq,
+            rev,
+            created_at,
+            duplicate,
+        };
         self.give(&frame);
     }
 

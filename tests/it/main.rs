@@ -27,5 +27,13 @@
 )]
 #![allow(unreachable_pub, reason = "everything here is only for this binary")]
 
+mod auth;
+mod documents;
+mod framework;
+mod log_ins;
+mod rest;
+mod routes;
 mod smoke;
 mod support;
+mod tidy;
+mod users;

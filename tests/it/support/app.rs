@@ -41,6 +41,7 @@ impl TestApp {
 
     /// Starts a node with another configuration.
     pub async fn with(change: impl FnOnce(&mut Config)) -> Self {
+        log();
         let database = Arc::new(TestDatabase::create().await);
         let directory = Arc::new(TempDir::new("it"));
         let mut config = Config {
@@ -126,4 +127,16 @@ impl TestApp {
             self.database.remove().await;
         }
     }
+}
+
+/// Lets the nodes' log show beside a failing test: warnings, or what `RUST_LOG` says.
+fn log() {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,parlance=info"));
+    // Another test of this process may have done it.
+    let _: Result<(), _> = tracing_subscriber::fmt()
+        .compact()
+        .with_env_filter(filter)
+        .with_test_writer()
+        .try_init();
 }

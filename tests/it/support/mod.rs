@@ -14,6 +14,7 @@ pub mod chaos;
 pub mod client;
 pub mod db;
 pub mod process;
+pub mod socket;
 
 pub use app::TestApp;
 pub use client::{Answer, Person, RawSocket, Site, Socket};

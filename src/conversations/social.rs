@@ -1,0 +1,200 @@
+//! What happens around messages and is not durable, or only in batches: typing, read markers, presence, notices. Pure.
+//!
+//! All of it is coalesced: what comes often is passed on at most once in its interval, in its latest form. Part of
+//! [`State`](super::state::State), which decides who is a member and whether the conversation is small enough.
+
+use super::state::{Effect, Member, Millis};
+use super::timers::Due;
+use crate::ids::{Seq, UserId};
+use std::collections::{HashMap, HashSet};
+
+/// A typist is passed on at most this often.
+const TYPING_REPEAT_MS: Millis = 3_000;
+/// A typist who says nothing more is taken to have stopped after this.
+const TYPING_EXPIRY_MS: Millis = 12_000;
+/// `read` frames of one person go out at most this often.
+const READ_INTERVAL_MS: Millis = 1_000;
+/// Notices of one conversation go out at most this often.
+const NOTICE_INTERVAL_MS: Millis = 1_000;
+/// Presence changes are gathered for this long, so that many arrivals are one write for each reader.
+const PRESENCE_INTERVAL_MS: Millis = 100;
+
+/// A typist; kept for three seconds after they were last passed on, so that flicker is not.
+#[derive(Clone, Debug)]
+struct Typing {
+    passed_at: Millis,
+    /// Until when readers may believe it; `None` once they were told that it stopped.
+    shown_until: Option<Millis>,
+}
+
+impl Typing {
+    fn deadline(&self) -> Millis {
+        self.shown_until.unwrap_or(self.passed_at + TYPING_REPEAT_MS)
+    }
+}
+
+/// Who has to be told that something was posted.
+#[derive(Clone, Debug, Default)]
+struct Notices {
+    /// Everybody, because two people posted.
+    all: bool,
+    /// The only author since the last notice, who needs none.
+    author: Option<UserId>,
+    /// These, whatever was posted: they were added, or read elsewhere.
+    users: HashSet<UserId>,
+    due: Due,
+}
+
+/// Typing, read markers, presence and notices that wait to be passed on. Every map is bounded by the members.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Social {
+    typing: HashMap<UserId, Typing>,
+    reads: HashMap<UserId, Seq>,
+    reads_due: Due,
+    presences: HashMap<UserId, bool>,
+    presence_due: Due,
+    notices: Notices,
+}
+
+impl Social {
+    /// A member started or stopped typing.
+    pub(super) fn typing(&mut self, user: UserId, on: bool, now: Millis, effects: &mut Vec<Effect>) {
+        match (on, self.typing.get_mut(&user)) {
+            (false, Some(typing)) => {
+                if typing.shown_until.take().is_some() {
+                    effects.push(Effect::BroadcastTyping { user, on: false });
+                }
+            }
+            (false, None) => {}
+            (true, Some(typing)) if now < typing.passed_at + TYPING_REPEAT_MS => {
+                if typing.shown_until.is_some() {
+                    typing.shown_until = Some(now + TYPING_EXPIRY_MS);
+                }
+            }
+            (true, _) => {
+                self.typing.insert(
+                    user,
+                    Typing {
+                        passed_at: now,
+                        shown_until: Some(now + TYPING_EXPIRY_MS),
+                    },
+                );
+                effects.push(Effect::BroadcastTyping { user, on: true });
+            }
+        }
+    }
+
+    /// A member has posted what they typed.
+    pub(super) fn forget_typing(&mut self, user: UserId, effects: &mut Vec<Effect>) {
+        if self
+            .typing
+            .remove(&user)
+            .is_some_and(|typing| typing.shown_until.is_some())
+        {
+            effects.push(Effect::BroadcastTyping { user, on: false });
+        }
+    }
+
+    /// A member's read marker has moved, and the conversation is small enough to tell.
+    pub(super) fn read(&mut self, user: UserId, seq: Seq, now: Millis) {
+        self.reads.insert(user, seq);
+        self.reads_due.arm_if_idle(now, READ_INTERVAL_MS);
+    }
+
+    /// A member came online or went offline, and the conversation is small enough to tell.
+    pub(super) fn presence(&mut self, user: UserId, online: bool, now: Millis) {
+        self.presences.insert(user, online);
+        self.presence_due.arm_if_idle(now, PRESENCE_INTERVAL_MS);
+    }
+
+    /// A message was posted: everybody else's connections that do not follow are told.
+    pub(super) fn posted(&mut self, author: UserId, now: Millis) {
+        match self.notices.author {
+            Some(known) if known != author => self.notices.all = true,
+            _ => self.notices.author = Some(author),
+        }
+        self.notices.due.arm_if_idle(now, NOTICE_INTERVAL_MS);
+    }
+
+    /// A member was added, or has read elsewhere: their connections that do not follow are told.
+    pub(super) fn concern(&mut self, user: UserId, now: Millis) {
+        self.notices.users.insert(user);
+        self.notices.due.arm_if_idle(now, NOTICE_INTERVAL_MS);
+    }
+
+    /// Somebody is no longer a member.
+    pub(super) fn forget(&mut self, user: UserId) {
+        self.typing.remove(&user);
+        self.presences.remove(&user);
+        self.reads.remove(&user);
+        self.notices.users.remove(&user);
+    }
+
+    /// When [`Self::tick`] has something to do.
+    pub(super) fn next_deadline(&self) -> Option<Millis> {
+        let typing = self.typing.values().map(Typing::deadline);
+        let dues = [self.reads_due, self.presence_due, self.notices.due];
+        dues.iter().filter_map(Due::at).chain(typing).min()
+    }
+
+    /// Does what is due.
+    pub(super) fn tick(
+        &mut self,
+        now: Millis,
+        members: &HashMap<UserId, Member>,
+        last_seq: Seq,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.tick_typing(now, effects);
+        if self.reads_due.fire(now) {
+            let reads = std::mem::take(&mut self.reads);
+            effects.extend(reads.into_iter().map(|(user, seq)| Effect::BroadcastRead { user, seq }));
+            self.reads_due.rest(now, READ_INTERVAL_MS);
+        }
+        if self.presence_due.fire(now) {
+            let presences = std::mem::take(&mut self.presences);
+            effects.extend(
+                presences
+                    .into_iter()
+                    .map(|(user, online)| Effect::BroadcastPresence { user, online }),
+            );
+        }
+        if self.notices.due.fire(now) {
+            let told = self.notices.take(members, last_seq);
+            if !told.is_empty() {
+                effects.push(Effect::Notify(told));
+            }
+            self.notices.due.rest(now, NOTICE_INTERVAL_MS);
+        }
+    }
+
+    fn tick_typing(&mut self, now: Millis, effects: &mut Vec<Effect>) {
+        self.typing.retain(|user, typing| {
+            if typing.shown_until.is_some_and(|until| until <= now) {
+                typing.shown_until = None;
+                effects.push(Effect::BroadcastTyping { user: *user, on: false });
+            }
+            typing.deadline() > now
+        });
+    }
+}
+
+impl Notices {
+    /// Who is told now, each with the number of messages they have not read.
+    fn take(&mut self, members: &HashMap<UserId, Member>, last_seq: Seq) -> Vec<(UserId, i64)> {
+        let author = self.author.take();
+        let spared = if std::mem::take(&mut self.all) { None } else { author };
+        let users = std::mem::take(&mut self.users);
+        let unread = |member: &Member| last_seq.0 - member.read_seq.0;
+        if author.is_none() {
+            return users
+                .iter()
+                .filter_map(|user| Some((*user, unread(members.get(user)?))))
+                .collect();
+        }
+        let concerned = members
+            .iter()
+            .filter(|(user, _)| Some(**user) != spared || users.contains(user));
+        concerned.map(|(user, member)| (*user, unread(member))).collect()
+    }
+}
