@@ -42,10 +42,14 @@ fn grouping(criterion: &mut Criterion) {
     });
     let posts: Vec<_> = posts.collect();
     // Every tenth is another change, so that posts behind it wait for later groups.
-    let mixed = posts.iter().cloned().enumerate().map(|(index, waiting)| match index % 10 {
-        0 => Waiting { post: None, ..waiting },
-        _ => waiting,
-    });
+    let mixed = posts
+        .iter()
+        .cloned()
+        .enumerate()
+        .map(|(index, waiting)| match index % 10 {
+            0 => Waiting { post: None, ..waiting },
+            _ => waiting,
+        });
     let mixed: Vec<_> = mixed.collect();
     let mut group = criterion.benchmark_group("group");
     group.throughput(Throughput::Elements(WAITING as u64));

@@ -75,12 +75,20 @@ fn main() -> Result<(), Box<dyn Error>> {
 async fn measure(folder: &Path) -> Result<(), Box<dyn Error>> {
     // PostgreSQL may run as an account of its own.
     fs::set_permissions(folder, fs::Permissions::from_mode(0o755))?;
-    let config = Config { data_dir: folder.join("data"), ..Config::default() };
+    let config = Config {
+        data_dir: folder.join("data"),
+        ..Config::default()
+    };
     let database = Database::open(&config).await?;
     let scene = furnish(&database).await?;
     let arbiters = ArbiterPool::start(config.conversations.arbiters);
     let sink: Arc<dyn CommitSink> = Arc::new(Nobody);
-    let persistence = Persistence::start(database.clone(), config.conversations.persistence_lanes, &arbiters, &sink);
+    let persistence = Persistence::start(
+        database.clone(),
+        config.conversations.persistence_lanes,
+        &arbiters,
+        &sink,
+    );
 
     // Connections, prepared statements and the first pages of the tables.
     run(&persistence, &scene, MESSAGES / 10).await?;
@@ -106,7 +114,11 @@ async fn furnish(database: &Database) -> Result<Scene, Box<dyn Error>> {
         body: "x".repeat(BODY_BYTES),
     };
     let ids: Vec<_> = scene.conversations.iter().map(|id| id.0).collect();
-    database.client().await?.execute(&FURNISH, &[&scene.tenant.0, &scene.author.0, &ids]).await?;
+    database
+        .client()
+        .await?
+        .execute(&FURNISH, &[&scene.tenant.0, &scene.author.0, &ids])
+        .await?;
     Ok(scene)
 }
 
@@ -130,7 +142,11 @@ async fn run(persistence: &Persistence, scene: &Scene, messages: usize) -> Resul
             actor_id: scene.author,
             actor_kind: UserKind::Person,
             requirement: Requirement::Role(MemberRole::Member),
-            request: Request::Post { id: MessageId::new(), body: scene.body.as_str().into(), reply_to: None },
+            request: Request::Post {
+                id: MessageId::new(),
+                body: scene.body.as_str().into(),
+                reply_to: None,
+            },
             deadline: Instant::now() + DEADLINE,
             done,
         });

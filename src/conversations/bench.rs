@@ -43,7 +43,10 @@ impl Room {
             rev: Rev::ZERO,
             last_seq: Seq::ZERO,
             deleted_at: None,
-            members: users.iter().map(|user| (*user, member.clone())).collect::<HashMap<_, _>>(),
+            members: users
+                .iter()
+                .map(|user| (*user, member.clone()))
+                .collect::<HashMap<_, _>>(),
             recent: Vec::new(),
         });
         let (mut subscribers, mut outboxes) = (Subscribers::default(), Vec::with_capacity(users.len()));
@@ -51,9 +54,21 @@ impl Room {
             let outbox = Arc::new(Outbox::new());
             outboxes.push(outbox.clone());
             let (connection, delivered) = (ConnectionId::new(), Rev::ZERO);
-            subscribers.insert(Subscriber { connection, user: *user, outbox, phase: Phase::Live, delivered });
+            subscribers.insert(Subscriber {
+                connection,
+                user: *user,
+                outbox,
+                phase: Phase::Live,
+                delivered,
+            });
         }
-        Self { state, subscribers, outboxes, author: users[0], effects: Vec::new() }
+        Self {
+            state,
+            subscribers,
+            outboxes,
+            author: users[0],
+            effects: Vec::new(),
+        }
     }
 
     /// The next message, as persistence would tell it.
@@ -97,10 +112,13 @@ impl Room {
     /// Takes everything that waits for the readers' sockets; how many bytes.
     #[must_use]
     pub fn drain(&self) -> usize {
-        let drained = self.outboxes.iter().map(|outbox| match outbox.drain(usize::MAX, Waker::noop()) {
-            Drained::Chunk { bytes, .. } => bytes.len(),
-            _ => 0,
-        });
+        let drained = self
+            .outboxes
+            .iter()
+            .map(|outbox| match outbox.drain(usize::MAX, Waker::noop()) {
+                Drained::Chunk { bytes, .. } => bytes.len(),
+                _ => 0,
+            });
         drained.sum()
     }
 }
