@@ -102,9 +102,7 @@ impl Code {
             Self::LimitReached => "A limit is reached.",
             Self::RateLimited => "Too many requests; wait and try again.",
             Self::Overloaded => "The server is busy; nothing was done; try again with the same id.",
-            Self::Unavailable => {
-                "A part of the service is not available; nothing was done; try again with the same id."
-            }
+            Self::Unavailable => "A part of the service is not available; try again with the same id.",
             Self::Internal => "The server made a mistake; it has been logged.",
         }
     }

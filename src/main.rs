@@ -54,6 +54,9 @@ fn run(command: Command) -> Result<(), Box<dyn Error>> {
         return Ok(write!(std::io::stdout(), "{config}")?);
     }
     telemetry::init(&config)?;
+    // What FAILPOINTS says shall go wrong, in test builds.
+    #[cfg(feature = "failpoints")]
+    let _faults = fail::FailScenario::setup();
     actix::System::new().block_on(async {
         match command {
             Command::Serve | Command::Config => serve(config).await,

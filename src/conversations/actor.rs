@@ -24,7 +24,7 @@ use crate::ids::{Rev, UserId};
 use crate::persistence::{Completion, Operation, Request};
 use crate::supervision::{DeathGuard, Reader};
 use crate::wire::frames::{Notice, Presence, ReadMoved, Typing};
-use crate::wire::{Frame, encode};
+use crate::wire::{Change, Class, Frame, encode};
 use actix::prelude::*;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -104,7 +104,7 @@ impl Actor for Conversation {
         if let Some(commands) = self.commands.take() {
             ctx.add_stream(commands);
         }
-        self.continue_replays(ctx);
+        self.adopt_subscribers(ctx);
         self.settle(ctx);
         self.watch_idleness(ctx, self.shared.passivate_after);
     }
@@ -123,22 +123,14 @@ impl StreamHandler<Command> for Conversation {
             } => self.submit(&caller, request, deadline, done),
             Command::Subscribe {
                 caller,
-                connection,
-                outbox,
+                follower,
                 after,
                 reply,
             } => {
                 if self.role(&caller).is_none() {
                     return reply.refuse(Code::NotFound);
                 }
-                let subscriber = Subscriber {
-                    connection,
-                    user: caller.user_id,
-                    outbox,
-                    phase: Phase::Live,
-                    delivered: self.state.rev,
-                };
-                self.subscribe(subscriber, after, reply, ctx);
+                self.subscribe(follower, caller.user_id, after, reply, ctx);
             }
             Command::Unsubscribe { connection, reply } => {
                 self.slot.subscribers.lock().remove(connection);
@@ -234,12 +226,7 @@ impl Conversation {
 
     fn typing(&mut self, caller: &Caller, on: bool, reply: crate::wire::Reply) {
         if self.role(caller).is_none() {
-            return Command::Typing {
-                caller: *caller,
-                on,
-                reply,
-            }
-            .refuse(Code::NotFound);
+            return reply.refuse(Code::NotFound);
         }
         let before = self.effects.len();
         self.state.typing(caller.user_id, on, self.now(), &mut self.effects);
@@ -251,11 +238,7 @@ impl Conversation {
                 on,
             });
         }
-        if reply.reference().is_none() {
-            reply.forgo();
-        } else {
-            reply.ok(None);
-        }
+        reply.ok(None);
     }
 
     /// Performs the effects of what just happened and arms the next timer.
@@ -363,8 +346,8 @@ impl Conversation {
                 });
             }
             Effect::Notify(told) => self.notify(told),
-            Effect::Detach(user) => self.detach(|subscriber| subscriber.user == user),
-            Effect::End => self.detach(|_| true),
+            Effect::Detach { user, farewell } => self.detach(&farewell, |subscriber| subscriber.user == user),
+            Effect::End { farewell } => self.detach(&farewell, |_| true),
             Effect::CatchUp { after } => self.catch_up(after, ctx),
             // Handled where effects are gathered, because they do not touch the order of pushes.
             Effect::Broadcast(_) | Effect::MarkRead { .. } | Effect::MembersChanged { .. } => {}
@@ -407,19 +390,22 @@ impl Conversation {
         });
     }
 
-    fn detach(&self, gone: impl Fn(&Subscriber) -> bool) {
+    /// Ends subscriptions. Live ones have been pushed the farewell; those whose replay is under way get it now.
+    fn detach(&self, farewell: &Change, gone: impl Fn(&Subscriber) -> bool) {
         let mut subscribers = self.slot.subscribers.lock();
-        let connections: Vec<_> = subscribers
+        let ended: Vec<_> = subscribers
             .iter()
             .filter(|entry| gone(entry))
             .map(|entry| entry.connection)
             .collect();
-        for connection in connections {
+        for connection in ended {
             if let Some(Subscriber {
                 phase: Phase::Replaying(replay),
+                outbox,
                 ..
             }) = subscribers.remove(connection)
             {
+                outbox.push(farewell.encode_live(), Class::Durable);
                 replay.reply.refuse(Code::NotFound);
             }
         }

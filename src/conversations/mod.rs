@@ -18,6 +18,7 @@ pub mod bench;
 mod invites;
 mod listing;
 mod permissions;
+mod recovery;
 mod registry;
 mod replay;
 mod slots;
@@ -46,7 +47,7 @@ use registry::Shared;
 use slots::{Command, Fact, Slot, Slots};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 /// How long a caller waits for room in a conversation's mailbox before it is answered `overloaded`.
 pub const ROOM_TIMEOUT: Duration = Duration::from_secs(2);
@@ -336,6 +337,17 @@ impl CommitSink for Publishing {
     }
 }
 
+/// A connection that wants to follow a conversation.
+#[derive(Debug)]
+pub struct Follower {
+    /// The connection.
+    pub connection: ConnectionId,
+    /// What waits for it.
+    pub outbox: Arc<Outbox>,
+    /// Its place among the connection's subscriptions; `None` when it replaces one that it believes to have.
+    pub seat: Option<OwnedSemaphorePermit>,
+}
+
 /// The way to one conversation. Cheap to clone; stays valid when the actor behind it is restarted or passivated.
 #[derive(Clone)]
 pub struct Conversation {
@@ -384,14 +396,13 @@ impl Conversation {
     pub fn subscribe(
         &mut self,
         caller: Caller,
-        (connection, outbox): (ConnectionId, Arc<Outbox>),
+        follower: Follower,
         after: Option<Rev>,
         reply: Reply,
     ) -> Result<(), Full> {
         self.offer(Command::Subscribe {
             caller,
-            connection,
-            outbox,
+            follower,
             after,
             reply,
         })

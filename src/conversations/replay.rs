@@ -9,14 +9,15 @@
 //! A replay reads the database under one of [`READERS_MAX`] permits of the node, and waits for its socket without one; a
 //! page holds at most about 192 KiB, so waiting replays are bounded too.
 
+use super::Follower;
 use super::actor::Conversation;
 use super::registry::Shared;
 use super::state::{Millis, Opening};
 use super::store;
-use super::subscribers::{Phase, Replay, Subscriber};
+use super::subscribers::{Phase, Replay, Stage, Subscriber};
 use crate::error::Code;
-use crate::ids::{ConnectionId, ConversationId, Rev};
-use crate::wire::{Change, Class, Frame, Outbox, Reply};
+use crate::ids::{ConnectionId, ConversationId, Rev, UserId};
+use crate::wire::{Change, Class, Frame, Outbox, ReplayInterest, ReplayWatch, Reply};
 use actix::prelude::*;
 use std::sync::Arc;
 
@@ -29,7 +30,7 @@ const CATCH_UP_MAX: usize = 20_000;
 
 /// Why a replay ended early.
 enum Broken {
-    /// The socket is gone.
+    /// The socket is gone, or the subscription has ended.
     Gone,
     /// The reader claims a revision that does not exist.
     Ahead,
@@ -44,115 +45,97 @@ impl From<crate::database::Error> for Broken {
 }
 
 impl Conversation {
-    /// Takes a new subscriber in.
+    /// Takes a new subscriber in; it replaces what the same connection had.
     pub(super) fn subscribe(
         &mut self,
-        mut subscriber: Subscriber,
+        follower: Follower,
+        user: UserId,
         after: Option<Rev>,
         reply: Reply,
         ctx: &mut Context<Self>,
     ) {
+        let Follower {
+            connection,
+            outbox,
+            seat,
+        } = follower;
+        if seat.is_none() && !self.slot.subscribers.lock().contains(connection) {
+            return reply.error(
+                Code::LimitReached,
+                "This connection has as many subscriptions as it can.",
+            );
+        }
         let opening = self.state.open(after);
         let known = after.unwrap_or(Rev::ZERO);
         let complete = !matches!(opening, Opening::Ready { complete: false, .. });
-        if let Opening::Ready { changes, .. } = &opening {
-            let frames: Vec<_> = changes.iter().map(|change| change.encode_after(known)).collect();
-            if fits(&frames) {
-                self.push_all(&subscriber.outbox, &frames);
-                let frame = self.state.subscribed(subscriber.user, reply.reference(), complete);
-                reply.give(&frame);
-                self.slot.subscribers.lock().insert(subscriber);
-                return;
-            }
-        }
         // Readers without `after` get the newest messages, and what changes from here on.
         let start = if after.is_some() { known } else { self.state.rev };
-        self.replays += 1;
-        let number = self.replays;
-        let outbox = subscriber.outbox.clone();
-        let connection = subscriber.connection;
-        let replay = Replay {
+        let mut subscriber = Subscriber {
+            connection,
+            user,
+            outbox: outbox.clone(),
+            phase: Phase::Live,
+            delivered: self.state.rev,
+            seat,
+        };
+        let (stage, pages) = match opening {
+            Opening::Ready { changes, .. } => {
+                let frames: Vec<_> = changes.iter().map(|change| change.encode_after(known)).collect();
+                if fits(&frames) {
+                    // First into the table, so that an earlier replay of this connection ends before it.
+                    self.slot.subscribers.lock().insert(subscriber);
+                    push_all(&outbox, &frames);
+                    let frame = self.state.subscribed(user, reply.reference(), complete);
+                    return reply.give(&frame);
+                }
+                (
+                    Stage::Snapshot,
+                    Pages::Memory {
+                        frames,
+                        through: self.state.rev,
+                    },
+                )
+            }
+            Opening::Read => (
+                Stage::Changes,
+                Pages::Database {
+                    known: start,
+                    from: start,
+                },
+            ),
+        };
+        let number = self.number_replay();
+        let interest = ReplayInterest::default();
+        let watch = interest.watch();
+        subscriber.phase = Phase::Replaying(Replay {
             after: start,
             through: start,
             complete,
             reply,
+            interest,
+            stage,
             number,
             waits: false,
-        };
-        subscriber.phase = Phase::Replaying(replay);
+        });
         self.slot.subscribers.lock().insert(subscriber);
-        let pages = match opening {
-            Opening::Ready { changes, .. } => {
-                let through = self.state.rev;
-                let frames = changes.iter().map(|change| change.encode_after(known)).collect();
-                Pages::Memory { frames, through }
-            }
-            Opening::Read => Pages::Database {
-                known: start,
-                from: start,
-            },
-        };
-        self.run_replay(connection, number, outbox, pages, ctx);
+        self.run_replay(connection, number, (outbox, watch), pages, ctx);
     }
 
-    /// Takes replays up again that a dead generation has left, and brings live subscribers what they have missed.
-    pub(super) fn continue_replays(&mut self, ctx: &mut Context<Self>) {
-        let (rev, mut unfinished) = (self.state.rev, Vec::new());
-        let mut subscribers = self.slot.subscribers.lock();
-        let connections: Vec<_> = subscribers.iter().map(|subscriber| subscriber.connection).collect();
-        let mut lost = Vec::new();
-        for connection in connections {
-            let Some(subscriber) = subscribers.find_mut(connection) else {
-                continue;
-            };
-            if self.state.role_of(subscriber.user).is_none() && self.state.deleted_at.is_none() {
-                lost.push(connection);
-                continue;
-            }
-            match &mut subscriber.phase {
-                Phase::Live if subscriber.delivered >= rev => {}
-                Phase::Live => {
-                    let Some(missed) = self.state.changes_after(subscriber.delivered) else {
-                        // Too much to keep the promise of gapless live frames: the client resumes by itself.
-                        subscriber.outbox.close(Some(crate::error::CloseCode::StateDiscarded));
-                        lost.push(connection);
-                        continue;
-                    };
-                    for change in missed {
-                        subscriber.outbox.push(change.encode_live(), Class::Durable);
-                    }
-                    subscriber.delivered = rev;
-                }
-                Phase::Replaying(replay) => {
-                    self.replays += 1;
-                    replay.number = self.replays;
-                    let pages = Pages::Database {
-                        known: replay.after,
-                        from: replay.through,
-                    };
-                    unfinished.push((connection, replay.number, subscriber.outbox.clone(), pages));
-                }
-            }
-        }
-        for connection in lost {
-            subscribers.remove(connection);
-        }
-        drop(subscribers);
-        for (connection, number, outbox, pages) in unfinished {
-            self.run_replay(connection, number, outbox, pages, ctx);
-        }
+    pub(super) const fn number_replay(&mut self) -> u64 {
+        self.replays += 1;
+        self.replays
     }
 
-    fn run_replay(
+    pub(super) fn run_replay(
         &self,
         connection: ConnectionId,
         number: u64,
-        outbox: Arc<Outbox>,
+        to: (Arc<Outbox>, ReplayWatch),
         pages: Pages,
         ctx: &mut Context<Self>,
     ) {
         let (shared, id) = (self.shared.clone(), self.state.id);
-        let send = async move { send_pages(&shared, id, &outbox, pages).await };
+        let send = async move { send_pages(&shared, id, &to, pages).await };
         ctx.spawn(send.into_actor(self).map(move |sent, conversation, ctx| {
             match sent {
                 Ok(through) => conversation.finish_replay(connection, number, through, ctx),
@@ -180,6 +163,7 @@ impl Conversation {
             return;
         }
         replay.through = through;
+        replay.stage = Stage::Changes;
         replay.waits = through > self.state.rev;
         if replay.waits {
             return;
@@ -202,18 +186,16 @@ impl Conversation {
             Opening::Read => None,
         };
         let Some(frames) = rest else {
-            let (outbox, pages) = (
-                subscriber.outbox.clone(),
-                Pages::Database {
-                    known: replay.after,
-                    from: through,
-                },
-            );
+            let to = (subscriber.outbox.clone(), replay.interest.watch());
+            let pages = Pages::Database {
+                known: replay.after,
+                from: through,
+            };
             drop(subscribers);
-            return self.run_replay(connection, number, outbox, pages, ctx);
+            return self.run_replay(connection, number, to, pages, ctx);
         };
         let (outbox, user) = (subscriber.outbox.clone(), subscriber.user);
-        self.push_all(&outbox, &frames);
+        push_all(&outbox, &frames);
         subscriber.delivered = self.state.rev;
         if let Phase::Replaying(replay) = std::mem::replace(&mut subscriber.phase, Phase::Live) {
             let frame = self.state.subscribed(user, replay.reply.reference(), replay.complete);
@@ -267,16 +249,16 @@ impl Conversation {
             }
         }
     }
+}
 
-    fn push_all(&self, outbox: &Outbox, frames: &[Frame]) {
-        if !frames.is_empty() {
-            outbox.push(Frame::concat(frames), Class::Snapshot);
-        }
+fn push_all(outbox: &Outbox, frames: &[Frame]) {
+    if !frames.is_empty() {
+        outbox.push(Frame::concat(frames), Class::Snapshot);
     }
 }
 
 /// Where the pages of a replay come from.
-enum Pages {
+pub(super) enum Pages {
     /// A snapshot that was too large to be pushed at once.
     Memory { frames: Vec<Frame>, through: Rev },
     /// The database, for a reader who has everything up to `known` and was sent what follows up to `from`.
@@ -284,10 +266,15 @@ enum Pages {
 }
 
 /// Hands pages to a socket and answers the revision it has then.
-async fn send_pages(shared: &Shared, id: ConversationId, outbox: &Outbox, pages: Pages) -> Result<Rev, Broken> {
+async fn send_pages(
+    shared: &Shared,
+    id: ConversationId,
+    to: &(Arc<Outbox>, ReplayWatch),
+    pages: Pages,
+) -> Result<Rev, Broken> {
     let (known, mut from) = match pages {
         Pages::Memory { frames, through } => {
-            send_frames(outbox, &frames).await?;
+            send_frames(to, &frames).await?;
             return Ok(through);
         }
         Pages::Database { known, from } => (known, from),
@@ -297,19 +284,22 @@ async fn send_pages(shared: &Shared, id: ConversationId, outbox: &Outbox, pages:
         return Err(Broken::Ahead);
     }
     while from < target {
+        if to.1.is_over() {
+            return Err(Broken::Gone);
+        }
         let page = {
             let _permit = shared.readers.acquire().await;
             store::load_changes(&shared.database, id, from, target).await?
         };
         let frames: Vec<_> = page.changes.iter().map(|change| change.encode_after(known)).collect();
         drop(page.changes);
-        send_frames(outbox, &frames).await?;
+        send_frames(to, &frames).await?;
         from = page.through;
     }
     Ok(from)
 }
 
-async fn send_frames(outbox: &Outbox, frames: &[Frame]) -> Result<(), Broken> {
+async fn send_frames((outbox, watch): &(Arc<Outbox>, ReplayWatch), frames: &[Frame]) -> Result<(), Broken> {
     let mut rest = frames;
     while !rest.is_empty() {
         let mut bytes = 0;
@@ -318,10 +308,8 @@ async fn send_frames(outbox: &Outbox, frames: &[Frame]) -> Result<(), Broken> {
             bytes <= DIRECT_BYTES_MAX
         });
         let (chunk, after) = rest.split_at(count.count().max(1));
-        outbox
-            .push_page(Frame::concat(chunk))
-            .await
-            .map_err(|_closed| Broken::Gone)?;
+        let sent = outbox.push_page(Frame::concat(chunk), watch);
+        sent.await.map_err(|_closed| Broken::Gone)?;
         rest = after;
     }
     Ok(())

@@ -5,12 +5,12 @@
 //! when a conversation starts or is retired; nothing waits under its lock.
 
 use super::subscribers::Subscribers;
-use super::{Caller, Error};
+use super::{Caller, Error, Follower};
 use crate::error::Code;
 use crate::ids::{ConnectionId, ConversationId, Rev, Seq, UserId};
 use crate::persistence::{CommitSink, Completion, Request};
 use crate::supervision::{Mailbox, Reader};
-use crate::wire::{Committed, Outbox, Reply};
+use crate::wire::{Committed, Reply};
 use bytestring::ByteString;
 use parking_lot::{Mutex, RwLock};
 use std::collections::{HashMap, HashSet};
@@ -36,8 +36,7 @@ pub(super) enum Command {
     /// Follow.
     Subscribe {
         caller: Caller,
-        connection: ConnectionId,
-        outbox: Arc<Outbox>,
+        follower: Follower,
         after: Option<Rev>,
         reply: Reply,
     },
@@ -65,7 +64,6 @@ impl Command {
             Self::Subscribe { reply, .. } | Self::Unsubscribe { reply, .. } | Self::Read { reply, .. } => {
                 reply.refuse(code);
             }
-            Self::Typing { reply, .. } if reply.reference().is_none() => reply.forgo(),
             Self::Typing { reply, .. } => reply.refuse(code),
             Self::Authorize { answer, .. } => {
                 // The asker may have gone.

@@ -75,9 +75,9 @@ pub(super) enum Effect {
     /// Tell connections of these members that are not subscribed.
     Notify(Vec<(UserId, i64)>),
     /// End the subscriptions of a user who is no longer a member.
-    Detach(UserId),
+    Detach { user: UserId, farewell: Change },
     /// The conversation is deleted: end every subscription.
-    End,
+    End { farewell: Change },
     /// Read the changes after this revision.
     CatchUp { after: Rev },
     /// The set of members changed.
@@ -160,6 +160,19 @@ impl State {
                 .cloned()
                 .collect()
         })
+    }
+
+    /// The change that ended a user's membership or the conversation, if it is in memory and still holds.
+    pub(super) fn ending_of(&self, user: UserId) -> Option<Change> {
+        if self.role_of(user).is_some() {
+            return None;
+        }
+        let ended = |change: &&Change| match change {
+            Change::Member(member) => member.user.id == user && member.change == MemberChange::Removed,
+            Change::Properties(properties) => properties.deleted_at.is_some(),
+            Change::Message(_) => false,
+        };
+        self.changes.iter().rev().find(ended).cloned()
     }
 
     /// A member's role, if the user is one and the conversation is not deleted.
@@ -282,13 +295,14 @@ impl State {
         self.social.posted(author, now);
     }
 
-    fn take_member(&mut self, member: &MemberChanged, now: Millis, effects: &mut Vec<Effect>) {
+    fn take_member(&mut self, member: &Arc<MemberChanged>, now: Millis, effects: &mut Vec<Effect>) {
         let user = member.user.id;
         if member.change == MemberChange::Removed {
             self.members.remove(&user);
             self.social.forget(user);
             effects.push(Effect::MembersChanged { user, joined: false });
-            effects.push(Effect::Detach(user));
+            let farewell = Change::Member(member.clone());
+            effects.push(Effect::Detach { user, farewell });
             return;
         }
         if let Some(known) = self.members.get_mut(&user) {
@@ -308,11 +322,12 @@ impl State {
         self.social.concern(user, now);
     }
 
-    fn take_properties(&mut self, properties: &ConversationChanged, effects: &mut Vec<Effect>) {
+    fn take_properties(&mut self, properties: &Arc<ConversationChanged>, effects: &mut Vec<Effect>) {
         self.title = properties.title.clone();
         self.deleted_at = properties.deleted_at;
         if self.deleted_at.is_some() {
-            effects.push(Effect::End);
+            let farewell = Change::Properties(properties.clone());
+            effects.push(Effect::End { farewell });
         }
     }
 

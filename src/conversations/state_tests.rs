@@ -489,7 +489,9 @@ fn someone_removed_is_told_so_and_then_nothing() {
     let user = model.users[0];
     state.committed(vec![model.toggle_member(0)], Rev::ZERO, 0, &mut effects);
     let broadcast = effects.iter().position(|effect| matches!(effect, Effect::Broadcast(_)));
-    let detached = effects.iter().position(|effect| *effect == Effect::Detach(user));
+    let detached = effects
+        .iter()
+        .position(|effect| matches!(effect, Effect::Detach { user: gone, .. } if *gone == user));
     assert!(broadcast < detached && detached.is_some());
     assert_eq!(state.role_of(user), None);
 }

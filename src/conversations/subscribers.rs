@@ -4,9 +4,10 @@
 //! following and how far each had been served. Only the actor touches it, so its lock is never contended.
 
 use crate::ids::{ConnectionId, Rev, UserId};
-use crate::wire::{Class, Frame, Outbox, Pushed, Reply};
+use crate::wire::{Class, Frame, Outbox, Pushed, ReplayInterest, Reply};
 use std::collections::HashMap;
 use std::sync::Arc;
+use tokio::sync::OwnedSemaphorePermit;
 
 /// How far a subscriber is.
 #[derive(Debug)]
@@ -28,10 +29,23 @@ pub(super) struct Replay {
     pub(super) complete: bool,
     /// Given at the end.
     pub(super) reply: Reply,
+    /// Ends the sending of pages when this replay ends, for whatever reason.
+    pub(super) interest: ReplayInterest,
+    /// What is being sent.
+    pub(super) stage: Stage,
     /// Tells this replay from an earlier one of the same connection.
     pub(super) number: u64,
     /// Whether the socket has everything the database has, and this node has to catch up first.
     pub(super) waits: bool,
+}
+
+/// What a replay is sending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// A snapshot that was in the memory of this generation only.
+    Snapshot,
+    /// Changes, which can be read again from `through` on.
+    Changes,
 }
 
 /// One connection that follows.
@@ -43,6 +57,8 @@ pub(super) struct Subscriber {
     pub(super) phase: Phase,
     /// The revision of the last frame pushed to it while live.
     pub(super) delivered: Rev,
+    /// Its place among the subscriptions of its connection.
+    pub(super) seat: Option<OwnedSemaphorePermit>,
 }
 
 /// The table.
@@ -72,13 +88,14 @@ impl Subscribers {
     }
 
     /// Adds a subscriber, or replaces the connection's earlier subscription.
-    pub(super) fn insert(&mut self, subscriber: Subscriber) {
-        match self.positions.get(&subscriber.connection) {
-            Some(position) => self.entries[*position] = subscriber,
-            None => {
-                self.positions.insert(subscriber.connection, self.entries.len());
-                self.entries.push(subscriber);
-            }
+    pub(super) fn insert(&mut self, mut subscriber: Subscriber) {
+        if let Some(position) = self.positions.get(&subscriber.connection) {
+            let replaced = &mut self.entries[*position];
+            subscriber.seat = subscriber.seat.or_else(|| replaced.seat.take());
+            *replaced = subscriber;
+        } else {
+            self.positions.insert(subscriber.connection, self.entries.len());
+            self.entries.push(subscriber);
         }
     }
 
@@ -143,6 +160,7 @@ mod tests {
             outbox: Arc::new(Outbox::new()),
             phase: Phase::Live,
             delivered: Rev(1),
+            seat: None,
         }
     }
 

@@ -75,8 +75,6 @@ pub(super) async fn envelope(
     let started = Instant::now();
     let id = RequestId::of(request.headers());
     let method = request.method().clone();
-    // Never the query: it may hold a ticket.
-    let path = request.path().to_owned();
     if method == Method::HEAD {
         // The same answer as to GET; the connection leaves the body away.
         request.head_mut().method = Method::GET;
@@ -87,9 +85,12 @@ pub(super) async fn envelope(
     let elapsed = started.elapsed();
     match result {
         Ok(answer) => {
+            // The pattern, never the path or the query: they may hold an invitation's code or a ticket.
+            let route = answer.request().match_pattern();
+            let route = route.as_deref().unwrap_or(NO_ROUTE);
             let mut answer = problematize(answer.map_into_boxed_body(), &id);
             furnish(answer.headers_mut(), &id, elapsed);
-            write_log(&method, &path, answer.status(), elapsed, &id);
+            write_log(&method, route, answer.status(), elapsed, &id);
             Ok(answer)
         }
         Err(error) => {
@@ -98,7 +99,7 @@ pub(super) async fn envelope(
             let fallback = Error::from_status(error.as_response_error().status_code());
             let mut answer = respond(own.unwrap_or(&fallback), &id, &HeaderMap::new());
             furnish(answer.headers_mut(), &id, elapsed);
-            write_log(&method, &path, answer.status(), elapsed, &id);
+            write_log(&method, NO_ROUTE, answer.status(), elapsed, &id);
             Err(InternalError::from_response(error, answer).into())
         }
     }
@@ -173,12 +174,15 @@ fn furnish(headers: &mut HeaderMap, id: &RequestId, elapsed: Duration) {
     }
 }
 
-fn write_log(method: &Method, path: &str, status: StatusCode, elapsed: Duration, id: &RequestId) {
+/// What the log says instead of a route for a request that found none.
+const NO_ROUTE: &str = "(none)";
+
+fn write_log(method: &Method, route: &str, status: StatusCode, elapsed: Duration, id: &RequestId) {
     let (status, ms) = (status.as_u16(), elapsed.as_secs_f64() * 1_000.0);
-    if path.starts_with("/health") || path.starts_with("/static/") {
-        tracing::debug!(target: "access", %method, path, status, ms, request.id = %id.0, "answered");
+    if route.starts_with("/health") || route.starts_with("/static/") {
+        tracing::debug!(target: "access", %method, route, status, ms, request.id = %id.0, "answered");
     } else {
-        tracing::info!(target: "access", %method, path, status, ms, request.id = %id.0, "answered");
+        tracing::info!(target: "access", %method, route, status, ms, request.id = %id.0, "answered");
     }
 }
 

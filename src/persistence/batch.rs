@@ -265,7 +265,8 @@ mod tests {
         reply.post = Some((9, Some(1)));
         let mut queue = queue_of(&[post(0, 1, 1), post(1, 3, 1), reply]);
         assert_eq!(queue.next_group().len(), 1);
-        assert_eq!(queue.next_group().len(), 2);
+        assert_eq!(queue.next_group().len(), 1);
+        assert_eq!(queue.next_group().posts[0].number, 2);
     }
 
     #[test]

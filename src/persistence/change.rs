@@ -69,6 +69,12 @@ pub(super) async fn apply(db: &Transaction<'_>, operation: &Operation) -> Result
     let (tenant, id) = (operation.tenant_id, operation.conversation_id);
     let conversation = store::load_conversation(db, tenant, id).await?.ok_or(NOT_FOUND)?;
     let member = store::find_member(db, tenant, id, operation.actor_id).await?;
+    if let Some(applied) = repeated_end(operation, &conversation, member.as_ref()) {
+        return Ok(applied);
+    }
+    if conversation.is_deleted {
+        return Err(NOT_FOUND);
+    }
     let role = member
         .filter(|member| member.change != MemberChange::Removed)
         .map(|member| member.user.role);
@@ -92,6 +98,25 @@ pub(super) async fn apply(db: &Transaction<'_>, operation: &Operation) -> Result
         Request::Join { invite_id } => scope.join(*invite_id).await,
         Request::Rename { title } => scope.rename(title).await,
         Request::DeleteConversation => scope.delete_conversation().await,
+    }
+}
+
+/// A change that takes away its own permission, repeated because the answer to its commit was lost: done already.
+fn repeated_end(
+    operation: &Operation,
+    conversation: &LockedConversation,
+    member: Option<&MemberChanged>,
+) -> Option<Applied> {
+    match &operation.request {
+        Request::RemoveMember { user_id } if *user_id == operation.actor_id => {
+            let left = member.filter(|member| member.change == MemberChange::Removed)?;
+            Some(unchanged(left.rev))
+        }
+        Request::DeleteConversation if conversation.is_deleted => {
+            let owner = member.filter(|member| member.user.role == MemberRole::Owner)?;
+            (owner.change != MemberChange::Removed).then(|| unchanged(conversation.properties_rev))
+        }
+        _ => None,
     }
 }
 

@@ -215,6 +215,7 @@ pub(super) struct LockedConversation {
     pub(super) last_seq: Seq,
     pub(super) properties_rev: Rev,
     pub(super) member_count: i32,
+    pub(super) is_deleted: bool,
 }
 
 pub(super) async fn load_conversation(
@@ -224,8 +225,8 @@ pub(super) async fn load_conversation(
 ) -> Result<Option<LockedConversation>, Error> {
     const SQL: Statement = Statement::new(
         "conversations.load_locked",
-        "SELECT title, last_seq, properties_rev, member_count FROM conversations
-         WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL",
+        "SELECT title, last_seq, properties_rev, member_count, deleted_at IS NOT NULL AS is_deleted
+         FROM conversations WHERE tenant_id = $1 AND id = $2",
     );
     let row = db.query_opt(&SQL, &[&tenant_id.0, &id.0]).await?;
     Ok(row.map(|row| LockedConversation {
@@ -233,6 +234,7 @@ pub(super) async fn load_conversation(
         last_seq: Seq(row.get("last_seq")),
         properties_rev: Rev(row.get("properties_rev")),
         member_count: row.get("member_count"),
+        is_deleted: row.get("is_deleted"),
     }))
 }
 

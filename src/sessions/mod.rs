@@ -169,7 +169,10 @@ impl Sessions {
             connection.drain();
             connection.outbox.push(encode(&goodbye), Class::Snapshot);
         }
-        self.shared.conversations.flush().await;
+        let flushed = tokio::time::timeout_at(deadline.into(), self.shared.conversations.flush()).await;
+        if flushed.is_err() {
+            tracing::error!("what was accepted could not be committed before the deadline");
+        }
         let patience = Instant::now() + deadline.saturating_duration_since(Instant::now()) / 3;
         let mut tick = tokio::time::interval(Duration::from_millis(20));
         while self.open_count() > 0 && Instant::now() < deadline {

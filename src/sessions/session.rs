@@ -17,7 +17,7 @@ use super::incoming::{Incoming, IncomingStream};
 use super::link::Link;
 use super::{Sessions, Socket};
 use crate::auth::Principal;
-use crate::conversations::{Caller, Conversation, Full, Request};
+use crate::conversations::{Caller, Conversation, Follower, Full, Request};
 use crate::error::{CloseCode, Code};
 use crate::ids::ConversationId;
 use crate::persistence::Completion;
@@ -32,6 +32,7 @@ use futures_util::Stream;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 
 /// What a socket is opened with.
 pub struct Opening {
@@ -56,12 +57,16 @@ pub fn open(
     let connection = Arc::new(Connection::new(opening.principal, opening.socket));
     let protocols: Vec<_> = opening.protocol.into_iter().collect();
     let mut response = ws::handshake_with_protocols(request, &protocols)?;
-    match sessions.connected(&connection) {
-        Ok(()) => {}
-        Err(DirectoryFull::User) => connection.outbox.close(Some(CloseCode::TooManyConnections)),
-        Err(DirectoryFull::Node) => connection.outbox.close(Some(CloseCode::Overloaded)),
-    }
     let link = Rc::new(Link::new(connection.clone()));
+    if let Err(full) = sessions.connected(&connection) {
+        let code = match full {
+            DirectoryFull::User => CloseCode::TooManyConnections,
+            DirectoryFull::Node => CloseCode::Overloaded,
+        };
+        connection.outbox.close(Some(code));
+        // Nobody looks after it from outside: it ends with the close frame.
+        link.end();
+    }
     let incoming = IncomingStream::new(payload, link.clone(), limits::FRAME_BYTES_MAX);
     let session = Session {
         sessions: sessions.clone(),
@@ -69,6 +74,7 @@ pub fn open(
         link: link.clone(),
         incoming: Some(incoming),
         subscriptions: HashMap::new(),
+        seats: Arc::new(Semaphore::new(limits::SUBSCRIPTIONS_MAX)),
         bad_frames: 0,
     };
     session.greet();
@@ -83,8 +89,10 @@ struct Session {
     link: Rc<Link>,
     /// Handed to the context when the session starts.
     incoming: Option<IncomingStream<web::Payload>>,
-    /// Conversations this connection follows, or tried to.
+    /// The way to conversations this connection follows, or tried to.
     subscriptions: HashMap<ConversationId, Conversation>,
+    /// One for each subscription; given back when it ends, for whatever reason.
+    seats: Arc<Semaphore>,
     /// `bad_frame` errors in a row.
     bad_frames: u32,
 }
@@ -169,13 +177,17 @@ impl Session {
     }
 
     fn take_up(&mut self, text: &str, ctx: &mut ws::WebsocketContext<Self>) {
-        self.connection.take_up();
         let ParsedFrame { reference, frame } = match parse(text) {
             Ok(parsed) => parsed,
             Err(error) => return self.refuse_frame(error),
         };
         self.bad_frames = 0;
-        let reply = Reply::new(self.connection.outbox.clone(), reference.clone());
+        let reply = if matches!(frame, ClientFrame::Typing { .. }) && reference.is_none() {
+            Reply::none()
+        } else {
+            self.connection.take_up();
+            Reply::new(self.connection.outbox.clone(), reference.clone())
+        };
         match frame {
             ClientFrame::Ping => {
                 reply.give(&Pong {
@@ -185,10 +197,6 @@ impl Session {
             }
             ClientFrame::Refresh { token } => self.refresh(&token, reply),
             ClientFrame::Typing { conversation, on } => {
-                if reference.is_none() {
-                    // No reply will release it.
-                    self.connection.answered(1);
-                }
                 self.with_conversation(conversation, reply, ctx, |known, caller, reply| {
                     known.typing(caller, on, reply)
                 });
@@ -234,6 +242,7 @@ impl Session {
 
     fn refuse_frame(&mut self, error: ParseError) {
         let outbox = &self.connection.outbox;
+        self.connection.take_up();
         outbox.reply(&ErrorFrame {
             reference: error.reference,
             code: error.code,
@@ -274,22 +283,27 @@ impl Session {
         reply: Reply,
         ctx: &mut ws::WebsocketContext<Self>,
     ) {
-        if !self.subscriptions.contains_key(&id) && self.subscriptions.len() >= limits::SUBSCRIPTIONS_MAX {
-            // Some may have been refused, or have ended since.
-            let connection = self.connection.id;
-            self.subscriptions
-                .retain(|_, conversation| conversation.is_followed_by(connection));
-            if self.subscriptions.len() >= limits::SUBSCRIPTIONS_MAX {
-                return reply.error(
-                    Code::LimitReached,
-                    "This connection has as many subscriptions as it can.",
-                );
-            }
+        let connection = self.connection.id;
+        let follows = |known: &Conversation| known.is_followed_by(connection);
+        let seat = self.seats.clone().try_acquire_owned().ok();
+        if seat.is_none() && !self.subscriptions.get(&id).is_some_and(follows) {
+            return reply.error(
+                Code::LimitReached,
+                "This connection has as many subscriptions as it can.",
+            );
         }
-        let follower = (self.connection.id, self.connection.outbox.clone());
+        let follower = Follower {
+            connection,
+            outbox: self.connection.outbox.clone(),
+            seat,
+        };
         self.with_conversation(id, reply, ctx, |known, caller, reply| {
             known.subscribe(caller, follower, after, reply)
         });
+        if self.subscriptions.len() >= limits::SUBSCRIPTIONS_MAX + limits::WINDOW {
+            // More than can be followed or asked for: some were refused, or have ended since.
+            self.subscriptions.retain(|_, known| follows(known));
+        }
         if !self.subscriptions.contains_key(&id)
             && let Ok(conversation) = self.sessions.shared.conversations.conversation(id)
         {

@@ -12,5 +12,5 @@ mod reply;
 pub use change::{Change, Committed, Thing};
 pub use client::{ClientFrame, ParseError, ParsedFrame, Ref, limits, parse, validate_body, validate_emoji};
 pub use encode::{Frame, encode, encode_close};
-pub use outbox::{Class, Drained, Outbox, PageSent, Pushed};
+pub use outbox::{Class, Drained, Outbox, PageSent, Pushed, ReplayInterest, ReplayWatch};
 pub use reply::Reply;

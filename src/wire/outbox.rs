@@ -18,6 +18,8 @@ use crate::error::CloseCode;
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Waker;
 use tokio::sync::oneshot;
 
@@ -81,9 +83,40 @@ struct Entry {
     class: Class,
 }
 
+/// Held by who wants a replay to go on; when it is dropped, pages of the replay that still wait are not written.
+#[derive(Debug, Default)]
+pub struct ReplayInterest(Arc<AtomicBool>);
+
+impl ReplayInterest {
+    /// What the pages of the replay carry.
+    #[must_use]
+    pub fn watch(&self) -> ReplayWatch {
+        ReplayWatch(self.0.clone())
+    }
+}
+
+impl Drop for ReplayInterest {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+/// Tells whether a replay is still wanted.
+#[derive(Clone, Debug)]
+pub struct ReplayWatch(Arc<AtomicBool>);
+
+impl ReplayWatch {
+    /// Whether nobody wants the replay any more.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
 #[derive(Debug)]
 struct Page {
     frame: Frame,
+    watch: ReplayWatch,
     sent: oneshot::Sender<()>,
 }
 
@@ -168,11 +201,15 @@ impl Outbox {
     }
 
     /// Appends one page of a replay. The receiver resolves when the socket has taken it.
-    pub fn push_page(&self, frame: Frame) -> PageSent {
+    pub fn push_page(&self, frame: Frame, watch: &ReplayWatch) -> PageSent {
         let (sent, receiver) = oneshot::channel();
         let mut inner = self.inner.lock();
         if inner.phase == Phase::Open {
-            inner.pages.push_back(Page { frame, sent });
+            inner.pages.push_back(Page {
+                frame,
+                watch: watch.clone(),
+                sent,
+            });
             let waker = inner.waker.take();
             drop(inner);
             if let Some(waker) = waker {
@@ -251,7 +288,7 @@ impl Outbox {
     pub fn drain(&self, bytes_max: usize, waker: &Waker) -> Drained {
         let mut inner = self.inner.lock();
         let (entries, total) = inner.take_entries(bytes_max);
-        let page = inner.pages.pop_front();
+        let page = inner.take_page();
         if entries.is_empty() && page.is_none() {
             return match inner.phase {
                 Phase::Open => {
@@ -334,6 +371,16 @@ impl Inner {
         self.pongs = 0;
     }
 
+    /// The next page of a replay that is still wanted.
+    fn take_page(&mut self) -> Option<Page> {
+        while let Some(page) = self.pages.pop_front() {
+            if !page.watch.is_over() {
+                return Some(page);
+            }
+        }
+        None
+    }
+
     fn take_entries(&mut self, bytes_max: usize) -> (VecDeque<Entry>, usize) {
         if self.bytes <= bytes_max {
             let total = self.bytes;
@@ -393,8 +440,7 @@ fn join(mut entries: VecDeque<Entry>, total: usize, page: Option<Page>) -> Bytes
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::AtomicUsize;
     use std::task::Wake;
 
     struct CountWakes(AtomicUsize);
@@ -479,13 +525,24 @@ mod tests {
     #[test]
     fn a_page_does_not_count_and_tells_when_it_was_taken() {
         let outbox = Outbox::new();
-        let mut sent = outbox.push_page(frame_of(BYTES_MAX * 2));
+        let interest = ReplayInterest::default();
+        let mut sent = outbox.push_page(frame_of(BYTES_MAX * 2), &interest.watch());
         assert_eq!(outbox.push(frame_of(1), Class::Durable), Pushed::Queued);
         assert!(sent.try_recv().is_err());
         assert_eq!(outbox.progress(), Some(0));
         chunk(&outbox);
         assert!(sent.try_recv().is_ok());
         assert_eq!(outbox.progress(), None);
+    }
+
+    #[test]
+    fn pages_of_an_abandoned_replay_are_not_written() {
+        let outbox = Outbox::new();
+        let interest = ReplayInterest::default();
+        let mut sent = outbox.push_page(frame_of(10), &interest.watch());
+        drop(interest);
+        assert!(matches!(outbox.drain(1024, Waker::noop()), Drained::Idle));
+        assert!(sent.try_recv().is_err());
     }
 
     proptest::proptest! {

@@ -12,9 +12,9 @@ use std::sync::Arc;
 /// The reply that a frame's sender waits for.
 #[derive(Debug)]
 pub struct Reply {
-    outbox: Arc<Outbox>,
+    /// Where it goes; `None` once given, and for frames that have none.
+    to: Option<Arc<Outbox>>,
     reference: Option<Ref>,
-    open: bool,
 }
 
 impl Reply {
@@ -22,9 +22,17 @@ impl Reply {
     #[must_use]
     pub const fn new(outbox: Arc<Outbox>, reference: Option<Ref>) -> Self {
         Self {
-            outbox,
+            to: Some(outbox),
             reference,
-            open: true,
+        }
+    }
+
+    /// The reply to a frame that has none; giving it does nothing.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self {
+            to: None,
+            reference: None,
         }
     }
 
@@ -36,8 +44,9 @@ impl Reply {
 
     /// Answers with a frame that carries the mark.
     pub fn give<F: ServerFrame>(mut self, frame: &F) {
-        self.open = false;
-        self.outbox.reply(frame);
+        if let Some(outbox) = self.to.take() {
+            outbox.reply(frame);
+        }
     }
 
     /// Answers `ok`.
@@ -77,30 +86,30 @@ impl Reply {
     }
 
     /// Answers `error`.
-    pub fn error(mut self, code: Code, message: &str) {
-        self.open = false;
-        self.push_error(code, message);
+    pub fn error(self, code: Code, message: &str) {
+        let frame = self.error_frame(code, message);
+        self.give(&frame);
     }
 
-    /// Gives no reply at all: for frames that have none.
+    /// Gives no reply: the connection is gone.
     pub fn forgo(mut self) {
-        self.open = false;
+        self.to = None;
     }
 
-    fn push_error(&self, code: Code, message: &str) {
-        self.outbox.reply(&Error {
+    fn error_frame(&self, code: Code, message: &str) -> Error {
+        Error {
             reference: self.reference.clone(),
             code,
             message: message.to_owned(),
             retry_after_ms: code.retry_after_ms(),
-        });
+        }
     }
 }
 
 impl Drop for Reply {
     fn drop(&mut self) {
-        if self.open {
-            self.push_error(Code::Unavailable, Code::Unavailable.text());
+        if let Some(outbox) = self.to.take() {
+            outbox.reply(&self.error_frame(Code::Unavailable, Code::Unavailable.text()));
         }
     }
 }

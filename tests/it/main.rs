@@ -28,6 +28,7 @@
 #![allow(unreachable_pub, reason = "everything here is only for this binary")]
 
 mod auth;
+mod crash;
 mod documents;
 mod framework;
 mod log_ins;

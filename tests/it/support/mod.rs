@@ -35,6 +35,11 @@ pub async fn eventually(what: &str, mut check: impl AsyncFnMut() -> bool) {
     }
 }
 
+/// Waits before something that failed is tried again, as clients do.
+pub async fn back_off() {
+    tokio::time::sleep(Duration::from_millis(20)).await;
+}
+
 /// A directory that is removed again.
 pub struct TempDir(PathBuf);
 

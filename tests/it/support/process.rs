@@ -55,6 +55,12 @@ impl ServerProcess {
         std::fs::read_to_string(self.data.path().join("server.log")).unwrap_or_default()
     }
 
+    /// The address of its private PostgreSQL, for a look past the server.
+    pub fn database_url(&self) -> String {
+        let directory = self.data_dir().join("run").to_string_lossy().replace('/', "%2F");
+        format!("postgres://parlance@{directory}:5432/parlance")
+    }
+
     /// The process.
     pub fn pid(&self) -> Pid {
         Pid::from_child(&self.child)
@@ -122,7 +128,7 @@ impl ServerProcess {
                 "the server did not end within {patience:?}: {}",
                 self.log()
             );
-            std::thread::sleep(Duration::from_millis(5));
+            nap(Duration::from_millis(5));
         }
     }
 
@@ -152,7 +158,7 @@ impl Drop for ServerProcess {
             let _: Result<(), _> = kill_process(pid, Signal::QUIT);
             let deadline = Instant::now() + PATIENCE;
             while test_kill_process(pid).is_ok() && Instant::now() < deadline {
-                std::thread::sleep(Duration::from_millis(10));
+                nap(Duration::from_millis(10));
             }
         }
     }
@@ -186,4 +192,10 @@ fn spawn(data: &TempDir, bind: SocketAddr, environment: &[(String, String)]) -> 
         ));
     };
     Ok((child, address.parse().unwrap()))
+}
+
+/// Lets time pass where there is no runtime: between two kills, and between looks at another process.
+#[allow(clippy::disallowed_methods, reason = "the thread is the test's own")]
+pub fn nap(duration: Duration) {
+    std::thread::sleep(duration);
 }
