@@ -248,10 +248,28 @@ test('a phone shows one thing at a time', async () => {
   await mira.by('composer').fill('From the train');
   await mira.by('send').click();
   await ada.sees('From the train');
-  const overflow = await mira.page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
-  assert.equal(overflow, 0, 'nothing sticks out');
+  const long = `https://example.org/${'x'.repeat(400)}`;
+  for (const person of [mira, ada]) {
+    await person.by('composer').fill(long);
+    assert.deepEqual(await overflow(person), [0, 0], 'nothing sticks out while it is written');
+  }
+  await mira.by('send').click();
+  await ada.sees(long);
+  await mira.confirmed(long);
+  for (const person of [mira, ada]) assert.deepEqual(await overflow(person), [0, 0], 'nothing sticks out');
+  await mira.message('From the train').getByTestId('body').tap();
+  await mira.by('quick-👍').tap();
+  await ada.message('From the train').getByTestId('reaction').waitFor();
   await mira.by('back').click();
   await mira.by('conversation').waitFor();
   assert.equal(await mira.by('composer').count(), 0);
   assert.deepEqual(mira.problems(), []);
 });
+
+/** By how much the page and the composer are wider than their place. */
+function overflow(person) {
+  return person.page.evaluate(() => {
+    const composer = document.querySelector('[data-testid=composer-form]').getBoundingClientRect();
+    return [document.documentElement.scrollWidth - innerWidth, Math.max(0, composer.right - innerWidth)];
+  });
+}
