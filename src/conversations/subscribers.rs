@@ -192,8 +192,7 @@ mod tests {
         table.push_durable(&frame, Rev(2));
         table.push_durable(&frame, Rev(2));
         assert_eq!(table.iter().count(), 1);
-        assert!(
-            matches!(outbox.drain(1024, std::task::Waker::noop()), crate::wire::Drained::Chunk { bytes, .. } if bytes.len() == frame.len())
-        );
+        let drained = outbox.drain(1024, std::task::Waker::noop());
+        assert!(matches!(drained, crate::wire::Drained::Chunk { bytes, .. } if bytes.len() == frame.len()));
     }
 }

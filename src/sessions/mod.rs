@@ -7,6 +7,7 @@
 //! Bounds: 50,000 connections on a node (then 503), 20 of a user (then 4005), 32 unanswered frames of one (then it is
 //! not read), 1 MiB or 1,024 frames waiting for one (then it is cut).
 
+mod body;
 mod connection;
 mod directory;
 mod incoming;

@@ -10,6 +10,7 @@
 //! order of one connection's sends is kept. A session has no timers: the sweep looks after it from outside. When it
 //! crashes, the connection breaks, and its client resumes.
 
+use super::body::Body;
 use super::connection::Connection;
 use super::directory::Full as DirectoryFull;
 use super::incoming::{Incoming, IncomingStream};
@@ -21,7 +22,7 @@ use crate::error::{CloseCode, Code};
 use crate::ids::ConversationId;
 use crate::persistence::Completion;
 use crate::wire::frames::{Done, Error as ErrorFrame, Hello, HelloLimits, HelloUser, Pong};
-use crate::wire::{ClientFrame, Drained, Outbox, ParseError, ParsedFrame, Reply, encode, limits, parse};
+use crate::wire::{ClientFrame, Outbox, ParseError, ParsedFrame, Reply, encode, limits, parse};
 use actix::prelude::*;
 use actix_web::{HttpRequest, HttpResponse, web};
 use actix_web_actors::ws;
@@ -29,14 +30,9 @@ use bytes::Bytes;
 use chrono::Utc;
 use futures_util::Stream;
 use std::collections::HashMap;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context as TaskContext, Poll};
 use tokio::sync::Semaphore;
-
-/// Bytes joined into one write.
-const WRITE_BYTES_MAX: usize = 64 * 1024;
 
 /// What a socket is opened with.
 pub struct Opening {
@@ -83,7 +79,7 @@ pub fn open(
     };
     session.greet();
     let outbox = session.connection.outbox.clone();
-    Ok(response.streaming(Body::new(session, outbox, link)))
+    Ok(response.streaming(body_of(session, outbox, link)))
 }
 
 /// The session of one WebSocket.
@@ -373,47 +369,17 @@ fn confirm(reply: Reply) -> Completion {
     })
 }
 
-/// The response body: polls the session, drains the outbox.
-struct Body {
-    session: Pin<Box<dyn Stream<Item = Result<Bytes, actix_web::Error>>>>,
+/// The body of a socket's response: `actix-web-actors` runs the session, and is given nothing to read.
+fn body_of<A>(
+    session: A,
     outbox: Arc<Outbox>,
     link: Rc<Link>,
-}
-
-impl Body {
-    fn new<A>(session: A, outbox: Arc<Outbox>, link: Rc<Link>) -> Self
-    where
-        A: Actor<Context = ws::WebsocketContext<A>> + StreamHandler<Result<ws::Message, ws::ProtocolError>>,
-    {
-        let nothing = futures_util::stream::pending::<Result<Bytes, actix_web::error::PayloadError>>();
-        Self {
-            session: Box::pin(ws::WebsocketContext::create(session, nothing)),
-            outbox,
-            link,
-        }
-    }
-}
-
-impl Stream for Body {
-    type Item = Result<Bytes, actix_web::Error>;
-
-    fn poll_next(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Option<Self::Item>> {
-        let this = self.get_mut();
-        // The session writes nothing itself; it is polled to read.
-        if let Poll::Ready(end) = this.session.as_mut().poll_next(cx) {
-            return Poll::Ready(end);
-        }
-        match this.outbox.drain(WRITE_BYTES_MAX, cx.waker()) {
-            Drained::Chunk { bytes, replies } => {
-                this.link.answered(replies);
-                Poll::Ready(Some(Ok(bytes)))
-            }
-            Drained::Close(bytes) => Poll::Ready(Some(Ok(bytes))),
-            // After our close frame we wait for the client's, or until the sweep loses patience.
-            Drained::Finished if this.link.is_over() => Poll::Ready(None),
-            Drained::Finished | Drained::Idle => Poll::Pending,
-        }
-    }
+) -> Body<impl Stream<Item = Result<Bytes, actix_web::Error>>>
+where
+    A: Actor<Context = ws::WebsocketContext<A>> + StreamHandler<Result<ws::Message, ws::ProtocolError>>,
+{
+    let nothing = futures_util::stream::pending::<Result<Bytes, actix_web::error::PayloadError>>();
+    Body::new(ws::WebsocketContext::create(session, nothing), outbox, link)
 }
 
 /// An echo over the same reading and writing code, for the conformance suite; no identity, no limits but 16 MiB.
@@ -498,7 +464,7 @@ mod echo {
             link: link.clone(),
             incoming: Some(incoming),
         };
-        Ok(response.streaming(Body::new(echo, outbox, link)))
+        Ok(response.streaming(body_of(echo, outbox, link)))
     }
 }
 #[cfg(feature = "conformance")]
