@@ -87,7 +87,7 @@ async fn a_statement_ends_in_time_and_a_frozen_server_is_given_up() {
     let there = TestDatabase::create().await;
     let proxy = Proxy::start(there.url()).await;
     let database = open(&proxy.url(), |config| {
-        config.database.statement_timeout = Duration::from_millis(300)
+        config.database.statement_timeout = Duration::from_millis(300);
     })
     .await
     .unwrap();
