@@ -192,7 +192,7 @@ impl StreamHandler<Work> for Lane {
             for waiting in work.flushed {
                 // Whoever waited may have lost patience.
                 if waiting.send(()).is_err() {
-                    tracing::debug!("a flush is no longer waited for");
+                    tracing::debug!("nobody waits for a flush any more");
                 }
             }
             writer

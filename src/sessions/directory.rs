@@ -201,7 +201,11 @@ mod tests {
         directory.remove(&third, now);
         assert_eq!(directory.take_departed(now + Duration::from_secs(15)), [user]);
         directory.note_elsewhere(user, true);
-        assert_eq!(directory.insert(&first), Ok(true), "also news when the user is elsewhere: each node counts");
+        assert_eq!(
+            directory.insert(&first),
+            Ok(true),
+            "also news when the user is elsewhere: each node counts"
+        );
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The actor of one WebSocket, and the response body by which it writes. The only file that names actix-web-actors.
+//! The actor of one WebSocket. The only file that names actix-web-actors.
 //!
 //! It owns the identity, the subscriptions and the window of one connection. It reads messages from [`IncomingStream`]
 //! (not from the crate's own reader; see there why), turns each into a command for a conversation, and never waits for
@@ -10,6 +10,7 @@
 //! order of one connection's sends is kept. A session has no timers: the sweep looks after it from outside. When it
 //! crashes, the connection breaks, and its client resumes.
 
+use super::body::Body;
 use super::connection::Connection;
 use super::directory::Full as DirectoryFull;
 use super::incoming::{Incoming, IncomingStream};
@@ -21,7 +22,7 @@ use crate::error::{CloseCode, Code};
 use crate::ids::ConversationId;
 use crate::persistence::Completion;
 use crate::wire::frames::{Done, Error as ErrorFrame, Hello, HelloLimits, HelloUser, Pong};
-use crate::wire::{ClientFrame, Drained, Outbox, ParseError, ParsedFrame, Reply, encode, limits, parse};
+use crate::wire::{ClientFrame, ParseError, ParsedFrame, Reply, encode, limits, parse};
 use actix::prelude::*;
 use actix_web::{HttpRequest, HttpResponse, web};
 use actix_web_actors::ws;
@@ -29,14 +30,9 @@ use bytes::Bytes;
 use chrono::Utc;
 use futures_util::Stream;
 use std::collections::HashMap;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context as TaskContext, Poll};
 use tokio::sync::Semaphore;
-
-/// Bytes joined into one write.
-const WRITE_BYTES_MAX: usize = 64 * 1024;
 
 /// What a socket is opened with.
 pub struct Opening {
@@ -85,7 +81,7 @@ pub fn open(
     };
     session.greet();
     let outbox = session.connection.outbox.clone();
-    Ok(response.streaming(Body::new(session, outbox, link)))
+    Ok(response.streaming(Body::new(run(session), outbox, link)))
 }
 
 /// The session of one WebSocket.
@@ -375,47 +371,13 @@ fn confirm(reply: Reply) -> Completion {
     })
 }
 
-/// The response body: polls the session, drains the outbox.
-struct Body {
-    session: Pin<Box<dyn Stream<Item = Result<Bytes, actix_web::Error>>>>,
-    outbox: Arc<Outbox>,
-    link: Rc<Link>,
-}
-
-impl Body {
-    fn new<A>(session: A, outbox: Arc<Outbox>, link: Rc<Link>) -> Self
-    where
-        A: Actor<Context = ws::WebsocketContext<A>> + StreamHandler<Result<ws::Message, ws::ProtocolError>>,
-    {
-        let nothing = futures_util::stream::pending::<Result<Bytes, actix_web::error::PayloadError>>();
-        Self {
-            session: Box::pin(ws::WebsocketContext::create(session, nothing)),
-            outbox,
-            link,
-        }
-    }
-}
-
-impl Stream for Body {
-    type Item = Result<Bytes, actix_web::Error>;
-
-    fn poll_next(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Option<Self::Item>> {
-        let this = self.get_mut();
-        // The session writes nothing itself; it is polled to read.
-        if let Poll::Ready(end) = this.session.as_mut().poll_next(cx) {
-            return Poll::Ready(end);
-        }
-        match this.outbox.drain(WRITE_BYTES_MAX, cx.waker()) {
-            Drained::Chunk { bytes, replies } => {
-                this.link.answered(replies);
-                Poll::Ready(Some(Ok(bytes)))
-            }
-            Drained::Close(bytes) => Poll::Ready(Some(Ok(bytes))),
-            // After our close frame we wait for the client's, or until the sweep loses patience.
-            Drained::Finished if this.link.is_over() => Poll::Ready(None),
-            Drained::Finished | Drained::Idle => Poll::Pending,
-        }
-    }
+/// Runs a session; the stream is polled so that it reads, and yields nothing.
+fn run<A>(session: A) -> impl Stream<Item = Result<Bytes, actix_web::Error>>
+where
+    A: Actor<Context = ws::WebsocketContext<A>> + StreamHandler<Result<ws::Message, ws::ProtocolError>>,
+{
+    let nothing = futures_util::stream::pending::<Result<Bytes, actix_web::error::PayloadError>>();
+    ws::WebsocketContext::create(session, nothing)
 }
 
 /// An echo over the same reading and writing code, for the conformance suite; no identity, no limits but 16 MiB.
@@ -500,7 +462,7 @@ mod echo {
             link: link.clone(),
             incoming: Some(incoming),
         };
-        Ok(response.streaming(Body::new(echo, outbox, link)))
+        Ok(response.streaming(Body::new(run(echo), outbox, link)))
     }
 }
 #[cfg(feature = "conformance")]

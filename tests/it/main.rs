@@ -21,6 +21,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::let_underscore_must_use,
     clippy::panic,
     clippy::print_stderr,
     reason = "a test that cannot go on fails"
@@ -29,15 +30,22 @@
 
 mod auth;
 mod crash;
+mod database;
 mod documents;
 mod framework;
 mod log_ins;
+mod members;
 mod nodes;
 mod passivation;
 mod persistence;
 mod rest;
+mod resume;
+mod revocation;
 mod routes;
+mod shutdown;
+mod slow_reader;
 mod smoke;
+mod socket;
 mod supervision;
 mod support;
 mod tidy;

@@ -1,6 +1,6 @@
 //! Two nodes on one database: one order, one presence, one identity; and what a lost publication costs.
 
-use crate::support::{Person, Socket, TestApp, linger};
+use crate::support::{Person, Socket, TestApp, pass};
 use parlance::bus::{Bus, Envelope, InProcessBus};
 use parlance::ids::{ConversationId, MessageId, NodeId};
 use serde_json::{Value, json};
@@ -239,7 +239,7 @@ impl Bus for Slow {
     fn publish(&self, from: NodeId, envelope: Envelope) {
         let bus = self.0.clone();
         tokio::spawn(async move {
-            linger(Duration::from_millis(25)).await;
+            pass(Duration::from_millis(25)).await;
             bus.publish(from, envelope);
         });
     }

@@ -40,9 +40,15 @@ pub async fn back_off() {
     tokio::time::sleep(Duration::from_millis(20)).await;
 }
 
-/// Lets time pass where its passing is what is tested: a timer that must not have fired, a moment to be hit by chance.
-pub async fn linger(time: Duration) {
+/// Lets time pass, where the moment of a fault is what differs.
+pub async fn pass(time: Duration) {
     tokio::time::sleep(time).await;
+}
+
+/// What whoever runs the tests wants.
+#[allow(clippy::disallowed_methods, reason = "settings of tests are not the server's")]
+pub fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
 }
 
 /// A directory that is removed again.
