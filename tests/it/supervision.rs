@@ -150,6 +150,35 @@ async fn the_sixth_death_within_a_minute_leaves_a_conversation_down() {
 }
 
 #[actix_web::test]
+async fn a_conversation_that_was_down_comes_back_when_the_window_has_passed() {
+    let app = TestApp::with(|config| {
+        config.conversations.restarts.restarts_max = 1;
+        config.conversations.restarts.window = Duration::from_secs(2);
+    })
+    .await;
+    let (ann, conversation) = app.person_with_conversation("Ann").await;
+    let mut writer = ann.connect().await;
+    for _ in 0..2 {
+        panics("conversations::command", 1);
+        writer.try_post(conversation, MessageId::new(), "x").await.unwrap_err();
+    }
+    let down = Instant::now();
+    let id = MessageId::new();
+    eventually("it is back", async || {
+        writer.try_post(conversation, id, "x").await.is_ok()
+    })
+    .await;
+    assert!(
+        down.elapsed() > Duration::from_secs(1),
+        "it was down for {:?}",
+        down.elapsed()
+    );
+    let mut reader = ann.connect().await;
+    assert_eq!(reader.subscribe(conversation, None).await.frames.len(), 1);
+    app.stop().await;
+}
+
+#[actix_web::test]
 async fn a_registry_that_dies_starts_what_it_was_about_to_start() {
     let app = TestApp::start().await;
     let ann = app.register("Ann").await;
