@@ -60,6 +60,7 @@ impl Room {
                 outbox,
                 phase: Phase::Live,
                 delivered,
+                seat: None,
             });
         }
         Self {
