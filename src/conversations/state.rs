@@ -143,6 +143,7 @@ impl State {
         let mut next = served.next();
         while next <= self.rev {
             let Some(change) = change_at(missed, next) else {
+                self.changes_bytes = 0;
                 return self.changes.clear();
             };
             self.remember(change);
@@ -284,6 +285,10 @@ impl State {
             self.recent.pop_front();
         }
         if let Some(member) = self.members.get_mut(&author) {
+            if member.read_seq.next() < self.last_seq {
+                // Others' messages were unread until now: the author's other connections count anew.
+                self.social.concern(author, now);
+            }
             member.read_seq = self.last_seq;
             effects.push(Effect::MarkRead {
                 user: author,

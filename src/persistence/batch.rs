@@ -230,6 +230,14 @@ mod tests {
         queue
     }
 
+    /// Conversation, post with the message it answers, bytes.
+    type Shape = (u8, Option<(u8, Option<u8>)>, usize);
+
+    fn shape() -> impl Strategy<Value = Shape> {
+        let post = (0_u8..20, proptest::option::of(0_u8..20));
+        (0_u8..4, proptest::option::of(post), 0_usize..400_000)
+    }
+
     fn post(number: usize, conversation: u8, id: u8) -> Op {
         Op {
             number,
@@ -296,7 +304,7 @@ mod tests {
     proptest! {
         #[test]
         fn nothing_is_lost_and_each_conversation_keeps_its_order(
-            shape in proptest::collection::vec((0_u8..4, proptest::option::of((0_u8..20, proptest::option::of(0_u8..20))), 0_usize..400_000), 0..120)
+            shape in proptest::collection::vec(shape(), 0..120)
         ) {
             let ops: Vec<Op> = shape.into_iter().enumerate()
                 .map(|(number, (conversation, post, bytes))| Op { number, conversation, post, bytes }).collect();
@@ -305,7 +313,8 @@ mod tests {
             while !queue.is_empty() {
                 let group = queue.next_group();
                 prop_assert!(!group.is_empty());
-                prop_assert!(group.len() == 1 || group.posts.iter().chain(&group.changes).map(|op| op.bytes).sum::<usize>() <= BYTES_MAX);
+                let bytes: usize = group.posts.iter().chain(&group.changes).map(|op| op.bytes).sum();
+                prop_assert!(group.len() == 1 || bytes <= BYTES_MAX);
                 let ids: HashSet<_> = group.posts.iter().filter_map(|op| op.post.map(|(id, _)| id)).collect();
                 prop_assert_eq!(ids.len(), group.posts.len());
                 done.extend(group.posts);

@@ -67,6 +67,8 @@ pub fn open(
         // Nobody looks after it from outside: it ends with the close frame.
         link.end();
     }
+    // What was revoked after the credentials were checked and before the connection was in the table.
+    sessions.recheck(&connection);
     let incoming = IncomingStream::new(payload, link.clone(), limits::FRAME_BYTES_MAX);
     let session = Session {
         sessions: sessions.clone(),

@@ -21,6 +21,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::let_underscore_must_use,
     clippy::panic,
     clippy::print_stderr,
     reason = "a test that cannot go on fails"
@@ -29,12 +30,19 @@
 
 mod auth;
 mod crash;
+mod database;
 mod documents;
 mod framework;
 mod log_ins;
+mod members;
 mod rest;
+mod resume;
+mod revocation;
 mod routes;
+mod shutdown;
+mod slow_reader;
 mod smoke;
+mod socket;
 mod support;
 mod tidy;
 mod users;

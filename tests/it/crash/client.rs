@@ -39,7 +39,10 @@ struct Written {
 
 impl Ledger {
     pub fn new(conversations: &[ConversationId]) -> Self {
-        Self { conversations: conversations.to_vec(), written: Mutex::default() }
+        Self {
+            conversations: conversations.to_vec(),
+            written: Mutex::default(),
+        }
     }
 
     fn sent(&self, conversation: ConversationId, id: MessageId) {
@@ -49,10 +52,16 @@ impl Ledger {
     }
 
     fn acknowledged(&self, id: MessageId, ack: &Value) {
-        let told = Acknowledged { seq: ack["seq"].as_i64().unwrap(), rev: ack["rev"].as_i64().unwrap() };
+        let told = Acknowledged {
+            seq: ack["seq"].as_i64().unwrap(),
+            rev: ack["rev"].as_i64().unwrap(),
+        };
         let mut written = self.written.lock();
         let (conversation, before) = written.sent[&id];
-        assert!(told.seq > before, "{id} got {told:?}, though {before} was acknowledged before it was sent");
+        assert!(
+            told.seq > before,
+            "{id} got {told:?}, though {before} was acknowledged before it was sent"
+        );
         let known = written.acknowledged.entry(id).or_insert(told);
         assert_eq!(*known, told, "{id} was acknowledged differently before");
         let highest = written.highest.entry(conversation).or_default();
@@ -62,20 +71,31 @@ impl Ledger {
     /// Waits until so many more messages are acknowledged.
     pub async fn wait_for_more(&self, count: usize) {
         let goal = self.written.lock().acknowledged.len() + count;
-        crate::support::eventually("more acknowledgements", async || self.written.lock().acknowledged.len() >= goal).await;
+        crate::support::eventually("more acknowledgements", async || {
+            self.written.lock().acknowledged.len() >= goal
+        })
+        .await;
     }
 
     /// Compares with the database; returns how many messages were acknowledged.
     pub fn check(&self, truth: &View) -> usize {
         let written = self.written.lock();
-        let lost: Vec<_> = written.sent.keys().filter(|id| !written.acknowledged.contains_key(id)).collect();
+        let lost: Vec<_> = written
+            .sent
+            .keys()
+            .filter(|id| !written.acknowledged.contains_key(id))
+            .collect();
         assert!(lost.is_empty(), "never acknowledged: {lost:?}");
         for (id, ack) in &written.acknowledged {
             let (conversation, _) = written.sent[id];
             let found = truth.place_of(conversation, *id);
             assert_eq!(found, Some((ack.seq, ack.rev)), "{id} was acknowledged as {ack:?}");
         }
-        assert_eq!(truth.messages(), written.sent.len(), "there are messages that nobody sent");
+        assert_eq!(
+            truth.messages(),
+            written.sent.len(),
+            "there are messages that nobody sent"
+        );
         written.acknowledged.len()
     }
 }
@@ -165,7 +185,10 @@ impl Writer {
         let (post, mut frame) = match target {
             Some(at) if dice < 10 => {
                 let (conversation, id) = self.mine[at];
-                (None, json!({"type": "edit", "conversation": conversation, "id": id, "body": format!("edited {reference}")}))
+                (
+                    None,
+                    json!({"type": "edit", "conversation": conversation, "id": id, "body": format!("edited {reference}")}),
+                )
             }
             Some(at) if dice < 13 => {
                 let (conversation, id) = self.mine.swap_remove(at);
@@ -173,23 +196,38 @@ impl Writer {
             }
             Some(at) if dice < 20 => {
                 let ((conversation, id), on) = (self.mine[at], self.random.random_bool(0.5));
-                (None, json!({"type": "react", "conversation": conversation, "id": id, "emoji": "👍", "on": on}))
+                (
+                    None,
+                    json!({"type": "react", "conversation": conversation, "id": id, "emoji": "👍", "on": on}),
+                )
             }
             _ => {
-                let conversation = self.ledger.conversations[self.random.random_range(0..self.ledger.conversations.len())];
+                let conversation =
+                    self.ledger.conversations[self.random.random_range(0..self.ledger.conversations.len())];
                 let id = MessageId::new();
                 self.ledger.sent(conversation, id);
-                (Some(id), json!({"type": "send", "conversation": conversation, "id": id, "body": format!("text {reference}")}))
+                (
+                    Some(id),
+                    json!({"type": "send", "conversation": conversation, "id": id, "body": format!("text {reference}")}),
+                )
             }
         };
         frame["ref"] = json!(reference);
-        Operation { reference, frame, post, repeated: false }
+        Operation {
+            reference,
+            frame,
+            post,
+            repeated: false,
+        }
     }
 
     /// Takes a frame in; what has to be sent again, if anything.
     fn heard(&mut self, frame: &Value) -> Option<Value> {
         let reference = frame["ref"].as_str()?;
-        let at = self.open.iter().position(|operation| operation.reference == reference)?;
+        let at = self
+            .open
+            .iter()
+            .position(|operation| operation.reference == reference)?;
         if frame["type"] == "error" {
             let operation = &mut self.open[at];
             let code = frame["code"].as_str().unwrap();
@@ -198,7 +236,11 @@ impl Writer {
                 self.open.remove(at);
                 return None;
             }
-            assert!(matches!(code, "unavailable" | "overloaded"), "{}: {frame}", operation.frame);
+            assert!(
+                matches!(code, "unavailable" | "overloaded"),
+                "{}: {frame}",
+                operation.frame
+            );
             operation.repeated = true;
             return Some(operation.frame.clone());
         }
@@ -206,7 +248,10 @@ impl Writer {
         if let Some(id) = operation.post {
             assert_eq!(frame["type"], "ack", "{frame}");
             self.ledger.acknowledged(id, frame);
-            self.mine.push((serde_json::from_value(operation.frame["conversation"].clone()).unwrap(), id));
+            self.mine.push((
+                serde_json::from_value(operation.frame["conversation"].clone()).unwrap(),
+                id,
+            ));
         }
         None
     }
@@ -250,7 +295,10 @@ async fn follow(socket: &mut Socket, view: &mut View, stop: &watch::Receiver<boo
         match socket.next_frame(Duration::from_millis(100)).await {
             Ok(frame) if frame["type"] == "error" && frame["ref"].is_string() => {
                 // The database is away; begin again with a new connection.
-                assert!(matches!(frame["code"].as_str(), Some("unavailable" | "overloaded" | "internal")), "{frame}");
+                assert!(
+                    matches!(frame["code"].as_str(), Some("unavailable" | "overloaded" | "internal")),
+                    "{frame}"
+                );
                 back_off().await;
                 return false;
             }

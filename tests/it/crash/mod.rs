@@ -8,7 +8,7 @@ mod client;
 mod view;
 
 use crate::support::process::nap;
-use crate::support::{PATIENCE, Person, ServerProcess, db, eventually};
+use crate::support::{PATIENCE, Person, ServerProcess, db, environment, eventually};
 use client::{Ledger, reader, writer};
 use parlance::ids::{ConversationId, MessageId};
 use rand::rngs::StdRng;
@@ -59,9 +59,17 @@ impl Load {
             tokio::spawn(writer(person.clone(), ledger.clone(), seed, stop_writing.clone()))
         });
         let readers = people.iter().cycle().skip(1).take(READERS);
-        let readers = readers.map(|person| tokio::spawn(reader(person.clone(), conversations.clone(), stop_reading.clone())));
+        let readers =
+            readers.map(|person| tokio::spawn(reader(person.clone(), conversations.clone(), stop_reading.clone())));
         let (writers, readers) = (writers.collect(), readers.collect());
-        Self { ledger, conversations, writers_stop, readers_stop, writers, readers }
+        Self {
+            ledger,
+            conversations,
+            writers_stop,
+            readers_stop,
+            writers,
+            readers,
+        }
     }
 
     /// Lets everything that was begun come to its end, and compares.
@@ -69,7 +77,9 @@ impl Load {
         self.writers_stop.send_replace(true);
         let mut connections = 0;
         for writer in self.writers {
-            let ended = tokio::time::timeout(PATIENCE * 2, writer).await.expect("a writer was not answered");
+            let ended = tokio::time::timeout(PATIENCE * 2, writer)
+                .await
+                .expect("a writer was not answered");
             connections += ended.expect("a writer failed");
         }
         // The replies were all given; the readers may be a few frames behind.
@@ -77,17 +87,23 @@ impl Load {
         let url = server.database_url();
         let truth = view::View::of_database(&url, &self.conversations).await;
         for (number, reader) in self.readers.into_iter().enumerate() {
-            let seen = tokio::time::timeout(PATIENCE * 2, reader).await.expect("a reader did not come to the end");
+            let seen = tokio::time::timeout(PATIENCE * 2, reader)
+                .await
+                .expect("a reader did not come to the end");
             seen.expect("a reader failed").assert_same(&truth, number);
         }
         let acknowledged = self.ledger.check(&truth);
-        eprintln!("{acknowledged} messages acknowledged over {connections} connections; all there, once, the same to all");
+        eprintln!(
+            "{acknowledged} messages acknowledged over {connections} connections; all there, once, the same to all"
+        );
         assert!(acknowledged > 100, "the load was not worth the name");
     }
 }
 
 fn seed() -> u64 {
-    let seed = std::env::var("CRASH_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(rand::random);
+    let seed = environment("CRASH_SEED")
+        .and_then(|text| text.parse().ok())
+        .unwrap_or_else(rand::random);
     eprintln!("CRASH_SEED={seed}");
     seed
 }
@@ -135,7 +151,10 @@ async fn what_was_acknowledged_survives_panics_around_the_commit() {
     let load = Load::start(&server, seed).await;
     server.kill_9();
     server.restart_with(&[("FAILPOINTS", faults)]);
-    eventually("four panics", async || server.log().matches("Panic: failpoint").count() >= 4).await;
+    eventually("four panics", async || {
+        server.log().matches("Panic: failpoint").count() >= 4
+    })
+    .await;
     load.ledger.wait_for_more(100).await;
     load.check(&server).await;
     server.terminate();
@@ -156,21 +175,32 @@ async fn committed_and_not_acknowledged_is_known_when_repeated() {
     socket.send_json(&frame).await;
     let client = db::connect(&server.database_url()).await;
     eventually("the message is committed", async || {
-        let found = client.query("SELECT seq FROM messages WHERE id = $1", &[&id.0]).await.unwrap();
+        let found = client
+            .query("SELECT seq FROM messages WHERE id = $1", &[&id.0])
+            .await
+            .unwrap();
         !found.is_empty()
     })
     .await;
     server.kill_9();
     socket.until_end().await;
     let came = socket.drain();
-    assert!(!came.iter().any(|frame| frame["type"] == "ack" || frame["type"] == "message"), "claimed early: {came:?}");
+    assert!(
+        !came
+            .iter()
+            .any(|frame| frame["type"] == "ack" || frame["type"] == "message"),
+        "claimed early: {came:?}"
+    );
 
     server.restart();
     let mut socket = ann.connect().await;
     let replay = socket.subscribe(conversation, Some(first.rev)).await;
     assert_eq!(replay.frames.len(), 1, "{replay:?}");
     let repeated = socket.post(conversation, id, "second").await;
-    assert_eq!((repeated.seq, repeated.rev, repeated.duplicate), (first.seq + 1, first.rev + 1, true));
+    assert_eq!(
+        (repeated.seq, repeated.rev, repeated.duplicate),
+        (first.seq + 1, first.rev + 1, true)
+    );
     socket.expect_none("message").await;
     server.terminate();
 }
@@ -184,7 +214,9 @@ async fn not_committed_is_not_there_and_is_done_when_repeated() {
     server.restart_with(&[("FAILPOINTS", "persistence::before_commit=sleep(600000)")]);
     let id = MessageId::new();
     let mut socket = ann.connect().await;
-    socket.send_json(&json!({"type": "send", "ref": "1", "conversation": conversation, "id": id, "body": "x"})).await;
+    socket
+        .send_json(&json!({"type": "send", "ref": "1", "conversation": conversation, "id": id, "body": "x"}))
+        .await;
     let client = db::connect(&server.database_url()).await;
     eventually("a lane has prepared what it commits with", async || {
         let sql = "SELECT FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND query LIKE 'WITH input AS%'";
@@ -197,7 +229,14 @@ async fn not_committed_is_not_there_and_is_done_when_repeated() {
 
     server.restart();
     let mut socket = ann.connect().await;
-    assert!(socket.subscribe(conversation, Some(0)).await.frames.iter().all(|frame| frame["type"] != "message"));
+    assert!(
+        socket
+            .subscribe(conversation, Some(0))
+            .await
+            .frames
+            .iter()
+            .all(|frame| frame["type"] != "message")
+    );
     let repeated = socket.post(conversation, id, "x").await;
     assert_eq!((repeated.seq, repeated.duplicate), (1, false));
     server.terminate();
