@@ -35,8 +35,8 @@ lint: ## Formatting, clippy with warnings as errors, the house rules
 fmt: ## Format the code
 	$(CARGO) fmt
 
-bench: ## Benchmark the pure cores
-	$(CARGO) bench --all-features
+bench: ## Benchmark the pure cores, and persistence against a PostgreSQL of its own
+	$(CARGO) bench --features bench
 
 load: ## A short round of the load tool against a fresh release server
 	@scripts/load.sh

@@ -6,10 +6,9 @@
 # the promises. The exit code is not 0 when a message was lost, doubled or out of order.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. scripts/lib.sh
 
-if [ -z "${POSTGRES_BIN_DIR:-}" ] && [ -x scripts/postgres.sh ]; then
-    scripts/postgres.sh
-fi
+ensure_postgres
 cargo build --release --bin parlance --bin parlance-load
 target=$(cargo metadata --format-version 1 --no-deps | python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')/release
 

@@ -6,7 +6,8 @@
 #
 # Everything is built once: one profile (dev) and one feature set (all). The integration tests share a PostgreSQL that is
 # started here with the server's own code (`parlance database`) and removed when this ends; each test makes a database
-# of its own in it. TEST_DATABASE_URL names another one: any whose account may make databases. A runner that ends badly without a count (it did not build, say) counts as one failure.
+# of its own in it. TEST_DATABASE_URL names another one: any whose account may make databases. A runner that ends badly
+# without a count (it did not build, say) counts as one failure.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lib.sh

@@ -11,7 +11,7 @@ use crate::conversations::{Conversations, Parts};
 use crate::database::{self, Database};
 use crate::http::{self, Assets, Health};
 use crate::ids::NodeId;
-use crate::sessions::{Sessions, Socket, lobby};
+use crate::sessions::{self, Sessions, Socket, lobby};
 use crate::shutdown::Shutdown;
 use crate::supervision::ArbiterPool;
 use crate::tenants::Tenants;
@@ -162,6 +162,7 @@ fn serve(config: &Config, listener: TcpListener, state: web::Data<http::State>) 
         .workers(config.http.workers)
         // A frame should leave when it is written; joining writes is our business.
         .tcp_nodelay(true)
+        .h1_write_buffer_size(sessions::WRITE_BUFFER_BYTES)
         .max_connections(config.sessions.connections_max)
         .keep_alive(KEEP_ALIVE)
         .client_request_timeout(config.http.request_timeout)

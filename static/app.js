@@ -10,6 +10,8 @@ import { entryView } from './ui/entry.js';
 import { toast } from './ui/overlays.js';
 import { inviteCode } from './ui/text.js';
 
+const INVITE = 'parlance.invite';
+
 const root = document.getElementById('app');
 const client = new ParlanceClient();
 let chat = null;
@@ -36,7 +38,11 @@ async function boot(notice = null) {
 
 function enter(notice = null) {
   const invite = inviteCode(location.pathname);
-  show(entryView({ client, invite, notice, entered: (session) => open(session.user) }));
+  const entered = (session) => {
+    if (invite) remember(invite);
+    open(session.user);
+  };
+  show(entryView({ client, invite, notice, entered }));
 }
 
 /** Someone is signed in; an invite link still in the address is accepted first. */
@@ -45,7 +51,9 @@ async function open(me) {
   let target = null;
   if (invite) {
     // A guest belongs to the one conversation of the link and has accepted it by coming in.
-    target = me.role === 'guest' || me.tier === 'anonymous' ? null : await accept(invite);
+    const guest = me.role === 'guest' || me.tier === 'anonymous';
+    if (!guest) target = await accept(invite);
+    else if (remembered() !== invite) toast('You are a guest in this conversation. To join another one, leave it first.');
     history.replaceState(null, '', target ? `/#/c/${target}` : '/');
   }
   chat = new Chat({ client, me, signOut });
@@ -62,6 +70,23 @@ async function accept(code) {
       problem.code === 'not_found' ? 'This invite is no longer valid, or belongs to another workspace. Sign out to use it as someone else.' : problem.message,
       { tone: 'danger' },
     );
+    return null;
+  }
+}
+
+/** Which link one came in by, so that following it again is not taken for another one. */
+function remember(code) {
+  try {
+    localStorage.setItem(INVITE, code);
+  } catch {
+    // Then the link is taken for another one, which costs a hint that is not needed.
+  }
+}
+
+function remembered() {
+  try {
+    return localStorage.getItem(INVITE);
+  } catch {
     return null;
   }
 }

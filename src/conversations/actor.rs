@@ -26,6 +26,7 @@ use crate::supervision::{DeathGuard, Reader};
 use crate::wire::frames::{Notice, Presence, ReadMoved, Typing};
 use crate::wire::{Change, Class, Frame, encode};
 use actix::prelude::*;
+use futures_util::StreamExt as _;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -42,6 +43,8 @@ pub(super) struct Conversation {
     pub(super) shared: Arc<Shared>,
     /// Numbers replays, so that the end of an abandoned one is recognised.
     pub(super) replays: u64,
+    /// Whether a replay may wait for this node to catch up with the database.
+    pub(super) replays_wait: bool,
     commands: Option<Reader<Command>>,
     facts: Option<Reader<Fact>>,
     guard: DeathGuard,
@@ -70,6 +73,7 @@ impl Conversation {
             slot,
             shared,
             replays: 0,
+            replays_wait: false,
             commands: Some(commands),
             facts: Some(facts),
             guard,
@@ -102,7 +106,8 @@ impl Actor for Conversation {
             ctx.add_stream(facts);
         }
         if let Some(commands) = self.commands.take() {
-            ctx.add_stream(commands);
+            let late = std::mem::take(&mut *self.slot.late.lock());
+            ctx.add_stream(futures_util::stream::iter(late).chain(commands));
         }
         self.adopt_subscribers(ctx);
         self.settle(ctx);
@@ -176,6 +181,9 @@ impl StreamHandler<Fact> for Conversation {
             Fact::Disconnected { connection } => drop(self.slot.subscribers.lock().remove(connection)),
         }
         self.settle(ctx);
+        if self.replays_wait {
+            self.continue_waiting(ctx);
+        }
     }
 
     fn finished(&mut self, _: &mut Self::Context) {}
@@ -272,7 +280,7 @@ impl Conversation {
         ctx.run_later(delay, |conversation, ctx| {
             let limit = u64::try_from(conversation.shared.passivate_after.as_millis()).unwrap_or(u64::MAX);
             let idle = conversation.now().saturating_sub(conversation.idle_since);
-            let followed = !conversation.slot.subscribers.lock().is_empty();
+            let followed = conversation.slot.subscribers.lock().drop_closed();
             if !followed && idle >= limit {
                 tracing::debug!(conversation.id = %conversation.state.id, "conversation passivates");
                 conversation.guard.stopping();

@@ -12,6 +12,9 @@
 //! `invites.rs` are what REST asks besides.
 
 mod actor;
+#[cfg(feature = "bench")]
+#[doc(hidden)]
+pub mod bench;
 mod invites;
 mod listing;
 mod permissions;

@@ -120,9 +120,31 @@ impl Actor for Registry {
 
 impl StreamHandler<Arc<Slot>> for Registry {
     fn handle(&mut self, slot: Arc<Slot>, _: &mut Self::Context) {
+        let starting = Starting {
+            slot: slot.clone(),
+            shared: self.shared.clone(),
+        };
         fail::fail_point!("conversations::registry");
-        let shared = self.shared.clone();
-        self.shared.arbiters.spawn(slot.id.0.as_u128(), run(slot, shared));
+        let life = Life {
+            slot: Some(slot),
+            shared: self.shared.clone(),
+        };
+        self.shared.arbiters.spawn(starting.slot.id.0.as_u128(), run(life));
+    }
+}
+
+/// A slot that the registry has taken from its mailbox and not started yet: should it die now, its successor must find
+/// the slot there again, or its callers would wait for ever.
+struct Starting {
+    slot: Arc<Slot>,
+    shared: Arc<Shared>,
+}
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        if std::thread::panicking() && self.shared.starts.sender().try_send(self.slot.clone()).is_err() {
+            self.shared.slots.bury(&self.slot);
+        }
     }
 }
 
@@ -196,21 +218,40 @@ async fn compare(shared: &Shared) {
     }
 }
 
+/// A slot under supervision. Should its task itself die, or never run, nobody would answer its callers: so it is buried.
+struct Life {
+    slot: Option<Arc<Slot>>,
+    shared: Arc<Shared>,
+}
+
+impl Drop for Life {
+    fn drop(&mut self) {
+        if let Some(slot) = self.slot.take() {
+            tracing::error!(conversation.id = %slot.id, "the task of a conversation has died");
+            cut(&slot, Code::Unavailable);
+            self.shared.slots.bury(&slot);
+        }
+    }
+}
+
+async fn run(mut life: Life) {
+    let Some(slot) = life.slot.clone() else { return };
+    supervise_slot(&slot, &life.shared).await;
+    life.slot = None;
+}
+
 /// The life of one slot: generation after generation, until it passivates or cannot be kept up.
-async fn run(slot: Arc<Slot>, shared: Arc<Shared>) {
+async fn supervise_slot(slot: &Arc<Slot>, shared: &Arc<Shared>) {
     let mut budget = RestartBudget::new(RestartPolicy::default());
     loop {
-        let death = match load(&shared, &slot).await {
-            Ok(Some(state)) => run_generation(&slot, &shared, state).await,
-            Ok(None) => return give_up(&shared, &slot, Code::NotFound).await,
-            Err(error) => {
-                tracing::error!(%error, conversation.id = %slot.id, "conversation not loaded");
-                return give_up(&shared, &slot, error.code()).await;
-            }
+        let death = match load(shared, slot).await {
+            Ok(Some(state)) => run_generation(slot, shared, state).await,
+            Ok(None) => return give_up(shared, slot, Code::NotFound).await,
+            Err(code) => return give_up(shared, slot, code).await,
         };
         if death == Death::Stopped {
             let mut commands = slot.commands.reader().await;
-            return shared.slots.retire(&slot, &mut commands);
+            return shared.slots.retire(slot, &mut commands).await;
         }
         match budget.record(Instant::now()) {
             Verdict::Restart(delay) => {
@@ -219,7 +260,7 @@ async fn run(slot: Arc<Slot>, shared: Arc<Shared>) {
             }
             Verdict::Exhausted(delay) => {
                 tracing::error!(conversation.id = %slot.id, "conversation died; restart budget spent");
-                return stay_down(&shared, &slot, delay).await;
+                return stay_down(shared, slot, delay).await;
             }
         }
     }
@@ -233,16 +274,29 @@ async fn run_generation(slot: &Arc<Slot>, shared: &Arc<Shared>, state: State) ->
     death.await.unwrap_or(Death::Crashed)
 }
 
-/// Loads the state, patiently: a database that is just being restarted is back in a moment.
-async fn load(shared: &Shared, slot: &Slot) -> Result<Option<State>, crate::database::Error> {
-    let started = Instant::now();
-    loop {
-        match try_load(shared, slot).await {
-            Err(error) if error.is_unavailable() && started.elapsed() < LOAD_PATIENCE => {
-                tracing::warn!(%error, conversation.id = %slot.id, "conversation not loaded; trying again");
-                tokio::time::sleep(LOAD_RETRY).await;
+/// Loads the state, patiently: a database that is just being restarted is back in a moment. One that does not answer at
+/// all must not hold the callers longer than one that refuses.
+async fn load(shared: &Shared, slot: &Slot) -> Result<Option<State>, Code> {
+    let tries = async {
+        loop {
+            match try_load(shared, slot).await {
+                Err(error) if error.is_unavailable() => {
+                    tracing::warn!(%error, conversation.id = %slot.id, "conversation not loaded; trying again");
+                    tokio::time::sleep(LOAD_RETRY).await;
+                }
+                result => return result,
             }
-            result => return result,
+        }
+    };
+    match tokio::time::timeout(LOAD_PATIENCE, tries).await {
+        Ok(Ok(state)) => Ok(state),
+        Ok(Err(error)) => {
+            tracing::error!(%error, conversation.id = %slot.id, "conversation not loaded");
+            Err(error.code())
+        }
+        Err(_elapsed) => {
+            tracing::error!(conversation.id = %slot.id, "conversation not loaded in time");
+            Err(Code::Unavailable)
         }
     }
 }
@@ -266,7 +320,7 @@ async fn try_load(shared: &Shared, slot: &Slot) -> Result<Option<State>, crate::
 async fn give_up(shared: &Shared, slot: &Arc<Slot>, code: Code) {
     let mut commands = slot.commands.reader().await;
     cut(slot, code);
-    shared.slots.abandon(slot, &mut commands, code);
+    shared.slots.abandon(slot, &mut commands, code).await;
 }
 
 /// Refuses everybody until the restart budget has a place again.
@@ -281,7 +335,7 @@ async fn stay_down(shared: &Shared, slot: &Arc<Slot>, delay: Duration) {
     if tokio::time::timeout(delay, refuse).await.is_err() {
         tracing::info!(conversation.id = %slot.id, "conversation may be started again");
     }
-    shared.slots.abandon(slot, &mut commands, Code::Unavailable);
+    shared.slots.abandon(slot, &mut commands, Code::Unavailable).await;
 }
 
 fn cut(slot: &Slot, code: Code) {

@@ -166,6 +166,7 @@ impl Conversation {
         replay.stage = Stage::Changes;
         replay.waits = through > self.state.rev;
         if replay.waits {
+            self.replays_wait = true;
             return;
         }
         if self.state.role_of(subscriber.user).is_none() {
@@ -203,8 +204,10 @@ impl Conversation {
         }
     }
 
-    /// After catching up: replays that waited for this node to know what they have already been sent.
+    /// After learning more, from facts or from a read: replays that waited for this node to know what they have already
+    /// been sent.
     pub(super) fn continue_waiting(&mut self, ctx: &mut Context<Self>) {
+        self.replays_wait = false;
         let waiting: Vec<_> = {
             let subscribers = self.slot.subscribers.lock();
             let replays = subscribers.iter().filter_map(|subscriber| match &subscriber.phase {

@@ -12,16 +12,20 @@ use crate::persistence::{CommitSink, Completion, Request};
 use crate::supervision::{Mailbox, Reader};
 use crate::wire::{Committed, Reply};
 use bytestring::ByteString;
+use futures_util::StreamExt as _;
 use parking_lot::{Mutex, RwLock};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 /// Commands that wait for one conversation; when it is full, callers wait until their deadline, then `overloaded`.
 pub(super) const COMMANDS_MAX: usize = 1_024;
 /// Facts that wait for one conversation; when it is full they are dropped and the revision check repairs it.
 const FACTS_MAX: usize = 4_096;
+/// How long a retired slot waits for senders that have their place and have not used it: a session is only run while its
+/// socket takes bytes.
+const RETIRE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What a caller asks of a conversation.
 #[derive(Debug)]
@@ -95,6 +99,8 @@ pub(super) enum Fact {
 pub(super) struct Slot {
     pub(super) id: ConversationId,
     pub(super) commands: Mailbox<Command>,
+    /// What had been sent to the slot before this one when that was retired; goes before everything in `commands`.
+    pub(super) late: Mutex<Vec<Command>>,
     pub(super) facts: Mailbox<Fact>,
     pub(super) subscribers: Mutex<Subscribers>,
 }
@@ -104,6 +110,7 @@ impl Slot {
         Arc::new(Self {
             id,
             commands: Mailbox::new(COMMANDS_MAX),
+            late: Mutex::default(),
             facts: Mailbox::new(FACTS_MAX),
             subscribers: Mutex::new(Subscribers::default()),
         })
@@ -163,32 +170,69 @@ impl Slots {
 
     /// Takes a slot whose actor has stopped out of the table. What reached it in the last moment goes to a new slot, and
     /// whoever still holds the old one finds it closed and asks again.
-    pub(super) fn retire(&self, slot: &Arc<Slot>, reader: &mut Reader<Command>) {
-        let mut slots = self.slots.write();
-        reader.close();
-        let late: Vec<_> = std::iter::from_fn(|| reader.try_next()).collect();
-        slots.remove(&slot.id);
-        if late.is_empty() {
-            return;
-        }
+    ///
+    /// A sender may have been given its place before the mailbox was closed and use it afterwards, so the old mailbox is
+    /// read to its very end, which waits for such senders; what they send stays in front of what the new slot is sent.
+    pub(super) async fn retire(&self, slot: &Arc<Slot>, reader: &mut Reader<Command>) {
         let successor = Slot::new(slot.id);
-        for command in late {
-            // As many fit as fitted before.
-            if let Err(error) = successor.commands.sender().try_send(command) {
-                error.into_inner().refuse(Code::Overloaded);
+        {
+            let mut slots = self.slots.write();
+            reader.close();
+            slots.insert(slot.id, successor.clone());
+        }
+        let mut late = Vec::new();
+        let drained = tokio::time::timeout(RETIRE_PATIENCE, async {
+            while let Some(command) = reader.next().await {
+                late.push(command);
+            }
+        });
+        let drained = drained.await.is_ok();
+        {
+            let mut slots = self.slots.write();
+            // The table and this function: nobody has asked for it, and nobody can under this lock.
+            if drained && late.is_empty() && Arc::strong_count(&successor) == 2 {
+                slots.remove(&slot.id);
+                return;
             }
         }
-        if self.starts.try_send(successor.clone()).is_ok() {
-            slots.insert(slot.id, successor);
+        *successor.late.lock() = late;
+        if self.starts.try_send(successor.clone()).is_err()
+            && let Some(mut reader) = successor.commands.try_reader()
+        {
+            self.abandon(&successor, &mut reader, Code::Overloaded).await;
+        }
+        // Of a sender that took so long, the order is kept by not carrying it out.
+        while let Some(command) = reader.next().await {
+            command.refuse(Code::Overloaded);
         }
     }
 
-    /// Takes a slot out of the table and answers everything that waits there.
-    pub(super) fn abandon(&self, slot: &Arc<Slot>, reader: &mut Reader<Command>, code: Code) {
-        self.slots.write().remove(&slot.id);
+    /// Takes a slot out of the table and answers everything that waits there, or is on its way.
+    pub(super) async fn abandon(&self, slot: &Arc<Slot>, reader: &mut Reader<Command>, code: Code) {
+        self.forget(slot);
         reader.close();
-        while let Some(command) = reader.try_next() {
+        let late = std::mem::take(&mut *slot.late.lock());
+        late.into_iter().for_each(|command| command.refuse(code));
+        while let Some(command) = reader.next().await {
             command.refuse(code);
+        }
+    }
+
+    /// Takes a slot whose task has died out of the table. What waits there is answered as far as it has arrived.
+    pub(super) fn bury(&self, slot: &Arc<Slot>) {
+        self.forget(slot);
+        if let Some(mut reader) = slot.commands.try_reader() {
+            reader.close();
+            while let Some(command) = reader.try_next() {
+                command.refuse(Code::Unavailable);
+            }
+        }
+    }
+
+    fn forget(&self, slot: &Arc<Slot>) {
+        let mut slots = self.slots.write();
+        if slots.get(&slot.id).is_some_and(|known| Arc::ptr_eq(known, slot)) {
+            slots.remove(&slot.id);
         }
     }
 

@@ -143,6 +143,7 @@ impl State {
         let mut next = served.next();
         while next <= self.rev {
             let Some(change) = change_at(missed, next) else {
+                self.changes_bytes = 0;
                 return self.changes.clear();
             };
             self.remember(change);

@@ -378,7 +378,11 @@ proptest! {
     }
 
     #[test]
-    fn a_restarted_state_has_every_revision_its_readers_missed(posts in 1_usize..40, served in 0_usize..40, edits in proptest::collection::vec(0_usize..40, 0..40)) {
+    fn a_restarted_state_has_every_revision_its_readers_missed(
+        posts in 1_usize..40,
+        served in 0_usize..40,
+        edits in proptest::collection::vec(0_usize..40, 0..40),
+    ) {
         let mut model = Model::new();
         (0..posts).for_each(|author| drop(model.post(author)));
         edits.into_iter().for_each(|which| drop(model.edit(which)));

@@ -69,10 +69,6 @@ pub(super) struct Subscribers {
 }
 
 impl Subscribers {
-    pub(super) fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
     pub(super) fn iter(&self) -> impl Iterator<Item = &Subscriber> {
         self.entries.iter()
     }
@@ -106,6 +102,16 @@ impl Subscribers {
             self.positions.insert(moved.connection, position);
         }
         Some(removed)
+    }
+
+    /// Drops those whose connection is gone: what says so may be lost, or overtake the subscription. Whether any is left.
+    pub(super) fn drop_closed(&mut self) -> bool {
+        let closed = self.entries.iter().filter(|entry| entry.outbox.is_closed());
+        let closed: Vec<_> = closed.map(|entry| entry.connection).collect();
+        for connection in closed {
+            self.remove(connection);
+        }
+        !self.entries.is_empty()
     }
 
     pub(super) fn clear(&mut self) -> Vec<Subscriber> {
@@ -192,7 +198,13 @@ mod tests {
         table.push_durable(&frame, Rev(2));
         table.push_durable(&frame, Rev(2));
         assert_eq!(table.iter().count(), 1);
-        let drained = outbox.drain(1024, std::task::Waker::noop());
-        assert!(matches!(drained, crate::wire::Drained::Chunk { bytes, .. } if bytes.len() == frame.len()));
+        let late = subscriber(UserId::new());
+        late.outbox.finish();
+        table.insert(late);
+        assert!(table.drop_closed(), "one is still there");
+        assert_eq!(table.iter().count(), 1);
+        assert!(
+            matches!(outbox.drain(1024, std::task::Waker::noop()), crate::wire::Drained::Chunk { bytes, .. } if bytes.len() == frame.len())
+        );
     }
 }

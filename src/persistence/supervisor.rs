@@ -20,7 +20,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{mpsc, oneshot};
 
 /// How often read markers are written.
 const READ_MARKERS_INTERVAL: Duration = Duration::from_secs(1);
@@ -39,8 +39,8 @@ struct Shared {
 
 enum Message {
     Operation(Box<Operation>),
-    /// Answered when everything before it is settled.
-    Flush(Arc<Notify>),
+    /// Answered when everything before it is settled; dropped by a lane that dies.
+    Flush(oneshot::Sender<()>),
 }
 
 impl Persistence {
@@ -105,9 +105,10 @@ impl Persistence {
     /// Waits until all that was submitted before is settled, and writes the read markers.
     pub async fn flush(&self) {
         for lane in &self.shared.lanes {
-            let flushed = Arc::new(Notify::new());
-            if lane.sender().send(Message::Flush(flushed.clone())).await.is_ok() {
-                flushed.notified().await;
+            let (flushed, done) = oneshot::channel();
+            if lane.sender().send(Message::Flush(flushed)).await.is_ok() && done.await.is_err() {
+                // What it was committing is answered; the rest is its successor's.
+                tracing::warn!("a writer lane died while it was flushed");
             }
         }
         self.shared.markers.flush(&self.shared.database).await;
@@ -175,7 +176,7 @@ impl Actor for Lane {
 /// What a lane does next: commit a group, then tell those who wait for all before it.
 struct Work {
     group: Group<Operation>,
-    flushed: Vec<Arc<Notify>>,
+    flushed: Vec<oneshot::Sender<()>>,
 }
 
 impl StreamHandler<Work> for Lane {
@@ -189,7 +190,8 @@ impl StreamHandler<Work> for Lane {
                 writer.commit(work.group).await;
             }
             for waiting in work.flushed {
-                waiting.notify_one();
+                // Whoever waited may have lost patience.
+                drop(waiting.send(()));
             }
             writer
         };
@@ -206,7 +208,7 @@ impl StreamHandler<Work> for Lane {
 struct Groups {
     reader: Reader<Message>,
     queue: Queue<Operation>,
-    flushes: Vec<Arc<Notify>>,
+    flushes: Vec<oneshot::Sender<()>>,
 }
 
 impl Groups {
@@ -268,6 +270,7 @@ impl Actor for MarkerFlush {
 
 impl MarkerFlush {
     fn flush(&mut self, ctx: &mut Context<Self>) {
+        fail::fail_point!("persistence::read_markers");
         let shared = self.shared.clone();
         let flush = async move { shared.markers.flush(&shared.database).await };
         // The next flush is armed when this one has ended, so that they never overlap.

@@ -24,10 +24,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio_postgres::Statement;
-use tokio_postgres::error::SqlState;
 
 /// How long one attempt may hear nothing from the database before its connection is given up.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(6);
+/// Shortest attempt: deadlines that follow closely on one another must not cut every attempt short.
+const ATTEMPT_MIN: Duration = Duration::from_secs(1);
 /// Pause before the first repetition; doubles up to [`RETRY_DELAY_MAX`].
 const RETRY_DELAY_MIN: Duration = Duration::from_millis(20);
 /// Longest pause between repetitions, so that a database that is back is noticed soon.
@@ -35,6 +36,9 @@ const RETRY_DELAY_MAX: Duration = Duration::from_millis(500);
 
 /// The result of one operation and, unless it changed nothing, its change.
 type Outcome = (Result<Receipt, Error>, Option<Change>);
+
+/// The database refuses the group for what is in it.
+struct Poison;
 
 /// A connection with what every group needs prepared.
 struct Connection {
@@ -59,46 +63,44 @@ impl Writer {
         }
     }
 
-    /// Commits a group and gives out its receipts. Always ends, at the latest with the operations' deadlines.
+    /// Commits a group and gives out its receipts. Each operation is answered by its own deadline, or about
+    /// [`ATTEMPT_MIN`] later.
     pub(super) async fn commit(&mut self, group: Group<Operation>) {
         let mut pending = vec![group];
-        while let Some(group) = pending.pop() {
-            match self.commit_until_deadline(&group).await {
+        while let Some(mut group) = pending.pop() {
+            match self.commit_until_deadline(&mut group).await {
                 Ok(outcomes) => {
                     fail::fail_point!("persistence::after_commit");
                     self.settle(group, outcomes);
                 }
-                Err(Error::Poison) if group.len() > 1 => {
+                Err(Poison) if group.len() > 1 => {
                     let (first, second) = group.split();
                     pending.push(second);
                     pending.push(first);
                 }
-                Err(error) => {
+                Err(Poison) => {
                     for operation in group.posts.into_iter().chain(group.changes) {
-                        operation.done.settle(Err(error.clone()));
+                        operation.done.settle(Err(Error::Poison));
                     }
                 }
             }
         }
     }
 
-    async fn commit_until_deadline(&mut self, group: &Group<Operation>) -> Result<Vec<Outcome>, Error> {
-        let operations = || group.posts.iter().chain(&group.changes);
-        let Some(deadline) = operations().map(|operation| operation.deadline).max() else {
-            return Ok(Vec::new());
-        };
+    /// Outcomes of what is left in the group: operations whose deadline comes first are answered and taken out.
+    async fn commit_until_deadline(&mut self, group: &mut Group<Operation>) -> Result<Vec<Outcome>, Poison> {
         let mut delay = RETRY_DELAY_MIN;
         loop {
-            let attempt = tokio::time::timeout(ATTEMPT_TIMEOUT, self.attempt(group)).await;
-            let error = match attempt {
+            let Some(left) = answer_expired(group) else {
+                return Ok(Vec::new());
+            };
+            let limit = left.clamp(ATTEMPT_MIN, ATTEMPT_TIMEOUT);
+            let error = match tokio::time::timeout(limit, self.attempt(group)).await {
                 Ok(Ok(outcomes)) => return Ok(outcomes),
                 Ok(Err(error)) => error,
                 Err(_elapsed) => {
                     self.connection = None;
                     tracing::warn!(operations = group.len(), "commit timed out; reconnecting");
-                    if Instant::now() >= deadline {
-                        return Err(Error::Unavailable);
-                    }
                     continue;
                 }
             };
@@ -108,11 +110,7 @@ impl Writer {
                 if group.len() == 1 {
                     tracing::error!(%error, "the database refuses an operation");
                 }
-                return Err(Error::Poison);
-            }
-            if Instant::now() + delay >= deadline {
-                tracing::error!(%error, operations = group.len(), "commit given up at its deadline");
-                return Err(Error::Unavailable);
+                return Err(Poison);
             }
             tracing::warn!(%error, operations = group.len(), delay_ms = delay.as_millis(), "commit failed; repeating");
             tokio::time::sleep(delay).await;
@@ -160,6 +158,26 @@ impl Writer {
     }
 }
 
+/// Answers the operations whose time is over; how long the next one has, unless none is left.
+fn answer_expired(group: &mut Group<Operation>) -> Option<Duration> {
+    let now = Instant::now();
+    let late = |operation: &mut Operation| operation.deadline <= now;
+    let mut expired: Vec<_> = group.posts.extract_if(.., late).collect();
+    expired.extend(group.changes.extract_if(.., late));
+    if !expired.is_empty() {
+        tracing::error!(operations = expired.len(), "commits given up at their deadline");
+    }
+    for operation in expired {
+        operation.done.settle(Err(Error::Unavailable));
+    }
+    let deadlines = group
+        .posts
+        .iter()
+        .chain(&group.changes)
+        .map(|operation| operation.deadline);
+    deadlines.min().map(|first| first.saturating_duration_since(now))
+}
+
 async fn connect(database: &Database) -> Result<Connection, DatabaseError> {
     let client = database.dedicated().await?;
     // The lane's statements look up a few hundred rows by key, whatever the tables' sizes were when they were planned.
@@ -176,8 +194,9 @@ async fn connect(database: &Database) -> Result<Connection, DatabaseError> {
 
 /// Whether the same group may succeed when it is simply sent again.
 fn is_repeatable(error: &DatabaseError) -> bool {
-    // A unique violation is the race of two writers for one message id: the repetition finds the other's message.
-    error.is_serialization() || error.sql_state() == Some(&SqlState::UNIQUE_VIOLATION)
+    // The race of two writers for one message id: the repetition finds the other's message. Another unique violation is a
+    // defect, and repeating it would hold the lane up.
+    error.is_serialization() || error.constraint() == Some("messages_tenant_id_id_key")
 }
 
 fn conversation_ids(group: &Group<Operation>) -> Vec<uuid::Uuid> {

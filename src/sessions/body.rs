@@ -1,9 +1,10 @@
-//! What a socket writes: the response body that drains the connection's outbox.
+//! The response body of one socket: polls the session so that it reads, and drains the outbox so that it writes.
 //!
-//! The HTTP dispatcher asks it for bytes only while its own buffer has room, so frames stay in the outbox, where they are
-//! counted, until they are really written; those that wait together leave in one write. Each time it is asked it also
-//! polls the session, which reads: a socket that is not written to is not read from either, and nobody but the sweep can
-//! end it.
+//! The HTTP dispatcher copies what it is given into a write buffer of its own, which begins with 8 KiB, grows to hold the
+//! largest thing it ever was given, and keeps that size while the connection lives (up to 128 KiB). A socket lives for
+//! days and is mostly idle, so it must not grow: the body hands over at most [`PIECE_BYTES_MAX`] at a time, and the
+//! dispatcher is told (in `app.rs`) to write as soon as there might be no room for another piece. What waits is in the
+//! outbox; here is one drain of it, 64 KiB and less unless a single frame is larger.
 
 use super::link::Link;
 use crate::wire::{Drained, Outbox};
@@ -12,17 +13,22 @@ use futures_util::Stream;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context as TaskContext, Poll};
+use std::task::{Context, Poll};
 
-/// Bytes joined into one write.
-const WRITE_BYTES_MAX: usize = 64 * 1024;
+/// Bytes taken from the outbox at a time.
+const DRAIN_BYTES_MAX: usize = 64 * 1024;
+/// Bytes handed to the dispatcher at a time.
+const PIECE_BYTES_MAX: usize = 4 * 1024;
+/// The dispatcher writes when it holds this much: with less there is room for one more piece.
+pub const WRITE_BUFFER_BYTES: usize = 8 * 1024 - PIECE_BYTES_MAX + 1;
 
-/// The response body: polls the session, drains the outbox.
+/// The body; `S` is the running session, which writes nothing itself.
 pub(super) struct Body<S> {
-    /// The session's actor, as what runs it sees it.
     session: Pin<Box<S>>,
     outbox: Arc<Outbox>,
     link: Rc<Link>,
+    /// Taken from the outbox, not yet handed over.
+    rest: Bytes,
 }
 
 impl<S> Body<S> {
@@ -31,7 +37,12 @@ impl<S> Body<S> {
             session: Box::pin(session),
             outbox,
             link,
+            rest: Bytes::new(),
         }
+    }
+
+    fn next_piece(&mut self) -> Bytes {
+        self.rest.split_to(self.rest.len().min(PIECE_BYTES_MAX))
     }
 }
 
@@ -41,21 +52,50 @@ where
 {
     type Item = Result<Bytes, E>;
 
-    fn poll_next(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Option<Self::Item>> {
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
-        // The session writes nothing itself; it is polled to read.
+        if !this.rest.is_empty() {
+            return Poll::Ready(Some(Ok(this.next_piece())));
+        }
         if let Poll::Ready(end) = this.session.as_mut().poll_next(cx) {
             return Poll::Ready(end);
         }
-        match this.outbox.drain(WRITE_BYTES_MAX, cx.waker()) {
+        match this.outbox.drain(DRAIN_BYTES_MAX, cx.waker()) {
             Drained::Chunk { bytes, replies } => {
                 this.link.answered(replies);
-                Poll::Ready(Some(Ok(bytes)))
+                this.rest = bytes;
+                Poll::Ready(Some(Ok(this.next_piece())))
             }
             Drained::Close(bytes) => Poll::Ready(Some(Ok(bytes))),
             // After our close frame we wait for the client's, or until the sweep loses patience.
             Drained::Finished if this.link.is_over() => Poll::Ready(None),
             Drained::Finished | Drained::Idle => Poll::Pending,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::CloseCode;
+    use futures_util::FutureExt as _;
+    use futures_util::StreamExt as _;
+
+    #[test]
+    fn a_large_frame_leaves_in_pieces_that_never_make_the_buffer_grow() {
+        let (outbox, link) = (Arc::new(Outbox::new()), Rc::new(Link::for_tests()));
+        let session = futures_util::stream::pending::<Result<Bytes, ()>>();
+        let mut body = Body::new(session, outbox.clone(), link.clone());
+        outbox.push_binary(&[7; 20_000]);
+        outbox.close(Some(CloseCode::Draining));
+        link.end();
+        let pieces: Vec<_> = body.by_ref().map(Result::unwrap).collect().now_or_never().unwrap();
+        let (close, data) = pieces.split_last().unwrap();
+        assert_eq!(close[0], 0x88);
+        assert_eq!(data.concat()[4..], [7; 20_000]);
+        assert!(
+            data.iter()
+                .all(|piece| piece.len() + WRITE_BUFFER_BYTES - 1 <= 8 * 1024)
+        );
     }
 }

@@ -62,7 +62,8 @@ impl Directory {
         self.table.read().connections.len()
     }
 
-    /// Takes a connection in; true when its user was offline before.
+    /// Takes a connection in; true when its user was not connected to this node before. The other nodes must hear of that
+    /// also when the user is connected there: each counts on how many others.
     pub(super) fn insert(&self, connection: &Arc<Connection>) -> Result<bool, Full> {
         let mut table = self.table.write();
         if table.connections.len() >= self.connections_max {
@@ -76,7 +77,7 @@ impl Directory {
         let was_leaving = table.leaving.remove(&user).is_some();
         table.connections.insert(connection.id, connection.clone());
         table.users.entry(user).or_default().push(connection.clone());
-        Ok(known == 0 && !was_leaving && !table.elsewhere.contains_key(&user))
+        Ok(known == 0 && !was_leaving)
     }
 
     /// Takes a connection out. Its user counts as online for a little longer.
@@ -141,10 +142,8 @@ impl Directory {
 
     /// Tells the connections of a user that are not subscribed.
     pub(super) fn tell(&self, user: UserId, notice: &Notice, subscribed: &dyn Fn(ConnectionId) -> bool) {
-        let table = self.table.read();
-        let Some(connections) = table.users.get(&user) else {
-            return;
-        };
+        // `subscribed` takes another lock, and its holders look in here: it must not be called under the table's.
+        let connections = self.of_user(user);
         let mut frame = None;
         for connection in connections.iter().filter(|connection| !subscribed(connection.id)) {
             let frame = frame.get_or_insert_with(|| encode(notice));
@@ -201,7 +200,12 @@ mod tests {
         assert_eq!(directory.insert(&third), Ok(false), "back within the grace is not news");
         directory.remove(&third, now);
         assert_eq!(directory.take_departed(now + Duration::from_secs(15)), [user]);
-        assert_eq!(directory.insert(&first), Ok(true));
+        directory.note_elsewhere(user, true);
+        assert_eq!(
+            directory.insert(&first),
+            Ok(true),
+            "also news when the user is elsewhere: each node counts"
+        );
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Sessions: who is connected, and one actor for each WebSocket.
 //!
-//! `session.rs` is the socket's actor, `incoming.rs` what it reads, `link.rs` what reading and writing share,
+//! `session.rs` is the socket's actor, `incoming.rs` what it reads, `body.rs` what it writes, `link.rs` what both share,
 //! `connection.rs` and `directory.rs` the sockets as others see them, `sweep.rs` what must happen from outside,
 //! `socket.rs` the descriptor by which a stuck one is ended.
 //!
@@ -16,6 +16,7 @@ mod session;
 mod socket;
 mod sweep;
 
+pub use body::WRITE_BUFFER_BYTES;
 pub use connection::Connection;
 #[cfg(feature = "conformance")]
 pub use session::open_echo;

@@ -1,4 +1,4 @@
-//! The actor of one WebSocket, and the response body by which it writes. The only file that names actix-web-actors.
+//! The actor of one WebSocket. The only file that names actix-web-actors.
 //!
 //! It owns the identity, the subscriptions and the window of one connection. It reads messages from [`IncomingStream`]
 //! (not from the crate's own reader; see there why), turns each into a command for a conversation, and never waits for
@@ -22,7 +22,7 @@ use crate::error::{CloseCode, Code};
 use crate::ids::ConversationId;
 use crate::persistence::Completion;
 use crate::wire::frames::{Done, Error as ErrorFrame, Hello, HelloLimits, HelloUser, Pong};
-use crate::wire::{ClientFrame, Outbox, ParseError, ParsedFrame, Reply, encode, limits, parse};
+use crate::wire::{ClientFrame, ParseError, ParsedFrame, Reply, encode, limits, parse};
 use actix::prelude::*;
 use actix_web::{HttpRequest, HttpResponse, web};
 use actix_web_actors::ws;
@@ -67,6 +67,8 @@ pub fn open(
         // Nobody looks after it from outside: it ends with the close frame.
         link.end();
     }
+    // What was revoked after the credentials were checked and before the connection was in the table.
+    sessions.recheck(&connection);
     let incoming = IncomingStream::new(payload, link.clone(), limits::FRAME_BYTES_MAX);
     let session = Session {
         sessions: sessions.clone(),
@@ -79,7 +81,7 @@ pub fn open(
     };
     session.greet();
     let outbox = session.connection.outbox.clone();
-    Ok(response.streaming(body_of(session, outbox, link)))
+    Ok(response.streaming(Body::new(run(session), outbox, link)))
 }
 
 /// The session of one WebSocket.
@@ -369,17 +371,13 @@ fn confirm(reply: Reply) -> Completion {
     })
 }
 
-/// The body of a socket's response: `actix-web-actors` runs the session, and is given nothing to read.
-fn body_of<A>(
-    session: A,
-    outbox: Arc<Outbox>,
-    link: Rc<Link>,
-) -> Body<impl Stream<Item = Result<Bytes, actix_web::Error>>>
+/// Runs a session; the stream is polled so that it reads, and yields nothing.
+fn run<A>(session: A) -> impl Stream<Item = Result<Bytes, actix_web::Error>>
 where
     A: Actor<Context = ws::WebsocketContext<A>> + StreamHandler<Result<ws::Message, ws::ProtocolError>>,
 {
     let nothing = futures_util::stream::pending::<Result<Bytes, actix_web::error::PayloadError>>();
-    Body::new(ws::WebsocketContext::create(session, nothing), outbox, link)
+    ws::WebsocketContext::create(session, nothing)
 }
 
 /// An echo over the same reading and writing code, for the conformance suite; no identity, no limits but 16 MiB.
@@ -464,7 +462,7 @@ mod echo {
             link: link.clone(),
             incoming: Some(incoming),
         };
-        Ok(response.streaming(body_of(echo, outbox, link)))
+        Ok(response.streaming(Body::new(run(echo), outbox, link)))
     }
 }
 #[cfg(feature = "conformance")]

@@ -58,6 +58,7 @@ impl Sweeper {
     }
 
     fn sweep(&mut self) {
+        fail::fail_point!("sessions::sweep");
         let now = Instant::now();
         let now_ms = Utc::now().timestamp_millis();
         for connection in self.sessions.directory().all() {

@@ -4,12 +4,19 @@
  * In a browser both tokens are HttpOnly cookies, so this file never keeps one. A refresh token may be used once, and a
  * second use revokes the whole log-in; two tabs that renew at the same moment would therefore sign each other out. So a
  * renewal is single-flight in the tab (one promise) and across tabs (`navigator.locks`), and who renewed tells the other
- * tabs the new access token over a `BroadcastChannel`, which they hand to their own sockets. Only the time at which the
+ * tabs the new access token over a `BroadcastChannel`, which they hand to their own sockets. A tab that is closed or
+ * reloaded meanwhile gives up its lock but not its request (`keepalive`), so a mark in the storage says that one is under
+ * way; where there are no locks (plain http to another host) the mark is all there is. Else only the time at which the
  * access token runs out is kept in `localStorage`: it says whether asking the server is worth while.
  */
 
 const LOCK = 'parlance.refresh';
 const EXPIRES_AT = 'parlance.expires_at';
+const RENEWING_SINCE = 'parlance.renewing_since';
+/** A renewal that was begun this long ago has been answered, or never will be. */
+const RENEWAL_MS = 5_000;
+/** Without locks, tabs that wake up together must not all look at the mark at the same moment. */
+const SPREAD_MS = 400;
 /** An access token with less life than this is renewed before it is relied upon. */
 const MARGIN_MS = 60_000;
 const REQUEST_TIMEOUT_MS = 20_000;
@@ -34,6 +41,7 @@ export class Rest {
   #storage;
   #channel = null;
   #refreshing = null;
+  #mark = Math.random().toString(36).slice(2);
   #onRenewed;
   #onSignedOut;
 
@@ -97,7 +105,7 @@ export class Rest {
     return read(answer);
   }
 
-  async #send(method, path, { query, body } = {}) {
+  async #send(method, path, { query, body, keepalive = false } = {}) {
     const url = new URL(this.#base + path, globalThis.location?.href);
     for (const [name, value] of Object.entries(query ?? {})) {
       if (value !== undefined && value !== null) url.searchParams.set(name, value);
@@ -113,6 +121,7 @@ export class Rest {
         body: body === undefined ? undefined : JSON.stringify(body),
         credentials: this.#token ? 'omit' : 'same-origin',
         cache: 'no-store',
+        keepalive,
         signal: AbortSignal.timeout(REQUEST_TIMEOUT_MS),
       });
     } catch {
@@ -159,10 +168,16 @@ export class Rest {
 
   async #refreshLocked() {
     const seen = this.#storage.get(EXPIRES_AT);
+    const locks = globalThis.navigator?.locks;
     const renew = async () => {
-      // While this tab waited for the lock, another one has renewed and the cookie is fresh.
+      if (!locks && this.#channel) await sleep(Math.random() * SPREAD_MS);
+      while (this.#storage.get(EXPIRES_AT) === seen && this.#renewedElsewhere()) await sleep(50);
+      // While this tab waited, another one has renewed and the cookie is fresh.
       if (this.#storage.get(EXPIRES_AT) !== seen) return;
-      const answer = await this.#send('POST', '/auth/refresh');
+      this.#storage.set(RENEWING_SINCE, `${Date.now()} ${this.#mark}`);
+      // Without an answer the mark stays: it may be this page that is going, and not the request.
+      const answer = await this.#send('POST', '/auth/refresh', { keepalive: true });
+      this.#storage.remove(RENEWING_SINCE);
       if (answer.status === 401 || answer.status === 403) {
         this.#over();
         this.#onSignedOut();
@@ -173,14 +188,21 @@ export class Rest {
       this.#channel?.postMessage({ renewed: news });
       this.#onRenewed(news);
     };
-    const locks = globalThis.navigator?.locks;
     return locks ? locks.request(LOCK, renew) : renew();
+  }
+
+  #renewedElsewhere() {
+    const [since, mark] = (this.#storage.get(RENEWING_SINCE) ?? '').split(' ');
+    const age = Date.now() - Number(since);
+    return mark !== this.#mark && age >= 0 && age < RENEWAL_MS;
   }
 
   #over() {
     this.#storage.remove(EXPIRES_AT);
   }
 }
+
+const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 
 async function read(answer) {
   const text = await answer.text().catch(() => '');

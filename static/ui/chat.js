@@ -177,7 +177,7 @@ export class Chat {
       perform: async (data) => {
         const conversation = await this.#client.rest.post('/api/conversations', { title: data.get('title').trim() });
         this.#list.put({ last_seq: 0, unread: 0, last_message: null, last_message_at: null, ...conversation, created_at: new Date().toISOString() });
-        this.open(conversation.id);
+        return () => this.open(conversation.id);
       },
     });
   }

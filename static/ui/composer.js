@@ -14,6 +14,9 @@ const WARN_BYTES = 1_000;
 
 const drafts = new Map();
 
+/** On a touch keyboard there is no Shift+Enter: Enter begins a line there, and the button sends. */
+const touches = () => matchMedia('(pointer: coarse)').matches;
+
 export class Composer {
   #id;
   #options;
@@ -25,7 +28,7 @@ export class Composer {
   constructor(options) {
     this.#id = options.id;
     this.#options = options;
-    this.input = h('textarea', { class: 'composer-input', rows: 1, dir: 'auto', 'aria-label': 'Message', enterKeyHint: 'send', dataset: { testid: 'composer' } });
+    this.input = h('textarea', { class: 'composer-input', rows: 1, dir: 'auto', 'aria-label': 'Message', enterKeyHint: touches() ? 'enter' : 'send', dataset: { testid: 'composer' } });
     this.input.value = drafts.get(this.#id) ?? '';
     this.context = h('div', { class: 'composer-context', hidden: true, dataset: { testid: 'composer-context' } });
     this.room = h('span', { class: 'composer-room', role: 'status', dataset: { testid: 'composer-room' } });
@@ -89,8 +92,7 @@ export class Composer {
 
   #key(event) {
     if (event.isComposing) return;
-    const touch = matchMedia('(pointer: coarse)').matches;
-    if (event.key === 'Enter' && !event.shiftKey && !touch) {
+    if (event.key === 'Enter' && !event.shiftKey && !touches()) {
       event.preventDefault();
       this.#send();
     } else if (event.key === 'Escape' && !this.context.hidden) {

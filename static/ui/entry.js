@@ -15,7 +15,7 @@ export function entryView({ client, invite, notice = null, entered }) {
   const panel = h('section', { class: 'entry-panel' });
   const show = (mode) => {
     panel.replaceChildren(...forms[mode]());
-    panel.querySelector('input')?.focus();
+    focusFirst(panel);
   };
   const forms = {
     invited: () => [
@@ -75,7 +75,14 @@ export function entryView({ client, invite, notice = null, entered }) {
   };
   const node = h('main', { class: 'entry' }, h('div', { class: 'entry-card', dataset: { testid: 'entry' } }, brand(), panel));
   show(invite ? 'invited' : notice ? 'signIn' : 'signUp');
+  // The first form is drawn before it is on the page, where nothing can be focused yet.
+  queueMicrotask(() => focusFirst(panel));
   return node;
+}
+
+/** On touch screens the keyboard would cover what one has not read yet. */
+function focusFirst(panel) {
+  if (matchMedia('(pointer: fine)').matches) panel.querySelector('input')?.focus();
 }
 
 const email = () => field('Email', { name: 'email', type: 'email', autocomplete: 'email', required: true, maxLength: 254, dataset: { testid: 'email' } });
@@ -114,7 +121,9 @@ function show(node, error, problem) {
       : problem.message;
   error.hidden = false;
   for (const { field: name } of errors) node.querySelector(`[name="${CSS.escape(name)}"]`)?.setAttribute('aria-invalid', 'true');
-  (node.querySelector('[aria-invalid]') ?? node.querySelector('input')).focus();
+  const wrong = problem.code === 'unauthenticated' ? node.querySelector('[type=password]') : null;
+  (node.querySelector('[aria-invalid]') ?? wrong ?? node.querySelector('input')).focus();
+  wrong?.select();
 }
 
 const sentence = (text) => (/[.!?]$/u.test(text) ? text : `${text}.`);

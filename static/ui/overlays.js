@@ -3,7 +3,7 @@
  *
  * Dialogs are `<dialog>` and menus are `popover`s, so that focus, Escape and clicks outside are the browser's business.
  */
-import { h, icon, iconButton } from './dom.js';
+import { h, icon } from './dom.js';
 
 const TOAST_MS = 5_000;
 const TOASTS_MAX = 3;
@@ -24,7 +24,8 @@ export function toast(text, { tone = 'neutral' } = {}) {
  * @param {string} options.title
  * @param {(Node | string)[]} options.content
  * @param {string} options.action name of the button that does it
- * @param {() => Promise<any>} options.perform does it; the dialog stays, with the error, when it fails
+ * @param {() => Promise<any>} options.perform does it; the dialog stays, with the error, when it fails. A function it gives
+ *   is called once the dialog is closed, which gives the focus back to where it came from.
  */
 export function dialog({ title, content, action, perform, danger = false, testid = 'dialog', cancel = 'Cancel' }) {
   const error = h('p', { class: 'form-error', role: 'alert', hidden: true, dataset: { testid: 'dialog-error' } });
@@ -47,8 +48,9 @@ export function dialog({ title, content, action, perform, danger = false, testid
     if (!submit || submit.disabled) return;
     submit.disabled = true;
     try {
-      await perform(new FormData(form));
+      const then = await perform(new FormData(form));
       node.close();
+      if (typeof then === 'function') then();
     } catch (problem) {
       error.textContent = problem.errors?.map(({ message }) => message).join(' ') || problem.message;
       error.hidden = false;
@@ -143,22 +145,31 @@ function moveWithArrows(node, columns) {
 /** Shows a link to copy. */
 export function linkDialog({ title, text, link }) {
   const input = h('input', { class: 'input', readOnly: true, value: link, 'aria-label': 'Invite link', dataset: { testid: 'invite-link' }, on: { focus: () => input.select() } });
-  const copy = iconButton('copy', 'Copy link', {
-    class: 'bordered',
-    dataset: { testid: 'copy-invite' },
-    on: {
-      click: async () => {
-        try {
-          await navigator.clipboard.writeText(link);
-          toast('Link copied.');
-        } catch {
-          input.select();
-          toast('Press Ctrl+C or ⌘C to copy the link.');
-        }
+  // Said where one looks: a toast would lie behind the dialog.
+  const word = h('span', { role: 'status', text: 'Copy link' });
+  const copy = h(
+    'button',
+    {
+      type: 'button',
+      class: 'button primary copy-button',
+      dataset: { testid: 'copy-invite' },
+      on: {
+        click: async () => {
+          try {
+            await navigator.clipboard.writeText(link);
+            word.textContent = 'Copied';
+          } catch {
+            input.focus();
+            input.select();
+            word.textContent = 'Press Ctrl+C';
+          }
+        },
       },
     },
-  });
+    icon('copy'),
+    word,
+  );
   const node = dialog({ title, content: [h('p', { class: 'dialog-text', text }), h('div', { class: 'copy-row' }, input, copy)], testid: 'invite-dialog', cancel: 'Done' });
-  input.focus();
+  copy.focus();
   return node;
 }

@@ -33,6 +33,7 @@ export class Room {
       retry: (entry) => client.resend(conversation.id, entry.id),
       discard: (entry) => client.discard(conversation.id, entry.id),
       invite: () => this.invite(),
+      mayInvite: () => rank(conversation.role) >= 1,
     };
     this.thread = new Thread({ client, conversation, names, actions });
     this.composer = this.#composer(title);
@@ -72,7 +73,7 @@ export class Room {
   }
 
   #layout(back) {
-    this.inviteButton = h('button', { type: 'button', class: 'button head-invite', dataset: { testid: 'invite' }, on: { click: () => this.invite() } }, icon('link'), h('span', { text: 'Invite' }));
+    this.inviteButton = h('button', { type: 'button', class: 'button head-invite', 'aria-label': 'Invite', dataset: { testid: 'invite' }, on: { click: () => this.invite() } }, icon('link'), h('span', { text: 'Invite' }));
     this.membersButton = iconButton('people', 'Members', { 'aria-pressed': 'false', dataset: { testid: 'show-members' }, on: { click: () => this.#showDetails(!this.#detailsOpen) } });
     const more = iconButton('more', 'More', { dataset: { testid: 'conversation-menu' }, on: { click: () => menu(more, this.#menu()) } });
     return h(
@@ -103,7 +104,7 @@ export class Room {
       this.composer.titled(title);
     }
     const online = [...members.values()].filter((member) => member.online).length;
-    this.subtitle.textContent = rev === null ? ' ' : [plural(memberCount, 'member'), online && `${online} online`].filter(Boolean).join(' · ');
+    this.subtitle.textContent = rev === null ? ' ' : memberCount === 1 ? 'Only you' : [plural(memberCount, 'member'), online && `${online} online`].filter(Boolean).join(' · ');
     this.inviteButton.hidden = rank(this.#conversation.role) < 1;
     this.thread.draw();
     this.details.draw();

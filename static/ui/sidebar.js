@@ -20,6 +20,8 @@ export class Sidebar {
       { class: 'sidebar-empty', hidden: true, dataset: { testid: 'no-conversations' } },
       h('p', { text: guest ? 'The conversation you were invited to is no longer here.' : 'No conversations yet.' }),
       !guest && h('p', { class: 'muted', text: 'Create one and invite people with a link.' }),
+      // Where the stage is not in view, the list is the first page.
+      !guest && h('button', { type: 'button', class: 'button primary only-narrow', dataset: { testid: 'empty-create' }, on: { click: options.create } }, icon('add'), 'New conversation'),
     );
     const create = guest ? null : iconButton('add', 'New conversation', { class: 'filled', dataset: { testid: 'new-conversation' }, on: { click: options.create } });
     this.status = h('span', { class: 'connection', dataset: { testid: 'connection', state: 'connecting' } }, h('span', { class: 'connection-dot' }), h('span', { class: 'connection-text', text: 'Connecting…' }));

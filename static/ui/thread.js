@@ -124,7 +124,7 @@ export class Thread {
     const conversation = this.#conversation;
     const items = [];
     const { complete, title } = conversation;
-    const invite = complete && conversation.lastSeq < 3 ? this.actions.invite : null;
+    const invite = complete && conversation.lastSeq < 3 && this.actions.mayInvite() ? this.actions.invite : null;
     items.push({ key: 'top', inputs: [complete, title, invite === null], build: () => topRow({ complete, title, invite }) });
     const seen = this.#seen();
     const lastOwn = conversation.messages.findLast?.((message) => message.author === conversation.self)?.id;

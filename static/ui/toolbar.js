@@ -35,6 +35,8 @@ export class MessageToolbar {
     else {
       this.#fill(message);
       row.append(this.node);
+      // On narrow screens it is a line of the row, which may end below the view then.
+      if (getComputedStyle(this.node).position === 'static') this.node.scrollIntoView({ block: 'nearest' });
     }
   }
 

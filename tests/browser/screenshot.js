@@ -10,7 +10,7 @@ import { Person, openBrowser } from './support/person.js';
 import { Server } from './support/server.js';
 
 const target = join(dirname(fileURLToPath(import.meta.url)), '../../docs/screenshot.png');
-const looks = { locale: 'en-GB', deviceScaleFactor: 1.25 };
+const looks = { locale: 'en-GB', deviceScaleFactor: 1.25, reducedMotion: 'no-preference' };
 
 const server = await Server.start();
 const browser = await openBrowser();

@@ -21,6 +21,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::let_underscore_must_use,
     clippy::panic,
     clippy::print_stderr,
     reason = "a test that cannot go on fails"
@@ -29,6 +30,7 @@
 
 mod auth;
 mod crash;
+mod database;
 mod documents;
 mod framework;
 mod log_ins;

@@ -1,6 +1,7 @@
 /**
  * A person at a browser: what they do and what they see, in words, so that tests read like what happened.
  */
+import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { chromium } from 'playwright-core';
 
@@ -38,7 +39,7 @@ export class Person {
 
   /** A person in a browser profile of their own. */
   static async arrive(browser, server, name, options = {}) {
-    const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, permissions: ['clipboard-read', 'clipboard-write'], ...options });
+    const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, permissions: ['clipboard-read', 'clipboard-write'], reducedMotion: 'reduce', ...options });
     return new Person(context, await context.newPage(), server, name);
   }
 
@@ -140,6 +141,17 @@ export class Person {
     await this.by('composer').press('Enter');
   }
 
+  /** Writes and sends several at once, faster than anyone types. */
+  burst(texts) {
+    return this.by('composer').evaluate((input, lines) => {
+      for (const line of lines) {
+        input.value = line;
+        input.dispatchEvent(new Event('input', { bubbles: true }));
+        input.dispatchEvent(new KeyboardEvent('keydown', { key: 'Enter', bubbles: true, cancelable: true }));
+      }
+    }, texts);
+  }
+
   message(text) {
     return this.by('message').filter({ has: this.page.getByTestId('body').getByText(text, { exact: true }) });
   }
@@ -195,4 +207,22 @@ export async function roomOfTwo(browser, server, title = 'Harbour festival') {
   const ben = await Person.arrive(browser, server, 'Ben Okafor');
   await ben.signUpByInvite(link);
   return { ada, ben, link };
+}
+
+/** All of them see the same messages, in the same order, each once, numbered without holes. */
+export async function agree(people, texts) {
+  const views = await eventually(
+    'all see all of it',
+    async () => {
+      const shown = await Promise.all(people.map((person) => person.shown()));
+      return shown.every((view) => view.length === texts.length && view.every(({ state }) => state === 'confirmed')) && shown;
+    },
+    45_000,
+  );
+  for (const view of views) {
+    assert.deepEqual(view.map(({ seq }) => seq), texts.map((_, idx) => idx + 1));
+    assert.deepEqual(view.map(({ body }) => body), views[0].map(({ body }) => body));
+    assert.deepEqual(view.map(({ body }) => body).sort(), [...texts].sort());
+  }
+  return views[0];
 }

@@ -8,7 +8,7 @@ mod client;
 mod view;
 
 use crate::support::process::nap;
-use crate::support::{PATIENCE, Person, ServerProcess, db, eventually};
+use crate::support::{PATIENCE, Person, ServerProcess, db, environment, eventually};
 use client::{Ledger, reader, writer};
 use parlance::ids::{ConversationId, MessageId};
 use rand::rngs::StdRng;
@@ -101,8 +101,7 @@ impl Load {
 }
 
 fn seed() -> u64 {
-    let seed = std::env::var("CRASH_SEED")
-        .ok()
+    let seed = environment("CRASH_SEED")
         .and_then(|text| text.parse().ok())
         .unwrap_or_else(rand::random);
     eprintln!("CRASH_SEED={seed}");

@@ -1,5 +1,6 @@
 //! A node in the test's own process, on a free port, with a database of its own; or several nodes on one.
 
+use super::chaos::Proxy;
 use super::client::Site;
 use super::db::TestDatabase;
 use super::{PATIENCE, TempDir};
@@ -41,8 +42,19 @@ impl TestApp {
 
     /// Starts a node with another configuration.
     pub async fn with(change: impl FnOnce(&mut Config)) -> Self {
+        Self::on(TestDatabase::create().await, change).await
+    }
+
+    /// Starts a node that reaches its database through a proxy.
+    pub async fn behind_proxy() -> (Self, Proxy) {
+        let database = TestDatabase::create().await;
+        let proxy = Proxy::start(database.url()).await;
+        let app = Self::on(database, |config| config.database.url = Some(Secret::new(proxy.url()))).await;
+        (app, proxy)
+    }
+
+    async fn on(database: TestDatabase, change: impl FnOnce(&mut Config)) -> Self {
         log();
-        let database = Arc::new(TestDatabase::create().await);
         let directory = Arc::new(TempDir::new("it"));
         let mut config = Config {
             bind: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
@@ -57,7 +69,7 @@ impl TestApp {
         config.auth.jwt_secret = Some(Secret::new(uuid::Uuid::new_v4().to_string()));
         (config.http.workers, config.conversations.arbiters) = (2, 2);
         change(&mut config);
-        Self::run(config, database, directory, Arc::new(InProcessBus::default())).await
+        Self::run(config, Arc::new(database), directory, Arc::new(InProcessBus::default())).await
     }
 
     /// Starts another node on the same database and bus.
@@ -84,8 +96,21 @@ impl TestApp {
         .await
     }
 
+    /// Starts another node on the same database that speaks to the others through `way`, a bus around [`Self::bus`].
+    pub async fn peer_through(&self, way: Arc<dyn Bus>) -> Self {
+        let parts = (self.config.clone(), self.database.clone(), self.directory.clone());
+        Self::run_on(parts, self.bus.clone(), way).await
+    }
+
     async fn run(config: Config, database: Arc<TestDatabase>, directory: Arc<TempDir>, bus: Arc<InProcessBus>) -> Self {
-        let shared: Arc<dyn Bus> = bus.clone();
+        Self::run_on((config, database, directory), bus.clone(), bus).await
+    }
+
+    async fn run_on(
+        (config, database, directory): (Config, Arc<TestDatabase>, Arc<TempDir>),
+        bus: Arc<InProcessBus>,
+        shared: Arc<dyn Bus>,
+    ) -> Self {
         let app = App::build_on(config.clone(), shared)
             .await
             .unwrap_or_else(|error| panic!("{error}"));

@@ -21,7 +21,7 @@ pub enum Chaos {
     Freeze,
     /// Cuts all connections and refuses new ones.
     Cut,
-    /// Passes requests on; the first answer afterwards ends the connection instead.
+    /// Passes requests on and no answers; connections that missed one are cut when healed.
     LoseAnswers,
 }
 
@@ -159,7 +159,11 @@ async fn pass(
             .map(|weather| weather.chaos);
         match thawed {
             Ok(Chaos::Delay(delay)) => tokio::time::sleep(delay).await,
-            Ok(Chaos::LoseAnswers) if are_answers => return,
+            Ok(Chaos::LoseAnswers) if are_answers => {
+                // An error is the end of the proxy, which is the end of the connection, too.
+                let _: Result<_, _> = weather.wait_for(|weather| weather.chaos != Chaos::LoseAnswers).await;
+                return;
+            }
             Ok(_) => {}
             Err(_) => return,
         }

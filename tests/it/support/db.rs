@@ -74,7 +74,7 @@ impl TestDatabase {
 
 /// The PostgreSQL that all tests share.
 fn server() -> String {
-    std::env::var("TEST_DATABASE_URL").unwrap_or_else(|_| {
+    super::environment("TEST_DATABASE_URL").unwrap_or_else(|| {
         panic!(
             "TEST_DATABASE_URL is not set: these tests share a PostgreSQL; `make test-it` starts one and runs them, \
              `scripts/test.sh it NAME` runs some of them"

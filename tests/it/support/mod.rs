@@ -40,6 +40,17 @@ pub async fn back_off() {
     tokio::time::sleep(Duration::from_millis(20)).await;
 }
 
+/// Lets time pass, where the moment of a fault is what differs.
+pub async fn pass(time: Duration) {
+    tokio::time::sleep(time).await;
+}
+
+/// What whoever runs the tests wants.
+#[allow(clippy::disallowed_methods, reason = "settings of tests are not the server's")]
+pub fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
 /// A directory that is removed again.
 pub struct TempDir(PathBuf);
 

@@ -30,19 +30,24 @@ impl Deref for ServerProcess {
 impl ServerProcess {
     /// Starts one with new data and returns when it serves.
     pub fn start(environment: &[(&str, &str)]) -> Self {
+        Self::try_start(environment).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Starts one with new data; an error is what it complained about.
+    pub fn try_start(environment: &[(&str, &str)]) -> Result<Self, String> {
         let environment: Vec<_> = environment
             .iter()
             .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
             .collect();
         let data = TempDir::new("server");
         let bind = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let (child, address) = spawn(&data, bind, &environment).unwrap_or_else(|error| panic!("{error}"));
-        Self {
+        let (child, address) = spawn(&data, bind, &environment)?;
+        Ok(Self {
             site: Site::new(address),
             child,
             environment,
             data,
-        }
+        })
     }
 
     /// Where its data is.

@@ -1,0 +1,150 @@
+//! The database as the rest of the server sees it: a pool with limits, answers that end, migrations that may race.
+
+mod commits;
+mod embedded;
+
+use crate::support::chaos::{Chaos, Proxy};
+use crate::support::db::TestDatabase;
+use crate::support::eventually;
+use parlance::config::{Config, Secret};
+use parlance::database::{Client, Database, Error, Statement};
+use parlance::error::Code;
+use std::time::{Duration, Instant};
+use tokio_postgres::error::SqlState;
+
+const PID: Statement = Statement::new("test.pid", "SELECT pg_backend_pid()");
+const NAP: Statement = Statement::new("test.nap", "SELECT pg_sleep(60)");
+
+async fn open(url: &str, change: impl FnOnce(&mut Config)) -> Result<Database, Error> {
+    let mut config = Config::default();
+    config.database.url = Some(Secret::new(url));
+    change(&mut config);
+    Database::open(&config).await
+}
+
+async fn pid(client: &Client) -> i32 {
+    client.query_one(&PID, &[]).await.unwrap().get(0)
+}
+
+#[actix_web::test]
+async fn the_pool_overflows_as_far_as_it_may_and_shrinks_again() {
+    let there = TestDatabase::create().await;
+    let patience = Duration::from_millis(300);
+    let database = open(there.url(), |config| {
+        (config.database.pool_size, config.database.max_overflow) = (2, 2);
+        config.database.acquire_timeout = patience;
+    })
+    .await
+    .unwrap();
+    let mut clients = Vec::new();
+    for _ in 0..4 {
+        let client = database.client().await.unwrap();
+        pid(&client).await;
+        clients.push(client);
+    }
+    let begun = Instant::now();
+    let error = database.client().await.err().unwrap();
+    assert!(matches!(error, Error::PoolExhausted(_)), "{error}");
+    assert!(error.is_unavailable() && error.code() == Code::Unavailable);
+    assert!(
+        (patience..patience * 4).contains(&begun.elapsed()),
+        "{:?}",
+        begun.elapsed()
+    );
+    assert_eq!(database.status().connections, 4);
+
+    clients.clear();
+    eventually("the overflow is closed", async || there.connections().await == 2).await;
+    assert_eq!(database.status().connections, 2);
+    // Somebody who waits gets the connection that comes back.
+    let held = [database.client().await.unwrap(), database.client().await.unwrap()];
+    let more = [database.client().await.unwrap(), database.client().await.unwrap()];
+    let waiting = tokio::spawn({
+        let database = database.clone();
+        async move { database.client().await.map(drop) }
+    });
+    eventually("somebody waits", async || database.status().waiting == 1).await;
+    drop((held, more));
+    waiting.await.unwrap().unwrap();
+    database.close().await;
+    there.remove().await;
+}
+
+#[actix_web::test]
+async fn a_connection_that_died_is_replaced() {
+    let there = TestDatabase::create().await;
+    let database = open(there.url(), |_| ()).await.unwrap();
+    let killed = pid(&database.client().await.unwrap()).await;
+    there.query("SELECT pg_terminate_backend($1)", &[&killed]).await;
+    eventually("it is gone", async || there.connections().await == 0).await;
+    assert_ne!(pid(&database.client().await.unwrap()).await, killed);
+    database.close().await;
+    there.remove().await;
+}
+
+#[actix_web::test]
+async fn a_statement_ends_in_time_and_a_frozen_server_is_given_up() {
+    let there = TestDatabase::create().await;
+    let proxy = Proxy::start(there.url()).await;
+    let database = open(&proxy.url(), |config| {
+        config.database.statement_timeout = Duration::from_millis(300);
+    })
+    .await
+    .unwrap();
+
+    // PostgreSQL ends it by itself; the connection is fine.
+    let client = database.client().await.unwrap();
+    let error = client.query_one(&NAP, &[]).await.unwrap_err();
+    assert_eq!(error.sql_state(), Some(&SqlState::QUERY_CANCELED), "{error}");
+    let first = pid(&client).await;
+
+    // Nobody answers at all; the connection is not used again.
+    proxy.set(Chaos::Freeze);
+    let begun = Instant::now();
+    let error = client.query_one(&PID, &[]).await.unwrap_err();
+    assert!(
+        matches!(error, Error::Timeout { .. }) && error.is_unavailable(),
+        "{error}"
+    );
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    drop(client);
+    proxy.heal();
+    assert_ne!(pid(&database.client().await.unwrap()).await, first);
+    database.close().await;
+    drop(proxy);
+    there.remove().await;
+}
+
+#[actix_web::test]
+async fn nodes_that_start_together_migrate_once() {
+    let there = TestDatabase::create_blank().await;
+    let nodes = futures_util::future::join_all((0..6).map(|_| open(there.url(), |_| ()))).await;
+    for node in nodes {
+        let node = node.unwrap_or_else(|error| panic!("{error}"));
+        node.ping().await.unwrap();
+        node.close().await;
+    }
+    let applied = there
+        .query("SELECT version FROM refinery_schema_history ORDER BY version", &[])
+        .await;
+    let versions: Vec<i32> = applied.iter().map(|row| row.get(0)).collect();
+    assert_eq!(
+        versions,
+        (1..=i32::try_from(versions.len()).unwrap()).collect::<Vec<_>>()
+    );
+    assert!(!versions.is_empty());
+    there.remove().await;
+}
+
+#[actix_web::test]
+async fn an_address_that_cannot_be_used_is_refused_in_one_sentence() {
+    let error = open("postgres://x@127.0.0.1:1/x", |_| ()).await.err().unwrap();
+    assert!(error.to_string().contains("no connection to the database"), "{error}");
+    let error = open("postgres://x@127.0.0.1:1/x?sslmode=require", |_| ())
+        .await
+        .err()
+        .unwrap();
+    assert!(error.to_string().contains("TLS"), "{error}");
+    let error = open("nonsense", |_| ()).await.err().unwrap();
+    assert!(error.to_string().contains("DATABASE_URL"), "{error}");
+}
