@@ -21,7 +21,8 @@ async fn a_token_that_runs_out_closes_and_refresh_renews() {
     let expires = |value: &Value| chrono::DateTime::parse_from_rfc3339(value.as_str().unwrap()).unwrap();
     let until = expires(&lets_it.hello()["token_expires_at"]);
     renews.refused(json!({"type": "refresh", "token": bobs}), "forbidden").await;
-    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    // Half of its life passes.
+    assert!(renews.next_frame(Duration::from_millis(1_500)).await.is_err());
     let fresh = token_of(&app, &ann).await;
     let reply = renews.ask(json!({"type": "refresh", "token": fresh})).await;
     assert_eq!(reply["type"], "ok");
