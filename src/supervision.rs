@@ -167,7 +167,7 @@ pub async fn supervise(
                     delay_ms = delay.as_millis(),
                     "actor died; restarting"
                 );
-                tokio::time::sleep(delay).await;
+                tokio::time::sleep(jittered(delay)).await;
             }
             Verdict::Exhausted(delay) => {
                 tracing::error!(
@@ -181,6 +181,11 @@ pub async fn supervise(
             }
         }
     }
+}
+
+/// Between half of a delay and all of it, so that what died together does not come back together.
+pub(crate) fn jittered(delay: Duration) -> Duration {
+    delay.mul_f64(rand::random_range(0.5..=1.0))
 }
 
 /// A bounded queue that outlives its reader: each generation reads on where the one before it ended.

@@ -330,7 +330,8 @@ struct Publishing {
 
 impl CommitSink for Publishing {
     fn committed(&self, committed: crate::wire::Committed) {
-        if !committed.changes.is_empty() && self.bus.has_peers(self.node) {
+        // Also without changes: a receipt that was lost once tells others how far the conversation is.
+        if self.bus.has_peers(self.node) {
             self.bus.publish(self.node, Envelope::Committed(committed.clone()));
         }
         self.slots.committed(committed);

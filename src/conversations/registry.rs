@@ -25,7 +25,9 @@ use crate::database::Database;
 use crate::error::{CloseCode, Code};
 use crate::ids::NodeId;
 use crate::persistence::Persistence;
-use crate::supervision::{ArbiterPool, Death, DeathGuard, Mailbox, RestartBudget, RestartPolicy, Verdict, supervise};
+use crate::supervision::{
+    ArbiterPool, Death, DeathGuard, Mailbox, RestartBudget, RestartPolicy, Verdict, jittered, supervise,
+};
 use crate::wire::Committed;
 use crate::wire::frames::Notice;
 use actix::prelude::*;
@@ -256,7 +258,7 @@ async fn supervise_slot(slot: &Arc<Slot>, shared: &Arc<Shared>) {
         match budget.record(Instant::now()) {
             Verdict::Restart(delay) => {
                 tracing::warn!(conversation.id = %slot.id, delay_ms = delay.as_millis(), "conversation died; restarting");
-                tokio::time::sleep(delay).await;
+                tokio::time::sleep(jittered(delay)).await;
             }
             Verdict::Exhausted(delay) => {
                 tracing::error!(conversation.id = %slot.id, "conversation died; restart budget spent");

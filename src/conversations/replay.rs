@@ -25,8 +25,8 @@ use std::sync::Arc;
 pub(super) const READERS_MAX: usize = 8;
 /// Most bytes that are pushed at once, outside the outbox's limits; more goes by pages.
 const DIRECT_BYTES_MAX: usize = 64 * 1024;
-/// Changes a conversation reads to catch up before it gives up and lets its readers resume.
-const CATCH_UP_MAX: usize = 20_000;
+/// About how many changes a conversation reads at once to catch up; it goes on from there. Fewer than an outbox holds.
+const CATCH_UP_MAX: usize = 500;
 
 /// Why a replay ended early.
 enum Broken {
@@ -322,7 +322,8 @@ fn fits(frames: &[Frame]) -> bool {
     frames.iter().map(Frame::len).sum::<usize>() <= DIRECT_BYTES_MAX
 }
 
-/// The net effect of everything after a revision, ascending; for a conversation that missed something.
+/// The net effect of what came after a revision, ascending, at most about [`CATCH_UP_MAX`] changes of it; for a
+/// conversation that missed something.
 pub(super) async fn read_all(
     shared: &Shared,
     id: ConversationId,

@@ -25,6 +25,8 @@ pub(super) struct ReadMarkers {
     waiting: Mutex<HashMap<Key, Seq>>,
     /// What the latest flush took, kept until the next: a reader may have read its row just before it was written.
     flushed: Mutex<HashMap<Key, Seq>>,
+    /// One flush at a time, so that the last one before the end waits for the one under way.
+    flushing: tokio::sync::Mutex<()>,
 }
 
 impl ReadMarkers {
@@ -56,6 +58,7 @@ impl ReadMarkers {
 
     /// Writes what waits. What cannot be written waits on.
     pub(super) async fn flush(&self, database: &Database) {
+        let _alone = self.flushing.lock().await;
         let mut markers: Vec<(Key, Seq)> = self.take();
         // The same order everywhere, so that two nodes cannot deadlock on the rows.
         markers.sort_unstable();

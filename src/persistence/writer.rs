@@ -9,7 +9,8 @@
 //! are answered `unavailable`. If such an attempt had been committed after all, the repetition finds its messages by id
 //! and answers the same receipts; the conversation learns of revisions it missed from `observed`. Two writers race for
 //! one id (unique violation) or the database asks for a repetition (serialization, deadlock): the same group again. The
-//! database refuses an operation: the group is split until the poison stands alone; the others commit.
+//! database refuses an operation, or somebody else holds a conversation's row: the group is split until what is wrong
+//! stands alone; the others commit.
 
 use super::batch::Group;
 use super::change::{self, Failure};
@@ -24,6 +25,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio_postgres::Statement;
+use tokio_postgres::error::SqlState;
 
 /// How long one attempt may hear nothing from the database before its connection is given up.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(6);
@@ -37,7 +39,7 @@ const RETRY_DELAY_MAX: Duration = Duration::from_millis(500);
 /// The result of one operation and, unless it changed nothing, its change.
 type Outcome = (Result<Receipt, Error>, Option<Change>);
 
-/// The database refuses the group for what is in it.
+/// The group cannot be committed as a whole: the database refuses something in it, or one of its rows is locked.
 struct Poison;
 
 /// A connection with what every group needs prepared.
@@ -104,6 +106,10 @@ impl Writer {
                     continue;
                 }
             };
+            if is_blocked(&error) && group.len() > 1 {
+                // Somebody holds one conversation's row: the others need not wait for it.
+                return Err(Poison);
+            }
             if error.is_unavailable() || self.connection.as_ref().is_none_or(|known| known.client.is_closed()) {
                 self.connection = None;
             } else if !is_repeatable(&error) {
@@ -184,7 +190,7 @@ async fn connect(database: &Database) -> Result<Connection, DatabaseError> {
     client
         .batch_execute(
             "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off;
-             SET plan_cache_mode = force_generic_plan",
+             SET plan_cache_mode = force_generic_plan; SET lock_timeout = '500ms'",
         )
         .await?;
     let lock = client.prepare_named(&LOCK).await?;
@@ -192,11 +198,16 @@ async fn connect(database: &Database) -> Result<Connection, DatabaseError> {
     Ok(Connection { client, lock, append })
 }
 
+/// Whether a row of the group was locked by somebody else for too long.
+fn is_blocked(error: &DatabaseError) -> bool {
+    error.sql_state() == Some(&SqlState::LOCK_NOT_AVAILABLE)
+}
+
 /// Whether the same group may succeed when it is simply sent again.
 fn is_repeatable(error: &DatabaseError) -> bool {
     // The race of two writers for one message id: the repetition finds the other's message. Another unique violation is a
     // defect, and repeating it would hold the lane up.
-    error.is_serialization() || error.constraint() == Some("messages_tenant_id_id_key")
+    is_blocked(error) || error.is_serialization() || error.constraint() == Some("messages_tenant_id_id_key")
 }
 
 fn conversation_ids(group: &Group<Operation>) -> Vec<uuid::Uuid> {

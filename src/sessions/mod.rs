@@ -28,16 +28,17 @@ use crate::bus::{Bus, Envelope};
 use crate::config::SessionsConfig;
 use crate::conversations::{Audience, Conversations};
 use crate::error::CloseCode;
-use crate::ids::{NodeId, UserStatus};
-use crate::supervision::ArbiterPool;
+use crate::ids::{NodeId, UserId, UserStatus};
+use crate::supervision::{ArbiterPool, DeathGuard, Mailbox, RestartPolicy, supervise};
 use crate::wire::frames::Goodbye;
 use crate::wire::{Class, encode};
 use directory::{Directory, LocalAudience};
+use futures_util::StreamExt as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use sweep::Sweeper;
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::broadcast;
 
 /// Presence changes of other nodes that wait for the conversations.
 const PRESENCES_MAX: usize = 10_000;
@@ -47,7 +48,7 @@ const RETRY_AFTER_MS_MAX: u64 = 2_000;
 /// The part of the sessions that conversations are built with; see [`Sessions::start`].
 pub struct Lobby {
     directory: Arc<Directory>,
-    presences: mpsc::Receiver<(crate::ids::UserId, bool)>,
+    presences: Mailbox<(UserId, bool)>,
 }
 
 /// Makes the table of connections, and the audience that conversations speak to.
@@ -58,10 +59,10 @@ pub fn lobby(config: &SessionsConfig) -> (Lobby, Arc<dyn Audience>) {
         config.connections_per_user,
         config.presence_grace,
     ));
-    let (sender, presences) = mpsc::channel(PRESENCES_MAX);
+    let presences = Mailbox::new(PRESENCES_MAX);
     let audience = LocalAudience {
         directory: directory.clone(),
-        presences: sender,
+        presences: presences.sender().clone(),
     };
     (Lobby { directory, presences }, Arc::new(audience))
 }
@@ -101,7 +102,6 @@ impl Sessions {
         auth: Auth,
         (config, arbiters): (&SessionsConfig, &ArbiterPool),
     ) -> Self {
-        let events = auth.events();
         let shared = Shared {
             node,
             directory: lobby.directory,
@@ -115,13 +115,27 @@ impl Sessions {
             shared: Arc::new(shared),
         };
         Sweeper::start_supervised(&sessions, config, arbiters);
-        let (listening, mut presences) = (sessions.clone(), lobby.presences);
-        arbiters.spawn(0, async move { listening.listen(events).await });
-        let conversations = sessions.shared.conversations.clone();
+        let listening = sessions.clone();
         arbiters.spawn(0, async move {
-            while let Some((user, online)) = presences.recv().await {
-                conversations.presence(user, online);
-            }
+            let listen = |generation, guard| {
+                let sessions = listening.clone();
+                actix::spawn(async move { sessions.listen(generation, guard).await });
+            };
+            supervise("revocations", RestartPolicy::default(), listen, |_| ()).await;
+        });
+        let (conversations, presences) = (sessions.shared.conversations.clone(), lobby.presences);
+        arbiters.spawn(0, async move {
+            let presences = Arc::new(presences);
+            let pass_on = |_, guard: DeathGuard| {
+                let (conversations, presences) = (conversations.clone(), presences.clone());
+                actix::spawn(async move {
+                    let (_guard, mut presences) = (guard, presences.reader().await);
+                    while let Some((user, online)) = presences.next().await {
+                        conversations.presence(user, online);
+                    }
+                });
+            };
+            supervise("presences", RestartPolicy::default(), pass_on, |_| ()).await;
         });
         sessions
     }
@@ -230,7 +244,7 @@ impl Sessions {
         }
     }
 
-    fn announce(&self, user: crate::ids::UserId, online: bool) {
+    fn announce(&self, user: UserId, online: bool) {
         self.shared.conversations.presence(user, online);
         if self.shared.bus.has_peers(self.shared.node) {
             self.shared
@@ -239,7 +253,13 @@ impl Sessions {
         }
     }
 
-    async fn listen(&self, mut events: broadcast::Receiver<Event>) {
+    /// Hears of revocations and changes of users; `guard` tells when it does no longer.
+    async fn listen(&self, generation: u64, guard: DeathGuard) {
+        let (_guard, mut events) = (guard, self.shared.auth.events());
+        if generation > 1 {
+            // What was told between two generations was heard by nobody.
+            self.recheck_all();
+        }
         loop {
             match events.recv().await {
                 Ok(Event::SessionRevoked { session_id }) => {
@@ -250,13 +270,7 @@ impl Sessions {
                 }
                 Ok(Event::UserChanged(user)) => self.user_changed(&user),
                 // Some events were lost: look at everybody.
-                Err(broadcast::error::RecvError::Lagged(_)) => {
-                    self.shared
-                        .directory
-                        .all()
-                        .iter()
-                        .for_each(|connection| self.recheck(connection));
-                }
+                Err(broadcast::error::RecvError::Lagged(_)) => self.recheck_all(),
                 Err(broadcast::error::RecvError::Closed) => return,
             }
         }
@@ -271,6 +285,12 @@ impl Sessions {
             }
         }
         self.shared.conversations.renamed(user.user_id, &user.name);
+    }
+
+    fn recheck_all(&self) {
+        for connection in self.shared.directory.all() {
+            self.recheck(&connection);
+        }
     }
 
     fn recheck(&self, connection: &Connection) {

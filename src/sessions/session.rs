@@ -315,7 +315,8 @@ impl Session {
         if self.subscriptions.len() >= limits::SUBSCRIPTIONS_MAX + limits::WINDOW {
             // More than can be followed or asked for: some were refused, or have ended since. What is on its way stays.
             let answered = self.asked.saturating_sub(limits::WINDOW as u64);
-            self.subscriptions.retain(|_, known| known.asked >= answered || follows(known));
+            self.subscriptions
+                .retain(|_, known| known.asked >= answered || follows(known));
         }
         self.asked += 1;
         let asked = self.asked;

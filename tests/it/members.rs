@@ -32,7 +32,13 @@ impl Cast {
         let ([owner, moderator, plain, outsider], c) = app.conversation_of(names).await;
         role(&owner, c, &moderator, "moderator").await.ok();
         outsider.remove_member(c, outsider.id).await.ok();
-        Self { owner, moderator, plain, outsider, conversation: c }
+        Self {
+            owner,
+            moderator,
+            plain,
+            outsider,
+            conversation: c,
+        }
     }
 
     /// Demands the same request of everybody: who may not is `forbidden`, who is not in it finds nothing.
@@ -40,10 +46,14 @@ impl Cast {
         let body = (!body.is_null()).then_some(body);
         // The least first, so that a success does not change what is asked of the others.
         let site = &self.owner.site;
-        let answer = site.request(method.clone(), path, Some(&self.outsider.token), body.clone()).await;
+        let answer = site
+            .request(method.clone(), path, Some(&self.outsider.token), body.clone())
+            .await;
         answer.problem(404, "not_found");
         for (person, allowed) in [&self.plain, &self.moderator, &self.owner].into_iter().zip(allowed) {
-            let answer = site.request(method.clone(), path, Some(&person.token), body.clone()).await;
+            let answer = site
+                .request(method.clone(), path, Some(&person.token), body.clone())
+                .await;
             if allowed {
                 answer.ok();
                 return;
@@ -61,28 +71,51 @@ async fn the_roles_allow_what_the_table_says() {
     let path = format!("/api/conversations/{c}");
     let [all, moderators, owners] = [[true; 3], [false, true, true], [false, false, true]];
     cast.demand(Method::GET, &path, Value::Null, all).await;
-    cast.demand(Method::GET, &format!("{path}/messages"), Value::Null, all).await;
+    cast.demand(Method::GET, &format!("{path}/messages"), Value::Null, all)
+        .await;
     cast.demand(Method::GET, &members(c), Value::Null, all).await;
     let post = json!({"id": MessageId::new(), "body": "x"});
     cast.demand(Method::POST, &format!("{path}/messages"), post, all).await;
-    cast.demand(Method::PATCH, &path, json!({"title": "Renamed"}), moderators).await;
-    cast.demand(Method::GET, &format!("{path}/invites"), Value::Null, moderators).await;
-    cast.demand(Method::POST, &format!("{path}/invites"), json!({}), moderators).await;
+    cast.demand(Method::PATCH, &path, json!({"title": "Renamed"}), moderators)
+        .await;
+    cast.demand(Method::GET, &format!("{path}/invites"), Value::Null, moderators)
+        .await;
+    cast.demand(Method::POST, &format!("{path}/invites"), json!({}), moderators)
+        .await;
     // Others' messages.
     let id = MessageId::new();
     cast.owner.post_message(c, id, "the owner's").await.ok();
-    cast.demand(Method::PATCH, &format!("{path}/messages/{id}"), json!({"body": "mine"}), owners).await;
-    cast.demand(Method::DELETE, &format!("{path}/messages/{id}"), Value::Null, moderators).await;
+    cast.demand(
+        Method::PATCH,
+        &format!("{path}/messages/{id}"),
+        json!({"body": "mine"}),
+        owners,
+    )
+    .await;
+    cast.demand(
+        Method::DELETE,
+        &format!("{path}/messages/{id}"),
+        Value::Null,
+        moderators,
+    )
+    .await;
     // Adding and removing.
     let other = app.join("Other", &cast.owner.invite(c).await).await;
-    cast.demand(Method::DELETE, &member(c, &other), Value::Null, moderators).await;
-    cast.demand(Method::POST, &members(c), json!({"user_id": other.id}), moderators).await;
+    cast.demand(Method::DELETE, &member(c, &other), Value::Null, moderators)
+        .await;
+    cast.demand(Method::POST, &members(c), json!({"user_id": other.id}), moderators)
+        .await;
     // Roles, and what only owners may do to those who have one.
-    cast.demand(Method::PATCH, &member(c, &other), json!({"role": "moderator"}), owners).await;
-    cast.demand(Method::DELETE, &member(c, &other), Value::Null, owners).await;
+    cast.demand(Method::PATCH, &member(c, &other), json!({"role": "moderator"}), owners)
+        .await;
+    cast.demand(Method::DELETE, &member(c, &other), Value::Null, owners)
+        .await;
     let with_role = json!({"user_id": other.id, "role": "moderator"});
     cast.demand(Method::POST, &members(c), with_role, owners).await;
-    cast.moderator.remove_member(c, cast.owner.id).await.problem(403, "forbidden");
+    cast.moderator
+        .remove_member(c, cast.owner.id)
+        .await
+        .problem(403, "forbidden");
     cast.demand(Method::DELETE, &path, Value::Null, owners).await;
     app.stop().await;
 }
@@ -96,17 +129,30 @@ async fn an_admin_reads_only_what_they_are_a_member_of() {
     let id = MessageId::new();
     bob.post_message(private, id, "between us").await.ok();
     let path = format!("/api/conversations/{private}");
-    for path in [path.clone(), format!("{path}/messages"), members(private), format!("{path}/invites")] {
+    for path in [
+        path.clone(),
+        format!("{path}/messages"),
+        members(private),
+        format!("{path}/invites"),
+    ] {
         boss.get(&path).await.problem(404, "not_found");
     }
     boss.delete(&path).await.problem(404, "not_found");
-    boss.add_member(private, boss.id, "member").await.problem(404, "not_found");
+    boss.add_member(private, boss.id, "member")
+        .await
+        .problem(404, "not_found");
     let mut socket = boss.connect().await;
-    socket.refused(json!({"type": "subscribe", "conversation": private}), "not_found").await;
+    socket
+        .refused(json!({"type": "subscribe", "conversation": private}), "not_found")
+        .await;
     // Bob asks them in, as a plain member: the role in the tenant counts nothing here.
     bob.add_member(private, boss.id, "member").await.ok();
-    boss.delete(&format!("{path}/messages/{id}")).await.problem(403, "forbidden");
-    boss.patch(&path, json!({"title": "Mine"})).await.problem(403, "forbidden");
+    boss.delete(&format!("{path}/messages/{id}"))
+        .await
+        .problem(403, "forbidden");
+    boss.patch(&path, json!({"title": "Mine"}))
+        .await
+        .problem(403, "forbidden");
     assert_eq!(boss.get(&format!("/api/conversations/{c}")).await.status, 200);
     app.stop().await;
 }
@@ -135,7 +181,9 @@ async fn members_hear_of_members() {
     let (mut anns, mut bobs) = (ann.connect().await, bob.connect().await);
     let mut rev = anns.subscribe(c, None).await.rev();
     bobs.subscribe(c, None).await;
-    let zoe = app.join("Zoe", &ann.invite(ann.create_conversation("Elsewhere").await).await).await;
+    let zoe = app
+        .join("Zoe", &ann.invite(ann.create_conversation("Elsewhere").await).await)
+        .await;
     let mut expect = async |change: &str, person: &Person, role: &str| {
         rev += 1;
         let user = json!({"id": person.id, "name": person.name, "kind": "person", "role": role});
@@ -159,15 +207,22 @@ async fn members_hear_of_members() {
     expect("added", &zoe, "member").await;
     zoe.remove_member(c, zoe.id).await.ok();
     expect("removed", &zoe, "member").await;
-    ann.patch(&format!("/api/conversations/{c}"), json!({"title": "Renamed"})).await.ok();
+    ann.patch(&format!("/api/conversations/{c}"), json!({"title": "Renamed"}))
+        .await
+        .ok();
     let frame = bobs.expect("conversation").await;
-    assert_eq!((&frame["title"], &frame["deleted_at"]), (&json!("Renamed"), &Value::Null));
+    assert_eq!(
+        (&frame["title"], &frame["deleted_at"]),
+        (&json!("Renamed"), &Value::Null)
+    );
     // The removed one gets the frame that says so on every connection, and then nothing more.
     let mut other = bob.connect().await;
     other.subscribe(c, None).await;
     ann.remove_member(c, bob.id).await.ok();
     for socket in [&mut bobs, &mut other] {
-        let frame = socket.expect_where("the removal", |frame| frame["user"]["id"] == json!(bob.id)).await;
+        let frame = socket
+            .expect_where("the removal", |frame| frame["user"]["id"] == json!(bob.id))
+            .await;
         assert_eq!(frame["change"], "removed");
         socket.drain();
     }
@@ -184,7 +239,10 @@ async fn members_hear_of_members() {
             }
             socket.refused(frame, "not_found").await;
         }
-        assert_eq!(socket.next_frame(std::time::Duration::from_millis(1_200)).await, Err(crate::support::client::Ended::TimedOut));
+        assert_eq!(
+            socket.next_frame(std::time::Duration::from_millis(1_200)).await,
+            Err(crate::support::client::Ended::TimedOut)
+        );
     }
     app.stop().await;
 }
@@ -200,21 +258,49 @@ async fn guests_are_confined_to_what_they_were_invited_to() {
     socket.post(c, MessageId::new(), "hello").await;
     guest.get(&format!("/api/conversations/{c}/messages")).await.ok();
     // Nothing else: not by asking, not by being added, not by an invite, not by making one.
-    ann.add_member(other, guest.id, "member").await.problem(403, "forbidden");
+    ann.add_member(other, guest.id, "member")
+        .await
+        .problem(403, "forbidden");
     let accepted = guest.accept(&ann.invite(other).await).await;
     assert!([403, 404].contains(&accepted.status), "{accepted:?}");
-    guest.get(&format!("/api/conversations/{other}")).await.problem(404, "not_found");
-    guest.post_message(other, MessageId::new(), "x").await.problem(404, "not_found");
-    socket.refused(json!({"type": "subscribe", "conversation": other}), "not_found").await;
-    guest.post("/api/conversations", json!({"title": "Mine"})).await.problem(403, "forbidden");
+    guest
+        .get(&format!("/api/conversations/{other}"))
+        .await
+        .problem(404, "not_found");
+    guest
+        .post_message(other, MessageId::new(), "x")
+        .await
+        .problem(404, "not_found");
+    socket
+        .refused(json!({"type": "subscribe", "conversation": other}), "not_found")
+        .await;
+    guest
+        .post("/api/conversations", json!({"title": "Mine"}))
+        .await
+        .problem(403, "forbidden");
     let list = guest.get("/api/conversations").await.ok();
-    let ids: Vec<_> = list["items"].as_array().unwrap().iter().map(|item| item["id"].clone()).collect();
+    let ids: Vec<_> = list["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| item["id"].clone())
+        .collect();
     assert_eq!(ids, [json!(c)]);
-    guest.post(&format!("/api/conversations/{c}/invites"), json!({})).await.problem(403, "forbidden");
+    guest
+        .post(&format!("/api/conversations/{c}/invites"), json!({}))
+        .await
+        .problem(403, "forbidden");
     // Removed, there is nothing left for them.
     ann.remove_member(c, guest.id).await.ok();
-    assert_eq!(socket.expect_where("the removal", |frame| frame["change"] == "removed").await["user"]["id"], json!(guest.id));
-    socket.refused(json!({"type": "subscribe", "conversation": c}), "not_found").await;
+    assert_eq!(
+        socket
+            .expect_where("the removal", |frame| frame["change"] == "removed")
+            .await["user"]["id"],
+        json!(guest.id)
+    );
+    socket
+        .refused(json!({"type": "subscribe", "conversation": c}), "not_found")
+        .await;
     app.stop().await;
 }
 
@@ -236,7 +322,11 @@ async fn tenants_are_alone_in_the_world() {
         (Method::PATCH, path.clone(), json!({"title": "Zoe's"})),
         (Method::DELETE, path.clone(), Value::Null),
         (Method::GET, format!("{path}/messages"), Value::Null),
-        (Method::POST, format!("{path}/messages"), json!({"id": MessageId::new(), "body": "x"})),
+        (
+            Method::POST,
+            format!("{path}/messages"),
+            json!({"id": MessageId::new(), "body": "x"}),
+        ),
         (Method::PATCH, message.clone(), json!({"body": "x"})),
         (Method::DELETE, message, Value::Null),
         (Method::GET, members(c), Value::Null),
@@ -250,7 +340,11 @@ async fn tenants_are_alone_in_the_world() {
         (Method::GET, user.clone(), Value::Null),
         (Method::PATCH, user, json!({"status": "suspended"})),
         (Method::POST, members(theirs), json!({"user_id": bob.id})),
-        (Method::POST, "/api/conversations".to_owned(), json!({"title": "x", "members": [bob.id]})),
+        (
+            Method::POST,
+            "/api/conversations".to_owned(),
+            json!({"title": "x", "members": [bob.id]}),
+        ),
     ];
     for (method, path, body) in requests {
         let body = (!body.is_null()).then_some(body);

@@ -49,7 +49,10 @@ impl Mirror {
     /// Takes in a live frame: the next revision.
     fn live(&mut self, frame: &Value) {
         let Some(rev) = frame["rev"].as_i64() else { return };
-        if matches!(frame["type"].as_str(), Some("message" | "updated" | "member" | "conversation")) {
+        if matches!(
+            frame["type"].as_str(),
+            Some("message" | "updated" | "member" | "conversation")
+        ) {
             assert_eq!(rev, self.rev + 1, "a hole or an overlap: {frame}");
             self.rev = rev;
             self.upsert(frame);
@@ -59,13 +62,23 @@ impl Mirror {
     fn upsert(&mut self, frame: &Value) {
         match frame["type"].as_str().unwrap() {
             "message" | "updated" => {
-                let state = json!([frame["seq"], frame["body"], frame["rev"], frame["deleted_at"].is_string(),
-                    frame.get("reactions").filter(|list| **list != json!([]))]);
+                let state = json!([
+                    frame["seq"],
+                    frame["body"],
+                    frame["rev"],
+                    frame["deleted_at"].is_string(),
+                    frame.get("reactions").filter(|list| **list != json!([]))
+                ]);
                 self.messages.insert(frame["id"].as_str().unwrap().to_owned(), state);
             }
             "member" => {
-                let change = if frame["change"] == "removed" { Value::Null } else { frame["user"]["role"].clone() };
-                self.members.insert(frame["user"]["id"].as_str().unwrap().to_owned(), change.to_string());
+                let change = if frame["change"] == "removed" {
+                    Value::Null
+                } else {
+                    frame["user"]["role"].clone()
+                };
+                self.members
+                    .insert(frame["user"]["id"].as_str().unwrap().to_owned(), change.to_string());
             }
             _ => self.title = frame["title"].clone(),
         }
@@ -96,7 +109,11 @@ impl Mirror {
             assert_eq!(Some(state), other.messages.get(id), "{id}");
         }
         let seqs: HashSet<_> = self.messages.values().map(|state| state[0].as_i64().unwrap()).collect();
-        assert_eq!(seqs, (1..=self.messages.len() as i64).collect(), "numbers have no holes");
+        assert_eq!(
+            seqs,
+            (1..=self.messages.len() as i64).collect(),
+            "numbers have no holes"
+        );
     }
 }
 
@@ -130,24 +147,48 @@ async fn a_new_reader_gets_the_newest_fifty() {
     let empty = reader.subscribe(c, None).await;
     assert_eq!((empty.frames.len(), &empty.subscribed["complete"]), (0, &json!(true)));
     let state = &empty.subscribed;
-    assert_eq!((&state["title"], &state["last_seq"], &state["read_seq"]), (&json!("Test"), &json!(0), &json!(0)));
+    assert_eq!(
+        (&state["title"], &state["last_seq"], &state["read_seq"]),
+        (&json!("Test"), &json!(0), &json!(0))
+    );
     assert_eq!((&state["member_count"], &state["conversation"]), (&json!(1), &json!(c)));
     let member = json!({"id": ann.id, "name": "Ann", "kind": "person", "role": "owner", "online": true});
     assert_eq!(state["members"], json!([member]));
 
     let ids = burst(&mut writer, c, 50, 10).await;
-    assert_eq!(reader.subscribe(c, None).await.subscribed["complete"], true, "50 are all");
+    assert_eq!(
+        reader.subscribe(c, None).await.subscribed["complete"],
+        true,
+        "50 are all"
+    );
     burst(&mut writer, c, 1, 10).await;
     // A change of an old one moves nothing: the newest by number, in the order of numbers.
-    assert_eq!(writer.ask(json!({"type": "edit", "conversation": c, "id": ids[10], "body": "edited"})).await["type"], "ok");
+    assert_eq!(
+        writer
+            .ask(json!({"type": "edit", "conversation": c, "id": ids[10], "body": "edited"}))
+            .await["type"],
+        "ok"
+    );
     {
         let newest = ann.connect().await.subscribe(c, None).await;
-        let seqs: Vec<_> = newest.frames.iter().map(|frame| frame["seq"].as_i64().unwrap()).collect();
+        let seqs: Vec<_> = newest
+            .frames
+            .iter()
+            .map(|frame| frame["seq"].as_i64().unwrap())
+            .collect();
         assert_eq!(seqs, (2..=51).collect::<Vec<_>>());
         assert!(newest.frames.iter().all(|frame| frame["type"] == "message"));
         assert_eq!(newest.frames[9]["body"], "edited");
         assert_eq!(newest.subscribed["complete"], false);
-        assert_eq!(newest.rev(), writer.ask(json!({"type": "delete", "conversation": c, "id": ids[0]})).await["rev"].as_i64().unwrap() - 1);
+        assert_eq!(
+            newest.rev(),
+            writer
+                .ask(json!({"type": "delete", "conversation": c, "id": ids[0]}))
+                .await["rev"]
+                .as_i64()
+                .unwrap()
+                - 1
+        );
     }
     app.stop().await;
 }
@@ -161,11 +202,23 @@ async fn a_large_snapshot_has_no_gap_after_it() {
     burst(&mut writer, c, 60, 16_000).await;
     let writing = burst(&mut writer, c, 60, 1_000);
     let (_, subscribed) = tokio::join!(writing, reader.subscribe(c, None));
-    let seqs: Vec<_> = subscribed.frames.iter().map(|frame| frame["seq"].as_i64().unwrap()).collect();
-    assert!(seqs.len() >= 50 && seqs.windows(2).all(|pair| pair[1] == pair[0] + 1), "{seqs:?}");
+    let seqs: Vec<_> = subscribed
+        .frames
+        .iter()
+        .map(|frame| frame["seq"].as_i64().unwrap())
+        .collect();
+    assert!(
+        seqs.len() >= 50 && seqs.windows(2).all(|pair| pair[1] == pair[0] + 1),
+        "{seqs:?}"
+    );
     assert_eq!(seqs.last().copied(), subscribed.subscribed["last_seq"].as_i64());
-    let mut mirror = Mirror { rev: subscribed.rev(), ..Mirror::default() };
-    let end = ann.get(&format!("/api/conversations/{c}")).await.ok()["rev"].as_i64().unwrap();
+    let mut mirror = Mirror {
+        rev: subscribed.rev(),
+        ..Mirror::default()
+    };
+    let end = ann.get(&format!("/api/conversations/{c}")).await.ok()["rev"]
+        .as_i64()
+        .unwrap();
     mirror.follow_until(&mut reader, end).await;
     app.stop().await;
 }
@@ -199,11 +252,21 @@ async fn whoever_comes_back_has_what_the_others_have() {
         let frame = json!({"type": "edit", "conversation": c, "id": ids[100], "body": format!("again {at}")});
         rev = writer.ask(frame).await["rev"].as_i64().unwrap();
     }
-    ann.patch(&format!("/api/conversations/{c}"), json!({"title": "Renamed"})).await.ok();
-    ann.patch(&format!("/api/conversations/{c}/members/{}", bob.id), json!({"role": "moderator"})).await.ok();
+    ann.patch(&format!("/api/conversations/{c}"), json!({"title": "Renamed"}))
+        .await
+        .ok();
+    ann.patch(
+        &format!("/api/conversations/{c}/members/{}", bob.id),
+        json!({"role": "moderator"}),
+    )
+    .await
+    .ok();
     rev += 2;
     live.follow_until(&mut live_socket, rev).await;
-    assert_eq!((&live.title, live.members.get(&bob.id.to_string()).map(String::as_str)), (&json!("Renamed"), Some("\"moderator\"")));
+    assert_eq!(
+        (&live.title, live.members.get(&bob.id.to_string()).map(String::as_str)),
+        (&json!("Renamed"), Some("\"moderator\""))
+    );
     middle.catch_up(&mut bob.connect().await, c).await;
     middle.assert_same(&live);
     old.catch_up(&mut bob.at(&peer).connect().await, c).await;
@@ -235,13 +298,21 @@ async fn a_long_replay_meets_the_present_without_a_gap() {
          SELECT $1, n, $2, gen_random_uuid(), $3, 'person', repeat('h', 900), '\\x00', r.rev + n, r.rev + n, now()
          FROM generate_series(1, 6000) n, (SELECT rev FROM conversations WHERE id = $1) r";
     app.database.query(history, &[&c.0, &ann.tenant.0, &ann.id.0]).await;
-    app.database.query("UPDATE conversations SET last_seq = 6000, rev = rev + 6000 WHERE id = $1", &[&c.0]).await;
+    app.database
+        .query(
+            "UPDATE conversations SET last_seq = 6000, rev = rev + 6000 WHERE id = $1",
+            &[&c.0],
+        )
+        .await;
 
     let readers: Vec<_> = [&app, &peer, &app].into_iter().map(|node| ann.at(node)).collect();
     let mut other = ann.at(&peer).connect().await;
     let reading = futures_util::future::join_all(readers.iter().map(|reader| async move {
         let mut socket = reader.connect().await;
-        let mut mirror = Mirror { asked_at: 6_000, ..Mirror::default() };
+        let mut mirror = Mirror {
+            asked_at: 6_000,
+            ..Mirror::default()
+        };
         mirror.catch_up_among_writers(&mut socket, c).await;
         assert!(mirror.rev >= 6_000, "{}", mirror.rev);
         (socket, mirror)
@@ -275,7 +346,9 @@ async fn after_that_is_ahead_is_a_conflict_and_one_that_is_not_is_none() {
     let rev = socket.subscribe(c, None).await.rev();
     let exact = socket.subscribe(c, Some(rev)).await;
     assert_eq!((exact.frames.len(), exact.rev()), (0, rev));
-    let reply = socket.ask(json!({"type": "subscribe", "conversation": c, "after": rev + 1})).await;
+    let reply = socket
+        .ask(json!({"type": "subscribe", "conversation": c, "after": rev + 1}))
+        .await;
     assert_eq!(reply["code"], "conflict");
     // As the table says: without it, then.
     socket.subscribe(c, None).await;
@@ -304,7 +377,9 @@ async fn again_on_a_subscribed_conversation_starts_anew() {
         assert!(again.frames.len() >= 10);
     }
     let last = burst(&mut writer, c, 1, 10).await;
-    reader.expect_where("the last", |frame| frame["id"] == json!(last[0])).await;
+    reader
+        .expect_where("the last", |frame| frame["id"] == json!(last[0]))
+        .await;
     // Once, though subscribed four times.
     reader.expect_none("message").await;
     app.stop().await;
@@ -316,7 +391,12 @@ async fn long_history(app: &TestApp, owner: &Person, c: ConversationId) {
          SELECT $1, n, $2, gen_random_uuid(), $3, 'person', repeat('h', 8000), '\\x00', r.rev + n, r.rev + n, now()
          FROM generate_series(1, 2500) n, (SELECT rev FROM conversations WHERE id = $1) r";
     app.database.query(history, &[&c.0, &owner.tenant.0, &owner.id.0]).await;
-    app.database.query("UPDATE conversations SET last_seq = 2500, rev = rev + 2500 WHERE id = $1", &[&c.0]).await;
+    app.database
+        .query(
+            "UPDATE conversations SET last_seq = 2500, rev = rev + 2500 WHERE id = $1",
+            &[&c.0],
+        )
+        .await;
 }
 
 /// A replay that is under way ends when it is not wanted any more: nothing of it comes after the reply.
@@ -325,20 +405,27 @@ async fn a_replay_that_is_given_up_stops() {
     let app = TestApp::start().await;
     let (ann, c) = app.person_with_conversation("Ann").await;
     long_history(&app, &ann, c).await;
-    let end = ann.get(&format!("/api/conversations/{c}")).await.ok()["rev"].as_i64().unwrap();
+    let end = ann.get(&format!("/api/conversations/{c}")).await.ok()["rev"]
+        .as_i64()
+        .unwrap();
     let given_up = [
         json!({"type": "unsubscribe", "conversation": c, "ref": "stop"}),
         json!({"type": "subscribe", "conversation": c, "after": end, "ref": "stop"}),
     ];
     for stop in given_up {
         let mut reader = ann.connect().await;
-        reader.send_json(&json!({"type": "subscribe", "conversation": c, "after": 0, "ref": "start"})).await;
+        reader
+            .send_json(&json!({"type": "subscribe", "conversation": c, "after": 0, "ref": "start"}))
+            .await;
         // It has begun; nobody reads on, so it stands still.
         reader.expect("message").await;
         reader.send_json(&stop).await;
         reader.reply_to("start").await;
         let reply = reader.reply_to("stop").await;
-        assert!(["ok", "subscribed"].contains(&reply["type"].as_str().unwrap()), "{reply}");
+        assert!(
+            ["ok", "subscribed"].contains(&reply["type"].as_str().unwrap()),
+            "{reply}"
+        );
         let before = reader.drain().len();
         assert!(before < 2_500, "the replay did not stop");
         reader.ask(json!({"type": "ping"})).await;
@@ -355,7 +442,9 @@ async fn who_is_removed_in_the_middle_of_a_replay_gets_no_more() {
     let ([ann, bob], c) = app.conversation_of(["Ann", "Bob"]).await;
     long_history(&app, &ann, c).await;
     let mut reader = bob.connect().await;
-    reader.send_json(&json!({"type": "subscribe", "conversation": c, "after": 0, "ref": "start"})).await;
+    reader
+        .send_json(&json!({"type": "subscribe", "conversation": c, "after": 0, "ref": "start"}))
+        .await;
     reader.expect("message").await;
     ann.remove_member(c, bob.id).await.ok();
     let reply = reader.reply_to("start").await;
@@ -377,10 +466,17 @@ async fn who_left_and_came_back_has_the_whole_history() {
     mirror.follow_until(&mut bobs, mirror.rev + 3).await;
     bob.remove_member(c, bob.id).await.ok();
     let gone = bobs.expect("member").await;
-    assert_eq!((&gone["change"], &gone["user"]["id"]), (&json!("removed"), &json!(bob.id)));
+    assert_eq!(
+        (&gone["change"], &gone["user"]["id"]),
+        (&json!("removed"), &json!(bob.id))
+    );
     mirror.live(&gone);
     burst(&mut writer, c, 5, 10).await;
-    bobs.refused(json!({"type": "subscribe", "conversation": c, "after": mirror.rev}), "not_found").await;
+    bobs.refused(
+        json!({"type": "subscribe", "conversation": c, "after": mirror.rev}),
+        "not_found",
+    )
+    .await;
     bobs.expect_none("message").await;
     bobs.expect_none("notice").await;
     ann.add_member(c, bob.id, "member").await.ok();
@@ -406,17 +502,29 @@ async fn a_deleted_conversation_says_so_and_is_gone() {
     bob.delete(&path).await.problem(403, "forbidden");
     assert_eq!(ann.delete(&path).await.status, 204);
     let end = bobs.expect("conversation").await;
-    assert!(end["deleted_at"].is_string() && end["rev"] == rev + 2 && end["conversation"] == json!(c), "{end}");
+    assert!(
+        end["deleted_at"].is_string() && end["rev"] == rev + 2 && end["conversation"] == json!(c),
+        "{end}"
+    );
     for person in [&ann, &bob] {
         person.get(&path).await.problem(404, "not_found");
         person.get(&format!("{path}/messages")).await.problem(404, "not_found");
         let mut socket = person.connect().await;
         for after in [None, Some(0), Some(rev + 2), Some(rev + 99)] {
-            socket.refused(json!({"type": "subscribe", "conversation": c, "after": after}), "not_found").await;
+            socket
+                .refused(
+                    json!({"type": "subscribe", "conversation": c, "after": after}),
+                    "not_found",
+                )
+                .await;
         }
         socket.refused(send(c, MessageId::new(), "x"), "not_found").await;
-        socket.refused(json!({"type": "read", "conversation": c, "seq": 1}), "not_found").await;
-        socket.refused(json!({"type": "typing", "conversation": c, "on": true}), "not_found").await;
+        socket
+            .refused(json!({"type": "read", "conversation": c, "seq": 1}), "not_found")
+            .await;
+        socket
+            .refused(json!({"type": "typing", "conversation": c, "on": true}), "not_found")
+            .await;
     }
     bobs.expect_none("notice").await;
     app.stop().await;

@@ -12,16 +12,32 @@ const WITHIN: Duration = Duration::from_secs(5);
 /// Signs the person in once more: another session.
 async fn another_session(person: &Person) -> (Person, String) {
     let body = json!({"email": person.email, "password": PASSWORD});
-    let answer = person.site.request(reqwest::Method::POST, "/auth/login", None, Some(body)).await;
+    let answer = person
+        .site
+        .request(reqwest::Method::POST, "/auth/login", None, Some(body))
+        .await;
     let refresh = refresh_cookie(&answer);
     let token = answer.ok()["access_token"].as_str().unwrap().to_owned();
-    (Person { token, ..person.clone() }, refresh)
+    (
+        Person {
+            token,
+            ..person.clone()
+        },
+        refresh,
+    )
 }
 
 /// The refresh token, which is only in a cookie.
 fn refresh_cookie(answer: &Answer) -> String {
-    let cookies = answer.headers.get_all("set-cookie").iter().filter_map(|value| value.to_str().ok());
-    let cookie = cookies.filter_map(|cookie| cookie.strip_prefix("refresh=")).next().unwrap();
+    let cookies = answer
+        .headers
+        .get_all("set-cookie")
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    let cookie = cookies
+        .filter_map(|cookie| cookie.strip_prefix("refresh="))
+        .next()
+        .unwrap();
     cookie.split(';').next().unwrap().to_owned()
 }
 
@@ -100,7 +116,9 @@ async fn logging_out_ends_that_session_everywhere() {
     // Another session of the same person goes on; a token that was revoked does not renew it.
     for socket in &mut others {
         alive(socket).await;
-        socket.refused(json!({"type": "refresh", "token": ann.token}), "unauthenticated").await;
+        socket
+            .refused(json!({"type": "refresh", "token": ann.token}), "unauthenticated")
+            .await;
         alive(socket).await;
     }
     nodes.stop().await;
@@ -135,14 +153,21 @@ async fn a_suspended_person_is_out_everywhere() {
     let sockets = nodes.connect(&bob).await;
     let mut anns = ann.at(&nodes.deaf).connect().await;
     let since = Instant::now();
-    ann.patch(&format!("/api/users/{}", bob.id), json!({"status": "suspended"})).await.ok();
+    ann.patch(&format!("/api/users/{}", bob.id), json!({"status": "suspended"}))
+        .await
+        .ok();
     all_closed(sockets, 4003, since).await;
     nodes.refuse(&bob, 403, "forbidden").await;
     let body = json!({"email": bob.email, "password": PASSWORD});
-    let login = nodes.second.request(reqwest::Method::POST, "/auth/login", None, Some(body.clone())).await;
+    let login = nodes
+        .second
+        .request(reqwest::Method::POST, "/auth/login", None, Some(body.clone()))
+        .await;
     assert!((400..500).contains(&login.status), "{login:?}");
     // Back again.
-    ann.patch(&format!("/api/users/{}", bob.id), json!({"status": "active"})).await.ok();
+    ann.patch(&format!("/api/users/{}", bob.id), json!({"status": "active"}))
+        .await
+        .ok();
     let (fresh, _) = another_session(&bob).await;
     fresh.connect().await.post(c, MessageId::new(), "back").await;
     alive(&mut anns).await;
@@ -156,12 +181,17 @@ async fn a_refresh_token_that_is_used_twice_ends_its_family() {
     let (thief, first) = another_session(&ann).await;
     let renewed = refresh(&thief, &first).await;
     let second = refresh_cookie(&renewed);
-    let renewed = Person { token: renewed.ok()["access_token"].as_str().unwrap().to_owned(), ..ann.clone() };
+    let renewed = Person {
+        token: renewed.ok()["access_token"].as_str().unwrap().to_owned(),
+        ..ann.clone()
+    };
     let mut untouched = nodes.connect(&ann).await;
     let mut sockets = nodes.connect(&thief).await;
     sockets.extend(nodes.connect(&renewed).await);
     let since = Instant::now();
-    refresh(&thief.at(&nodes.second), &first).await.problem(401, "unauthenticated");
+    refresh(&thief.at(&nodes.second), &first)
+        .await
+        .problem(401, "unauthenticated");
     all_closed(sockets, 4001, since).await;
     nodes.refuse(&renewed, 401, "unauthenticated").await;
     refresh(&thief, &second).await.problem(401, "unauthenticated");
@@ -178,7 +208,9 @@ async fn a_role_changes_at_once() {
     let ([ann, bob], c) = nodes.first.conversation_of(["Ann", "Bob"]).await;
     let users = format!("/api/users/{}", bob.id);
     let rename = |name: &str| json!({"name": name});
-    bob.patch("/api/tenant", rename("Bob's")).await.problem(403, "forbidden");
+    bob.patch("/api/tenant", rename("Bob's"))
+        .await
+        .problem(403, "forbidden");
     ann.patch(&users, json!({"role": "admin"})).await.ok();
     let since = Instant::now();
     for node in [&nodes.first, &nodes.second, &nodes.deaf] {

@@ -24,7 +24,12 @@ struct Writer {
 impl Writer {
     async fn write_until_closed(person: Person, conversation: ConversationId, number: usize) -> Self {
         let socket = person.connect().await;
-        let mut writer = Self { socket, sent: Vec::new(), acknowledged: HashMap::new(), goodbye: None };
+        let mut writer = Self {
+            socket,
+            sent: Vec::new(),
+            acknowledged: HashMap::new(),
+            goodbye: None,
+        };
         let ended = loop {
             // Eight in flight, so that the end comes in the middle of something.
             while writer.sent.len() < writer.acknowledged.len() + 8 {
@@ -67,7 +72,9 @@ async fn what_was_acknowledged_stays_and_the_rest_is_repeated_without_duplicates
         idlers.push(socket);
     }
     // Under way, then told to stop.
-    idlers[0].expect_where("the hundredth message", |frame| frame["seq"].as_i64() >= Some(100)).await;
+    idlers[0]
+        .expect_where("the hundredth message", |frame| frame["seq"].as_i64() >= Some(100))
+        .await;
     let started = Instant::now();
     node.begin_stop();
     let mut pauses = Vec::new();
@@ -102,8 +109,17 @@ async fn what_was_acknowledged_stays_and_the_rest_is_repeated_without_duplicates
         }
     }
     assert!(acknowledged >= 80, "{acknowledged}");
-    let rows = app.database.query("SELECT count(*), max(seq) FROM messages WHERE conversation_id = $1", &[&c.0]).await;
-    assert_eq!((rows[0].get::<_, i64>(0), rows[0].get::<_, i64>(1)), (expected, expected));
+    let rows = app
+        .database
+        .query(
+            "SELECT count(*), max(seq) FROM messages WHERE conversation_id = $1",
+            &[&c.0],
+        )
+        .await;
+    assert_eq!(
+        (rows[0].get::<_, i64>(0), rows[0].get::<_, i64>(1)),
+        (expected, expected)
+    );
     app.stop().await;
 }
 
@@ -134,10 +150,16 @@ async fn a_draining_node_says_so_and_answers_what_it_has_accepted() {
     node.begin_stop();
     socket.expect("goodbye").await;
     idle.expect_close(4203).await;
-    eventually("the node is not ready", async || here.get("/health/ready").await.status == 503).await;
+    eventually("the node is not ready", async || {
+        here.get("/health/ready").await.status == 503
+    })
+    .await;
     assert_eq!(here.get("/health/live").await.status, 200);
     let path = format!("/ws?ticket={}", ticket["ticket"].as_str().unwrap());
-    for request in [node.http().get(node.url("/ws")).bearer_auth(&ann.token), node.http().get(node.url(&path))] {
+    for request in [
+        node.http().get(node.url("/ws")).bearer_auth(&ann.token),
+        node.http().get(node.url(&path)),
+    ] {
         let request = request
             .header("Connection", "Upgrade")
             .header("Upgrade", "websocket")
@@ -150,11 +172,18 @@ async fn a_draining_node_says_so_and_answers_what_it_has_accepted() {
     let late = MessageId::new();
     socket.try_send_json(&send(c, late, "too late")).await;
     proxy.heal();
-    let ack = socket.expect_where("the acknowledgement", |frame| frame["type"] == "ack").await;
+    let ack = socket
+        .expect_where("the acknowledgement", |frame| frame["type"] == "ack")
+        .await;
     assert_eq!(ack["id"], json!(id));
     socket.expect_close(4203).await;
     let seqs = ann.connect().await.subscribe(c, None).await.frames;
-    assert_eq!(seqs.iter().map(|frame| frame["body"].as_str().unwrap()).collect::<Vec<_>>(), ["before", "accepted"]);
+    assert_eq!(
+        seqs.iter()
+            .map(|frame| frame["body"].as_str().unwrap())
+            .collect::<Vec<_>>(),
+        ["before", "accepted"]
+    );
     node.stop().await;
     app.stop().await;
 }

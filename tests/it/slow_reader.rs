@@ -66,7 +66,9 @@ async fn who_never_reads_is_cut_and_nobody_else_notices() {
     assert!(slowest < Duration::from_secs(2), "another reader waited {slowest:?}");
     assert!(grown < 48 * 1_024, "{grown} KiB more for one who does not read");
     // The connection is over, although nobody reads from it.
-    let (frames, code) = tokio::time::timeout(Duration::from_secs(15), read_out(raw)).await.expect("not cut");
+    let (frames, code) = tokio::time::timeout(Duration::from_secs(15), read_out(raw))
+        .await
+        .expect("not cut");
     assert!(code.is_none_or(|code| code == 4201), "{code:?}");
     let messages: Vec<_> = frames.iter().filter(|frame| frame["type"] == "message").collect();
     assert!(messages.len() < 500, "everything was buffered");
@@ -111,7 +113,10 @@ async fn who_takes_nothing_is_cut_by_the_clock() {
     assert!(!has_room(&slow).await, "cut for too much, though little waits");
     eventually("it is cut", async || has_room(&slow).await).await;
     let lasted = since.elapsed();
-    assert!((Duration::from_secs(1)..Duration::from_secs(10)).contains(&lasted), "{lasted:?}");
+    assert!(
+        (Duration::from_secs(1)..Duration::from_secs(10)).contains(&lasted),
+        "{lasted:?}"
+    );
     drop(raw);
     app.stop().await;
 }
@@ -185,7 +190,11 @@ async fn ephemeral_frames_give_way() {
     // Durable frames: a prefix without holes, whether or not the rest was cut.
     let count = i64::try_from(revs.len()).unwrap();
     assert_eq!(revs, (start + 1..=start + count).collect(), "a hole");
-    assert!(cut || revs.len() == sent, "lost without being cut: {} of {sent}", revs.len());
+    assert!(
+        cut || revs.len() == sent,
+        "lost without being cut: {} of {sent}",
+        revs.len()
+    );
     assert!(typing < 25, "{typing}");
     app.stop().await;
 }
@@ -210,7 +219,11 @@ async fn many_stuck_readers_leave_others_alone_and_go_away() {
         times.push(posted.elapsed());
     }
     times.sort_unstable();
-    assert!(times[times.len() / 2] < Duration::from_millis(200), "{:?}", times[times.len() / 2]);
+    assert!(
+        times[times.len() / 2] < Duration::from_millis(200),
+        "{:?}",
+        times[times.len() / 2]
+    );
     // All are gone, and their places are free: as many connections fit as before.
     eventually("the stuck connections are gone", async || {
         let mut fit = Vec::new();

@@ -30,7 +30,10 @@ async fn every_frame_has_exactly_one_reply_with_its_ref() {
     let frames = [
         (json!({"type": "subscribe", "conversation": c}), "subscribed"),
         (send(c, id, "one"), "ack"),
-        (json!({"type": "edit", "conversation": c, "id": id, "body": "two"}), "ok"),
+        (
+            json!({"type": "edit", "conversation": c, "id": id, "body": "two"}),
+            "ok",
+        ),
         (react(c, id, "👍", true), "ok"),
         (json!({"type": "read", "conversation": c, "seq": 1}), "ok"),
         (json!({"type": "typing", "conversation": c, "on": true}), "ok"),
@@ -38,10 +41,16 @@ async fn every_frame_has_exactly_one_reply_with_its_ref() {
         (json!({"type": "ping"}), "pong"),
         (about("delete", c, id), "ok"),
         (json!({"type": "unsubscribe", "conversation": c}), "ok"),
-        (json!({"type": "unsubscribe", "conversation": ConversationId::new()}), "ok"),
+        (
+            json!({"type": "unsubscribe", "conversation": ConversationId::new()}),
+            "ok",
+        ),
         (json!({"type": "dance"}), "error"),
         (json!({"type": "ping", "extra": 1}), "error"),
-        (json!({"type": "subscribe", "conversation": ConversationId::new()}), "error"),
+        (
+            json!({"type": "subscribe", "conversation": ConversationId::new()}),
+            "error",
+        ),
     ];
     let count = frames.len();
     for (at, (mut frame, _)) in frames.clone().into_iter().enumerate() {
@@ -54,7 +63,11 @@ async fn every_frame_has_exactly_one_reply_with_its_ref() {
     }
     let pong = socket.ask(json!({"type": "ping"})).await;
     assert!(pong["server_time"].is_string());
-    let marked: Vec<_> = socket.drain().into_iter().filter(|frame| !frame["ref"].is_null()).collect();
+    let marked: Vec<_> = socket
+        .drain()
+        .into_iter()
+        .filter(|frame| !frame["ref"].is_null())
+        .collect();
     assert!(marked.is_empty(), "a second reply to one of {count}: {marked:?}");
     app.stop().await;
 }
@@ -67,10 +80,21 @@ async fn a_ref_is_a_string_of_1_to_64_bytes_and_comes_back_as_it_was() {
         socket.send_json(&json!({"type": "ping", "ref": reference})).await;
         assert_eq!(socket.expect("pong").await["ref"], json!(reference));
     }
-    for bad in [json!(""), json!("x".repeat(65)), json!("é".repeat(33)), json!(1), json!(true), json!({"a": 1})] {
+    for bad in [
+        json!(""),
+        json!("x".repeat(65)),
+        json!("é".repeat(33)),
+        json!(1),
+        json!(true),
+        json!({"a": 1}),
+    ] {
         socket.send_json(&json!({"type": "ping", "ref": bad})).await;
         let error = socket.expect("error").await;
-        assert_eq!((&error["code"], error.get("ref")), (&json!("bad_request"), None), "{bad}");
+        assert_eq!(
+            (&error["code"], error.get("ref")),
+            (&json!("bad_request"), None),
+            "{bad}"
+        );
     }
     // Without one, the reply has none either.
     socket.send_json(&json!({"type": "ping"})).await;
@@ -91,41 +115,83 @@ async fn wrong_frames_are_told_what_is_wrong() {
         (json!({"type": "hello"}), "bad_frame"),
         (json!({"type": "subscribe"}), "bad_request"),
         (json!({"type": "subscribe", "conversation": "x"}), "bad_request"),
-        (json!({"type": "subscribe", "conversation": c, "after": -1}), "bad_request"),
-        (json!({"type": "subscribe", "conversation": c, "after": 1.5}), "bad_request"),
-        (json!({"type": "subscribe", "conversation": c, "after": "1"}), "bad_request"),
-        (json!({"type": "subscribe", "conversation": c, "limit": 1}), "bad_request"),
+        (
+            json!({"type": "subscribe", "conversation": c, "after": -1}),
+            "bad_request",
+        ),
+        (
+            json!({"type": "subscribe", "conversation": c, "after": 1.5}),
+            "bad_request",
+        ),
+        (
+            json!({"type": "subscribe", "conversation": c, "after": "1"}),
+            "bad_request",
+        ),
+        (
+            json!({"type": "subscribe", "conversation": c, "limit": 1}),
+            "bad_request",
+        ),
         (json!({"type": "subscribe", "conversation": c, "after": 99}), "conflict"),
-        (json!({"type": "subscribe", "conversation": c, "after": i64::MAX}), "conflict"),
+        (
+            json!({"type": "subscribe", "conversation": c, "after": i64::MAX}),
+            "conflict",
+        ),
         (json!({"type": "subscribe", "conversation": other}), "not_found"),
-        (json!({"type": "subscribe", "conversation": other, "after": 1}), "not_found"),
+        (
+            json!({"type": "subscribe", "conversation": other, "after": 1}),
+            "not_found",
+        ),
         (send(c, id, ""), "bad_request"),
         (send(c, id, " \u{a0}\u{2003}\t\n"), "bad_request"),
         (send(c, id, "a\u{0}b"), "bad_request"),
         (send(c, id, &"x".repeat(16_385)), "too_large"),
         (send(c, id, &"é".repeat(8_193)), "too_large"),
         (send(other, id, "x"), "not_found"),
-        (json!({"type": "send", "conversation": c, "id": "1", "body": "x"}), "bad_request"),
+        (
+            json!({"type": "send", "conversation": c, "id": "1", "body": "x"}),
+            "bad_request",
+        ),
         (json!({"type": "send", "conversation": c, "body": "x"}), "bad_request"),
-        (json!({"type": "send", "conversation": c, "id": id, "body": 5}), "bad_request"),
-        (json!({"type": "edit", "conversation": c, "id": id, "body": "x"}), "not_found"),
-        (json!({"type": "edit", "conversation": c, "id": id, "body": " "}), "bad_request"),
-        (json!({"type": "edit", "conversation": c, "id": id, "body": "x".repeat(16_385)}), "too_large"),
+        (
+            json!({"type": "send", "conversation": c, "id": id, "body": 5}),
+            "bad_request",
+        ),
+        (
+            json!({"type": "edit", "conversation": c, "id": id, "body": "x"}),
+            "not_found",
+        ),
+        (
+            json!({"type": "edit", "conversation": c, "id": id, "body": " "}),
+            "bad_request",
+        ),
+        (
+            json!({"type": "edit", "conversation": c, "id": id, "body": "x".repeat(16_385)}),
+            "too_large",
+        ),
         (about("delete", c, id), "not_found"),
         (react(c, id, "👍", true), "not_found"),
         (react(c, id, "", true), "bad_request"),
         (react(c, id, &"x".repeat(65), true), "bad_request"),
-        (json!({"type": "react", "conversation": c, "id": id, "emoji": "x"}), "bad_request"),
+        (
+            json!({"type": "react", "conversation": c, "id": id, "emoji": "x"}),
+            "bad_request",
+        ),
         (json!({"type": "read", "conversation": c, "seq": -1}), "bad_request"),
         (json!({"type": "read", "conversation": other, "seq": 1}), "not_found"),
-        (json!({"type": "typing", "conversation": other, "on": true}), "not_found"),
+        (
+            json!({"type": "typing", "conversation": other, "on": true}),
+            "not_found",
+        ),
         (json!({"type": "typing", "conversation": c, "on": "yes"}), "bad_request"),
         (json!({"type": "refresh", "token": "nonsense"}), "unauthenticated"),
         (json!({"type": "refresh"}), "bad_request"),
     ];
     for (frame, code) in frames {
         let error = socket.refused(frame.clone(), code).await;
-        assert!(error["message"].as_str().is_some_and(|text| !text.is_empty()), "{frame}: {error}");
+        assert!(
+            error["message"].as_str().is_some_and(|text| !text.is_empty()),
+            "{frame}: {error}"
+        );
     }
     // Nothing of all this happened, and the connection is as good as new.
     let state = socket.subscribe(c, None).await.subscribed;
@@ -144,14 +210,28 @@ async fn ten_bad_frames_in_a_row_close() {
     let app = TestApp::start().await;
     let ann = app.register("Ann").await;
     let mut socket = ann.connect().await;
-    let bad = ["nonsense", "[]", "1", "null", "\"x\"", "{", "{}", "{\"type\":\"dance\"}", "{\"type\":null}"];
+    let bad = [
+        "nonsense",
+        "[]",
+        "1",
+        "null",
+        "\"x\"",
+        "{",
+        "{}",
+        "{\"type\":\"dance\"}",
+        "{\"type\":null}",
+    ];
     for round in 0..3 {
         for text in bad {
             socket.send_raw(Message::text(text)).await;
             assert_eq!(socket.expect("error").await["code"], "bad_frame", "{text}");
         }
         // In a row: anything of a known type starts anew, also a wrong one.
-        let (frame, reply) = [(json!({"type": "ping"}), "pong"), (json!({"type": "ping", "x": 1}), "error")][round % 2].clone();
+        let (frame, reply) = [
+            (json!({"type": "ping"}), "pong"),
+            (json!({"type": "ping", "x": 1}), "error"),
+        ][round % 2]
+            .clone();
         assert_eq!(socket.ask(frame).await["type"], reply);
     }
     for _ in 0..10 {
@@ -177,8 +257,16 @@ async fn what_is_no_text_of_64_kib_closes() {
         ("too large in fragments", vec![(0x01, half.clone()), (0x80, half)], 1009),
         ("not UTF-8", vec![(0x81, vec![b'"', 0xC3, 0x28])], 1007),
         ("a surrogate", vec![(0x81, vec![0xED, 0xA0, 0x80])], 1007),
-        ("not UTF-8 in a later fragment", vec![(0x01, b"{".to_vec()), (0x80, vec![0xFF])], 1007),
-        ("a text in the middle of another", vec![(0x01, b"{".to_vec()), (0x81, b"{}".to_vec())], 1002),
+        (
+            "not UTF-8 in a later fragment",
+            vec![(0x01, b"{".to_vec()), (0x80, vec![0xFF])],
+            1007,
+        ),
+        (
+            "a text in the middle of another",
+            vec![(0x01, b"{".to_vec()), (0x81, b"{}".to_vec())],
+            1002,
+        ),
         ("a reserved bit", vec![(0xC1, b"{}".to_vec())], 1002),
         ("a ping that is too long", vec![(0x89, vec![b'x'; 126])], 1002),
         ("nothing to continue", vec![(0x80, b"{}".to_vec())], 1002),
@@ -187,7 +275,10 @@ async fn what_is_no_text_of_64_kib_closes() {
         let mut raw = ann.connect_raw().await;
         for (first, payload) in frames {
             // The server may have closed at the first of them.
-            let _: std::io::Result<()> = raw.stream.write_all(&crate::support::client::frame(first, &payload)).await;
+            let _: std::io::Result<()> = raw
+                .stream
+                .write_all(&crate::support::client::frame(first, &payload))
+                .await;
         }
         assert_eq!(raw.close_code().await, Some(code), "{what}");
     }
@@ -205,9 +296,17 @@ async fn the_largest_frames_are_taken() {
     socket.send_raw(Message::text(text)).await;
     assert_eq!(socket.reply_to("large").await["type"], "pong");
     socket.subscribe(c, None).await;
-    for body in ["x".repeat(16_384), "\u{1}".repeat(10_000), " é\r\n\u{feff}\u{202e}x ".to_owned()] {
+    for body in [
+        "x".repeat(16_384),
+        "\u{1}".repeat(10_000),
+        " é\r\n\u{feff}\u{202e}x ".to_owned(),
+    ] {
         socket.post(c, MessageId::new(), &body).await;
-        assert_eq!(socket.expect("message").await["body"], json!(body), "kept byte for byte");
+        assert_eq!(
+            socket.expect("message").await["body"],
+            json!(body),
+            "kept byte for byte"
+        );
     }
     app.stop().await;
 }
@@ -219,7 +318,13 @@ async fn fragments_are_joined_and_a_ping_in_their_middle_is_answered() {
     assert_eq!(next_text(&mut raw).await["type"], "hello");
     let text = json!({"type": "ping", "ref": "é€𝄞"}).to_string().into_bytes();
     for (at, byte) in text.iter().enumerate() {
-        let first = if at == 0 { 0x01 } else if at + 1 == text.len() { 0x80 } else { 0x00 };
+        let first = if at == 0 {
+            0x01
+        } else if at + 1 == text.len() {
+            0x80
+        } else {
+            0x00
+        };
         if at == text.len() / 2 {
             raw.write_frame(0x89, b"in the middle").await;
             assert_eq!(raw.read_frame().await, Some((0x8A, b"in the middle".to_vec())));
@@ -237,7 +342,9 @@ async fn fragments_are_joined_and_a_ping_in_their_middle_is_answered() {
 async fn the_thirty_third_frame_waits_for_a_reply() {
     let app = TestApp::start().await;
     let proxy = Proxy::start(app.database.url()).await;
-    let node = app.peer_with(|config| config.database.url = Some(Secret::new(proxy.url()))).await;
+    let node = app
+        .peer_with(|config| config.database.url = Some(Secret::new(proxy.url())))
+        .await;
     let (ann, c) = app.person_with_conversation("Ann").await;
     let mut socket = ann.at(&node).connect().await;
     socket.post(c, MessageId::new(), "the conversation is awake").await;
@@ -246,12 +353,21 @@ async fn the_thirty_third_frame_waits_for_a_reply() {
     for at in 0..31 {
         socket.send_json(&send(c, MessageId::new(), &format!("{at}"))).await;
     }
-    assert_eq!(socket.ask(json!({"type": "ping"})).await["type"], "pong", "31 are unanswered");
+    assert_eq!(
+        socket.ask(json!({"type": "ping"})).await["type"],
+        "pong",
+        "31 are unanswered"
+    );
     socket.send_json(&send(c, MessageId::new(), "31")).await;
     for at in 0..500 {
-        socket.send_json(&json!({"type": "ping", "ref": format!("p{at}")})).await;
+        socket
+            .send_json(&json!({"type": "ping", "ref": format!("p{at}")}))
+            .await;
     }
-    assert!(socket.next_frame(Duration::from_secs(1)).await.is_err(), "more than 32 were read");
+    assert!(
+        socket.next_frame(Duration::from_secs(1)).await.is_err(),
+        "more than 32 were read"
+    );
     proxy.heal();
     for at in 0..500 {
         let pong = socket.expect("pong").await;
@@ -292,7 +408,12 @@ async fn a_connection_has_200_subscriptions_also_when_it_asks_in_a_hurry() {
     let mut socket = ann.connect().await;
     // Those that are refused do not count.
     for _ in 0..210 {
-        socket.refused(json!({"type": "subscribe", "conversation": ConversationId::new()}), "not_found").await;
+        socket
+            .refused(
+                json!({"type": "subscribe", "conversation": ConversationId::new()}),
+                "not_found",
+            )
+            .await;
     }
     for (at, c) in conversations.iter().enumerate() {
         let frame = json!({"type": "subscribe", "conversation": c, "ref": format!("s{at}")});
@@ -309,9 +430,18 @@ async fn a_connection_has_200_subscriptions_also_when_it_asks_in_a_hurry() {
     assert_eq!(refused, (200..235).collect::<Vec<_>>());
     // Again on one of them is no new one; one less makes room for one more.
     socket.subscribe(conversations[5], None).await;
-    ok(&mut socket, json!({"type": "unsubscribe", "conversation": conversations[0]})).await;
+    ok(
+        &mut socket,
+        json!({"type": "unsubscribe", "conversation": conversations[0]}),
+    )
+    .await;
     socket.subscribe(conversations[234], None).await;
-    socket.refused(json!({"type": "subscribe", "conversation": conversations[233]}), "limit_reached").await;
+    socket
+        .refused(
+            json!({"type": "subscribe", "conversation": conversations[233]}),
+            "limit_reached",
+        )
+        .await;
     // Unsubscribed is unsubscribed.
     let mut other = ann.connect().await;
     other.post(conversations[0], MessageId::new(), "unheard").await;
@@ -328,8 +458,12 @@ async fn typing_without_a_ref_has_no_reply() {
     let (ann, c) = app.person_with_conversation("Ann").await;
     let mut socket: Socket = ann.connect().await;
     for _ in 0..100 {
-        socket.send_json(&json!({"type": "typing", "conversation": c, "on": true})).await;
-        socket.send_json(&json!({"type": "typing", "conversation": ConversationId::new(), "on": true})).await;
+        socket
+            .send_json(&json!({"type": "typing", "conversation": c, "on": true}))
+            .await;
+        socket
+            .send_json(&json!({"type": "typing", "conversation": ConversationId::new(), "on": true}))
+            .await;
     }
     socket.expect_none("ok").await;
     socket.expect_none("error").await;

@@ -41,9 +41,13 @@ async fn nobody_gets_in_without_credentials() {
     let app = TestApp::start().await;
     answer(handshake(&app, "/ws")).await.problem(401, "unauthenticated");
     for token in ["", "nonsense", "a.b.c"] {
-        answer(handshake(&app, "/ws").bearer_auth(token)).await.problem(401, "unauthenticated");
+        answer(handshake(&app, "/ws").bearer_auth(token))
+            .await
+            .problem(401, "unauthenticated");
     }
-    answer(handshake(&app, "/ws?ticket=nonsense")).await.problem(401, "unauthenticated");
+    answer(handshake(&app, "/ws?ticket=nonsense"))
+        .await
+        .problem(401, "unauthenticated");
     let ann = app.register("Ann").await;
     let path = format!("/ws?ticket={}", ann.token);
     answer(handshake(&app, &path)).await.problem(401, "unauthenticated");
@@ -58,13 +62,21 @@ async fn a_foreign_page_does_not_get_in_whatever_its_credentials() {
     let ann = app.register("Ann").await;
     let own = format!("http://{}", app.address);
     for origin in ["https://evil.example", "null", "https://chat.example.org.evil.example"] {
-        answer(handshake(&app, "/ws").bearer_auth(&ann.token).header("Origin", origin)).await.problem(403, "forbidden");
-        answer(handshake(&app, "/ws").header("Origin", origin)).await.problem(403, "forbidden");
+        answer(handshake(&app, "/ws").bearer_auth(&ann.token).header("Origin", origin))
+            .await
+            .problem(403, "forbidden");
+        answer(handshake(&app, "/ws").header("Origin", origin))
+            .await
+            .problem(403, "forbidden");
         let cookie = format!("session={}", ann.token);
-        let request = handshake(&app, "/ws").header("Cookie", &cookie).header("Origin", origin);
+        let request = handshake(&app, "/ws")
+            .header("Cookie", &cookie)
+            .header("Origin", origin);
         answer(request).await.problem(403, "forbidden");
         let path = format!("/ws?ticket={}", ticket(&ann).await["ticket"].as_str().unwrap());
-        answer(handshake(&app, &path).header("Origin", origin)).await.problem(403, "forbidden");
+        answer(handshake(&app, &path).header("Origin", origin))
+            .await
+            .problem(403, "forbidden");
         // It was not redeemed: its owner still gets in with it.
         upgraded(handshake(&app, &path)).await;
     }
@@ -79,13 +91,19 @@ async fn a_sub_protocol_is_agreed_to_or_refused() {
     let app = TestApp::start().await;
     let ann = app.register("Ann").await;
     let offer = |protocols: &'static str| {
-        handshake(&app, "/ws").bearer_auth(&ann.token).header("Sec-WebSocket-Protocol", protocols)
+        handshake(&app, "/ws")
+            .bearer_auth(&ann.token)
+            .header("Sec-WebSocket-Protocol", protocols)
     };
     for protocols in ["chat", "parlance.v2, chat", "PARLANCE.v1x", ""] {
         answer(offer(protocols)).await.problem(400, "bad_request");
     }
     for protocols in ["parlance.v1", "chat, parlance.v1", "parlance.v1,other"] {
-        assert_eq!(upgraded(offer(protocols)).await["sec-websocket-protocol"], "parlance.v1", "{protocols}");
+        assert_eq!(
+            upgraded(offer(protocols)).await["sec-websocket-protocol"],
+            "parlance.v1",
+            "{protocols}"
+        );
     }
     let none = upgraded(handshake(&app, "/ws").bearer_auth(&ann.token)).await;
     assert!(none.get("sec-websocket-protocol").is_none(), "nothing was offered");
@@ -116,7 +134,10 @@ async fn a_ticket_is_good_once_and_for_thirty_seconds() {
     let word = made["ticket"].as_str().unwrap().to_owned();
     let socket = Socket::handshake(app.address, by_ticket(&app, &word)).await.unwrap();
     assert_eq!(socket.hello()["user"]["id"], json!(ann.id));
-    assert!(socket.hello()["token_expires_at"].is_string(), "a socket by ticket ends with its session's token");
+    assert!(
+        socket.hello()["token_expires_at"].is_string(),
+        "a socket by ticket ends with its session's token"
+    );
     let path = format!("/ws?ticket={word}");
     answer(handshake(&app, &path)).await.problem(401, "unauthenticated");
 
@@ -129,10 +150,18 @@ async fn a_ticket_is_good_once_and_for_thirty_seconds() {
 
     // One whose time is over.
     let path = format!("/ws?ticket={}", ticket(&ann).await["ticket"].as_str().unwrap());
-    let rows = app.database.query("SELECT extract(epoch FROM expires_at - now())::float8 FROM socket_tickets", &[]).await;
+    let rows = app
+        .database
+        .query(
+            "SELECT extract(epoch FROM expires_at - now())::float8 FROM socket_tickets",
+            &[],
+        )
+        .await;
     let rest: f64 = rows[0].get(0);
     assert!((25.0..=30.0).contains(&rest), "{rest}");
-    app.database.query("UPDATE socket_tickets SET expires_at = now() - interval '1 ms'", &[]).await;
+    app.database
+        .query("UPDATE socket_tickets SET expires_at = now() - interval '1 ms'", &[])
+        .await;
     answer(handshake(&app, &path)).await.problem(401, "unauthenticated");
 
     // One whose session ended.
@@ -151,13 +180,22 @@ async fn hello_says_all_that_a_client_needs() {
     let (one, two) = (ann.connect().await, ann.connect().await);
     let hello = one.hello();
     assert_eq!(hello["protocol"], 1);
-    assert_eq!(hello["user"], json!({"id": ann.id, "name": "Ann", "kind": "person", "tier": "regular"}));
+    assert_eq!(
+        hello["user"],
+        json!({"id": ann.id, "name": "Ann", "kind": "person", "tier": "regular"})
+    );
     assert_eq!(hello["heartbeat_ms"], 25_000);
-    assert_eq!(hello["limits"], json!({"frame_bytes": 65536, "body_bytes": 16384, "subscriptions": 200, "window": 32}));
+    assert_eq!(
+        hello["limits"],
+        json!({"frame_bytes": 65536, "body_bytes": 16384, "subscriptions": 200, "window": 32})
+    );
     for time in ["server_time", "token_expires_at"] {
         let text = hello[time].as_str().unwrap();
         chrono::DateTime::parse_from_rfc3339(text).unwrap();
-        assert!(text.ends_with('Z') && text.len() == "2026-11-22T10:00:00.123Z".len(), "{text}");
+        assert!(
+            text.ends_with('Z') && text.len() == "2026-11-22T10:00:00.123Z".len(),
+            "{text}"
+        );
     }
     for id in ["connection", "node"] {
         assert!(hello[id].as_str().unwrap().parse::<Uuid>().is_ok(), "{hello}");
@@ -179,7 +217,11 @@ async fn a_full_node_answers_503() {
         sockets.push(bob.connect().await);
     }
     // The HTTP server counts connections as well; whichever limit is met first, nobody gets a socket.
-    let attempt = handshake(&app, "/ws").bearer_auth(&ann.token).timeout(Duration::from_secs(2)).send().await;
+    let attempt = handshake(&app, "/ws")
+        .bearer_auth(&ann.token)
+        .timeout(Duration::from_secs(2))
+        .send()
+        .await;
     if let Ok(response) = attempt {
         let refused = Site::read(response).await.unwrap().problem(503, "overloaded");
         assert!(refused["detail"].is_string());
@@ -201,7 +243,10 @@ async fn the_twenty_first_connection_is_closed_and_does_not_linger() {
     assert_eq!(one_too_many.close_code().await, Some(4005));
     let started = Instant::now();
     let end = tokio::time::timeout(PATIENCE, one_too_many.read_frame()).await;
-    assert!(matches!(end, Ok(None)), "the server leaves the refused connection open: {end:?}");
+    assert!(
+        matches!(end, Ok(None)),
+        "the server leaves the refused connection open: {end:?}"
+    );
     assert!(started.elapsed() < Duration::from_secs(8));
     // Those who are in stay, and a place that becomes free can be taken.
     for socket in &mut sockets {

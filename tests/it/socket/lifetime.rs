@@ -8,7 +8,10 @@ use std::time::{Duration, Instant};
 /// Signs the person in again, for a token of the same session's user.
 async fn token_of(app: &TestApp, person: &crate::support::Person) -> String {
     let body = json!({"email": person.email, "password": crate::support::client::PASSWORD});
-    let answer = app.request(reqwest::Method::POST, "/auth/login", None, Some(body)).await.ok();
+    let answer = app
+        .request(reqwest::Method::POST, "/auth/login", None, Some(body))
+        .await
+        .ok();
     answer["access_token"].as_str().unwrap().to_owned()
 }
 
@@ -20,7 +23,9 @@ async fn a_token_that_runs_out_closes_and_refresh_renews() {
     let (mut lets_it, mut renews) = (ann.connect().await, ann.connect().await);
     let expires = |value: &Value| chrono::DateTime::parse_from_rfc3339(value.as_str().unwrap()).unwrap();
     let until = expires(&lets_it.hello()["token_expires_at"]);
-    renews.refused(json!({"type": "refresh", "token": bobs}), "forbidden").await;
+    renews
+        .refused(json!({"type": "refresh", "token": bobs}), "forbidden")
+        .await;
     // Half of its life passes.
     assert!(renews.next_frame(Duration::from_millis(1_500)).await.is_err());
     let fresh = token_of(&app, &ann).await;
@@ -32,7 +37,11 @@ async fn a_token_that_runs_out_closes_and_refresh_renews() {
     let late = chrono::Utc::now().signed_duration_since(until).num_milliseconds();
     assert!((0..5_000).contains(&late), "closed {late} ms after the token ran out");
     // The other lives, and ends with its new token.
-    ok(&mut renews, json!({"type": "unsubscribe", "conversation": parlance::ids::ConversationId::new()})).await;
+    ok(
+        &mut renews,
+        json!({"type": "unsubscribe", "conversation": parlance::ids::ConversationId::new()}),
+    )
+    .await;
     renews.expect_close(4103).await;
     let late = chrono::Utc::now().signed_duration_since(renewed).num_milliseconds();
     assert!((0..5_000).contains(&late), "{late}");
@@ -70,7 +79,10 @@ async fn who_does_not_answer_pings_is_given_up() {
         assert!(pings >= 1, "{pings} pings in {:?}", started.elapsed());
         assert!((3..6).contains(&started.elapsed().as_secs()), "{:?}", started.elapsed());
         // Nobody waits for the close frame of one who is gone.
-        assert_eq!(tokio::time::timeout(Duration::from_secs(6), silent.read_frame()).await, Ok(None));
+        assert_eq!(
+            tokio::time::timeout(Duration::from_secs(6), silent.read_frame()).await,
+            Ok(None)
+        );
     };
     let (mut answers, ()) = tokio::join!(reading, being_silent);
     assert_eq!(answers.ask(json!({"type": "ping"})).await["type"], "pong");

@@ -34,7 +34,12 @@ async fn an_id_is_used_once_for_ever() {
 
     // The same id with anything else.
     let reply = json!({"type": "send", "conversation": c, "id": id, "body": "first", "reply_to": target});
-    for frame in [send(c, id, "other"), send(c, id, "first "), reply.clone(), send(elsewhere, id, "first")] {
+    for frame in [
+        send(c, id, "other"),
+        send(c, id, "first "),
+        reply.clone(),
+        send(elsewhere, id, "first"),
+    ] {
         two.refused(frame, "conflict").await;
     }
     bobs.refused(send(c, id, "first"), "conflict").await;
@@ -55,7 +60,11 @@ async fn an_id_is_used_once_for_ever() {
     // Everybody saw it once.
     bobs.ask(json!({"type": "ping"})).await;
     let seen = bobs.drain();
-    let kinds: Vec<_> = seen.iter().filter(|frame| frame["id"] == json!(id)).map(|frame| &frame["type"]).collect();
+    let kinds: Vec<_> = seen
+        .iter()
+        .filter(|frame| frame["id"] == json!(id))
+        .map(|frame| &frame["type"])
+        .collect();
     assert_eq!(kinds, ["message", "updated", "updated"], "{seen:?}");
     app.stop().await;
 }
@@ -74,7 +83,10 @@ async fn two_connections_that_send_the_same_id_at_once_post_one_message() {
         assert_eq!(a.seq, round + 1, "no number is lost on a duplicate");
     }
     one.expect_none("nothing").await;
-    assert_eq!(one.drain().iter().filter(|frame| frame["type"] == "message").count(), 20);
+    assert_eq!(
+        one.drain().iter().filter(|frame| frame["type"] == "message").count(),
+        20
+    );
     app.stop().await;
 }
 
@@ -100,7 +112,11 @@ async fn a_burst_is_done_in_its_order() {
         bad["ref"] = json!(format!("b{round}"));
         anns.send_json(&bad).await;
         anns.send_json(&send(c, id, "another body")).await;
-        let mut change = if round % 2 == 0 { edit(c, id, &format!("{round} edited")) } else { react(c, id, "👍", true) };
+        let mut change = if round % 2 == 0 {
+            edit(c, id, &format!("{round} edited"))
+        } else {
+            react(c, id, "👍", true)
+        };
         change["ref"] = json!(format!("e{round}"));
         anns.send_json(&change).await;
         previous = Some(id);
@@ -108,11 +124,18 @@ async fn a_burst_is_done_in_its_order() {
     }
     for round in 0..ROUNDS {
         let ack = anns.reply_to(&format!("s{round}")).await;
-        assert_eq!((&ack["type"], ack["seq"].as_i64()), (&json!("ack"), Some(round + 1)), "{ack}");
+        assert_eq!(
+            (&ack["type"], ack["seq"].as_i64()),
+            (&json!("ack"), Some(round + 1)),
+            "{ack}"
+        );
         let bad = anns.reply_to(&format!("b{round}")).await;
         assert_eq!(bad["code"], "not_found", "{bad}");
         let change = anns.reply_to(&format!("e{round}")).await;
-        assert_eq!((&change["type"], change["rev"].as_i64()), (&json!("ok"), ack["rev"].as_i64().map(|rev| rev + 1)));
+        assert_eq!(
+            (&change["type"], change["rev"].as_i64()),
+            (&json!("ok"), ack["rev"].as_i64().map(|rev| rev + 1))
+        );
     }
     let mut rev = None;
     for (at, id) in ids.iter().enumerate() {
@@ -120,7 +143,10 @@ async fn a_burst_is_done_in_its_order() {
             let durable = |frame: &Value| frame["type"] == "message" || frame["type"] == "updated";
             let frame = bobs.expect_where("the next change", durable).await;
             assert_eq!((&frame["type"], &frame["id"]), (&json!(kind), &json!(id)), "{frame}");
-            assert_eq!(frame["reply_to"], at.checked_sub(1).map_or(Value::Null, |before| json!(ids[before])));
+            assert_eq!(
+                frame["reply_to"],
+                at.checked_sub(1).map_or(Value::Null, |before| json!(ids[before]))
+            );
             let next = frame["rev"].as_i64().unwrap();
             assert!(rev.is_none_or(|rev| next == rev + 1), "{rev:?} {frame}");
             rev = Some(next);
@@ -166,13 +192,19 @@ async fn messages_are_changed_by_those_who_may() {
     let frame = anns.expect("updated").await;
     assert_eq!((&frame["body"], frame["rev"].as_i64()), (&json!("Bob's, edited"), rev));
     assert!(frame["edited_at"].is_string() && frame["deleted_at"].is_null());
-    assert_eq!((&frame["author"], &frame["kind"], &frame["seq"]), (&json!(bob.id), &json!("person"), &json!(2)));
+    assert_eq!(
+        (&frame["author"], &frame["kind"], &frame["seq"]),
+        (&json!(bob.id), &json!("person"), &json!(2))
+    );
     assert_eq!(frame["reactions"], json!([]));
     ok(&mut bobs, react(c, by_bob, "👍", true)).await;
     ok(&mut mods, react(c, by_bob, "👍", true)).await;
     anns.expect("updated").await;
     let frame = anns.expect("updated").await;
-    assert_eq!((&frame["reactions"][0]["emoji"], &frame["reactions"][0]["count"]), (&json!("👍"), &json!(2)));
+    assert_eq!(
+        (&frame["reactions"][0]["emoji"], &frame["reactions"][0]["count"]),
+        (&json!("👍"), &json!(2))
+    );
     let mut users: Vec<_> = frame["reactions"][0]["users"].as_array().unwrap().clone();
     users.sort_by_key(Value::to_string);
     let mut both = vec![json!(bob.id), json!(mod_.id)];
@@ -187,12 +219,22 @@ async fn messages_are_changed_by_those_who_may() {
     // Moderators and owners delete others'; the body is gone for good, also from the database.
     let deleted = ok(&mut mods, about("delete", c, by_bob)).await;
     let frame = anns.expect("updated").await;
-    assert_eq!((&frame["body"], &frame["reactions"], frame["rev"].as_i64()), (&json!(null), &json!([]), deleted));
+    assert_eq!(
+        (&frame["body"], &frame["reactions"], frame["rev"].as_i64()),
+        (&json!(null), &json!([]), deleted)
+    );
     assert!(frame["deleted_at"].is_string());
     assert!(ok(&mut anns, about("delete", c, third)).await > deleted);
-    assert_eq!(ok(&mut bobs, about("delete", c, by_bob)).await, deleted, "again: the old rev");
+    assert_eq!(
+        ok(&mut bobs, about("delete", c, by_bob)).await,
+        deleted,
+        "again: the old rev"
+    );
     assert_eq!(ok(&mut anns, about("delete", c, by_bob)).await, deleted);
-    let rows = app.database.query("SELECT count(*) FROM messages m WHERE m::text LIKE '%Bob''s%'", &[]).await;
+    let rows = app
+        .database
+        .query("SELECT count(*) FROM messages m WHERE m::text LIKE '%Bob''s%'", &[])
+        .await;
     assert_eq!(rows[0].get::<_, i64>(0), 0);
     bobs.refused(edit(c, by_bob, "back"), "conflict").await;
     bobs.refused(react(c, by_bob, "👍", true), "conflict").await;

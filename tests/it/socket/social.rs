@@ -16,7 +16,9 @@ fn typing(conversation: ConversationId, on: bool) -> Value {
 
 /// How far the caller has read.
 async fn read_seq(socket: &mut Socket, conversation: ConversationId) -> i64 {
-    socket.subscribe(conversation, None).await.subscribed["read_seq"].as_i64().unwrap()
+    socket.subscribe(conversation, None).await.subscribed["read_seq"]
+        .as_i64()
+        .unwrap()
 }
 
 /// Waits for the first frame of a kind and says when it came.
@@ -71,7 +73,10 @@ async fn read_frames_are_gathered() {
         seen.push(frame["seq"].as_i64().unwrap());
     }
     assert!(seen.is_sorted_by(|a, b| a < b), "{seen:?}");
-    assert!(seen.len() as u64 <= 2 + started.elapsed().as_secs(), "at most one per second: {seen:?}");
+    assert!(
+        seen.len() as u64 <= 2 + started.elapsed().as_secs(),
+        "at most one per second: {seen:?}"
+    );
     app.stop().await;
 }
 
@@ -88,7 +93,10 @@ async fn typing_is_passed_on_rarely_and_ends_by_itself() {
         ok(&mut anns, typing(c, true)).await;
     }
     let (first, frame) = when(&mut bobs, "typing").await;
-    assert_eq!((&frame["user"], &frame["on"], &frame["conversation"]), (&json!(ann.id), &json!(true), &json!(c)));
+    assert_eq!(
+        (&frame["user"], &frame["on"], &frame["conversation"]),
+        (&json!(ann.id), &json!(true), &json!(c))
+    );
     bobs.expect_none("typing").await;
     // Not to the typist, on no connection of theirs.
     anns.expect_none("typing").await;
@@ -113,7 +121,10 @@ async fn typing_is_passed_on_rarely_and_ends_by_itself() {
     let end = |frame: &Value| frame["type"] == "typing" && frame["user"] == json!(ann.id) && frame["on"] == false;
     bobs.expect_where("the end of Ann's typing", end).await;
     let lasted = first.elapsed();
-    assert!((Duration::from_millis(11_500)..Duration::from_millis(14_500)).contains(&lasted), "{lasted:?}");
+    assert!(
+        (Duration::from_millis(11_500)..Duration::from_millis(14_500)).contains(&lasted),
+        "{lasted:?}"
+    );
     app.stop().await;
 }
 
@@ -135,7 +146,10 @@ async fn typing_goes_on_after_three_seconds() {
         let (second, frame) = when(&mut bobs, "typing").await;
         assert_eq!(frame["on"], true);
         let between = second - first;
-        assert!((Duration::from_millis(2_900)..Duration::from_millis(4_500)).contains(&between), "{between:?}");
+        assert!(
+            (Duration::from_millis(2_900)..Duration::from_millis(4_500)).contains(&between),
+            "{between:?}"
+        );
     };
     tokio::select! { () = typist => {}, () = reader => {} }
     app.stop().await;
@@ -151,7 +165,10 @@ async fn presence_counts_all_connections_and_has_a_grace() {
         members.iter().find(|member| member["id"] == json!(person.id)).unwrap()["online"].clone()
     };
     let state = bobs.subscribe(c, None).await.subscribed;
-    assert_eq!((online(&state, &ann), online(&state, &bob)), (json!(false), json!(true)));
+    assert_eq!(
+        (online(&state, &ann), online(&state, &bob)),
+        (json!(false), json!(true))
+    );
     bobs.drain();
     let (one, mut two) = (ann.connect().await, ann.connect().await);
     let frame = bobs.expect("presence").await;
@@ -175,7 +192,12 @@ async fn presence_counts_all_connections_and_has_a_grace() {
     again.subscribe(c, None).await;
     bobs.expect("presence").await;
     let _third = ann.connect().await;
-    assert!(!again.drain().iter().any(|frame| frame["type"] == "presence" && frame["user"] == json!(ann.id)));
+    assert!(
+        !again
+            .drain()
+            .iter()
+            .any(|frame| frame["type"] == "presence" && frame["user"] == json!(ann.id))
+    );
     app.stop().await;
 }
 
@@ -200,7 +222,10 @@ async fn notices_tell_of_what_one_does_not_follow() {
     }
     let last = notices.last().unwrap();
     assert_eq!((&last["conversation"], &last["unread"]), (&json!(c), &json!(50)));
-    assert!(notices.len() as u64 <= 2 + started.elapsed().as_secs(), "at most one per second: {notices:?}");
+    assert!(
+        notices.len() as u64 <= 2 + started.elapsed().as_secs(),
+        "at most one per second: {notices:?}"
+    );
     following.expect_none("notice").await;
     own.expect_none("notice").await;
     // Read elsewhere.
@@ -214,7 +239,10 @@ async fn notices_tell_of_what_one_does_not_follow() {
     let other = ann.create_conversation("Other").await;
     ann.add_member(other, bob.id, "member").await.ok();
     assert_eq!(bobs.expect("notice").await["conversation"], json!(other));
-    let made = ann.post("/api/conversations", json!({"title": "New", "members": [bob.id]})).await.ok();
+    let made = ann
+        .post("/api/conversations", json!({"title": "New", "members": [bob.id]}))
+        .await
+        .ok();
     assert_eq!(bobs.expect("notice").await["conversation"], made["id"]);
     app.stop().await;
 }
@@ -223,14 +251,19 @@ async fn notices_tell_of_what_one_does_not_follow() {
 async fn a_large_conversation_has_no_small_talk() {
     let app = TestApp::start().await;
     let ([ann, bob], c) = app.conversation_of(["Ann", "Bob"]).await;
-    let many = "INSERT INTO users (id, tenant_id, name, role, tier) SELECT gen_random_uuid(), $1, 'Many ' || n, 'member',
+    let many =
+        "INSERT INTO users (id, tenant_id, name, role, tier) SELECT gen_random_uuid(), $1, 'Many ' || n, 'member',
                 'regular' FROM generate_series(1, 199) n RETURNING id";
     let users = app.database.query(many, &[&ann.tenant.0]).await;
     for chunk in users.chunks(50) {
         let ids: Vec<_> = chunk.iter().map(|row| json!(row.get::<_, uuid::Uuid>(0))).collect();
         let add = ids.into_iter().map(|id| {
             let ann = ann.clone();
-            async move { ann.post(&format!("/api/conversations/{c}/members"), json!({"user_id": id})).await.ok() }
+            async move {
+                ann.post(&format!("/api/conversations/{c}/members"), json!({"user_id": id}))
+                    .await
+                    .ok()
+            }
         });
         futures_util::future::join_all(add).await;
     }
@@ -244,12 +277,21 @@ async fn a_large_conversation_has_no_small_talk() {
     ok(&mut bobs, typing(c, true)).await;
     let _third = bob.connect().await;
     while let Ok(frame) = anns.next_frame(Duration::from_millis(1_300)).await {
-        assert!(!["read", "typing", "presence"].contains(&frame["type"].as_str().unwrap()), "{frame}");
+        assert!(
+            !["read", "typing", "presence"].contains(&frame["type"].as_str().unwrap()),
+            "{frame}"
+        );
     }
     // One less, and they are back.
     ann.remove_member(c, parlance::ids::UserId(users[0].get(0))).await.ok();
     assert_eq!(anns.expect("member").await["change"], "removed");
-    assert_eq!(anns.subscribe(c, None).await.subscribed["members"].as_array().unwrap().len(), 200);
+    assert_eq!(
+        anns.subscribe(c, None).await.subscribed["members"]
+            .as_array()
+            .unwrap()
+            .len(),
+        200
+    );
     ok(&mut bobs, typing(c, true)).await;
     let frame = tokio::time::timeout(PATIENCE, anns.expect("typing")).await.unwrap();
     assert_eq!(frame["user"], json!(bob.id));
