@@ -130,10 +130,10 @@ async fn who_trickles_is_cut_when_too_much_waits() {
     let raw = stuck(&slow, c).await;
     let (mut reader, _writer) = raw.stream.into_split();
     let trickle = tokio::spawn(async move {
-        let (mut byte, mut total) = ([0; 64], 0);
+        let (mut byte, mut total) = ([0; 16], 0);
         while let Ok(count @ 1..) = reader.read(&mut byte).await {
             total += count;
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            tokio::task::yield_now().await;
         }
         total
     });
