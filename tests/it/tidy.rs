@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 /// Longest file, in lines, without its tests: more is two nouns in one file.
 const FILE_LINES_MAX: usize = 500;
+/// The same for a file of tests, which is read by the test.
+const TEST_LINES_MAX: usize = 700;
 /// Longest line of a comment, in characters: rustfmt leaves comments alone.
 const COMMENT_CHARS_MAX: usize = 130;
 
@@ -281,11 +283,15 @@ fn files_fit_a_sitting() {
     let mut broken = Vec::new();
     for source in sources(&["src", "tests/it", "benches"], &["rs"]) {
         let lines = source.product().lines().count();
-        if lines > FILE_LINES_MAX {
+        let is_test = source.is_unit_test() || source.path.starts_with("tests/");
+        if lines > if is_test { TEST_LINES_MAX } else { FILE_LINES_MAX } {
             broken.push(format!("{}: {lines} lines", source.path));
         }
     }
-    expect_none("a file has at most 500 lines without its tests", &broken);
+    expect_none(
+        "a file has at most 500 lines without its tests, of which a file has at most 700",
+        &broken,
+    );
 }
 
 #[test]

@@ -40,7 +40,7 @@ pub async fn back_off() {
     tokio::time::sleep(Duration::from_millis(20)).await;
 }
 
-/// Lets time pass, where the moment of a fault is what differs.
+/// Lets time pass: where the moment of a fault is what differs, or where the passing itself is what a test is about.
 pub async fn pass(time: Duration) {
     tokio::time::sleep(time).await;
 }
