@@ -4,6 +4,7 @@
 //! setting. When you add one, also add it to the section's `walk` and to `.env.example`; tests compare them.
 
 use super::{Pass, Secret};
+use crate::supervision::RestartPolicy;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -64,6 +65,8 @@ pub struct ConversationsConfig {
     pub active_max: usize,
     /// `PARLANCE_PERSISTENCE_LANES`: writers that commit at the same time, each with a connection of its own.
     pub persistence_lanes: usize,
+    /// How often a conversation that dies is started again. Not a setting.
+    pub restarts: RestartPolicy,
 }
 
 /// WebSocket connections.
@@ -126,6 +129,7 @@ impl Default for ConversationsConfig {
             arbiters: cores(),
             active_max: 100_000,
             persistence_lanes: 2,
+            restarts: RestartPolicy::default(),
         }
     }
 }

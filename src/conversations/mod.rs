@@ -199,6 +199,7 @@ impl Conversations {
             readers: Shared::readers(),
             clock: replay::Clock::start(),
             passivate_after: config.passivate_after,
+            restarts: config.restarts,
             arbiters: parts.arbiters,
             starts,
         });

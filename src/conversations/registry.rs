@@ -58,6 +58,7 @@ pub(super) struct Shared {
     pub(super) readers: Semaphore,
     pub(super) clock: Clock,
     pub(super) passivate_after: Duration,
+    pub(super) restarts: RestartPolicy,
     pub(super) arbiters: ArbiterPool,
     /// Slots that wait to be started.
     pub(super) starts: Mailbox<Arc<Slot>>,
@@ -244,7 +245,7 @@ async fn run(mut life: Life) {
 
 /// The life of one slot: generation after generation, until it passivates or cannot be kept up.
 async fn supervise_slot(slot: &Arc<Slot>, shared: &Arc<Shared>) {
-    let mut budget = RestartBudget::new(RestartPolicy::default());
+    let mut budget = RestartBudget::new(shared.restarts);
     loop {
         let death = match load(shared, slot).await {
             Ok(Some(state)) => run_generation(slot, shared, state).await,

@@ -230,7 +230,10 @@ impl Stream for Groups {
         let this = self.get_mut();
         // A flush waits for all before it, so nothing behind it is read until it is answered.
         while this.flushes.is_empty() && !this.queue.is_full() {
-            match this.reader.poll_recv(cx) {
+            // Polled only when nothing waits: the runtime lets a task poll a hundred-odd messages at a time, which would
+            // be the size of every group.
+            let next = this.reader.try_next();
+            match next.map_or_else(|| this.reader.poll_recv(cx), |message| Poll::Ready(Some(message))) {
                 Poll::Ready(Some(Message::Operation(operation))) => this.queue.push(*operation),
                 Poll::Ready(Some(Message::Flush(flushed))) => this.flushes.push(flushed),
                 Poll::Ready(None) if this.queue.is_empty() => return Poll::Ready(None),

@@ -183,11 +183,21 @@ impl Sessions {
             connection.drain();
             connection.outbox.push(encode(&goodbye), Class::Snapshot);
         }
-        let flushed = tokio::time::timeout_at(deadline.into(), self.shared.conversations.flush()).await;
-        if flushed.is_err() {
-            tracing::error!("what was accepted could not be committed before the deadline");
-        }
-        let patience = Instant::now() + deadline.saturating_duration_since(Instant::now()) / 3;
+        let now = Instant::now();
+        // Kept back, so that close frames still arrive when something cannot be committed in time.
+        let patience = now + deadline.saturating_duration_since(now) * 3 / 4;
+        let flush = async {
+            if tokio::time::timeout_at(patience.into(), self.shared.conversations.flush()).await.is_err() {
+                tracing::error!("what was accepted could not be committed before the deadline");
+            }
+        };
+        // Meanwhile those who wait for nothing go: a database that stands still must not hold them up.
+        tokio::join!(flush, self.close_answered(patience, deadline));
+    }
+
+    /// Closes each socket when all that was accepted from it is answered, or at `patience`; ends when all are gone, or at
+    /// the deadline.
+    async fn close_answered(&self, patience: Instant, deadline: Instant) {
         let mut tick = tokio::time::interval(Duration::from_millis(20));
         while self.open_count() > 0 && Instant::now() < deadline {
             for connection in self.shared.directory.all() {

@@ -76,12 +76,20 @@ pub fn open(
         link: link.clone(),
         incoming: Some(incoming),
         subscriptions: HashMap::new(),
+        asked: 0,
         seats: Arc::new(Semaphore::new(limits::SUBSCRIPTIONS_MAX)),
         bad_frames: 0,
     };
     session.greet();
     let outbox = session.connection.outbox.clone();
     Ok(response.streaming(Body::new(run(session), outbox, link)))
+}
+
+/// A conversation that this connection follows, or tried to.
+struct Subscription {
+    conversation: Conversation,
+    /// The number of the latest asking; those within the window may not have been answered yet.
+    asked: u64,
 }
 
 /// The session of one WebSocket.
@@ -92,7 +100,9 @@ struct Session {
     /// Handed to the context when the session starts.
     incoming: Option<IncomingStream<web::Payload>>,
     /// The way to conversations this connection follows, or tried to.
-    subscriptions: HashMap<ConversationId, Conversation>,
+    subscriptions: HashMap<ConversationId, Subscription>,
+    /// How many subscriptions were asked for.
+    asked: u64,
     /// One for each subscription; given back when it ends, for whatever reason.
     seats: Arc<Semaphore>,
     /// `bad_frame` errors in a row.
@@ -113,7 +123,7 @@ impl Drop for Session {
     fn drop(&mut self) {
         self.connection.outbox.finish();
         self.sessions.disconnected(&self.connection);
-        for conversation in self.subscriptions.values() {
+        for Subscription { conversation, .. } in self.subscriptions.values() {
             conversation.disconnected(self.connection.id);
         }
     }
@@ -208,7 +218,7 @@ impl Session {
                 let Some(mut known) = self.subscriptions.remove(&conversation) else {
                     return reply.ok(None);
                 };
-                let sent = known.unsubscribe(self.connection.id, reply);
+                let sent = known.conversation.unsubscribe(self.connection.id, reply);
                 self.wait_for_room(sent, ctx);
             }
             ClientFrame::Read { conversation, seq } => {
@@ -286,7 +296,7 @@ impl Session {
         ctx: &mut ws::WebsocketContext<Self>,
     ) {
         let connection = self.connection.id;
-        let follows = |known: &Conversation| known.is_followed_by(connection);
+        let follows = |known: &Subscription| known.conversation.is_followed_by(connection);
         let seat = self.seats.clone().try_acquire_owned().ok();
         if seat.is_none() && !self.subscriptions.get(&id).is_some_and(follows) {
             return reply.error(
@@ -303,13 +313,17 @@ impl Session {
             known.subscribe(caller, follower, after, reply)
         });
         if self.subscriptions.len() >= limits::SUBSCRIPTIONS_MAX + limits::WINDOW {
-            // More than can be followed or asked for: some were refused, or have ended since.
-            self.subscriptions.retain(|_, known| follows(known));
+            // More than can be followed or asked for: some were refused, or have ended since. What is on its way stays.
+            let answered = self.asked.saturating_sub(limits::WINDOW as u64);
+            self.subscriptions
+                .retain(|_, known| known.asked >= answered || follows(known));
         }
-        if !self.subscriptions.contains_key(&id)
-            && let Ok(conversation) = self.sessions.shared.conversations.conversation(id)
-        {
-            self.subscriptions.insert(id, conversation);
+        self.asked += 1;
+        let asked = self.asked;
+        if let Some(known) = self.subscriptions.get_mut(&id) {
+            known.asked = asked;
+        } else if let Ok(conversation) = self.sessions.shared.conversations.conversation(id) {
+            self.subscriptions.insert(id, Subscription { conversation, asked });
         }
     }
 
@@ -329,7 +343,7 @@ impl Session {
     ) {
         let caller = Caller::from(&self.connection.principal());
         let sent = match self.subscriptions.get_mut(&id) {
-            Some(known) => command(known, caller, reply),
+            Some(known) => command(&mut known.conversation, caller, reply),
             None => match self.sessions.shared.conversations.conversation(id) {
                 Ok(mut known) => command(&mut known, caller, reply),
                 Err(error) => return reply.refuse(error.code()),

@@ -64,6 +64,8 @@ export class Thread {
     }
     this.#resize = new ResizeObserver(() => this.#atEnd && this.toEnd());
     this.#resize.observe(this.scroller);
+    // The list grows without being drawn when a message's actions open below it.
+    this.#resize.observe(this.list);
     this.list.addEventListener('keydown', (event) => this.#move(event), { signal });
   }
 

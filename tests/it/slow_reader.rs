@@ -1,6 +1,6 @@
 //! Readers that do not read: cut in time, at a bounded cost, without anybody else noticing, and whole again afterwards.
 
-use crate::support::{Person, RawSocket, TestApp, eventually, pass};
+use crate::support::{Person, RawSocket, TestApp, eventually};
 use parlance::ids::{ConversationId, MessageId};
 use serde_json::{Value, json};
 use std::collections::HashSet;
@@ -130,10 +130,10 @@ async fn who_trickles_is_cut_when_too_much_waits() {
     let raw = stuck(&slow, c).await;
     let (mut reader, _writer) = raw.stream.into_split();
     let trickle = tokio::spawn(async move {
-        let (mut byte, mut total) = ([0; 64], 0);
+        let (mut byte, mut total) = ([0; 16], 0);
         while let Ok(count @ 1..) = reader.read(&mut byte).await {
             total += count;
-            pass(Duration::from_millis(5)).await;
+            tokio::task::yield_now().await;
         }
         total
     });
@@ -230,7 +230,7 @@ async fn many_stuck_readers_leave_others_alone_and_go_away() {
         for _ in 0..20 {
             let mut raw = slow.connect_raw().await;
             let first = raw.read_frame().await;
-            if first.is_none_or(|(first, _)| first & 0x0F != 1) {
+            if !first.is_some_and(|(first, _)| first & 0x0F == 1) {
                 return false;
             }
             fit.push(raw);

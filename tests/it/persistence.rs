@@ -1,0 +1,278 @@
+//! The road to durability, by itself: groups, bounds, poison, lost answers, deadlines.
+//!
+//! Most tests speak to [`Persistence`] directly, because only there can ten thousand operations wait at the same time;
+//! a node makes the rows that they need.
+
+use crate::support::chaos::{Chaos, Proxy};
+use crate::support::{Person, TestApp, eventually};
+use bytestring::ByteString;
+use parlance::config::Secret;
+use parlance::database::Database;
+use parlance::ids::{ConversationId, MemberRole, MessageId, UserKind};
+use parlance::persistence::{
+    CommitSink, Completion, DEADLINE, Error, OPERATIONS_MAX, Operation, Persistence, Receipt, Request, Requirement,
+};
+use parlance::supervision::ArbiterPool;
+use parlance::wire::Committed;
+use serde_json::json;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
+
+/// Nobody listens to these commits.
+struct Nobody;
+
+impl CommitSink for Nobody {
+    fn committed(&self, _: Committed) {}
+}
+
+/// Persistence of one lane behind a proxy, and rows to write to.
+struct Lane {
+    app: TestApp,
+    proxy: Proxy,
+    database: Database,
+    arbiters: ArbiterPool,
+    persistence: Persistence,
+    ann: Person,
+    conversations: Vec<ConversationId>,
+}
+
+type Answer = oneshot::Receiver<Result<Receipt, Error>>;
+
+impl Lane {
+    async fn start(conversations: usize) -> Self {
+        let app = TestApp::start().await;
+        let ann = app.register("Ann").await;
+        let mut made = Vec::new();
+        for n in 0..conversations {
+            made.push(ann.create_conversation(&format!("{n}")).await);
+        }
+        let proxy = Proxy::start(app.database.url()).await;
+        let mut config = app.config.clone();
+        config.database.url = Some(Secret::new(proxy.url()));
+        let database = Database::open(&config).await.unwrap();
+        let arbiters = ArbiterPool::start(1);
+        let sink: Arc<dyn CommitSink> = Arc::new(Nobody);
+        let persistence = Persistence::start(database.clone(), 1, &arbiters, &sink);
+        Self {
+            app,
+            proxy,
+            database,
+            arbiters,
+            persistence,
+            ann,
+            conversations: made,
+        }
+    }
+
+    fn submit(&self, conversation: usize, request: Request, patience: Duration) -> Answer {
+        let (answer, answered) = oneshot::channel();
+        self.persistence.submit(Operation {
+            tenant_id: self.ann.tenant,
+            conversation_id: self.conversations[conversation],
+            actor_id: self.ann.id,
+            actor_kind: UserKind::Person,
+            requirement: Requirement::Role(MemberRole::Member),
+            request,
+            deadline: Instant::now() + patience,
+            done: Completion::new(move |result| answer.send(result).unwrap()),
+        });
+        answered
+    }
+
+    fn post(&self, conversation: usize, body: &str) -> Answer {
+        self.submit(conversation, post(MessageId::new(), body), DEADLINE)
+    }
+
+    /// Makes the lane wait for an answer that does not come.
+    async fn freeze(&self, patience: Duration) -> Answer {
+        self.post(0, "connects").await.unwrap().unwrap();
+        self.proxy.set(Chaos::Freeze);
+        let first = self.submit(0, post(MessageId::new(), "is in flight"), patience);
+        eventually("the lane has taken the first", async || {
+            self.persistence.depths() == [0]
+        })
+        .await;
+        first
+    }
+
+    async fn count(&self, sql: &str) -> i64 {
+        self.app.database.query(sql, &[]).await[0].get(0)
+    }
+
+    async fn stop(self) {
+        self.persistence.flush().await;
+        self.arbiters.stop();
+        drop((self.persistence, self.proxy));
+        self.database.close().await;
+        self.app.stop().await;
+    }
+}
+
+fn post(id: MessageId, body: &str) -> Request {
+    Request::Post {
+        id,
+        body: ByteString::from(body),
+        reply_to: None,
+    }
+}
+
+#[actix_web::test]
+async fn what_gathers_while_a_commit_is_in_flight_is_one_transaction() {
+    let lane = Lane::start(10).await;
+    let first = lane.freeze(DEADLINE).await;
+    let answers: Vec<_> = (0..2_000).map(|n| lane.post(n % 10, &format!("{n}"))).collect();
+    lane.proxy.heal();
+    first.await.unwrap().unwrap();
+    let mut last = [0; 10];
+    for (n, answer) in answers.into_iter().enumerate() {
+        let seq = answer.await.unwrap().unwrap().seq.unwrap().0;
+        assert!(seq > last[n % 10], "the order of arrival");
+        last[n % 10] = seq;
+    }
+    let transactions = lane.count("SELECT count(DISTINCT xmin::text) FROM messages").await;
+    assert!(transactions <= 2 + 2_000 / 500 + 1, "{transactions} transactions");
+    lane.stop().await;
+}
+
+#[actix_web::test]
+async fn ten_thousand_may_wait_and_the_next_is_refused() {
+    let lane = Lane::start(1).await;
+    let first = lane.freeze(DEADLINE).await;
+    let mut answers: Vec<_> = (0..OPERATIONS_MAX).map(|n| lane.post(0, &format!("{n}"))).collect();
+    assert_eq!(lane.persistence.depths(), [OPERATIONS_MAX]);
+    let refused = lane.post(0, "one too many").await.unwrap();
+    assert_eq!(refused, Err(Error::Overloaded));
+    assert!(
+        answers.iter_mut().all(|answer| answer.try_recv().is_err()),
+        "nothing is acknowledged"
+    );
+    lane.proxy.heal();
+    first.await.unwrap().unwrap();
+    for answer in answers {
+        answer.await.unwrap().unwrap();
+    }
+    let stored = lane.count("SELECT count(*) FROM messages").await;
+    assert_eq!(stored, OPERATIONS_MAX as i64 + 2);
+    lane.stop().await;
+}
+
+#[actix_web::test]
+async fn poison_is_found_and_the_others_of_its_group_are_committed() {
+    let lane = Lane::start(3).await;
+    let sql = "ALTER TABLE messages ADD CHECK (body <> 'poison')";
+    lane.app.database.query(sql, &[]).await;
+    let first = lane.freeze(DEADLINE).await;
+    let bodies: Vec<_> = (0..100)
+        .map(|n| if n == 37 { "poison".to_owned() } else { n.to_string() })
+        .collect();
+    let answers: Vec<_> = bodies
+        .iter()
+        .enumerate()
+        .map(|(n, body)| lane.post(n % 3, body))
+        .collect();
+    lane.proxy.heal();
+    first.await.unwrap().unwrap();
+    for (body, answer) in bodies.iter().zip(answers) {
+        match answer.await.unwrap() {
+            Ok(_) => assert_ne!(body, "poison"),
+            Err(error) => assert_eq!((body.as_str(), error), ("poison", Error::Poison)),
+        }
+    }
+    let holes = "SELECT count(*) FROM conversations c WHERE last_seq <> \
+                 (SELECT count(*) FROM messages m WHERE m.conversation_id = c.id)";
+    assert_eq!(lane.count(holes).await, 0);
+    assert_eq!(Error::Poison.code(), parlance::error::Code::Internal);
+    lane.stop().await;
+}
+
+#[actix_web::test]
+async fn a_commit_whose_answer_is_lost_is_found_again() {
+    let lane = Lane::start(1).await;
+    // The commit takes a while, so that the connection can be cut in its middle.
+    lane.app
+        .database
+        .query(
+            "CREATE FUNCTION pause() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(1); RETURN NULL; END'",
+            &[],
+        )
+        .await;
+    let trigger = "CREATE CONSTRAINT TRIGGER pause AFTER INSERT ON messages DEFERRABLE INITIALLY DEFERRED \
+                   FOR EACH ROW EXECUTE FUNCTION pause()";
+    lane.app.database.query(trigger, &[]).await;
+    let answer = lane.post(0, "once");
+    let commits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()";
+    eventually("the commit is under way", async || lane.count(commits).await == 1).await;
+    lane.proxy.cut_once();
+    let receipt = answer.await.unwrap().unwrap();
+    assert_eq!(
+        (receipt.seq.unwrap().0, receipt.duplicate),
+        (1, true),
+        "the first attempt was committed after all"
+    );
+    assert_eq!(lane.count("SELECT count(*) FROM messages").await, 1);
+    lane.stop().await;
+}
+
+#[actix_web::test]
+async fn a_frozen_database_does_not_keep_anybody_beyond_the_deadline() {
+    let lane = Lane::start(1).await;
+    let (patience, started) = (Duration::from_secs(2), Instant::now());
+    let first = lane.freeze(patience).await;
+    // Several groups: each is answered by its own time, not one after the other.
+    let answers: Vec<_> = (0..2_000)
+        .map(|_| lane.submit(0, post(MessageId::new(), "x"), patience))
+        .collect();
+    for answer in std::iter::once(first).chain(answers) {
+        assert_eq!(answer.await.unwrap(), Err(Error::Unavailable));
+        let took = started.elapsed();
+        assert!(
+            took >= patience && took < patience + Duration::from_millis(2_500),
+            "{took:?}"
+        );
+    }
+    lane.proxy.cut_once();
+    lane.post(0, "well again").await.unwrap().unwrap();
+    lane.stop().await;
+}
+
+#[actix_web::test]
+async fn read_markers_of_a_second_are_one_write() {
+    let app = TestApp::start().await;
+    let ([ann, bob], conversation) = app.conversation_of(["Ann", "Bob"]).await;
+    let mut socket = ann.connect().await;
+    for _ in 0..40 {
+        socket.post(conversation, MessageId::new(), "x").await;
+    }
+    app.database
+        .query("CREATE TABLE written (user_id uuid, seq bigint)", &[])
+        .await;
+    app.database
+        .query(
+            "CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS \
+             'BEGIN INSERT INTO written VALUES (NEW.user_id, NEW.read_seq); RETURN NULL; END'",
+            &[],
+        )
+        .await;
+    let trigger = "CREATE TRIGGER note AFTER UPDATE OF read_seq ON conversation_members \
+                   FOR EACH ROW EXECUTE FUNCTION note()";
+    app.database.query(trigger, &[]).await;
+    let (mut bobs, started) = (bob.connect().await, Instant::now());
+    for seq in 1..=40 {
+        let frame = json!({"type": "read", "conversation": conversation, "seq": seq});
+        assert_eq!(bobs.ask(frame).await["type"], "ok");
+    }
+    let sql = "SELECT count(*), max(seq) FROM written WHERE user_id = $1";
+    let written = async || {
+        let row = &app.database.query(sql, &[&bob.id.0]).await[0];
+        (row.get::<_, i64>(0), row.get::<_, Option<i64>>(1))
+    };
+    eventually("the last marker is written", async || written().await.1 == Some(40)).await;
+    let allowed = started.elapsed().as_secs() as i64 + 1;
+    assert!(
+        written().await.0 <= allowed,
+        "{} writes, {allowed} allowed",
+        written().await.0
+    );
+    app.stop().await;
+}
