@@ -187,7 +187,10 @@ impl Sessions {
         // Kept back, so that close frames still arrive when something cannot be committed in time.
         let patience = now + deadline.saturating_duration_since(now) * 3 / 4;
         let flush = async {
-            if tokio::time::timeout_at(patience.into(), self.shared.conversations.flush()).await.is_err() {
+            if tokio::time::timeout_at(patience.into(), self.shared.conversations.flush())
+                .await
+                .is_err()
+            {
                 tracing::error!("what was accepted could not be committed before the deadline");
             }
         };

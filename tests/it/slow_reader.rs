@@ -230,7 +230,7 @@ async fn many_stuck_readers_leave_others_alone_and_go_away() {
         for _ in 0..20 {
             let mut raw = slow.connect_raw().await;
             let first = raw.read_frame().await;
-            if !first.is_some_and(|(first, _)| first & 0x0F == 1) {
+            if first.is_none_or(|(first, _)| first & 0x0F != 1) {
                 return false;
             }
             fit.push(raw);
