@@ -48,11 +48,12 @@ pub(super) async fn open(
             "Pages of this origin may not connect.",
         ));
     }
+    // Before the ticket is spent.
+    let protocol = agree(&request)?;
     let principal = match query.ticket {
         Some(ticket) => state.auth.redeem_ticket(&ticket).await?,
         None => extract::authenticate(&request, &state)?,
     };
-    let protocol = agree(&request)?;
     let socket = request.conn_data::<Arc<Socket>>().cloned();
     sessions::open(
         &state.sessions,

@@ -377,3 +377,48 @@ async fn tenants_are_alone_in_the_world() {
     assert_eq!(users["items"].as_array().unwrap().len(), 1);
     app.stop().await;
 }
+
+#[actix_web::test]
+async fn a_deleted_conversation_says_so_and_is_gone() {
+    let app = TestApp::start().await;
+    let ([ann, bob], c) = app.conversation_of(["Ann", "Bob"]).await;
+    let (mut anns, mut bobs) = (ann.connect().await, bob.connect().await);
+    let rev = bobs.subscribe(c, None).await.rev();
+    anns.post(c, MessageId::new(), "last words").await;
+    bobs.expect("message").await;
+    let path = format!("/api/conversations/{c}");
+    bob.delete(&path).await.problem(403, "forbidden");
+    assert_eq!(ann.delete(&path).await.status, 204);
+    let end = bobs.expect("conversation").await;
+    assert!(
+        end["deleted_at"].is_string() && end["rev"] == rev + 2 && end["conversation"] == json!(c),
+        "{end}"
+    );
+    for person in [&ann, &bob] {
+        person.get(&path).await.problem(404, "not_found");
+        person.get(&format!("{path}/messages")).await.problem(404, "not_found");
+        let mut socket = person.connect().await;
+        for after in [None, Some(0), Some(rev + 2), Some(rev + 99)] {
+            socket
+                .refused(
+                    json!({"type": "subscribe", "conversation": c, "after": after}),
+                    "not_found",
+                )
+                .await;
+        }
+        socket
+            .refused(
+                json!({"type": "send", "conversation": c, "id": MessageId::new(), "body": "x"}),
+                "not_found",
+            )
+            .await;
+        socket
+            .refused(json!({"type": "read", "conversation": c, "seq": 1}), "not_found")
+            .await;
+        socket
+            .refused(json!({"type": "typing", "conversation": c, "on": true}), "not_found")
+            .await;
+    }
+    bobs.expect_none("notice").await;
+    app.stop().await;
+}

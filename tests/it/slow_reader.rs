@@ -1,6 +1,6 @@
 //! Readers that do not read: cut in time, at a bounded cost, without anybody else noticing, and whole again afterwards.
 
-use crate::support::{Person, RawSocket, TestApp, eventually};
+use crate::support::{Person, RawSocket, TestApp, eventually, pass};
 use parlance::ids::{ConversationId, MessageId};
 use serde_json::{Value, json};
 use std::collections::HashSet;
@@ -130,10 +130,10 @@ async fn who_trickles_is_cut_when_too_much_waits() {
     let raw = stuck(&slow, c).await;
     let (mut reader, _writer) = raw.stream.into_split();
     let trickle = tokio::spawn(async move {
-        let (mut byte, mut total) = ([0; 16], 0);
+        let (mut byte, mut total) = ([0; 64], 0);
         while let Ok(count @ 1..) = reader.read(&mut byte).await {
             total += count;
-            tokio::task::yield_now().await;
+            pass(Duration::from_millis(5)).await;
         }
         total
     });
