@@ -7,9 +7,7 @@ use crate::ids::MessageId;
 use crate::wire::frames::MemberUser;
 use proptest::prelude::*;
 
-fn at() -> Timestamp {
-    Timestamp::UNIX_EPOCH
-}
+const AT: Timestamp = Timestamp::UNIX_EPOCH;
 
 /// Everything that was ever committed, in order.
 struct Model {
@@ -59,7 +57,7 @@ impl Model {
             kind: UserKind::Person,
             body: Some(format!("message {rev}").into()),
             reply_to: None,
-            created_at: at(),
+            created_at: AT,
             edited_at: None,
             deleted_at: None,
             reactions: Vec::new(),
@@ -75,7 +73,7 @@ impl Model {
         Some(self.commit(Change::Message(Arc::new(Message {
             rev,
             body,
-            edited_at: Some(at()),
+            edited_at: Some(AT),
             ..(*known).clone()
         }))))
     }
