@@ -221,7 +221,7 @@ async fn compare(shared: &Shared) {
     }
 }
 
-/// A slot under supervision. Should its task itself die, or never run, nobody would answer its callers: so it is buried.
+/// A slot under supervision. Should its task itself die, nobody would answer its callers: so it is buried.
 struct Life {
     slot: Option<Arc<Slot>>,
     shared: Arc<Shared>,
@@ -229,7 +229,8 @@ struct Life {
 
 impl Drop for Life {
     fn drop(&mut self) {
-        if let Some(slot) = self.slot.take() {
+        // Dropped without a panic, it is stopped with everything else.
+        if let Some(slot) = self.slot.take().filter(|_| std::thread::panicking()) {
             tracing::error!(conversation.id = %slot.id, "the task of a conversation has died");
             cut(&slot, Code::Unavailable);
             self.shared.slots.bury(&slot);

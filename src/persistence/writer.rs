@@ -9,8 +9,8 @@
 //! are answered `unavailable`. If such an attempt had been committed after all, the repetition finds its messages by id
 //! and answers the same receipts; the conversation learns of revisions it missed from `observed`. Two writers race for
 //! one id (unique violation) or the database asks for a repetition (serialization, deadlock): the same group again. The
-//! database refuses an operation, or somebody else holds a conversation's row: the group is split until what is wrong
-//! stands alone; the others commit.
+//! database refuses an operation: the group is split until the poison stands alone; the others commit. Somebody else holds
+//! a conversation's row: the conversations of the group are committed one by one, that one last.
 
 use super::batch::Group;
 use super::change::{self, Failure};
@@ -21,7 +21,7 @@ use crate::error::Code;
 use crate::ids::{ConversationId, Rev};
 use crate::wire::frames::Message;
 use crate::wire::{Change, Committed};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio_postgres::Statement;
@@ -39,8 +39,13 @@ const RETRY_DELAY_MAX: Duration = Duration::from_millis(500);
 /// The result of one operation and, unless it changed nothing, its change.
 type Outcome = (Result<Receipt, Error>, Option<Change>);
 
-/// The group cannot be committed as a whole: the database refuses something in it, or one of its rows is locked.
-struct Poison;
+/// Why a group cannot be committed as a whole.
+enum Obstacle {
+    /// The database refuses something in it.
+    Poison,
+    /// Somebody else holds the row of one of its conversations.
+    Locked,
+}
 
 /// A connection with what every group needs prepared.
 struct Connection {
@@ -68,19 +73,21 @@ impl Writer {
     /// Commits a group and gives out its receipts. Each operation is answered by its own deadline, or about
     /// [`ATTEMPT_MIN`] later.
     pub(super) async fn commit(&mut self, group: Group<Operation>) {
-        let mut pending = vec![group];
-        while let Some(mut group) = pending.pop() {
+        let mut pending = VecDeque::from([group]);
+        while let Some(mut group) = pending.pop_front() {
             match self.commit_until_deadline(&mut group).await {
                 Ok(outcomes) => {
                     fail::fail_point!("persistence::after_commit");
                     self.settle(group, outcomes);
                 }
-                Err(Poison) if group.len() > 1 => {
+                // Everybody else first; one group a conversation, so that none of its operations overtakes another.
+                Err(Obstacle::Locked) => pending.extend(by_conversation(group)),
+                Err(Obstacle::Poison) if group.len() > 1 => {
                     let (first, second) = group.split();
-                    pending.push(second);
-                    pending.push(first);
+                    pending.push_front(second);
+                    pending.push_front(first);
                 }
-                Err(Poison) => {
+                Err(Obstacle::Poison) => {
                     for operation in group.posts.into_iter().chain(group.changes) {
                         operation.done.settle(Err(Error::Poison));
                     }
@@ -90,7 +97,7 @@ impl Writer {
     }
 
     /// Outcomes of what is left in the group: operations whose deadline comes first are answered and taken out.
-    async fn commit_until_deadline(&mut self, group: &mut Group<Operation>) -> Result<Vec<Outcome>, Poison> {
+    async fn commit_until_deadline(&mut self, group: &mut Group<Operation>) -> Result<Vec<Outcome>, Obstacle> {
         let mut delay = RETRY_DELAY_MIN;
         loop {
             let Some(left) = answer_expired(group) else {
@@ -106,9 +113,12 @@ impl Writer {
                     continue;
                 }
             };
-            if is_blocked(&error) && group.len() > 1 {
-                // Somebody holds one conversation's row: the others need not wait for it.
-                return Err(Poison);
+            if is_locked(&error) {
+                tracing::warn!(
+                    operations = group.len(),
+                    "a conversation's row is locked by somebody else"
+                );
+                return Err(Obstacle::Locked);
             }
             if error.is_unavailable() || self.connection.as_ref().is_none_or(|known| known.client.is_closed()) {
                 self.connection = None;
@@ -116,7 +126,7 @@ impl Writer {
                 if group.len() == 1 {
                     tracing::error!(%error, "the database refuses an operation");
                 }
-                return Err(Poison);
+                return Err(Obstacle::Poison);
             }
             tracing::warn!(%error, operations = group.len(), delay_ms = delay.as_millis(), "commit failed; repeating");
             tokio::time::sleep(delay).await;
@@ -199,15 +209,38 @@ async fn connect(database: &Database) -> Result<Connection, DatabaseError> {
 }
 
 /// Whether a row of the group was locked by somebody else for too long.
-fn is_blocked(error: &DatabaseError) -> bool {
+fn is_locked(error: &DatabaseError) -> bool {
     error.sql_state() == Some(&SqlState::LOCK_NOT_AVAILABLE)
+}
+
+/// A group for each of its conversations, in the order in which they come first.
+fn by_conversation(group: Group<Operation>) -> Vec<Group<Operation>> {
+    let mut groups: Vec<Group<Operation>> = Vec::new();
+    let mut places: HashMap<ConversationId, usize> = HashMap::new();
+    let posts = group.posts.len();
+    for (n, operation) in group.posts.into_iter().chain(group.changes).enumerate() {
+        let place = *places.entry(operation.conversation_id).or_insert(groups.len());
+        if place == groups.len() {
+            groups.push(Group {
+                posts: Vec::new(),
+                changes: Vec::new(),
+            });
+        }
+        let kind = if n < posts {
+            &mut groups[place].posts
+        } else {
+            &mut groups[place].changes
+        };
+        kind.push(operation);
+    }
+    groups
 }
 
 /// Whether the same group may succeed when it is simply sent again.
 fn is_repeatable(error: &DatabaseError) -> bool {
     // The race of two writers for one message id: the repetition finds the other's message. Another unique violation is a
     // defect, and repeating it would hold the lane up.
-    is_blocked(error) || error.is_serialization() || error.constraint() == Some("messages_tenant_id_id_key")
+    error.is_serialization() || error.constraint() == Some("messages_tenant_id_id_key")
 }
 
 fn conversation_ids(group: &Group<Operation>) -> Vec<uuid::Uuid> {

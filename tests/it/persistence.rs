@@ -4,6 +4,7 @@
 //! a node makes the rows that they need.
 
 use crate::support::chaos::{Chaos, Proxy};
+use crate::support::db::connect;
 use crate::support::{Person, TestApp, eventually};
 use bytestring::ByteString;
 use parlance::config::Secret;
@@ -183,6 +184,38 @@ async fn poison_is_found_and_the_others_of_its_group_are_committed() {
                  (SELECT count(*) FROM messages m WHERE m.conversation_id = c.id)";
     assert_eq!(lane.count(holes).await, 0);
     assert_eq!(Error::Poison.code(), parlance::error::Code::Internal);
+    lane.stop().await;
+}
+
+#[actix_web::test]
+async fn a_locked_conversation_holds_up_no_other_of_its_group() {
+    let lane = Lane::start(3).await;
+    let holder = connect(lane.app.database.url()).await;
+    holder.batch_execute("BEGIN").await.unwrap();
+    let lock = "SELECT FROM conversations WHERE id = $1 FOR UPDATE";
+    holder.query(lock, &[&lane.conversations[1].0]).await.unwrap();
+    let first = lane.freeze(DEADLINE).await;
+    let answers: Vec<_> = (0..30).map(|n| lane.post(n % 3, &format!("{n}"))).collect();
+    lane.proxy.heal();
+    first.await.unwrap().unwrap();
+    let mut held = Vec::new();
+    for (n, mut answer) in answers.into_iter().enumerate() {
+        if n % 3 == 1 {
+            assert!(answer.try_recv().is_err());
+            held.push(answer);
+        } else {
+            answer.await.unwrap().unwrap();
+        }
+    }
+    holder.batch_execute("COMMIT").await.unwrap();
+    drop(holder);
+    for (n, answer) in held.into_iter().enumerate() {
+        assert_eq!(
+            answer.await.unwrap().unwrap().seq.unwrap().0,
+            n as i64 + 1,
+            "in the order of arrival"
+        );
+    }
     lane.stop().await;
 }
 
