@@ -1,6 +1,6 @@
 //! Readers that do not read: cut in time, at a bounded cost, without anybody else noticing, and whole again afterwards.
 
-use crate::support::{Person, RawSocket, TestApp, eventually, pass};
+use crate::support::{PATIENCE, Person, RawSocket, TestApp, eventually, pass};
 use parlance::ids::{ConversationId, MessageId};
 use serde_json::{Value, json};
 use std::collections::HashSet;
@@ -9,7 +9,15 @@ use tokio::io::AsyncReadExt;
 
 /// A client with small pipes that follows a conversation and reads no more.
 async fn stuck(person: &Person, conversation: ConversationId) -> RawSocket {
-    let mut raw = RawSocket::connect(person.site.address, &person.token, Some(4_096)).await;
+    let deadline = Instant::now() + PATIENCE;
+    // An earlier connection may hold the only place for a moment after its end.
+    let mut raw = loop {
+        let mut raw = RawSocket::connect(person.site.address, &person.token, Some(4_096)).await;
+        if raw.read_frame().await.is_some_and(|(first, _)| first & 0x0F == 1) {
+            break raw;
+        }
+        assert!(Instant::now() < deadline, "there is no place for the connection");
+    };
     let subscribe = json!({"type": "subscribe", "conversation": conversation, "ref": "s"});
     raw.write_frame(0x81, subscribe.to_string().as_bytes()).await;
     loop {
