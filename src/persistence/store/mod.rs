@@ -24,6 +24,9 @@ pub(in crate::persistence) const LOCK: Statement = Statement::new(
 
 /// Judges and numbers the posts of a group, inserts those that are new, and advances their conversations. Answers one
 /// row per post, in the order of the parameters.
+///
+/// The joins to `messages` name only what the unique index on (tenant_id, id) holds, and the rest is judged afterwards: a
+/// plan made while the table was empty could otherwise take an index by conversation, and read all of it for each post.
 pub(in crate::persistence) const APPEND: Statement = Statement::new(
     "messages.append",
     "WITH input AS MATERIALIZED (
@@ -37,7 +40,8 @@ pub(in crate::persistence) const APPEND: Statement = Statement::new(
                     WHEN known.conversation_id = i.conversation_id AND known.author_id = i.author_id
                          AND known.digest = i.digest THEN 'duplicate'
                     WHEN known.id IS NOT NULL THEN 'conflict'
-                    WHEN i.reply_to IS NOT NULL AND target.id IS NULL THEN 'no_target'
+                    WHEN i.reply_to IS NOT NULL AND target.conversation_id IS DISTINCT FROM i.conversation_id
+                         THEN 'no_target'
                     ELSE 'posted'
                 END AS verdict
          FROM input i
@@ -46,9 +50,7 @@ pub(in crate::persistence) const APPEND: Statement = Statement::new(
          LEFT JOIN conversation_members m
              ON m.conversation_id = i.conversation_id AND m.user_id = i.author_id AND m.removed_at IS NULL
          LEFT JOIN messages known ON known.tenant_id = i.tenant_id AND known.id = i.id
-         LEFT JOIN messages target
-             ON target.tenant_id = i.tenant_id AND target.id = i.reply_to
-             AND target.conversation_id = i.conversation_id
+         LEFT JOIN messages target ON target.tenant_id = i.tenant_id AND target.id = i.reply_to
      ), numbered AS MATERIALIZED (
          SELECT *, row_number() OVER (PARTITION BY conversation_id, verdict ORDER BY position) AS n,
                 date_trunc('milliseconds', statement_timestamp()) AS at
