@@ -25,8 +25,9 @@ pub(in crate::persistence) const LOCK: Statement = Statement::new(
 /// Judges and numbers the posts of a group, inserts those that are new, and advances their conversations. Answers one
 /// row per post, in the order of the parameters.
 ///
-/// The joins to `messages` name only what the unique index on (tenant_id, id) holds, and the rest is judged afterwards: a
-/// plan made while the table was empty could otherwise take an index by conversation, and read all of it for each post.
+/// The plan is made once for each connection, maybe while every table is empty, and must be good for ever: each look-up
+/// is a lateral one with a limit, so that it can only be a probe of an index for each post, and never a scan of the whole
+/// table for each group; the update names the group's conversations once more for the same reason.
 pub(in crate::persistence) const APPEND: Statement = Statement::new(
     "messages.append",
     "WITH input AS MATERIALIZED (
@@ -45,12 +46,18 @@ pub(in crate::persistence) const APPEND: Statement = Statement::new(
                     ELSE 'posted'
                 END AS verdict
          FROM input i
-         LEFT JOIN conversations c
-             ON c.id = i.conversation_id AND c.tenant_id = i.tenant_id AND c.deleted_at IS NULL
-         LEFT JOIN conversation_members m
-             ON m.conversation_id = i.conversation_id AND m.user_id = i.author_id AND m.removed_at IS NULL
-         LEFT JOIN messages known ON known.tenant_id = i.tenant_id AND known.id = i.id
-         LEFT JOIN messages target ON target.tenant_id = i.tenant_id AND target.id = i.reply_to
+         LEFT JOIN LATERAL (
+             SELECT c.id, c.last_seq, c.rev FROM conversations c
+             WHERE c.id = i.conversation_id AND c.tenant_id = i.tenant_id AND c.deleted_at IS NULL LIMIT 1) c ON true
+         LEFT JOIN LATERAL (
+             SELECT m.user_id FROM conversation_members m
+             WHERE m.conversation_id = i.conversation_id AND m.user_id = i.author_id AND m.removed_at IS NULL
+             LIMIT 1) m ON true
+         LEFT JOIN LATERAL (
+             SELECT m.* FROM messages m WHERE m.tenant_id = i.tenant_id AND m.id = i.id LIMIT 1) known ON true
+         LEFT JOIN LATERAL (
+             SELECT m.conversation_id FROM messages m WHERE m.tenant_id = i.tenant_id AND m.id = i.reply_to
+             LIMIT 1) target ON true
      ), numbered AS MATERIALIZED (
          SELECT *, row_number() OVER (PARTITION BY conversation_id, verdict ORDER BY position) AS n,
                 date_trunc('milliseconds', statement_timestamp()) AS at
@@ -66,7 +73,7 @@ pub(in crate::persistence) const APPEND: Statement = Statement::new(
          SET last_seq = c.last_seq + p.n, rev = c.rev + p.n, last_message_at = p.at
          FROM (SELECT conversation_id, count(*) AS n, max(at) AS at FROM numbered WHERE verdict = 'posted'
                GROUP BY conversation_id) p
-         WHERE c.id = p.conversation_id
+         WHERE c.id = p.conversation_id AND c.id = ANY($2)
      )
      SELECT verdict, coalesce(known_seq, last_seq + n) AS seq, coalesce(known_rev, rev + n) AS rev,
             coalesce(known_at, at) AS created_at
