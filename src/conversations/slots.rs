@@ -116,6 +116,11 @@ impl Slot {
         })
     }
 
+    /// Whether no command waits, nor is on its way.
+    fn is_empty(&self) -> bool {
+        self.commands.sender().capacity() == self.commands.sender().max_capacity()
+    }
+
     /// Tells a fact; dropped when too many wait.
     pub(super) fn tell(&self, fact: Fact) {
         if let Err(mpsc::error::TrySendError::Full(_)) = self.facts.sender().try_send(fact) {
@@ -189,8 +194,9 @@ impl Slots {
         let drained = drained.await.is_ok();
         {
             let mut slots = self.slots.write();
-            // The table and this function: nobody has asked for it, and nobody can under this lock.
-            if drained && late.is_empty() && Arc::strong_count(&successor) == 2 {
+            // The table and this function: nobody holds it, and nobody can get it under this lock. Somebody may have had
+            // it for a moment, though, and left something there.
+            if drained && late.is_empty() && Arc::strong_count(&successor) == 2 && successor.is_empty() {
                 slots.remove(&slot.id);
                 return;
             }
