@@ -71,15 +71,6 @@ pub struct Principal {
     pub expires_at: Option<Timestamp>,
 }
 
-impl Principal {
-    /// Whether the caller may touch a conversation at all; membership is the conversation's business. A guest is
-    /// confined to the one they were invited to; a guest who has none may touch none.
-    #[must_use]
-    pub fn may_touch(&self, conversation: ConversationId) -> bool {
-        self.role != Role::Guest || self.conversation == Some(conversation)
-    }
-}
-
 /// Why signing in or authentication failed. The texts are public, except of those that are logged instead.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

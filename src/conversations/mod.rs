@@ -310,12 +310,6 @@ impl Conversations {
         });
     }
 
-    /// How many conversations are active on this node.
-    #[must_use]
-    pub fn active(&self) -> usize {
-        self.shared.slots.len()
-    }
-
     /// Waits until everything accepted so far is committed and answered, and read markers are written.
     pub async fn flush(&self) {
         self.shared.persistence.flush().await;

@@ -247,11 +247,6 @@ impl Slots {
         self.slots.read().keys().copied().collect()
     }
 
-    /// How many conversations are active.
-    pub(super) fn len(&self) -> usize {
-        self.slots.read().len()
-    }
-
     /// Notes that a user is a member of an active conversation.
     pub(super) fn add_membership(&self, user: UserId, id: ConversationId) {
         self.memberships.write().entry(user).or_default().insert(id);

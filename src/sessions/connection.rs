@@ -2,7 +2,7 @@
 
 use super::socket::Socket;
 use crate::auth::Principal;
-use crate::ids::{ConnectionId, ConversationId, SessionId, TenantId, UserId};
+use crate::ids::{ConnectionId, SessionId, TenantId, UserId};
 use crate::wire::Outbox;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -122,11 +122,5 @@ impl Connection {
         if let Some(socket) = &self.socket {
             socket.shut_down();
         }
-    }
-
-    /// Whether a guest's confinement or the tenant role allows touching this conversation.
-    #[must_use]
-    pub fn may_touch(&self, conversation: ConversationId) -> bool {
-        self.principal.lock().may_touch(conversation)
     }
 }

@@ -160,12 +160,6 @@ impl Sessions {
         self.shared.directory.len()
     }
 
-    /// Whether the node is going away.
-    #[must_use]
-    pub fn is_draining(&self) -> bool {
-        self.shared.draining.load(Ordering::Relaxed)
-    }
-
     /// From now on no socket is opened.
     pub fn start_draining(&self) {
         self.shared.draining.store(true, Ordering::Relaxed);

@@ -330,12 +330,6 @@ impl Outbox {
     pub fn is_closed(&self) -> bool {
         self.inner.lock().phase != Phase::Open
     }
-
-    /// Whether the close frame has been handed to the socket, or the socket is gone.
-    #[must_use]
-    pub fn is_finished(&self) -> bool {
-        self.inner.lock().phase == Phase::Finished
-    }
 }
 
 impl Inner {
