@@ -17,6 +17,8 @@ const RENEWING_SINCE = 'parlance.renewing_since';
 const RENEWAL_MS = 5_000;
 /** Without locks, tabs that wake up together must not all look at the mark at the same moment. */
 const SPREAD_MS = 400;
+/** Longer than a mark takes to be seen by the other tabs. */
+const SETTLE_MS = 250;
 /** An access token with less life than this is renewed before it is relied upon. */
 const MARGIN_MS = 60_000;
 const REQUEST_TIMEOUT_MS = 20_000;
@@ -171,10 +173,16 @@ export class Rest {
     const locks = globalThis.navigator?.locks;
     const renew = async () => {
       if (!locks && this.#channel) await sleep(Math.random() * SPREAD_MS);
-      while (this.#storage.get(EXPIRES_AT) === seen && this.#renewedElsewhere()) await sleep(50);
-      // While this tab waited, another one has renewed and the cookie is fresh.
-      if (this.#storage.get(EXPIRES_AT) !== seen) return;
-      this.#storage.set(RENEWING_SINCE, `${Date.now()} ${this.#mark}`);
+      for (;;) {
+        while (this.#storage.get(EXPIRES_AT) === seen && this.#renewedElsewhere()) await sleep(50);
+        // While this tab waited, another one has renewed and the cookie is fresh.
+        if (this.#storage.get(EXPIRES_AT) !== seen) return;
+        this.#storage.set(RENEWING_SINCE, `${Date.now()} ${this.#mark}`);
+        if (locks || !this.#channel) break;
+        // Who waited for the same mark to grow old writes at the same moment; the last to write goes, the others wait.
+        await sleep(SETTLE_MS);
+        if (!this.#renewedElsewhere()) break;
+      }
       // Without an answer the mark stays: it may be this page that is going, and not the request.
       const answer = await this.#send('POST', '/auth/refresh', { keepalive: true });
       this.#storage.remove(RENEWING_SINCE);

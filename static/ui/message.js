@@ -156,7 +156,7 @@ export function pendingRow(entry, view) {
       class: `row pending${grouped ? ' grouped' : ''}${failed ? ' failed' : ''}`,
       id: `m-${entry.id}`,
       tabIndex: -1,
-      dataset: { testid: 'message', id: entry.id, own: 'true', state: entry.status === 'acked' ? 'confirmed' : entry.status },
+      dataset: { testid: 'message', id: entry.id, own: 'true', state: entry.status === 'acked' ? 'confirmed' : entry.status, ...(entry.seq && { seq: String(entry.seq) }) },
     },
     gutter({ author: actions.self, created_at: entry.created_at }, grouped, name),
     h(

@@ -63,6 +63,11 @@ export class Server {
     throw new Error(`The server did not get ready. Its log ends:\n${readFileSync(this.log, 'utf8').slice(-3_000)}`);
   }
 
+  /** Stops the process where it stands: from now on nobody gets an answer, until it is killed. */
+  freeze() {
+    this.#child.kill('SIGSTOP');
+  }
+
   /** `kill -9`, in the middle of whatever it does. */
   async kill() {
     await this.#end('SIGKILL');
