@@ -1,4 +1,4 @@
-//! The few requests of the set-up, over one blocking connection kept alive.
+//! Requests, one after another over one blocking connection kept alive: those of the set-up, and the REST profile's.
 //!
 //! Written out rather than taken from an HTTP client crate, because the tool is a binary of the server's own package
 //! and would make that crate a dependency of the server. Answers must have a `Content-Length` and fit the limit
@@ -51,7 +51,14 @@ impl Client {
         self.request("GET", path, None, "").map(|(status, _)| status)
     }
 
-    fn request(&mut self, method: &str, path: &str, token: Option<&str>, body: &str) -> Result<(u16, String)> {
+    /// A request and its answer, whatever its status.
+    pub(crate) fn request(
+        &mut self,
+        method: &str,
+        path: &str,
+        token: Option<&str>,
+        body: &str,
+    ) -> Result<(u16, String)> {
         let authorization = token
             .map(|token| format!("Authorization: Bearer {token}\r\n"))
             .unwrap_or_default();

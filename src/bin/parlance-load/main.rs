@@ -12,11 +12,13 @@ mod error;
 mod fields;
 mod frame;
 mod http;
+mod metrics;
 mod process;
 mod profiles;
 #[cfg(test)]
 mod relay;
 mod report;
+mod rest;
 mod server;
 mod setup;
 mod shared;
@@ -126,6 +128,15 @@ enum Command {
         #[arg(long, default_value_t = 40)]
         rounds: usize,
     },
+    /// Programs over REST: lists, pages and posts at a rate; then lists as fast as they come, and log-ins.
+    Rest {
+        /// Requests per second.
+        #[arg(long, default_value_t = 500.0)]
+        rate: f64,
+        /// Seconds measured.
+        #[arg(long, default_value_t = 10)]
+        seconds: u64,
+    },
     /// Starts fresh servers and runs everything against them.
     Suite {
         /// The server's binary.
@@ -192,6 +203,10 @@ fn run(cli: Cli) -> Result<bool> {
         Command::Churn { missed, rounds } => {
             let churn = visits::churn(&context, missed, rounds)?;
             (churn.table(), serde_json::to_string(&churn), churn.faults == 0)
+        }
+        Command::Rest { rate, seconds } => {
+            let rest = rest::rest(&context, rate, Duration::from_secs(seconds))?;
+            (rest.table(), serde_json::to_string(&rest), rest.error_rate == 0.0)
         }
         Command::Suite { server, data, full } => {
             std::fs::create_dir_all(&data).map_err(error::io("data folder"))?;

@@ -7,6 +7,7 @@ use crate::error::Result;
 use crate::process::Processes;
 use crate::profiles::{self, Context, Pace, Shape};
 use crate::report::{Traffic, print, say};
+use crate::rest;
 use crate::server::Server;
 use crate::visits;
 use serde::Serialize;
@@ -15,6 +16,8 @@ use std::time::Duration;
 
 /// A steady load that a small installation has: 10 rooms × 100 members × 20 messages/s in all rooms per 100 readers.
 const STEADY_RATE: f64 = 200.0;
+/// REST requests per second: two and a half times what a busy installation is expected to get.
+const REST_RATE: f64 = 500.0;
 
 /// How thorough the suite is.
 #[derive(Clone, Copy)]
@@ -142,6 +145,7 @@ pub(crate) fn run(binary: &Path, data_root: &Path, full: bool, json: bool, templ
         maxima(&context, extent, &mut rows)?;
         steady(&context, extent, &mut rows)?;
         connections(&context, extent, &mut rows)?;
+        requests(&context, extent, &mut rows)?;
     }
     server.stop()?;
     for _ in 0..extent.runs {
@@ -265,5 +269,32 @@ fn connections(context: &Context, extent: Extent, rows: &mut Rows) -> Result<()>
         churn.resume.p50_ms,
         (40.0, 15.0),
     );
+    Ok(())
+}
+
+fn requests(context: &Context, extent: Extent, rows: &mut Rows) -> Result<()> {
+    let rest = rest::rest(context, REST_RATE, extent.measured)?;
+    let unknown = f64::NAN;
+    for (name, unit, value, bounds) in [
+        ("REST p95 at 500 requests/s", "ms", rest.all.p95_ms, (20.0, 10.0)),
+        ("REST p99 at 500 requests/s", "ms", rest.all.p99_ms, (50.0, 20.0)),
+        ("REST errors", "%", rest.error_rate * 100.0, (0.1, 0.0)),
+        ("cached lists/s", "/s", rest.cached_lists_per_s, (8_000.0, 16_000.0)),
+        (
+            "cache hit rate of the mix",
+            "%",
+            rest.hit_rate.unwrap_or(unknown) * 100.0,
+            (90.0, 95.0),
+        ),
+        (
+            "database statements p95, at most",
+            "ms",
+            rest.statement_p95_ms.unwrap_or(unknown),
+            (5.0, 2.5),
+        ),
+        ("log-in p95", "ms", rest.log_in.p95_ms, (200.0, 100.0)),
+    ] {
+        rows.add(name, unit, value, bounds);
+    }
     Ok(())
 }
