@@ -86,6 +86,8 @@ start_database() {
     # With the tests, so that dependencies are built once, with the same features.
     cargo test --quiet --all-features --test it --no-run || return 1
     ensure_postgres || return 1
+    REDIS_SERVER=$(scripts/redis.sh) || return 1
+    export REDIS_SERVER
     [ -z "${TEST_DATABASE_URL:-}" ] || return 0
     local address=
     # Every test has a pool of its own.
@@ -111,7 +113,7 @@ if wanted it; then
     if start_database; then
         count "integration tests" cargo_tests "--test it" "$@"
     else
-        echo "The PostgreSQL for the integration tests could not be started."
+        echo "What the integration tests need (PostgreSQL, Redis) could not be started."
         failed=$((failed + 1))
     fi
 fi

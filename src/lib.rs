@@ -5,7 +5,7 @@
 //! together.
 //!
 //! Imports go downwards only (checked by `tests/it/tidy.rs`):
-//! `app`, `shutdown` › `http` › `sessions` › `conversations` › `tenants`, `auth`, `persistence` › `database`, `bus`,
+//! `app`, `shutdown` › `http` › `sessions` › `conversations` › `tenants`, `auth`, `persistence` › `database`, `redis`, `bus`,
 //! `wire` › `config`, `telemetry` › `ids`, `error`, `supervision`.
 
 pub mod app;
@@ -18,6 +18,7 @@ pub mod error;
 pub mod http;
 pub mod ids;
 pub mod persistence;
+pub mod redis;
 pub mod sessions;
 pub mod shutdown;
 pub mod supervision;

@@ -14,9 +14,11 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+mod redis;
 mod sections;
 mod values;
 
+pub use redis::RedisConfig;
 use sections::seconds;
 pub use sections::{AuthConfig, ConversationsConfig, DatabaseConfig, HttpConfig, SessionsConfig};
 pub use values::{LogFormat, Secret};
@@ -40,6 +42,8 @@ pub struct Config {
     pub shutdown_timeout: Duration,
     /// The connection to PostgreSQL.
     pub database: DatabaseConfig,
+    /// The connection to Redis.
+    pub redis: RedisConfig,
     /// Tokens.
     pub auth: AuthConfig,
     /// The HTTP server.
@@ -59,6 +63,7 @@ impl Default for Config {
             log_filter: "info".to_owned(),
             shutdown_timeout: Duration::from_secs(30),
             database: DatabaseConfig::default(),
+            redis: RedisConfig::default(),
             auth: AuthConfig::default(),
             http: HttpConfig::default(),
             conversations: ConversationsConfig::default(),
@@ -135,6 +140,7 @@ impl Config {
         pass.value("RUST_LOG", &mut self.log_filter);
         pass.bounded("PARLANCE_SHUTDOWN_TIMEOUT", &mut self.shutdown_timeout, seconds(1, 600));
         self.database.walk(pass);
+        self.redis.walk(pass);
         self.auth.walk(pass);
         if pass.vars.is_some() {
             self.http.secure_cookies = !self.bind.ip().is_loopback();
@@ -155,6 +161,7 @@ impl Config {
         {
             errors.push("DATABASE_URL: not of the form postgres://user:password@host:5432/database".to_owned());
         }
+        self.redis.check(errors);
         if let Some(secret) = &self.auth.jwt_secret
             && secret.expose().len() < JWT_SECRET_BYTES_MIN
         {

@@ -83,6 +83,12 @@ fn mistakes_are_refused_by_name() {
     check_error(&[("PARLANCE_SECURE_COOKIES", "maybe")], &["true or false"]);
     check_error(&[("JWT_SECRET", "short")], &["at least 32 bytes"]);
     check_error(&[("DATABASE_URL", "mysql://x")], &["DATABASE_URL"]);
+    check_error(&[("REDIS_URL", "http://x")], &["REDIS_URL"]);
+    check_error(&[("REDIS_URL", "rediss://x:6379")], &["TLS"]);
+    check_error(
+        &[("PARLANCE_REDIS_TIMEOUT", "51ms")],
+        &["PARLANCE_REDIS_TIMEOUT: must be from 5ms to 50ms"],
+    );
     check_error(
         &[("PARLANCE_HEARTBEAT", "40")],
         &["PARLANCE_HEARTBEAT_TIMEOUT: must be longer"],
@@ -120,6 +126,7 @@ fn secrets_never_print() {
     let secret = "postgres://u:hunter2@db/chat";
     let config = read(&[
         ("DATABASE_URL", secret),
+        ("REDIS_URL", "redis://:hunter2@cache:6379/1"),
         ("JWT_SECRET", "hunter2hunter2hunter2hunter2hunter2"),
     ])
     .unwrap();
@@ -127,6 +134,10 @@ fn secrets_never_print() {
     assert!(!printed.contains("hunter2"), "{printed}");
     assert!(printed.contains("DATABASE_URL=***"));
     let error = read(&[("DATABASE_URL", "postgres://u:hunter2@db:port/chat")])
+        .unwrap_err()
+        .to_string();
+    assert!(!error.contains("hunter2"), "{error}");
+    let error = read(&[("REDIS_URL", "redis://u:hunter2@cache:port/1")])
         .unwrap_err()
         .to_string();
     assert!(!error.contains("hunter2"), "{error}");

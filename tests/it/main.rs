@@ -38,6 +38,7 @@ mod members;
 mod nodes;
 mod passivation;
 mod persistence;
+mod redis;
 mod rest;
 mod resume;
 mod revocation;

@@ -21,7 +21,7 @@ const LAYERS: [&[&str]; 8] = [
     &["sessions"],
     &["conversations"],
     &["tenants", "auth", "persistence"],
-    &["database", "bus", "wire"],
+    &["database", "redis", "bus", "wire"],
     &["config", "telemetry"],
     &["ids", "error", "supervision"],
 ];

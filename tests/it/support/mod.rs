@@ -14,6 +14,7 @@ pub mod chaos;
 pub mod client;
 pub mod db;
 pub mod process;
+pub mod redis;
 pub mod socket;
 
 pub use app::TestApp;
