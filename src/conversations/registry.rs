@@ -24,6 +24,7 @@ use crate::bus::{Bus, Envelope};
 use crate::database::Database;
 use crate::error::{CloseCode, Code};
 use crate::ids::NodeId;
+use crate::metrics::metrics;
 use crate::persistence::Persistence;
 use crate::supervision::{
     ArbiterPool, Death, DeathGuard, Mailbox, RestartBudget, RestartPolicy, Verdict, jittered, supervise,
@@ -36,6 +37,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, mpsc};
 
+/// What the registry is called in logs and metrics.
+pub(super) const ACTOR: &str = "registry";
 /// Starts that wait for the registry.
 pub(super) const STARTS_MAX: usize = 10_000;
 /// How often revisions are compared with the database.
@@ -95,7 +98,7 @@ pub(super) fn start(shared: &Arc<Shared>) {
                 .start();
             });
         };
-        supervise("registry", RestartPolicy::default(), start, |_| ()).await;
+        supervise(ACTOR, RestartPolicy::default(), start, |_| ()).await;
     };
     shared.arbiters.spawn(0, run);
 }
@@ -257,6 +260,7 @@ async fn supervise_slot(slot: &Arc<Slot>, shared: &Arc<Shared>) {
             let mut commands = slot.commands.reader().await;
             return shared.slots.retire(slot, &mut commands).await;
         }
+        metrics().actor_restarted(super::ACTOR);
         match budget.record(Instant::now()) {
             Verdict::Restart(delay) => {
                 tracing::warn!(conversation.id = %slot.id, delay_ms = delay.as_millis(), "conversation died; restarting");

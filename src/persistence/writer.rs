@@ -263,14 +263,17 @@ async fn append_in_one_flight(
     let columns = PostColumns::of(&group.posts);
     let Connection { client, lock, append } = connection;
     let (append_params, lock_params): (_, [&(dyn tokio_postgres::types::ToSql + Sync); 1]) = (columns.params(), [&ids]);
-    // Polled in this order, so sent in this order; the server answers in the same.
-    let (begun, locked, appended, committed) = tokio::join!(
-        biased;
-        client.batch_execute("BEGIN"),
-        client.query(lock, &lock_params),
-        client.query(append, &append_params),
-        client.batch_execute("COMMIT"),
-    );
+    let flight = async {
+        // Polled in this order, so sent in this order; the server answers in the same.
+        tokio::join!(
+            biased;
+            client.batch_execute("BEGIN"),
+            client.query(lock, &lock_params),
+            client.query(append, &append_params),
+            client.batch_execute("COMMIT"),
+        )
+    };
+    let (begun, locked, appended, committed) = client.time(&APPEND, flight).await;
     begun?;
     locked?;
     let rows = appended?;

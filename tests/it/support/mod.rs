@@ -14,11 +14,13 @@ pub mod chaos;
 pub mod client;
 pub mod db;
 pub mod process;
+pub mod scrape;
 pub mod socket;
 
 pub use app::TestApp;
 pub use client::{Answer, Person, RawSocket, Site, Socket};
 pub use process::ServerProcess;
+pub use scrape::Scrape;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
