@@ -17,6 +17,7 @@ mod actor;
 pub mod bench;
 mod invites;
 mod listing;
+mod memberships;
 mod permissions;
 mod recovery;
 mod registry;

@@ -20,7 +20,7 @@ use super::slots::{Fact, Slot, Slots};
 use super::state::State;
 use super::subscribers::{Phase, Subscriber};
 use super::{Audience, store};
-use crate::bus::{Bus, Envelope};
+use crate::bus::{Bus, Delivery, Envelope};
 use crate::database::Database;
 use crate::error::{CloseCode, Code};
 use crate::ids::NodeId;
@@ -106,7 +106,7 @@ pub(super) fn start(shared: &Arc<Shared>) {
 struct Registry {
     shared: Arc<Shared>,
     starts: Option<crate::supervision::Reader<Arc<Slot>>>,
-    envelopes: Option<mpsc::Receiver<Envelope>>,
+    envelopes: Option<mpsc::Receiver<Delivery>>,
     _guard: DeathGuard,
 }
 
@@ -154,8 +154,9 @@ impl Drop for Starting {
     }
 }
 
-impl StreamHandler<Envelope> for Registry {
-    fn handle(&mut self, envelope: Envelope, _: &mut Self::Context) {
+impl StreamHandler<Delivery> for Registry {
+    fn handle(&mut self, Delivery { envelope, published_at }: Delivery, _: &mut Self::Context) {
+        metrics().bus_lagged(published_at.elapsed());
         let Shared { slots, audience, .. } = &*self.shared;
         match envelope {
             Envelope::Committed(committed) => slots.tell(committed.conversation_id, Fact::Committed(committed)),
@@ -215,6 +216,7 @@ async fn compare(shared: &Shared) {
                         conversation_id,
                         changes: Vec::new(),
                         observed,
+                        since: None,
                     };
                     shared.slots.tell(conversation_id, Fact::Committed(committed));
                 }
