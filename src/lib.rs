@@ -6,7 +6,7 @@
 //!
 //! Imports go downwards only (checked by `tests/it/tidy.rs`):
 //! `app`, `shutdown` › `http` › `sessions` › `conversations` › `tenants`, `auth`, `persistence` › `database`, `redis`, `bus`,
-//! `wire` › `config`, `telemetry` › `ids`, `error`, `supervision`.
+//! `wire` › `config`, `telemetry` › `supervision` › `metrics` › `ids`, `error`.
 
 pub mod app;
 pub mod auth;
@@ -17,6 +17,7 @@ pub mod database;
 pub mod error;
 pub mod http;
 pub mod ids;
+pub mod metrics;
 pub mod persistence;
 pub mod redis;
 pub mod sessions;

@@ -8,6 +8,7 @@
 //! The budget is five restarts in sixty seconds with exponential back-off. Spent, the child stays down until the window
 //! frees a place; meanwhile its callers are answered `unavailable`.
 
+use crate::metrics::metrics;
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
@@ -159,6 +160,7 @@ pub async fn supervise(
         if death.await == Ok(Death::Stopped) {
             return;
         }
+        metrics().actor_restarted(name);
         match budget.record(Instant::now()) {
             Verdict::Restart(delay) => {
                 tracing::warn!(
@@ -204,6 +206,12 @@ impl<T> Mailbox<T> {
             sender,
             receiver: Arc::new(Mutex::new(receiver)),
         }
+    }
+
+    /// How many messages wait, or are on their way.
+    #[must_use]
+    pub fn depth(&self) -> usize {
+        self.sender.max_capacity() - self.sender.capacity()
     }
 
     /// The way in.

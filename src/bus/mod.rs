@@ -8,9 +8,11 @@
 //! empty list; tests run several nodes in one process over it.
 
 use crate::ids::{ConversationId, NodeId, Seq, UserId};
+use crate::metrics::metrics;
 use crate::wire::Committed;
 use parking_lot::RwLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 use tokio::sync::mpsc;
 
 /// Envelopes that wait for one node.
@@ -57,6 +59,15 @@ pub enum Envelope {
     },
 }
 
+/// An envelope on its way to one node.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// What is told.
+    pub envelope: Envelope,
+    /// When it was published, by this process's clock.
+    pub published_at: Instant,
+}
+
 /// The way to the other nodes.
 pub trait Bus: Send + Sync + 'static {
     /// Tells all other nodes; never waits, may lose.
@@ -66,7 +77,7 @@ pub trait Bus: Send + Sync + 'static {
     fn has_peers(&self, node: NodeId) -> bool;
 
     /// Lets a node listen; dropping the receiver ends it.
-    fn subscribe(&self, node: NodeId) -> mpsc::Receiver<Envelope>;
+    fn subscribe(&self, node: NodeId) -> mpsc::Receiver<Delivery>;
 
     /// What operators call it, in health answers.
     fn name(&self) -> &'static str;
@@ -75,7 +86,7 @@ pub trait Bus: Send + Sync + 'static {
 /// The bus within one process.
 #[derive(Debug, Default)]
 pub struct InProcessBus {
-    nodes: RwLock<Vec<(NodeId, mpsc::Sender<Envelope>)>>,
+    nodes: RwLock<Vec<(NodeId, mpsc::Sender<Delivery>)>>,
     dropped: AtomicU64,
 }
 
@@ -89,9 +100,14 @@ impl InProcessBus {
 
 impl Bus for InProcessBus {
     fn publish(&self, from: NodeId, envelope: Envelope) {
+        let delivery = Delivery {
+            envelope,
+            published_at: Instant::now(),
+        };
         for (node, sender) in self.nodes.read().iter().filter(|(node, _)| *node != from) {
-            if let Err(mpsc::error::TrySendError::Full(_)) = sender.try_send(envelope.clone()) {
+            if let Err(mpsc::error::TrySendError::Full(_)) = sender.try_send(delivery.clone()) {
                 self.dropped.fetch_add(1, Ordering::Relaxed);
+                metrics().bus_dropped();
                 tracing::warn!(node = %node, "bus envelope dropped: the node does not keep up");
             }
         }
@@ -101,7 +117,7 @@ impl Bus for InProcessBus {
         self.nodes.read().iter().any(|(known, _)| *known != node)
     }
 
-    fn subscribe(&self, node: NodeId) -> mpsc::Receiver<Envelope> {
+    fn subscribe(&self, node: NodeId) -> mpsc::Receiver<Delivery> {
         let (sender, receiver) = mpsc::channel(ENVELOPES_MAX);
         let mut nodes = self.nodes.write();
         nodes.retain(|(known, sender)| *known != node && !sender.is_closed());
@@ -135,7 +151,10 @@ mod tests {
         );
         assert!(matches!(
             theirs.recv().await,
-            Some(Envelope::Presence { online: true, .. })
+            Some(Delivery {
+                envelope: Envelope::Presence { online: true, .. },
+                ..
+            })
         ));
         assert!(mine.try_recv().is_err());
         for _ in 0..=ENVELOPES_MAX {

@@ -12,6 +12,7 @@
 //! It is an actor because a conversation needs one place where order is decided: who sees which revision after which
 //! snapshot. `State` decides it; this file turns its effects into pushes and calls.
 
+use super::memberships::MembershipGuard;
 use super::permissions;
 use super::registry::Shared;
 use super::slots::{Command, Fact, Slot};
@@ -21,13 +22,13 @@ use super::{Caller, Error};
 use crate::bus::Envelope;
 use crate::error::Code;
 use crate::ids::{Rev, UserId};
+use crate::metrics::metrics;
 use crate::persistence::{Completion, Operation, Request};
 use crate::supervision::{DeathGuard, Reader};
 use crate::wire::frames::{Notice, Presence, ReadMoved, Typing};
 use crate::wire::{Change, Class, Frame, encode};
 use actix::prelude::*;
 use futures_util::StreamExt as _;
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -62,11 +63,7 @@ impl Conversation {
         (commands, facts): (Reader<Command>, Reader<Fact>),
         guard: DeathGuard,
     ) -> Self {
-        let members = MembershipGuard {
-            shared: shared.clone(),
-            slot: slot.clone(),
-            users: HashSet::new(),
-        };
+        let members = MembershipGuard::new(shared.clone(), slot.clone());
         let idle_since = shared.clock.now();
         Self {
             state,
@@ -169,8 +166,10 @@ impl StreamHandler<Fact> for Conversation {
     fn handle(&mut self, fact: Fact, ctx: &mut Self::Context) {
         fail::fail_point!("conversations::fact");
         let now = self.now();
+        let mut since = None;
         match fact {
             Fact::Committed(committed) => {
+                since = committed.since;
                 self.state
                     .committed(committed.changes, committed.observed, now, &mut self.effects);
             }
@@ -181,6 +180,10 @@ impl StreamHandler<Fact> for Conversation {
             Fact::Disconnected { connection } => drop(self.slot.subscribers.lock().remove(connection)),
         }
         self.settle(ctx);
+        if let Some(since) = since {
+            // Once for all readers: they have been pushed to.
+            metrics().delivered(since.elapsed());
+        }
         if self.replays_wait {
             self.continue_waiting(ctx);
         }
@@ -464,34 +467,5 @@ impl Batch {
         self.frames.clear();
         self.bytes = 0;
         Some((frame, self.rev))
-    }
-}
-
-/// What this generation has entered into the table of memberships; dropped with it, also by a panic.
-struct MembershipGuard {
-    shared: Arc<Shared>,
-    slot: Arc<Slot>,
-    users: HashSet<UserId>,
-}
-
-impl MembershipGuard {
-    fn add(&mut self, user: UserId) {
-        if self.users.insert(user) {
-            self.shared.slots.add_membership(user, self.slot.id);
-        }
-    }
-
-    fn remove(&mut self, user: UserId) {
-        if self.users.remove(&user) {
-            self.shared.slots.remove_membership(user, self.slot.id);
-        }
-    }
-}
-
-impl Drop for MembershipGuard {
-    fn drop(&mut self) {
-        for user in &self.users {
-            self.shared.slots.remove_membership(*user, self.slot.id);
-        }
     }
 }

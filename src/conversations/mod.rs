@@ -17,6 +17,7 @@ mod actor;
 pub mod bench;
 mod invites;
 mod listing;
+mod memberships;
 mod permissions;
 mod recovery;
 mod registry;
@@ -38,6 +39,7 @@ use crate::config::ConversationsConfig;
 use crate::database::Database;
 use crate::error::Code;
 use crate::ids::{ConnectionId, ConversationId, NodeId, Rev, Role, Seq, TenantId, UserId, UserKind};
+use crate::metrics::Depth;
 use crate::persistence::{CommitSink, Completion, DEADLINE, Persistence};
 use crate::supervision::{ArbiterPool, Mailbox};
 use crate::wire::frames::Notice;
@@ -49,6 +51,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
+/// What a conversation's actor is called in logs and metrics.
+const ACTOR: &str = "conversation";
 /// How long a caller waits for room in a conversation's mailbox before it is answered `overloaded`.
 pub const ROOM_TIMEOUT: Duration = Duration::from_secs(2);
 /// Most users that may be named when a conversation is made.
@@ -308,6 +312,26 @@ impl Conversations {
             user,
             name: name.clone(),
         });
+    }
+
+    /// How many conversations are in memory.
+    #[must_use]
+    pub fn active_count(&self) -> usize {
+        self.shared.slots.len()
+    }
+
+    /// What waits for the actors below.
+    #[must_use]
+    pub fn depths(&self) -> Vec<Depth> {
+        let starts = self.shared.starts.depth();
+        let registry = Depth {
+            actor: registry::ACTOR,
+            total: starts,
+            deepest: starts,
+        };
+        let mut depths = self.shared.persistence.waiting();
+        depths.extend([self.shared.slots.depth(), registry]);
+        depths
     }
 
     /// Waits until everything accepted so far is committed and answered, and read markers are written.

@@ -20,10 +20,11 @@ use super::slots::{Fact, Slot, Slots};
 use super::state::State;
 use super::subscribers::{Phase, Subscriber};
 use super::{Audience, store};
-use crate::bus::{Bus, Envelope};
+use crate::bus::{Bus, Delivery, Envelope};
 use crate::database::Database;
 use crate::error::{CloseCode, Code};
 use crate::ids::NodeId;
+use crate::metrics::metrics;
 use crate::persistence::Persistence;
 use crate::supervision::{
     ArbiterPool, Death, DeathGuard, Mailbox, RestartBudget, RestartPolicy, Verdict, jittered, supervise,
@@ -36,6 +37,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, mpsc};
 
+/// What the registry is called in logs and metrics.
+pub(super) const ACTOR: &str = "registry";
 /// Starts that wait for the registry.
 pub(super) const STARTS_MAX: usize = 10_000;
 /// How often revisions are compared with the database.
@@ -95,7 +98,7 @@ pub(super) fn start(shared: &Arc<Shared>) {
                 .start();
             });
         };
-        supervise("registry", RestartPolicy::default(), start, |_| ()).await;
+        supervise(ACTOR, RestartPolicy::default(), start, |_| ()).await;
     };
     shared.arbiters.spawn(0, run);
 }
@@ -103,7 +106,7 @@ pub(super) fn start(shared: &Arc<Shared>) {
 struct Registry {
     shared: Arc<Shared>,
     starts: Option<crate::supervision::Reader<Arc<Slot>>>,
-    envelopes: Option<mpsc::Receiver<Envelope>>,
+    envelopes: Option<mpsc::Receiver<Delivery>>,
     _guard: DeathGuard,
 }
 
@@ -151,8 +154,9 @@ impl Drop for Starting {
     }
 }
 
-impl StreamHandler<Envelope> for Registry {
-    fn handle(&mut self, envelope: Envelope, _: &mut Self::Context) {
+impl StreamHandler<Delivery> for Registry {
+    fn handle(&mut self, Delivery { envelope, published_at }: Delivery, _: &mut Self::Context) {
+        metrics().bus_lagged(published_at.elapsed());
         let Shared { slots, audience, .. } = &*self.shared;
         match envelope {
             Envelope::Committed(committed) => slots.tell(committed.conversation_id, Fact::Committed(committed)),
@@ -212,6 +216,7 @@ async fn compare(shared: &Shared) {
                         conversation_id,
                         changes: Vec::new(),
                         observed,
+                        since: None,
                     };
                     shared.slots.tell(conversation_id, Fact::Committed(committed));
                 }
@@ -257,6 +262,7 @@ async fn supervise_slot(slot: &Arc<Slot>, shared: &Arc<Shared>) {
             let mut commands = slot.commands.reader().await;
             return shared.slots.retire(slot, &mut commands).await;
         }
+        metrics().actor_restarted(super::ACTOR);
         match budget.record(Instant::now()) {
             Verdict::Restart(delay) => {
                 tracing::warn!(conversation.id = %slot.id, delay_ms = delay.as_millis(), "conversation died; restarting");

@@ -14,7 +14,7 @@ use super::actor::Conversation;
 use super::registry::Shared;
 use super::state::{Millis, Opening};
 use super::store;
-use super::subscribers::{Phase, Replay, Stage, Subscriber};
+use super::subscribers::{Phase, Replay, Sent, Stage, Subscriber};
 use crate::error::Code;
 use crate::ids::{ConnectionId, ConversationId, Rev, UserId};
 use crate::wire::{Change, Class, Frame, Outbox, ReplayInterest, ReplayWatch, Reply};
@@ -84,7 +84,7 @@ impl Conversation {
                 if fits(&frames) {
                     // First into the table, so that an earlier replay of this connection ends before it.
                     self.slot.subscribers.lock().insert(subscriber);
-                    push_all(&outbox, &frames);
+                    push_all(&outbox, &frames).count();
                     let frame = self.state.subscribed(user, reply.reference(), complete);
                     return reply.give(&frame);
                 }
@@ -115,6 +115,7 @@ impl Conversation {
             interest,
             stage,
             number,
+            sent: Sent::default(),
             waits: false,
         });
         self.slot.subscribers.lock().insert(subscriber);
@@ -138,7 +139,7 @@ impl Conversation {
         let send = async move { send_pages(&shared, id, &to, pages).await };
         ctx.spawn(send.into_actor(self).map(move |sent, conversation, ctx| {
             match sent {
-                Ok(through) => conversation.finish_replay(connection, number, through, ctx),
+                Ok((through, sent)) => conversation.finish_replay(connection, number, (through, sent), ctx),
                 Err(broken) => conversation.break_replay(connection, number, broken),
             }
             conversation.settle(ctx);
@@ -146,7 +147,13 @@ impl Conversation {
     }
 
     /// Everything up to `through` is with the socket: the rest, if it is little, and `subscribed`; or another round.
-    fn finish_replay(&mut self, connection: ConnectionId, number: u64, through: Rev, ctx: &mut Context<Self>) {
+    fn finish_replay(
+        &mut self,
+        connection: ConnectionId,
+        number: u64,
+        (through, sent): (Rev, Sent),
+        ctx: &mut Context<Self>,
+    ) {
         if through > self.state.rev {
             // The database is ahead of this node: what is between arrives as a fact, or is read.
             let mut effects = Vec::new();
@@ -163,6 +170,7 @@ impl Conversation {
             return;
         }
         replay.through = through;
+        replay.sent = replay.sent.plus(sent);
         replay.stage = Stage::Changes;
         replay.waits = through > self.state.rev;
         if replay.waits {
@@ -196,9 +204,10 @@ impl Conversation {
             return self.run_replay(connection, number, to, pages, ctx);
         };
         let (outbox, user) = (subscriber.outbox.clone(), subscriber.user);
-        push_all(&outbox, &frames);
+        let rest = push_all(&outbox, &frames);
         subscriber.delivered = self.state.rev;
         if let Phase::Replaying(replay) = std::mem::replace(&mut subscriber.phase, Phase::Live) {
+            replay.sent.plus(rest).count();
             let frame = self.state.subscribed(user, replay.reply.reference(), replay.complete);
             replay.reply.give(&frame);
         }
@@ -219,7 +228,7 @@ impl Conversation {
             replays.collect()
         };
         for (connection, number, through) in waiting {
-            self.finish_replay(connection, number, through, ctx);
+            self.finish_replay(connection, number, (through, Sent::default()), ctx);
         }
     }
 
@@ -254,10 +263,13 @@ impl Conversation {
     }
 }
 
-fn push_all(outbox: &Outbox, frames: &[Frame]) {
+fn push_all(outbox: &Outbox, frames: &[Frame]) -> Sent {
+    let mut sent = Sent::default();
     if !frames.is_empty() {
         outbox.push(Frame::concat(frames), Class::Snapshot);
+        sent.add(frames);
     }
+    sent
 }
 
 /// Where the pages of a replay come from.
@@ -268,17 +280,19 @@ pub(super) enum Pages {
     Database { known: Rev, from: Rev },
 }
 
-/// Hands pages to a socket and answers the revision it has then.
+/// Hands pages to a socket and answers the revision it has then, and how much that took.
 async fn send_pages(
     shared: &Shared,
     id: ConversationId,
     to: &(Arc<Outbox>, ReplayWatch),
     pages: Pages,
-) -> Result<Rev, Broken> {
+) -> Result<(Rev, Sent), Broken> {
+    let mut sent = Sent::default();
     let (known, mut from) = match pages {
         Pages::Memory { frames, through } => {
             send_frames(to, &frames).await?;
-            return Ok(through);
+            sent.add(&frames);
+            return Ok((through, sent));
         }
         Pages::Database { known, from } => (known, from),
     };
@@ -297,9 +311,10 @@ async fn send_pages(
         let frames: Vec<_> = page.changes.iter().map(|change| change.encode_after(known)).collect();
         drop(page.changes);
         send_frames(to, &frames).await?;
+        sent.add(&frames);
         from = page.through;
     }
-    Ok(from)
+    Ok((from, sent))
 }
 
 async fn send_frames((outbox, watch): &(Arc<Outbox>, ReplayWatch), frames: &[Frame]) -> Result<(), Broken> {

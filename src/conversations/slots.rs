@@ -8,6 +8,7 @@ use super::subscribers::Subscribers;
 use super::{Caller, Error, Follower};
 use crate::error::Code;
 use crate::ids::{ConnectionId, ConversationId, Rev, Seq, UserId};
+use crate::metrics::Depth;
 use crate::persistence::{CommitSink, Completion, Request};
 use crate::supervision::{Mailbox, Reader};
 use crate::wire::{Committed, Reply};
@@ -116,9 +117,14 @@ impl Slot {
         })
     }
 
+    /// How many commands and facts wait.
+    fn depth(&self) -> usize {
+        self.commands.depth() + self.facts.depth()
+    }
+
     /// Whether no command waits, nor is on its way.
     fn is_empty(&self) -> bool {
-        self.commands.sender().capacity() == self.commands.sender().max_capacity()
+        self.commands.depth() == 0
     }
 
     /// Tells a fact; dropped when too many wait.
@@ -240,6 +246,25 @@ impl Slots {
         if slots.get(&slot.id).is_some_and(|known| Arc::ptr_eq(known, slot)) {
             slots.remove(&slot.id);
         }
+    }
+
+    /// How many conversations are active.
+    pub(super) fn len(&self) -> usize {
+        self.slots.read().len()
+    }
+
+    /// What waits for all active conversations.
+    pub(super) fn depth(&self) -> Depth {
+        let mut depth = Depth {
+            actor: super::ACTOR,
+            ..Depth::default()
+        };
+        for slot in self.slots.read().values() {
+            let waiting = slot.depth();
+            depth.total += waiting;
+            depth.deepest = depth.deepest.max(waiting);
+        }
+        depth
     }
 
     /// All active conversations.

@@ -4,6 +4,7 @@
 //! following and how far each had been served. Only the actor touches it, so its lock is never contended.
 
 use crate::ids::{ConnectionId, Rev, UserId};
+use crate::metrics::metrics;
 use crate::wire::{Class, Frame, Outbox, Pushed, ReplayInterest, Reply};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -35,8 +36,38 @@ pub(super) struct Replay {
     pub(super) stage: Stage,
     /// Tells this replay from an earlier one of the same connection.
     pub(super) number: u64,
+    /// What it has sent so far.
+    pub(super) sent: Sent,
     /// Whether the socket has everything the database has, and this node has to catch up first.
     pub(super) waits: bool,
+}
+
+/// How much a replay has sent.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Sent {
+    changes: usize,
+    bytes: usize,
+}
+
+impl Sent {
+    /// So much more, a frame for each change.
+    pub(super) fn add(&mut self, frames: &[Frame]) {
+        self.changes += frames.len();
+        self.bytes += frames.iter().map(Frame::len).sum::<usize>();
+    }
+
+    /// Both together.
+    pub(super) const fn plus(self, other: Self) -> Self {
+        Self {
+            changes: self.changes + other.changes,
+            bytes: self.bytes + other.bytes,
+        }
+    }
+
+    /// The reader is at the present.
+    pub(super) fn count(self) {
+        metrics().resumed(self.changes, self.bytes);
+    }
 }
 
 /// What a replay is sending.
@@ -140,18 +171,22 @@ impl Subscribers {
     /// Never waits; who is gone or has been cut is dropped from the table.
     fn push_where(&mut self, frame: &Frame, class: Class, mut wanted: impl FnMut(&mut Subscriber) -> bool) {
         let mut gone = Vec::new();
+        let mut pushed = 0;
         for subscriber in &mut self.entries {
             if !wanted(subscriber) {
                 continue;
             }
             match subscriber.outbox.push(frame.clone(), class) {
-                Pushed::Queued | Pushed::Dropped => {}
+                Pushed::Queued => pushed += 1,
+                Pushed::Dropped => {}
                 Pushed::Overflowed | Pushed::Closed => gone.push(subscriber.connection),
             }
         }
         for connection in gone {
             self.remove(connection);
         }
+        // Once for all of them: there are a million deliveries a second.
+        metrics().pushed(pushed * u64::from(frame.count()));
     }
 }
 

@@ -6,6 +6,7 @@
 //! [`Error::Timeout`] and the connection, whose state nobody knows, is not used again.
 
 use super::Error;
+use crate::metrics::metrics;
 use deadpool_postgres::{ClientWrapper, Object};
 use std::future::Future;
 use std::ops::{Deref, DerefMut};
@@ -68,13 +69,7 @@ impl Guard {
         let started = Instant::now();
         let result = tokio::time::timeout(self.deadline, answer).await;
         let elapsed = started.elapsed();
-        if elapsed > SLOW {
-            tracing::warn!(
-                statement,
-                duration_ms = elapsed.as_millis(),
-                "Slow statement {statement}"
-            );
-        }
+        note(statement, elapsed);
         let Ok(result) = result else {
             self.lost.store(true, Ordering::Relaxed);
             return Err(Error::Timeout {
@@ -83,6 +78,18 @@ impl Guard {
             });
         };
         result.map_err(|source| Error::Statement { statement, source })
+    }
+}
+
+/// Counts how long a statement took, and logs it by its name if that was long.
+fn note(statement: &'static str, elapsed: Duration) {
+    metrics().db_queried(statement, elapsed);
+    if elapsed > SLOW {
+        tracing::warn!(
+            statement,
+            duration_ms = elapsed.as_millis(),
+            "Slow statement {statement}"
+        );
     }
 }
 
@@ -278,6 +285,14 @@ impl Dedicated {
         self.guard
             .watch(statement.name, self.wrapper.prepare_cached(statement.sql))
             .await
+    }
+
+    /// Runs what is sent together on the bare connection as one statement: counted and, when slow, logged by its name.
+    pub async fn time<T>(&self, statement: &Statement, flight: impl Future<Output = T>) -> T {
+        let started = Instant::now();
+        let answer = flight.await;
+        note(statement.name, started.elapsed());
+        answer
     }
 
     /// Begins a transaction of named and timed statements, as [`Client::transaction`].

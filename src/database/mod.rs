@@ -9,12 +9,13 @@
 //! The loser: an ORM or query builder; the SQL is the interface we want to see, name and explain.
 
 use crate::config::{Config, DatabaseConfig};
+use crate::metrics::metrics;
 use deadpool_postgres::{Hook, HookError, ManagerConfig, Pool, QueueMode, RecyclingMethod, Runtime};
 use embedded::Embedded;
 use parking_lot::Mutex;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio_postgres::config::SslMode;
 
 mod client;
@@ -52,6 +53,8 @@ pub struct PoolStatus {
     pub idle: usize,
     /// Callers that wait for a connection.
     pub waiting: usize,
+    /// How many of them are kept when nobody needs them.
+    pub connections_kept: usize,
     /// How many connections there may be.
     pub connections_max: usize,
 }
@@ -116,11 +119,18 @@ impl Database {
     /// [`Error::PoolExhausted`] after `acquire_timeout`, [`Error::Connect`], [`Error::Closed`].
     pub async fn client(&self) -> Result<Client, Error> {
         let config = &self.shared.config;
+        let started = Instant::now();
         match tokio::time::timeout(config.acquire_timeout, self.shared.pool.get()).await {
-            Ok(Ok(object)) => Ok(Client::new(object, config.pool_size, config.statement_timeout)),
+            Ok(Ok(object)) => {
+                metrics().db_pool_waited(started.elapsed());
+                Ok(Client::new(object, config.pool_size, config.statement_timeout))
+            }
             Ok(Err(deadpool_postgres::PoolError::Backend(error))) => Err(Error::Connect(error)),
             Ok(Err(deadpool_postgres::PoolError::Closed)) => Err(Error::Closed),
-            Ok(Err(_)) | Err(_) => Err(Error::PoolExhausted(config.acquire_timeout)),
+            Ok(Err(_)) | Err(_) => {
+                metrics().db_pool_timed_out();
+                Err(Error::PoolExhausted(config.acquire_timeout))
+            }
         }
     }
 
@@ -166,6 +176,7 @@ impl Database {
             connections: status.size,
             idle: status.available,
             waiting: status.waiting,
+            connections_kept: self.shared.config.pool_size,
             connections_max: status.max_size,
         }
     }

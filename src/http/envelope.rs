@@ -7,6 +7,7 @@
 
 use super::error::{Error, PROBLEM_JSON};
 use crate::error::Code;
+use crate::metrics::metrics;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::error::InternalError;
@@ -87,10 +88,11 @@ pub(super) async fn envelope(
         Ok(answer) => {
             // The pattern, never the path or the query: they may hold an invitation's code or a ticket.
             let route = answer.request().match_pattern();
-            let route = route.as_deref().unwrap_or(NO_ROUTE);
+            let route = route.unwrap_or_else(|| NO_ROUTE.to_owned());
             let mut answer = problematize(answer.map_into_boxed_body(), &id);
             furnish(answer.headers_mut(), &id, elapsed);
-            write_log(&method, route, answer.status(), elapsed, &id);
+            write_log(&method, &route, answer.status(), elapsed, &id);
+            metrics().http_answered(method.as_str(), route, answer.status().as_u16(), elapsed);
             Ok(answer)
         }
         Err(error) => {
@@ -100,6 +102,8 @@ pub(super) async fn envelope(
             let mut answer = respond(own.unwrap_or(&fallback), &id, &HeaderMap::new());
             furnish(answer.headers_mut(), &id, elapsed);
             write_log(&method, NO_ROUTE, answer.status(), elapsed, &id);
+            let status = answer.status().as_u16();
+            metrics().http_answered(method.as_str(), NO_ROUTE.to_owned(), status, elapsed);
             Err(InternalError::from_response(error, answer).into())
         }
     }

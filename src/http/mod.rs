@@ -160,6 +160,7 @@ fn routes() -> Scope {
         .service(to("/health").get(ops::health))
         .service(to("/health/live").get(ops::live))
         .service(to("/health/ready").get(ops::ready))
+        .service(to("/metrics").get(ops::metrics))
         .service(to("/openapi.json").get(openapi::show))
         .service(to("/asyncapi.json").get(asyncapi::show))
         .default_service(web::to(not_found))

@@ -25,7 +25,7 @@ use utoipa::{Modify, OpenApi};
         messages::list, messages::create,
         messages::update, messages::delete, members::list, members::create, members::update, members::delete,
         invites::list, invites::create, invites::delete, invites::accept,
-        ws::open, ops::health, ops::live, ops::ready,
+        ws::open, ops::health, ops::live, ops::ready, ops::metrics,
     ),
     components(schemas(Problem)),
     modifiers(&Common),
@@ -37,7 +37,7 @@ use utoipa::{Modify, OpenApi};
         (name = "members", description = "Who is in a conversation"),
         (name = "invites", description = "Links by which people join"),
         (name = "socket", description = "The live connection; its frames are in asyncapi.json"),
-        (name = "operations", description = "Health; never limited"),
+        (name = "operations", description = "Health and metrics; never limited"),
     ),
 )]
 struct Api;

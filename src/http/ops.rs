@@ -1,9 +1,12 @@
-//! Health: whether the process lives, and whether it should get work.
+//! Health and metrics: whether the process lives, whether it should get work, and what it counts.
 //!
 //! `live` says only that the process answers: a broken database must not make an orchestrator restart it. `ready` asks
 //! each named part, all at once, each for [`CHECK_TIMEOUT`] at most, and is false from the beginning of a shutdown.
 
 use super::State;
+use super::error::Error;
+use crate::error::Code;
+use crate::metrics::{self, Readings};
 use actix_web::{HttpResponse, web};
 use futures_util::future::{BoxFuture, join_all};
 use serde::Serialize;
@@ -92,6 +95,34 @@ pub(super) async fn ready(state: web::Data<State>) -> HttpResponse {
 #[utoipa::path(get, path = "/health", tag = "operations", responses((status = 200, body = HealthAnswer)))]
 pub(super) async fn health(state: web::Data<State>) -> HttpResponse {
     HttpResponse::Ok().json(ask(&state).await)
+}
+
+/// What the server counts, in the text format of OpenMetrics.
+#[utoipa::path(get, path = "/metrics", tag = "operations",
+    responses((status = 200, body = String, content_type = "application/openmetrics-text")))]
+pub(super) async fn metrics(state: web::Data<State>) -> Result<HttpResponse, Error> {
+    // A walk over all conversations and a few files of the system: not on a thread that serves sockets.
+    let text = web::block(move || metrics::metrics().expose(&read(&state)))
+        .await
+        .map_err(|error| Error::from_feature(Code::Internal, error.to_string()))?;
+    Ok(HttpResponse::Ok().content_type(metrics::MEDIA_TYPE).body(text))
+}
+
+/// The state of this node at this moment.
+fn read(state: &State) -> Readings {
+    let pool = state.database.status();
+    let mut depths = state.conversations.depths();
+    depths.extend(state.sessions.depths());
+    Readings {
+        pool_size: pool.connections,
+        pool_overflow: pool.connections.saturating_sub(pool.connections_kept),
+        pool_idle: pool.idle,
+        pool_waiting: pool.waiting,
+        pool_max: pool.connections_max,
+        sockets_open: state.sessions.open_count(),
+        conversations_active: state.conversations.active_count(),
+        depths,
+    }
 }
 
 async fn ask(state: &State) -> HealthAnswer {

@@ -97,10 +97,18 @@ pub struct Operation {
     pub requirement: Requirement,
     /// What is asked for.
     pub request: Request,
-    /// Until when it may be tried.
+    /// Until when it may be tried: [`DEADLINE`] after it was taken up.
     pub deadline: Instant,
     /// Who waits for the result.
     pub done: Completion,
+}
+
+impl Operation {
+    /// When it was taken up from its client.
+    #[must_use]
+    pub fn taken_up_at(&self) -> Instant {
+        self.deadline.checked_sub(DEADLINE).unwrap_or(self.deadline)
+    }
 }
 
 /// The durable result of an operation.

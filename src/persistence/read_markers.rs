@@ -40,6 +40,11 @@ impl ReadMarkers {
         *marker = (*marker).max(seq);
     }
 
+    /// How many wait.
+    pub(super) fn len(&self) -> usize {
+        self.waiting.lock().len()
+    }
+
     /// How far a user has read, if it was noted within about the last second.
     pub(super) fn latest(&self, conversation_id: ConversationId, user_id: UserId) -> Option<Seq> {
         let key = (conversation_id, user_id);

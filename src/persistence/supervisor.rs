@@ -13,6 +13,7 @@ use super::writer::Writer;
 use super::{CommitSink, Error, OPERATIONS_MAX, Operation};
 use crate::database::Database;
 use crate::ids::{ConversationId, Seq, UserId};
+use crate::metrics::Depth;
 use crate::supervision::{ArbiterPool, DeathGuard, Mailbox, Reader, RestartPolicy, supervise};
 use actix::prelude::*;
 use futures_util::Stream;
@@ -22,6 +23,10 @@ use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
+/// What a lane is called in logs and metrics.
+const LANE: &str = "persistence_lane";
+/// What the flush of read markers is called there.
+const MARKERS: &str = "read_markers";
 /// How often read markers are written.
 const READ_MARKERS_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -68,7 +73,7 @@ impl Persistence {
         arbiters.spawn(lanes as u128, async move {
             let policy = RestartPolicy::default();
             supervise(
-                "read_markers",
+                MARKERS,
                 policy,
                 |_, guard| drop(MarkerFlush::new(markers.clone(), guard).start()),
                 |_| (),
@@ -117,8 +122,22 @@ impl Persistence {
     /// How many operations wait, lane by lane.
     #[must_use]
     pub fn depths(&self) -> Vec<usize> {
-        let depth = |lane: &Arc<Mailbox<Message>>| lane.sender().max_capacity() - lane.sender().capacity();
-        self.shared.lanes.iter().map(depth).collect()
+        self.shared.lanes.iter().map(|lane| lane.depth()).collect()
+    }
+
+    /// What waits for the lanes, and the read markers that wait to be written.
+    #[must_use]
+    pub fn waiting(&self) -> Vec<Depth> {
+        let (lanes, markers) = (self.depths(), self.shared.markers.len());
+        let depth = |actor, total, deepest| Depth { actor, total, deepest };
+        vec![
+            depth(
+                LANE,
+                lanes.iter().sum(),
+                lanes.iter().copied().max().unwrap_or_default(),
+            ),
+            depth(MARKERS, markers, markers),
+        ]
     }
 
     fn lane_of(&self, id: ConversationId) -> usize {
@@ -150,7 +169,7 @@ impl LaneFactory {
                 .start();
             });
         };
-        supervise("persistence_lane", RestartPolicy::default(), start, |_| ()).await;
+        supervise(LANE, RestartPolicy::default(), start, |_| ()).await;
     }
 }
 

@@ -19,6 +19,7 @@ use super::{CommitSink, Error, Operation, Receipt, Request};
 use crate::database::{Database, Dedicated, Error as DatabaseError};
 use crate::error::Code;
 use crate::ids::{ConversationId, Rev};
+use crate::metrics::metrics;
 use crate::wire::frames::Message;
 use crate::wire::{Change, Committed};
 use std::collections::{HashMap, VecDeque};
@@ -104,11 +105,16 @@ impl Writer {
                 return Ok(Vec::new());
             };
             let limit = left.clamp(ATTEMPT_MIN, ATTEMPT_TIMEOUT);
+            let started = Instant::now();
             let error = match tokio::time::timeout(limit, self.attempt(group)).await {
-                Ok(Ok(outcomes)) => return Ok(outcomes),
+                Ok(Ok(outcomes)) => {
+                    metrics().committed(group.len(), started.elapsed());
+                    return Ok(outcomes);
+                }
                 Ok(Err(error)) => error,
                 Err(_elapsed) => {
                     self.connection = None;
+                    metrics().commit_retried();
                     tracing::warn!(operations = group.len(), "commit timed out; reconnecting");
                     continue;
                 }
@@ -128,6 +134,7 @@ impl Writer {
                 }
                 return Err(Obstacle::Poison);
             }
+            metrics().commit_retried();
             tracing::warn!(%error, operations = group.len(), delay_ms = delay.as_millis(), "commit failed; repeating");
             tokio::time::sleep(delay).await;
             delay = (delay * 2).min(RETRY_DELAY_MAX);
@@ -150,6 +157,7 @@ impl Writer {
 
     /// Tells the conversations, then the waiting clients.
     fn settle(&self, group: Group<Operation>, outcomes: Vec<Outcome>) {
+        let now = Instant::now();
         let mut by_conversation: HashMap<ConversationId, Committed> = HashMap::new();
         let mut results = Vec::with_capacity(group.len());
         for (operation, (result, change)) in group.posts.into_iter().chain(group.changes).zip(outcomes) {
@@ -159,8 +167,16 @@ impl Writer {
                     conversation_id,
                     changes: Vec::new(),
                     observed: Rev::ZERO,
+                    since: None,
                 });
                 committed.observed = committed.observed.max(receipt.rev);
+                if matches!(operation.request, Request::Post { .. }) {
+                    let taken_up_at = operation.taken_up_at();
+                    metrics().acknowledged(now.saturating_duration_since(taken_up_at));
+                    if change.is_some() {
+                        committed.since = Some(committed.since.map_or(taken_up_at, |since| since.min(taken_up_at)));
+                    }
+                }
                 committed.changes.extend(change);
             }
             results.push((operation.done, result));
@@ -263,14 +279,17 @@ async fn append_in_one_flight(
     let columns = PostColumns::of(&group.posts);
     let Connection { client, lock, append } = connection;
     let (append_params, lock_params): (_, [&(dyn tokio_postgres::types::ToSql + Sync); 1]) = (columns.params(), [&ids]);
-    // Polled in this order, so sent in this order; the server answers in the same.
-    let (begun, locked, appended, committed) = tokio::join!(
-        biased;
-        client.batch_execute("BEGIN"),
-        client.query(lock, &lock_params),
-        client.query(append, &append_params),
-        client.batch_execute("COMMIT"),
-    );
+    let flight = async {
+        // Polled in this order, so sent in this order; the server answers in the same.
+        tokio::join!(
+            biased;
+            client.batch_execute("BEGIN"),
+            client.query(lock, &lock_params),
+            client.query(append, &append_params),
+            client.batch_execute("COMMIT"),
+        )
+    };
+    let (begun, locked, appended, committed) = client.time(&APPEND, flight).await;
     begun?;
     locked?;
     let rows = appended?;

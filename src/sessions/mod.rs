@@ -29,6 +29,7 @@ use crate::config::SessionsConfig;
 use crate::conversations::{Audience, Conversations};
 use crate::error::CloseCode;
 use crate::ids::{NodeId, UserId, UserStatus};
+use crate::metrics::Depth;
 use crate::supervision::{ArbiterPool, DeathGuard, Mailbox, RestartPolicy, supervise};
 use crate::wire::frames::Goodbye;
 use crate::wire::{Class, encode};
@@ -38,8 +39,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use sweep::Sweeper;
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, mpsc};
 
+/// What passes presence changes on is called this in logs and metrics.
+const PRESENCES: &str = "presences";
 /// Presence changes of other nodes that wait for the conversations.
 const PRESENCES_MAX: usize = 10_000;
 /// Longest pause that a client is asked to make before it reconnects to a server that goes away, in milliseconds.
@@ -79,6 +82,8 @@ struct Shared {
     conversations: Conversations,
     auth: Auth,
     bus: Arc<dyn Bus>,
+    /// Only to see how many wait.
+    presences: mpsc::Sender<(UserId, bool)>,
     draining: AtomicBool,
     heartbeat: Duration,
 }
@@ -108,6 +113,7 @@ impl Sessions {
             conversations,
             auth,
             bus,
+            presences: lobby.presences.sender().clone(),
             draining: AtomicBool::new(false),
             heartbeat: config.heartbeat,
         };
@@ -135,7 +141,7 @@ impl Sessions {
                     }
                 });
             };
-            supervise("presences", RestartPolicy::default(), pass_on, |_| ()).await;
+            supervise(PRESENCES, RestartPolicy::default(), pass_on, |_| ()).await;
         });
         sessions
     }
@@ -158,6 +164,18 @@ impl Sessions {
     #[must_use]
     pub fn open_count(&self) -> usize {
         self.shared.directory.len()
+    }
+
+    /// What waits for the actors here.
+    #[must_use]
+    pub fn depths(&self) -> [Depth; 1] {
+        let presences = &self.shared.presences;
+        let total = presences.max_capacity() - presences.capacity();
+        [Depth {
+            actor: PRESENCES,
+            total,
+            deepest: total,
+        }]
     }
 
     /// From now on no socket is opened.

@@ -20,6 +20,7 @@ use crate::auth::Principal;
 use crate::conversations::{Caller, Conversation, Follower, Full, Request};
 use crate::error::{CloseCode, Code};
 use crate::ids::ConversationId;
+use crate::metrics::metrics;
 use crate::persistence::Completion;
 use crate::wire::frames::{Done, Error as ErrorFrame, Hello, HelloLimits, HelloUser, Pong};
 use crate::wire::{ClientFrame, ParseError, ParsedFrame, Reply, encode, limits, parse};
@@ -67,6 +68,7 @@ pub fn open(
         // Nobody looks after it from outside: it ends with the close frame.
         link.end();
     }
+    metrics().socket_opened();
     // What was revoked after the credentials were checked and before the connection was in the table.
     sessions.recheck(&connection);
     let incoming = IncomingStream::new(payload, link.clone(), limits::FRAME_BYTES_MAX);

@@ -9,6 +9,7 @@ use super::{Connection, Sessions};
 use crate::config::SessionsConfig;
 use crate::error::CloseCode;
 use crate::ids::ConnectionId;
+use crate::metrics::{Eviction, metrics};
 use crate::supervision::{ArbiterPool, DeathGuard, RestartPolicy, supervise};
 use actix::prelude::*;
 use chrono::Utc;
@@ -103,6 +104,7 @@ fn look_after(connection: &Connection, watch: &mut Watch, config: &SessionsConfi
         watch.since = now;
     } else if now.duration_since(watch.since) >= config.stall_timeout {
         tracing::info!(connection.id = %connection.id, "connection cut: it takes no bytes");
+        metrics().outbox_evicted(Eviction::Stalled);
         outbox.cut(CloseCode::TooSlow);
         // A socket that takes no bytes takes no close frame either.
         return connection.shut_down();

@@ -7,6 +7,7 @@ use super::encode::{Frame, encode};
 use super::frames::{ConversationChanged, MemberChange, MemberChanged, Message, Updated};
 use crate::ids::{ConversationId, MessageId, Rev, UserId};
 use std::sync::Arc;
+use std::time::Instant;
 
 /// A durable change; cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -129,4 +130,6 @@ pub struct Committed {
     pub changes: Vec<Change>,
     /// The highest revision seen while committing, also when nothing changed: a conversation that knows less must read.
     pub observed: Rev,
+    /// When the oldest of the posts among `changes` was taken up; `None` without one, or where that is not known.
+    pub since: Option<Instant>,
 }

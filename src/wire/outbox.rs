@@ -15,6 +15,7 @@
 use super::encode::{Frame, encode, encode_binary, encode_close, encode_ping, encode_pong, encode_text};
 use super::frames::ServerFrame;
 use crate::error::CloseCode;
+use crate::metrics::{Eviction, metrics};
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -341,11 +342,13 @@ impl Inner {
             let bytes = self.limited_bytes + frame.len();
             let frames = self.limited_frames + frame.count() as usize;
             if class == Class::Ephemeral && (bytes > BYTES_MAX / 2 || frames > FRAMES_MAX / 2) {
+                metrics().outbox_dropped();
                 return Pushed::Dropped;
             }
             if bytes > BYTES_MAX || frames > FRAMES_MAX {
                 self.discard();
                 self.phase = Phase::Closing(Some(CloseCode::TooSlow));
+                metrics().outbox_evicted(Eviction::Overflow);
                 return Pushed::Overflowed;
             }
             self.limited_bytes = bytes;

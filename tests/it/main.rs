@@ -35,6 +35,7 @@ mod documents;
 mod framework;
 mod log_ins;
 mod members;
+mod metrics;
 mod nodes;
 mod passivation;
 mod persistence;

@@ -1,7 +1,7 @@
 //! Two nodes on one database: one order, one presence, one identity; and what a lost publication costs.
 
 use crate::support::{Person, Socket, TestApp, pass};
-use parlance::bus::{Bus, Envelope, InProcessBus};
+use parlance::bus::{Bus, Delivery, Envelope, InProcessBus};
 use parlance::ids::{ConversationId, MessageId, NodeId};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -164,7 +164,7 @@ impl Bus for Lossy {
         self.inner.has_peers(node)
     }
 
-    fn subscribe(&self, node: NodeId) -> mpsc::Receiver<Envelope> {
+    fn subscribe(&self, node: NodeId) -> mpsc::Receiver<Delivery> {
         self.inner.subscribe(node)
     }
 
@@ -248,7 +248,7 @@ impl Bus for Slow {
         self.0.has_peers(node)
     }
 
-    fn subscribe(&self, node: NodeId) -> mpsc::Receiver<Envelope> {
+    fn subscribe(&self, node: NodeId) -> mpsc::Receiver<Delivery> {
         self.0.subscribe(node)
     }
 

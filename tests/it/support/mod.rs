@@ -15,11 +15,13 @@ pub mod client;
 pub mod db;
 pub mod process;
 pub mod redis;
+pub mod scrape;
 pub mod socket;
 
 pub use app::TestApp;
 pub use client::{Answer, Person, RawSocket, Site, Socket};
 pub use process::ServerProcess;
+pub use scrape::Scrape;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

@@ -1,0 +1,130 @@
+//! The vocabularies of the labels. Each is bounded by what stands in the source: nothing a client chooses is a label.
+
+use crate::ids::Tier;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
+use std::fmt::{Error, Write as _};
+
+/// A level of the cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Level {
+    /// In the process.
+    L1,
+    /// Redis.
+    L2,
+}
+
+/// Where too much was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Surface {
+    /// REST, by the quota of a tier.
+    Rest,
+    /// Frames of a socket, by the quota of a tier.
+    Socket,
+    /// Routes that cost much.
+    Expensive,
+    /// Log-ins and registrations.
+    Login,
+    /// The flood guard of an address.
+    Flood,
+    /// Sockets of a user or an address.
+    Connections,
+}
+
+/// Why a slow reader was cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Eviction {
+    /// Its outbox was full.
+    Overflow,
+    /// It took nothing for too long.
+    Stalled,
+}
+
+macro_rules! words {
+    ($type:ty, { $($value:pat => $word:literal),* $(,)? }) => {
+        impl EncodeLabelValue for $type {
+            fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), Error> {
+                encoder.write_str(match self { $($value => $word),* })
+            }
+        }
+    };
+}
+
+words!(Level, { Self::L1 => "l1", Self::L2 => "l2" });
+words!(Surface, {
+    Self::Rest => "rest",
+    Self::Socket => "socket",
+    Self::Expensive => "expensive",
+    Self::Login => "login",
+    Self::Flood => "flood",
+    Self::Connections => "connections",
+});
+words!(Eviction, { Self::Overflow => "overflow", Self::Stalled => "stalled" });
+words!(Tier, { Self::Anonymous => "anonymous", Self::Regular => "regular", Self::Premium => "premium" });
+
+/// A method that HTTP knows, or `OTHER`: a client may invent as many as it likes.
+pub(super) fn method(name: &str) -> &'static str {
+    const KNOWN: [&str; 9] = [
+        "GET", "POST", "PATCH", "DELETE", "PUT", "HEAD", "OPTIONS", "CONNECT", "TRACE",
+    ];
+    KNOWN.into_iter().find(|known| *known == name).unwrap_or("OTHER")
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct RequestLabels {
+    pub(super) method: &'static str,
+    /// The pattern of the route.
+    pub(super) path: String,
+    pub(super) status_code: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct RouteLabels {
+    pub(super) method: &'static str,
+    /// The pattern of the route.
+    pub(super) path: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct QueryLabel {
+    pub(super) query: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct CacheLabels {
+    pub(super) cache_type: &'static str,
+    pub(super) level: Level,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct CacheTypeLabel {
+    pub(super) cache_type: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct RefusalLabels {
+    pub(super) tier: Tier,
+    pub(super) surface: Surface,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct ActorLabel {
+    pub(super) actor: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct EvictionLabel {
+    pub(super) reason: Eviction,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::method;
+
+    #[test]
+    fn invented_methods_are_one() {
+        assert_eq!(
+            (method("PATCH"), method("BREW"), method("get")),
+            ("PATCH", "OTHER", "OTHER")
+        );
+    }
+}

@@ -1,0 +1,141 @@
+//! What is read when somebody asks: the state of one node, as its handles tell it at that moment.
+//!
+//! A node fills [`Readings`] in for each scrape, so several nodes of one process (as in tests) each show their own.
+
+use super::process::Process;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::registry::{Metric, Registry};
+
+/// The messages that wait for the actors of one name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Depth {
+    /// The actor, as its supervisor calls it.
+    pub actor: &'static str,
+    /// In all their mailboxes together.
+    pub total: usize,
+    /// In the fullest of them.
+    pub deepest: usize,
+}
+
+/// The state of a node.
+#[derive(Clone, Debug, Default)]
+pub struct Readings {
+    /// Connections of the pool that exist.
+    pub pool_size: usize,
+    /// Those beyond the number that is kept.
+    pub pool_overflow: usize,
+    /// Those that wait to be used.
+    pub pool_idle: usize,
+    /// Callers that wait for one.
+    pub pool_waiting: usize,
+    /// How many there may be.
+    pub pool_max: usize,
+    /// Open sockets.
+    pub sockets_open: usize,
+    /// Conversations in memory.
+    pub conversations_active: usize,
+    /// What waits for the actors.
+    pub depths: Vec<Depth>,
+}
+
+/// The gauges that [`Readings`] becomes.
+const GAUGES: [(&str, &str); 7] = [
+    ("db_connection_pool_size", "Connections of the pool that exist"),
+    (
+        "db_connection_pool_overflow",
+        "Connections of the pool beyond those that are kept",
+    ),
+    ("db_connection_pool_idle", "Connections of the pool that nobody uses"),
+    (
+        "db_connection_pool_waiting",
+        "Callers that wait for a connection of the pool",
+    ),
+    ("db_connection_pool_max", "Connections the pool may have"),
+    ("sockets_open", "Open sockets"),
+    ("conversations_active", "Conversations in memory"),
+];
+const DEPTH: (&str, &str) = ("actor_mailbox_depth", "Messages that wait for all actors of a name");
+const DEEPEST: (&str, &str) = ("actor_mailbox_depth_max", "Messages in the fullest mailbox of a name");
+const PROCESS: [&str; 7] = [
+    "process_resident_memory_bytes",
+    "process_virtual_memory_bytes",
+    "process_cpu_seconds_total",
+    "process_start_time_seconds",
+    "process_threads",
+    "process_open_fds",
+    "process_max_fds",
+];
+
+impl Readings {
+    /// The names of all that is read.
+    pub(super) fn names() -> impl Iterator<Item = &'static str> {
+        let gauges = GAUGES.into_iter().chain([DEPTH, DEEPEST]).map(|(name, _)| name);
+        gauges.chain(PROCESS)
+    }
+
+    /// A registry of what was read, made for one answer.
+    pub(super) fn registry(&self) -> Registry {
+        let mut registry = Registry::default();
+        let values = [
+            self.pool_size,
+            self.pool_overflow,
+            self.pool_idle,
+            self.pool_waiting,
+            self.pool_max,
+            self.sockets_open,
+            self.conversations_active,
+        ];
+        for ((name, help), value) in GAUGES.into_iter().zip(values) {
+            registry.register(name, help, ConstGauge::new(signed(value as u64)));
+        }
+        registry.register(DEPTH.0, DEPTH.1, self.by_actor(|depth| depth.total));
+        registry.register(DEEPEST.0, DEEPEST.1, self.by_actor(|depth| depth.deepest));
+        if let Some(process) = Process::read() {
+            add_process(&mut registry, process);
+        }
+        registry
+    }
+
+    fn by_actor(&self, value: impl Fn(&Depth) -> usize) -> impl Metric {
+        let family = Family::<[(&'static str, &'static str); 1], Gauge>::default();
+        for depth in &self.depths {
+            family
+                .get_or_create(&[("actor", depth.actor)])
+                .set(signed(value(depth) as u64));
+        }
+        family
+    }
+}
+
+fn add_process(registry: &mut Registry, process: Process) {
+    let mut gauge = |name: &str, help: &str, value: u64| {
+        registry.register(name, help, ConstGauge::new(signed(value)));
+    };
+    gauge(
+        PROCESS[0],
+        "Memory of the process that is in RAM",
+        process.resident_memory_bytes,
+    );
+    gauge(PROCESS[1], "Address space of the process", process.virtual_memory_bytes);
+    gauge(PROCESS[4], "Threads of the process", process.threads);
+    gauge(PROCESS[5], "Open file descriptors", process.open_fds);
+    if let Some(limit) = process.max_fds {
+        gauge(PROCESS[6], "File descriptors that may be open", limit);
+    }
+    registry.register(
+        PROCESS[2].trim_end_matches("_total"),
+        "Time the process has computed, in user and system mode",
+        ConstCounter::new(process.cpu_seconds),
+    );
+    registry.register(
+        PROCESS[3],
+        "When the process was started, in Unix time",
+        ConstGauge::new(process.start_time_seconds),
+    );
+}
+
+fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
