@@ -58,6 +58,10 @@ uuid_id!(
     SessionId
 );
 uuid_id!(
+    /// An API key.
+    ApiKeyId
+);
+uuid_id!(
     /// A conversation.
     ConversationId
 );

@@ -46,7 +46,7 @@ impl Shutdown {
         self.sessions.drain(deadline).await;
         within(deadline, "HTTP server", self.server.stop(true)).await;
         within(deadline, "writers", self.conversations.flush()).await;
-        self.auth.stop();
+        within(deadline, "log-ins", self.auth.stop()).await;
         self.arbiters.stop();
         within(started + timeout, "database", self.database.close()).await;
         tracing::info!(duration_ms = started.elapsed().as_millis(), "shut down");

@@ -76,7 +76,7 @@ pub struct UserView {
 
 impl UserView {
     fn new(caller: &Principal, user: User) -> Self {
-        let full = caller.user_id == user.id || auth::allows(caller.role, Action::SeeUserDetails);
+        let full = caller.user_id == user.id || caller.allows(Action::SeeUserDetails);
         Self {
             id: user.id,
             name: user.name,
@@ -129,7 +129,7 @@ impl Tenants {
     /// # Errors
     /// [`Error::Refused`], [`Error::Auth`] for a bad name, [`Error::Database`].
     pub async fn rename_tenant(&self, caller: &Principal, name: &str) -> Result<Tenant, Error> {
-        if !auth::allows(caller.role, Action::RenameTenant) {
+        if !caller.allows(Action::RenameTenant) {
             return Err(Refusal::Role.into());
         }
         let name = auth::check_name("name", name)?;
@@ -142,7 +142,7 @@ impl Tenants {
     /// # Errors
     /// [`Error::Refused`] for guests, [`Error::Database`].
     pub async fn list_users(&self, caller: &Principal, limit: i64, offset: i64) -> Result<Vec<UserView>, Error> {
-        if !auth::allows(caller.role, Action::ListUsers) {
+        if !caller.allows(Action::ListUsers) {
             return Err(Refusal::Role.into());
         }
         let client = self.database.client().await?;
@@ -179,7 +179,7 @@ impl Tenants {
             .map(|name| auth::check_name("name", name))
             .transpose()?;
         let is_caller = caller.user_id == user_id;
-        if !auth::allows(caller.role, Action::ManageUsers) && (!is_caller || patch.change != UserChange::default()) {
+        if !caller.allows(Action::ManageUsers) && (!is_caller || patch.change != UserChange::default()) {
             return Err(Refusal::Role.into());
         }
         let mut client = self.database.client().await?;

@@ -7,7 +7,7 @@
 use super::account::Account;
 use super::revocation::Row;
 use super::sign_in::{SignedIn, after, hash_opaque, is_plausible, make_opaque, principal};
-use super::{Auth, Error, Principal, store};
+use super::{Auth, CredentialId, Error, Principal, store};
 use crate::ids::{Role, SessionId, UserId, UserStatus};
 use chrono::{DateTime, TimeDelta, Utc};
 use std::time::{Duration, Instant};
@@ -123,20 +123,25 @@ impl Auth {
     }
 
     fn apply_revoked(&self, sessions: Vec<SessionId>) {
-        self.shared
-            .picture
-            .apply(sessions.into_iter().map(Row::Revoked).collect(), Instant::now());
+        self.shared.picture.apply(
+            sessions
+                .into_iter()
+                .map(|session| Row::Revoked(CredentialId::Session(session)))
+                .collect(),
+            Instant::now(),
+        );
     }
 
     /// A ticket for the socket, bound to the caller's log-in.
     ///
     /// # Errors
-    /// [`Error::TooManyTickets`], [`Error::Database`].
+    /// [`Error::NeedsSession`] for a key, [`Error::TooManyTickets`], [`Error::Database`].
     pub async fn issue_ticket(&self, principal: &Principal) -> Result<Ticket, Error> {
+        let session_id = principal.session_id().ok_or(Error::NeedsSession)?;
         let (ticket, hash) = make_opaque();
         let client = self.shared.database.client().await?;
         let expires_at = after(Utc::now(), TICKET_TTL);
-        if !store::insert_ticket(&client, principal.session_id, &hash, expires_at).await? {
+        if !store::insert_ticket(&client, session_id, &hash, expires_at).await? {
             return Err(Error::TooManyTickets);
         }
         Ok(Ticket {

@@ -6,70 +6,58 @@
 //! | `sign_in.rs` | register, log in, guests |
 //! | `log_ins.rs` | refresh, log out, tickets |
 //! | `token.rs` | access tokens; pure |
+//! | `api_keys.rs` | the credentials of programs |
+//! | `scopes.rs` | what credentials are good for; pure |
+//! | `principal.rs` | who is calling, as plain data |
+//! | `last_used.rs` | when keys were last used, written in batches |
 //! | `permissions.rs` | tenant roles turned into answers; pure |
 //! | `password.rs` | argon2id within bounds |
-//! | `keys.rs` | the signing key |
+//! | `signing_key.rs` | the key that signs access tokens |
 //! | `revocation.rs` | what was revoked or changed, in memory |
 //! | `upkeep.rs` | the task that keeps the picture fresh and removes what has run out |
-//! | `store.rs` | SQL |
+//! | `store/` | SQL |
 //!
-//! Authentication costs no query: the token is verified, then checked against the picture of recent changes. Everything
-//! that writes goes to PostgreSQL first, then to the picture, then to the listeners.
+//! Authentication by token costs no query: the token is verified, then checked against the picture of recent changes. An
+//! API key costs one when it is first seen, then none for a minute. Everything that writes goes to PostgreSQL first, then
+//! to the picture, then to the listeners.
 
 mod account;
-mod keys;
+mod api_keys;
+mod last_used;
 mod log_ins;
 mod password;
 mod permissions;
+mod principal;
 mod revocation;
+mod scopes;
 mod sign_in;
+mod signing_key;
 mod store;
 mod token;
 mod upkeep;
 
 pub use account::{Account, EMAIL_BYTES_MAX, Tenant, User, check_email, check_name};
+pub use api_keys::{ApiKey, IssuedKey, NewApiKey};
 pub use log_ins::Ticket;
-pub use permissions::{Action, Refusal, Target, UserChange, allows, check_user_change};
+pub use permissions::{Action, Refusal, Target, UserChange, check_user_change};
+pub use principal::{Credential, CredentialId, Principal};
 pub use revocation::{Event, UserState};
+pub use scopes::{Scope, Scopes};
 pub use sign_in::{Registration, SignedIn};
 pub use token::TokenError;
 
 use crate::config::Config;
 use crate::database::{self, Database};
 use crate::error::Code;
-use crate::ids::{ConversationId, Role, SessionId, TenantId, Tier, UserId, UserKind};
-use crate::wire::frames::Timestamp;
-use bytestring::ByteString;
+use crate::ids::UserStatus;
 use chrono::Utc;
+use last_used::{Due, LastUsed};
 use password::Passwords;
 use revocation::Picture;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::broadcast;
 use upkeep::Upkeep;
-
-/// Who is calling, as the credentials and all changes since say.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Principal {
-    /// The caller's tenant; every query names it first.
-    pub tenant_id: TenantId,
-    /// The caller.
-    pub user_id: UserId,
-    /// The log-in the credentials belong to.
-    pub session_id: SessionId,
-    /// Person, agent or system.
-    pub kind: UserKind,
-    /// Display name.
-    pub name: ByteString,
-    /// Role in the tenant.
-    pub role: Role,
-    /// Tier of the limits.
-    pub tier: Tier,
-    /// For guests: the only conversation they may touch.
-    pub conversation: Option<ConversationId>,
-    /// When the credentials run out.
-    pub expires_at: Option<Timestamp>,
-}
 
 /// Why signing in or authentication failed. The texts are public, except of those that are logged instead.
 #[derive(Debug, thiserror::Error)]
@@ -103,6 +91,27 @@ pub enum Error {
     /// No such invite, or it is spent, expired or withdrawn.
     #[error("There is no such invite, or it cannot be used any more.")]
     InviteNotFound,
+    /// An API key that is unknown, deleted or has run out; never which.
+    #[error("The API key is not valid.")]
+    ApiKey,
+    /// Something that only people do, asked for with an API key.
+    #[error("This cannot be done with an API key; sign in.")]
+    NeedsSession,
+    /// Guests have no keys.
+    #[error("Guests make no API keys.")]
+    GuestKey,
+    /// A key cannot do more than its user.
+    #[error("Your role does not give the scope `{0}`.")]
+    ScopeBeyondRole(Scope),
+    /// No such key of the caller.
+    #[error("There is no such API key.")]
+    KeyNotFound,
+    /// Too many keys.
+    #[error("There are as many API keys as one user can have; delete some.")]
+    TooManyKeys,
+    /// Looking a key up failed, for all who asked at that moment.
+    #[error("{0}")]
+    LookUp(Arc<Error>),
     /// Too many unredeemed tickets.
     #[error("Too many tickets wait to be redeemed.")]
     TooManyTickets,
@@ -139,11 +148,12 @@ impl Error {
     pub fn code(&self) -> Code {
         match self {
             Self::Invalid { .. } => Code::BadRequest,
-            Self::Credentials | Self::Token(_) | Self::Spent | Self::Revoked => Code::Unauthenticated,
-            Self::Suspended => Code::Forbidden,
+            Self::Credentials | Self::Token(_) | Self::Spent | Self::Revoked | Self::ApiKey => Code::Unauthenticated,
+            Self::Suspended | Self::NeedsSession | Self::GuestKey | Self::ScopeBeyondRole(_) => Code::Forbidden,
             Self::EmailTaken => Code::Conflict,
-            Self::InviteNotFound => Code::NotFound,
-            Self::TooManyTickets => Code::LimitReached,
+            Self::InviteNotFound | Self::KeyNotFound => Code::NotFound,
+            Self::TooManyTickets | Self::TooManyKeys => Code::LimitReached,
+            Self::LookUp(error) => error.code(),
             Self::Overloaded => Code::Overloaded,
             Self::Hash(_) | Self::Key(_) | Self::Row(_) | Self::Word(_) => Code::Internal,
             Self::Database(error) => error.code(),
@@ -162,6 +172,8 @@ struct Shared {
     signer: token::Signer,
     passwords: Passwords,
     picture: Picture,
+    keys: api_keys::KeyMemory,
+    last_used: LastUsed,
     upkeep: Upkeep,
     access_token_ttl: Duration,
     refresh_token_ttl: Duration,
@@ -173,15 +185,18 @@ impl Auth {
     /// # Errors
     /// [`Error::Key`] without a usable key, [`Error::Database`] if the events cannot be read.
     pub async fn start(config: &Config, database: Database) -> Result<Self, Error> {
-        let key = keys::load(config.auth.jwt_secret.as_ref(), &config.data_dir)?;
+        let key = signing_key::load(config.auth.jwt_secret.as_ref(), &config.data_dir)?;
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let picture = Picture::new(config.auth.access_token_ttl);
+        // Nothing that is remembered of credentials is older than the oldest token, or than a look-up of a key.
+        let picture = Picture::new(config.auth.access_token_ttl.max(api_keys::REMEMBERED_FOR));
         let read_at = picture.poll(&database, None).await?;
         let shared = Arc::new(Shared {
             database,
             signer: token::Signer::new(&key, config.auth.access_token_ttl),
             passwords: Passwords::new(cores)?,
             picture,
+            keys: api_keys::KeyMemory::default(),
+            last_used: LastUsed::default(),
             upkeep: Upkeep::default(),
             access_token_ttl: config.auth.access_token_ttl,
             refresh_token_ttl: config.auth.refresh_token_ttl,
@@ -190,16 +205,33 @@ impl Auth {
         Ok(Self { shared })
     }
 
-    /// Stops the upkeep task; what is in memory stays usable until the process ends.
-    pub fn stop(&self) {
+    /// Stops the upkeep task and writes what it would have; what is in memory stays usable until the process ends.
+    pub async fn stop(&self) {
         self.shared.upkeep.stop();
+        if let Err(error) = self.shared.write_last_used(Due::Everything).await {
+            tracing::warn!(%error, "when API keys were last used could not be written");
+        }
     }
 
-    /// Who an access token stands for, with all that has changed since; without a query.
+    /// Who a credential of an `Authorization` header stands for: an access token, without a query, or an API key, with
+    /// one at most; with all that has changed since.
+    ///
+    /// # Errors
+    /// [`Error::Token`], [`Error::ApiKey`], [`Error::Revoked`], [`Error::Suspended`], [`Error::LookUp`].
+    pub async fn authenticate(&self, credential: &str) -> Result<Principal, Error> {
+        if api_keys::is_key(credential) {
+            self.authenticate_key(credential).await
+        } else {
+            self.authenticate_token(credential)
+        }
+    }
+
+    /// Who an access token stands for, with all that has changed since; without a query. Where only a person's token will
+    /// do: in the cookie, and to renew a socket.
     ///
     /// # Errors
     /// [`Error::Token`], [`Error::Revoked`], [`Error::Suspended`].
-    pub fn authenticate(&self, token: &str) -> Result<Principal, Error> {
+    pub fn authenticate_token(&self, token: &str) -> Result<Principal, Error> {
         self.recheck(self.shared.signer.verify(token, Utc::now())?)
     }
 
@@ -208,7 +240,7 @@ impl Auth {
     /// # Errors
     /// [`Error::Revoked`], [`Error::Suspended`].
     pub fn recheck(&self, principal: Principal) -> Result<Principal, Error> {
-        self.shared.picture.check(principal)
+        self.shared.picture.check(principal, UserStatus::Active)
     }
 
     /// What is revoked or changed from now on, on any node, at most five seconds after it was. A receiver that lags

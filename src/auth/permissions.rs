@@ -22,7 +22,7 @@ pub enum Action {
 
 /// Whether a role allows an action.
 #[must_use]
-pub const fn allows(role: Role, action: Action) -> bool {
+pub(super) const fn allows(role: Role, action: Action) -> bool {
     match action {
         Action::CreateConversation | Action::ListUsers => matches!(role, Role::Owner | Role::Admin | Role::Member),
         Action::SeeUserDetails | Action::ManageUsers | Action::RenameTenant => {

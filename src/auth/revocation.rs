@@ -6,17 +6,18 @@
 //! row's time is taken when it is written but seen when its transaction commits. A local change is applied at once, by
 //! the same functions.
 //!
-//! Bounds: an entry is kept as long as a token that contradicts it may live, then dropped; so the picture holds what was
-//! logged out or changed within about fifteen minutes. The event channel holds [`EVENTS_MAX`]; a receiver that falls
-//! behind is told so (`Lagged`) and checks its sockets with [`super::Auth::recheck`].
+//! Bounds: an entry is kept as long as a token that contradicts it may live, or a key's look-up may be remembered, then
+//! dropped; so the picture holds what was revoked or changed within about fifteen minutes. The event channel holds
+//! [`EVENTS_MAX`]; a receiver that falls behind is told so (`Lagged`) and checks its sockets with
+//! [`super::Auth::recheck`].
 //!
 //! Crash and overload: the reader runs in a task that is started again when it panics, and simply tries again when the
 //! database is away; its next window begins at its last success. While a node cannot read, it keeps to what it knows.
 
 use super::store;
-use super::{Error, Principal};
+use super::{CredentialId, Error, Principal};
 use crate::database::Database;
-use crate::ids::{Role, SessionId, TenantId, Tier, UserId, UserStatus};
+use crate::ids::{Role, TenantId, Tier, UserId, UserStatus};
 use bytestring::ByteString;
 use chrono::{DateTime, Utc};
 use parking_lot::RwLock;
@@ -28,6 +29,8 @@ use tokio::sync::broadcast;
 pub(super) const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// How far a read reaches back behind the last one: longer than any transaction that writes an event may take.
 const OVERLAP: Duration = Duration::from_secs(30);
+/// The longest time without a read that is caught up with: as long as events are kept at least.
+pub(super) const GAP_MAX: Duration = Duration::from_secs(24 * 3_600);
 /// Events a receiver may fall behind.
 const EVENTS_MAX: usize = 1_024;
 
@@ -53,11 +56,8 @@ pub struct UserState {
 /// What live sockets must hear of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A log-in is over: its sockets are closed with 4001.
-    SessionRevoked {
-        /// The log-in.
-        session_id: SessionId,
-    },
+    /// A log-in is over, or a key deleted: its sockets are closed with 4001.
+    Revoked(CredentialId),
     /// A user's name, role, tier or status is another: sockets get the new rights, or are closed with 4003.
     UserChanged(UserState),
 }
@@ -65,7 +65,7 @@ pub enum Event {
 /// One row of `auth_events`, as read.
 #[derive(Clone, Debug)]
 pub(super) enum Row {
-    Revoked(SessionId),
+    Revoked(CredentialId),
     Changed(UserState),
 }
 
@@ -79,12 +79,12 @@ pub(super) struct Picture {
 
 #[derive(Default)]
 struct Entries {
-    revoked: HashMap<SessionId, Instant>,
+    revoked: HashMap<CredentialId, Instant>,
     changed: HashMap<UserId, (UserState, Instant)>,
 }
 
 impl Picture {
-    /// An empty picture for tokens that live for `ttl`.
+    /// An empty picture for credentials that are believed for `ttl` without looking.
     pub(super) fn new(ttl: Duration) -> Self {
         Self {
             entries: RwLock::default(),
@@ -98,14 +98,18 @@ impl Picture {
         self.events.subscribe()
     }
 
-    /// The principal with what has changed since its token was issued.
-    pub(super) fn check(&self, mut principal: Principal) -> Result<Principal, Error> {
+    /// The principal with what has changed since its token was issued, or since its key was looked up, when its user's
+    /// status was `status`.
+    pub(super) fn check(&self, mut principal: Principal, status: UserStatus) -> Result<Principal, Error> {
         let entries = self.entries.read();
-        if entries.revoked.contains_key(&principal.session_id) {
+        if entries.revoked.contains_key(&principal.credential.id()) {
             return Err(Error::Revoked);
         }
         let Some((user, _)) = entries.changed.get(&principal.user_id) else {
-            return Ok(principal);
+            return match status {
+                UserStatus::Active => Ok(principal),
+                UserStatus::Suspended => Err(Error::Suspended),
+            };
         };
         if user.status == UserStatus::Suspended {
             return Err(Error::Suspended);
@@ -126,9 +130,9 @@ impl Picture {
         let mut entries = self.entries.write();
         for row in rows {
             match row {
-                Row::Revoked(session_id) => {
-                    if entries.revoked.insert(session_id, until).is_none() {
-                        news.push(Event::SessionRevoked { session_id });
+                Row::Revoked(credential) => {
+                    if entries.revoked.insert(credential, until).is_none() {
+                        news.push(Event::Revoked(credential));
                     }
                 }
                 Row::Changed(user) => {
@@ -161,7 +165,8 @@ impl Picture {
     /// Reads once; `since` is the start of the last successful read, `None` at the start of the process.
     pub(super) async fn poll(&self, database: &Database, since: Option<Instant>) -> Result<Instant, Error> {
         let started = Instant::now();
-        let window = since.map_or(self.keep, |since| started.duration_since(since).min(self.keep)) + OVERLAP;
+        // A token that outlived the gap has run out; the socket of a deleted key has not. So a gap is read whole.
+        let window = since.map_or(self.keep, |since| started.duration_since(since).min(GAP_MAX)) + OVERLAP;
         let client = database.client().await?;
         let rows = store::list_auth_events(&client, window).await?;
         self.apply(rows, started);
@@ -173,13 +178,14 @@ impl Picture {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::{ConversationId, UserKind};
+    use crate::auth::{Credential, Scope, Scopes};
+    use crate::ids::{ApiKeyId, ConversationId, SessionId, UserKind};
 
     fn principal() -> Principal {
         Principal {
             tenant_id: TenantId::new(),
             user_id: UserId::new(),
-            session_id: SessionId::new(),
+            credential: Credential::Session(SessionId::new()),
             kind: UserKind::Person,
             name: "Ann".into(),
             role: Role::Guest,
@@ -206,25 +212,23 @@ mod tests {
         let picture = Picture::new(Duration::from_secs(900));
         let mut events = picture.subscribe();
         let (a, b) = (principal(), principal());
-        assert!(picture.check(a.clone()).is_ok());
+        assert!(picture.check(a.clone(), UserStatus::Active).is_ok());
         let suspended = UserState {
             status: UserStatus::Suspended,
             ..state(&b)
         };
         for _ in 0..2 {
             picture.apply(
-                vec![Row::Revoked(a.session_id), Row::Changed(suspended.clone())],
+                vec![Row::Revoked(a.credential.id()), Row::Changed(suspended.clone())],
                 Instant::now(),
             );
         }
-        assert!(matches!(picture.check(a.clone()), Err(Error::Revoked)));
-        assert!(matches!(picture.check(b), Err(Error::Suspended)));
-        assert_eq!(
-            events.try_recv().unwrap(),
-            Event::SessionRevoked {
-                session_id: a.session_id
-            }
-        );
+        assert!(matches!(
+            picture.check(a.clone(), UserStatus::Active),
+            Err(Error::Revoked)
+        ));
+        assert!(matches!(picture.check(b, UserStatus::Active), Err(Error::Suspended)));
+        assert_eq!(events.try_recv().unwrap(), Event::Revoked(a.credential.id()));
         assert_eq!(events.try_recv().unwrap(), Event::UserChanged(suspended));
         assert!(events.try_recv().is_err());
     }
@@ -240,7 +244,7 @@ mod tests {
             ..state(&guest)
         };
         picture.apply(vec![Row::Changed(promoted)], Instant::now());
-        let now = picture.check(guest.clone()).unwrap();
+        let now = picture.check(guest.clone(), UserStatus::Active).unwrap();
         assert_eq!(
             (now.role, now.tier, &*now.name, now.conversation),
             (Role::Member, Tier::Premium, "Anna", None)
@@ -251,10 +255,36 @@ mod tests {
         };
         picture.apply(vec![Row::Changed(renamed)], Instant::now());
         assert_eq!(
-            picture.check(guest.clone()).unwrap().conversation,
+            picture.check(guest.clone(), UserStatus::Active).unwrap().conversation,
             guest.conversation,
             "still a guest"
         );
+    }
+
+    #[test]
+    fn a_key_is_worth_what_its_user_is_now() {
+        let picture = Picture::new(Duration::from_secs(900));
+        let id = ApiKeyId::new();
+        let scopes: Scopes = Scope::ALL.into_iter().collect();
+        let key = Principal {
+            role: Role::Owner,
+            credential: Credential::ApiKey { id, scopes },
+            ..principal()
+        };
+        assert!(matches!(
+            picture.check(key.clone(), UserStatus::Suspended),
+            Err(Error::Suspended)
+        ));
+        let demoted = UserState {
+            role: Role::Member,
+            ..state(&key)
+        };
+        picture.apply(vec![Row::Changed(demoted)], Instant::now());
+        // Active again since the key was looked up, and no admin any more.
+        let now = picture.check(key.clone(), UserStatus::Suspended).unwrap();
+        assert!(now.scopes().contains(Scope::Chat) && !now.scopes().contains(Scope::Admin));
+        picture.apply(vec![Row::Revoked(CredentialId::ApiKey(id))], Instant::now());
+        assert!(matches!(picture.check(key, UserStatus::Active), Err(Error::Revoked)));
     }
 
     #[test]
@@ -269,7 +299,7 @@ mod tests {
         };
         picture.apply(vec![Row::Changed(suspended)], Instant::now());
         picture.apply(vec![Row::Changed(state(&who))], Instant::now());
-        assert!(matches!(picture.check(who), Err(Error::Suspended)));
+        assert!(matches!(picture.check(who, UserStatus::Active), Err(Error::Suspended)));
     }
 
     #[test]
@@ -277,11 +307,14 @@ mod tests {
         let ttl = Duration::from_secs(900);
         let picture = Picture::new(ttl);
         let (who, start) = (principal(), Instant::now());
-        picture.apply(vec![Row::Revoked(who.session_id), Row::Changed(state(&who))], start);
+        picture.apply(
+            vec![Row::Revoked(who.credential.id()), Row::Changed(state(&who))],
+            start,
+        );
         picture.prune(start + ttl + OVERLAP);
-        assert!(picture.check(who.clone()).is_err());
+        assert!(picture.check(who.clone(), UserStatus::Active).is_err());
         picture.prune(start + ttl + 2 * OVERLAP);
-        assert!(picture.check(who).is_ok());
+        assert!(picture.check(who, UserStatus::Active).is_ok());
         let entries = picture.entries.read();
         assert_eq!((entries.revoked.len(), entries.changed.len()), (0, 0));
     }

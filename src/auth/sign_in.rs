@@ -5,7 +5,7 @@
 
 use super::account::{Account, check_email, check_name};
 use super::store::{self, NewUser};
-use super::{Auth, Error, Principal, Tenant, User, password};
+use super::{Auth, Credential, Error, Principal, Tenant, User, password};
 use crate::ids::{ConversationId, Role, SessionId, TenantId, Tier, UserStatus};
 use crate::wire::frames::Timestamp;
 use base64::Engine;
@@ -79,7 +79,7 @@ pub(super) fn principal(account: &Account, session_id: SessionId, conversation: 
     Principal {
         tenant_id: account.tenant.id,
         user_id: user.id,
-        session_id,
+        credential: Credential::Session(session_id),
         kind: user.kind,
         name: user.name.clone(),
         role: user.role,
@@ -188,14 +188,14 @@ impl Auth {
     /// [`Auth::register_guest`] answered.
     ///
     /// # Errors
-    /// [`Error::Database`].
+    /// [`Error::NeedsSession`] for a key's principal, [`Error::Database`].
     pub async fn open_session(&self, account: Account, principal: &Principal) -> Result<SignedIn, Error> {
         let now = Utc::now();
         let refresh_expires_at = after(now, self.shared.refresh_token_ttl);
         let (refresh_token, hash) = make_opaque();
         let mut client = self.shared.database.client().await?;
         let tx = client.transaction().await?;
-        let session_id = principal.session_id;
+        let session_id = principal.session_id().ok_or(Error::NeedsSession)?;
         store::insert_session(&tx, account.tenant.id, account.user.id, session_id, refresh_expires_at).await?;
         store::insert_refresh_token(&tx, session_id, &hash).await?;
         tx.commit().await?;

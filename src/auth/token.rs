@@ -8,7 +8,7 @@
 //!
 //! Bounds: a token longer than [`TOKEN_BYTES_MAX`] is refused before anything is decoded.
 
-use super::Principal;
+use super::{Credential, Principal};
 use crate::ids::{ConversationId, Role, SessionId, TenantId, Tier, UserId, UserKind};
 use bytestring::ByteString;
 use chrono::{DateTime, Utc};
@@ -94,13 +94,15 @@ impl Signer {
     /// A token for `principal` and when it runs out; `jti` makes it unique.
     ///
     /// # Errors
-    /// [`TokenError::Invalid`] if the claims cannot be encoded, which no principal causes.
+    /// [`TokenError::Invalid`] for a key, which gets no tokens, or if the claims cannot be encoded, which no principal
+    /// causes.
     pub(super) fn issue(
         &self,
         principal: &Principal,
         now: DateTime<Utc>,
         jti: Uuid,
     ) -> Result<(String, DateTime<Utc>), TokenError> {
+        let sid = principal.session_id().ok_or(TokenError::Invalid)?;
         // Whole seconds, as JWT has them; what clients are told is exactly what is checked.
         let iat = now.timestamp();
         let exp = iat.saturating_add_unsigned(self.ttl.as_secs());
@@ -109,7 +111,7 @@ impl Signer {
             aud: AUDIENCE.to_owned(),
             sub: principal.user_id,
             tid: principal.tenant_id,
-            sid: principal.session_id,
+            sid,
             name: principal.name.clone(),
             kind: principal.kind,
             role: principal.role,
@@ -148,7 +150,7 @@ impl Signer {
         Ok(Principal {
             tenant_id: claims.tid,
             user_id: claims.sub,
-            session_id: claims.sid,
+            credential: Credential::Session(claims.sid),
             kind: claims.kind,
             name: claims.name,
             role: claims.role,
@@ -230,7 +232,7 @@ mod tests {
         Principal {
             tenant_id: TenantId::new(),
             user_id: UserId::new(),
-            session_id: SessionId::new(),
+            credential: Credential::Session(SessionId::new()),
             kind: UserKind::Person,
             name: "Åsa \"quote\"".into(),
             role: Role::Member,

@@ -1,4 +1,5 @@
-//! The one background task of signing in: reads `auth_events` each second, and now and then removes what has run out.
+//! The one background task of signing in: reads `auth_events` each second, writes when API keys were last used, and now and
+//! then removes what has run out.
 //!
 //! It is a task and not an actor because nobody sends it anything. It holds the shared state only weakly, so it ends
 //! with the last handle; a panic in it is seen by the outer loop, logged, and answered with a new start after
@@ -6,8 +7,9 @@
 //!
 //! Bounds: deletes in portions of a thousand rows, at most [`PORTIONS_MAX`] of each kind a round.
 
-use super::revocation::POLL_INTERVAL;
-use super::{Error, Shared, store};
+use super::last_used::Due;
+use super::revocation::{GAP_MAX, POLL_INTERVAL};
+use super::{Error, Shared, api_keys, store};
 use crate::database::Client;
 use parking_lot::Mutex;
 use std::future::Future;
@@ -21,7 +23,7 @@ const RESTART_DELAY: Duration = Duration::from_secs(1);
 const CLEAN_INTERVAL: Duration = Duration::from_secs(600);
 const PORTIONS_MAX: usize = 100;
 /// Events are kept longer than any node needs them, for people who look into an incident.
-const EVENTS_AGE: Duration = Duration::from_secs(24 * 3_600);
+const EVENTS_AGE: Duration = GAP_MAX.saturating_add(Duration::from_secs(3_600));
 
 /// The running task, if any.
 #[derive(Default)]
@@ -95,6 +97,9 @@ async fn run(shared: Weak<Shared>, read_at: Arc<Mutex<Instant>>) {
             }
             Err(_) => {}
         }
+        if !away && let Err(error) = shared.write_last_used(Due::Coalesced).await {
+            tracing::warn!(%error, "when API keys were last used could not be written; trying again");
+        }
         if !away && Instant::now() >= clean_at {
             clean_at = Instant::now() + CLEAN_INTERVAL;
             if let Err(error) = clean(&shared).await {
@@ -109,9 +114,10 @@ async fn clean(shared: &Shared) -> Result<(), Error> {
     let age = EVENTS_AGE.max(2 * shared.access_token_ttl);
     let tickets = in_portions(|| store::delete_expired_tickets(&client)).await?;
     let sessions = in_portions(|| store::delete_expired_sessions(&client)).await?;
+    let keys = in_portions(|| store::api_keys::delete_expired_api_keys(&client, api_keys::EXPIRED_AGE)).await?;
     let events = in_portions(|| delete_events(&client, age)).await?;
-    if tickets + sessions + events > 0 {
-        tracing::info!(tickets, sessions, events, "removed what has run out");
+    if tickets + sessions + keys + events > 0 {
+        tracing::info!(tickets, sessions, keys, events, "removed what has run out");
     }
     Ok(())
 }

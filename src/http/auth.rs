@@ -179,8 +179,11 @@ pub(super) async fn refresh(request: HttpRequest, state: web::Data<State>) -> Re
 /// Sign out: this log-in is over everywhere within five seconds.
 #[utoipa::path(post, path = "/auth/logout", tag = "auth", responses((status = 204)))]
 pub(super) async fn logout(request: HttpRequest, state: web::Data<State>) -> Result<HttpResponse, Error> {
-    let (user_id, session_id) = match extract::authenticate(&request, &state) {
-        Ok(caller) => (caller.user_id, caller.session_id),
+    let (user_id, session_id) = match extract::authenticate(&request, &state).await {
+        Ok(caller) => {
+            let session_id = caller.session_id().ok_or(crate::auth::Error::NeedsSession)?;
+            (caller.user_id, session_id)
+        }
         // The access token has run out, the log-in has not.
         Err(error) => match request.cookie(cookies::REFRESH) {
             Some(cookie) if error.code() == Code::Unauthenticated => {

@@ -1,20 +1,21 @@
 //! What handlers take: the caller, JSON bodies, query strings and path parameters, parsed and checked before the handler
 //! runs, and refused as problems that name the field.
 //!
-//! Credentials are `Authorization: Bearer` or the `session` cookie. The header wins, and is never ignored when it is
-//! wrong. With a cookie, an unsafe method must also come from our own pages: a foreign page can make a browser send the
-//! cookie, but not lie about its origin.
+//! Credentials are `Authorization: Bearer`, with an access token or an API key, or the `session` cookie, which holds a
+//! token and nothing else. The header wins, and is never ignored when it is wrong. Whether a key has the scope its
+//! route needs is asked here, of the table in `access.rs`, and nowhere else. With a cookie, an unsafe method must also
+//! come from our own pages: a foreign page can make a browser send the cookie, but not lie about its origin.
 //!
 //! Bounds: a body has at most [`BODY_BYTES_MAX`]; a page of a list 1–100 items.
 
 use super::error::Error;
-use super::{State, cookies, origin};
+use super::{State, access, cookies, origin};
 use crate::auth::Principal;
 use crate::error::Code;
 use actix_web::dev::Payload;
 use actix_web::http::header;
 use actix_web::web::{self, Bytes};
-use actix_web::{FromRequest, HttpRequest};
+use actix_web::{FromRequest, HttpMessage, HttpRequest};
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 use serde::de::{DeserializeOwned, IgnoredAny};
@@ -42,29 +43,50 @@ impl Deref for Caller {
 
 impl FromRequest for Caller {
     type Error = Error;
-    type Future = Ready<Result<Self, Error>>;
+    type Future = LocalBoxFuture<'static, Result<Self, Error>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(
-            State::of(request)
-                .and_then(|state| authenticate(request, state))
-                .map(Self),
-        )
+        let request = request.clone();
+        async move { authenticate(&request, State::of(&request)?).await.map(Self) }.boxed_local()
     }
 }
 
-/// Who makes the request, by header or cookie.
+/// Who makes the request, by header or cookie, with credentials that are good for its route.
+///
+/// # Errors
+/// `unauthenticated`; `forbidden` for a suspended user, a cookie from a foreign page, or a key without the scope.
+pub async fn authenticate(request: &HttpRequest, state: &State) -> Result<Principal, Error> {
+    let principal = identify(request, state).await?;
+    let pattern = request.match_pattern().unwrap_or_default();
+    match access::refusal(&principal, request.method().as_str(), &pattern) {
+        Some(detail) => Err(Error::with_detail(Code::Forbidden, detail)),
+        None => Ok(principal),
+    }
+}
+
+/// Who makes the request, whatever it is for; found out once for each request.
 ///
 /// # Errors
 /// `unauthenticated`, `forbidden` for a suspended user or a cookie from a foreign page.
-pub fn authenticate(request: &HttpRequest, state: &State) -> Result<Principal, Error> {
-    if let Some(token) = bearer(request)? {
-        return Ok(state.auth.authenticate(token)?);
+pub async fn identify(request: &HttpRequest, state: &State) -> Result<Principal, Error> {
+    let known = request.extensions().get::<Caller>().cloned();
+    if let Some(Caller(principal)) = known {
+        return Ok(principal);
     }
+    let principal = match bearer(request)? {
+        Some(credential) => state.auth.authenticate(credential).await?,
+        None => by_cookie(request, state)?,
+    };
+    request.extensions_mut().insert(Caller(principal.clone()));
+    Ok(principal)
+}
+
+/// A key in a cookie would be sent along by a browser for pages that its owner never meant; so only a token counts.
+fn by_cookie(request: &HttpRequest, state: &State) -> Result<Principal, Error> {
     let Some(cookie) = request.cookie(cookies::SESSION) else {
         return Err(Error::new(Code::Unauthenticated));
     };
-    let principal = state.auth.authenticate(cookie.value())?;
+    let principal = state.auth.authenticate_token(cookie.value())?;
     if !request.method().is_safe() && !comes_from_us(request, state) {
         let detail = "With a cookie this needs an `Origin` of this host or `Sec-Fetch-Site: same-origin`.";
         return Err(Error::with_detail(Code::Forbidden, detail));

@@ -5,8 +5,9 @@
 //! are thin: they take typed input, call one feature, and shape the answer. Nothing here keeps state; [`State`] is the
 //! handles, put together in `app.rs`.
 //!
-//! When you add a route: the table below, `openapi.rs`, `docs/protocol.md`.
+//! When you add a route: the table below, `access.rs`, `openapi.rs`, `docs/protocol.md`.
 
+pub mod access;
 pub mod asyncapi;
 mod auth;
 mod conversations;
@@ -16,6 +17,7 @@ mod envelope;
 mod error;
 pub mod extract;
 mod invites;
+mod keys;
 mod me;
 mod members;
 mod messages;
@@ -112,6 +114,8 @@ fn routes() -> Scope {
         .service(to("/auth/logout-all").post(auth::logout_all))
         .service(to("/auth/guest").post(auth::guest))
         .service(to("/auth/ticket").post(auth::ticket))
+        .service(to("/api/keys").get(keys::list).post(keys::create))
+        .service(to("/api/keys/{id}").delete(keys::delete))
         // People.
         .service(to("/api/me").get(me::show).patch(me::update))
         .service(to("/api/tenant").get(tenant::show).patch(tenant::update))

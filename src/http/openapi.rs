@@ -4,7 +4,7 @@
 //! only says what is special about it.
 
 use super::error::Problem;
-use super::{auth, conversations, invites, me, members, messages, ops, tenant, users, ws};
+use super::{auth, conversations, invites, keys, me, members, messages, ops, tenant, users, ws};
 use actix_web::HttpResponse;
 use std::sync::LazyLock;
 use utoipa::openapi::path::Operation;
@@ -20,6 +20,7 @@ use utoipa::{Modify, OpenApi};
          license(name = "GPL-3.0-or-later", identifier = "GPL-3.0-or-later")),
     paths(
         auth::register, auth::login, auth::refresh, auth::logout, auth::logout_all, auth::guest, auth::ticket,
+        keys::list, keys::create, keys::delete,
         me::show, me::update, tenant::show, tenant::update, users::list, users::show, users::update,
         conversations::list, conversations::create, conversations::show, conversations::update, conversations::delete,
         messages::list, messages::create,
@@ -31,6 +32,7 @@ use utoipa::{Modify, OpenApi};
     modifiers(&Common),
     tags(
         (name = "auth", description = "Signing up, in and out"),
+        (name = "keys", description = "Credentials of programs: `Authorization: Bearer pk_…`"),
         (name = "people", description = "The caller, their tenant and its users"),
         (name = "conversations", description = "Conversations of the caller"),
         (name = "messages", description = "History and changes, the same way as on the socket"),

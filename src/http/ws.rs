@@ -52,7 +52,7 @@ pub(super) async fn open(
     let protocol = agree(&request)?;
     let principal = match query.ticket {
         Some(ticket) => state.auth.redeem_ticket(&ticket).await?,
-        None => extract::authenticate(&request, &state)?,
+        None => extract::authenticate(&request, &state).await?,
     };
     let socket = request.conn_data::<Arc<Socket>>().cloned();
     sessions::open(

@@ -1,8 +1,9 @@
 //! One socket, as seen from outside its worker thread: by those who push to it, sweep it, revoke it or drain it.
 
 use super::socket::Socket;
-use crate::auth::Principal;
-use crate::ids::{ConnectionId, SessionId, TenantId, UserId};
+use crate::auth::{CredentialId, Principal};
+use crate::error::CloseCode;
+use crate::ids::{ConnectionId, TenantId, UserId};
 use crate::wire::Outbox;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -61,14 +62,22 @@ impl Connection {
         *self.principal.lock() = principal;
     }
 
-    /// The log-in behind the credentials.
-    pub(super) fn session_id(&self) -> SessionId {
-        self.principal.lock().session_id
+    /// The log-in or key behind the credentials.
+    pub(super) fn credential_id(&self) -> CredentialId {
+        self.principal.lock().credential.id()
     }
 
-    /// When the credentials run out, in milliseconds of Unix time.
-    pub(super) fn expires_at_ms(&self) -> Option<i64> {
-        self.principal.lock().expires_at.map(|at| at.timestamp_millis())
+    /// How the connection ends if its credentials have run out by `now_ms`, in milliseconds of Unix time. A token is
+    /// renewed; a key that has run out is as good as deleted.
+    pub(super) fn expired(&self, now_ms: i64) -> Option<CloseCode> {
+        let principal = self.principal.lock();
+        if principal.expires_at?.timestamp_millis() > now_ms {
+            return None;
+        }
+        Some(match principal.credential.id() {
+            CredentialId::Session(_) => CloseCode::TokenExpired,
+            CredentialId::ApiKey(_) => CloseCode::Revoked,
+        })
     }
 
     /// A frame that will be replied to has been taken up.

@@ -23,12 +23,12 @@ pub use session::open_echo;
 pub use session::{Opening, open};
 pub use socket::Socket;
 
-use crate::auth::{Auth, Event, Principal, UserState};
+use crate::auth::{Auth, Event, Principal, Scope, UserState};
 use crate::bus::{Bus, Envelope};
 use crate::config::SessionsConfig;
 use crate::conversations::{Audience, Conversations};
 use crate::error::CloseCode;
-use crate::ids::{NodeId, UserId, UserStatus};
+use crate::ids::{NodeId, Role, UserId, UserStatus};
 use crate::metrics::Depth;
 use crate::supervision::{ArbiterPool, DeathGuard, Mailbox, RestartPolicy, supervise};
 use crate::wire::frames::Goodbye;
@@ -277,8 +277,8 @@ impl Sessions {
         }
         loop {
             match events.recv().await {
-                Ok(Event::SessionRevoked { session_id }) => {
-                    let revoked = |connection: &&Arc<Connection>| connection.session_id() == session_id;
+                Ok(Event::Revoked(credential)) => {
+                    let revoked = |connection: &&Arc<Connection>| connection.credential_id() == credential;
                     for connection in self.shared.directory.all().iter().filter(revoked) {
                         connection.outbox.cut(CloseCode::Revoked);
                     }
@@ -309,28 +309,37 @@ impl Sessions {
     }
 
     fn recheck(&self, connection: &Connection) {
-        match self.shared.auth.recheck(connection.principal()) {
+        let before = connection.principal();
+        let was_guest = before.role == Role::Guest;
+        match self.shared.auth.recheck(before) {
+            // A key whose user lost the right to chat.
+            Ok(principal) if !principal.scopes().contains(Scope::Chat) => connection.outbox.cut(CloseCode::Revoked),
+            // What the connection follows was allowed to somebody who was no guest; let it ask again.
+            Ok(principal) if principal.role == Role::Guest && !was_guest => {
+                connection.outbox.cut(CloseCode::StateDiscarded);
+            }
             Ok(principal) => connection.set_principal(principal),
             Err(crate::auth::Error::Suspended) => connection.outbox.cut(CloseCode::Suspended),
             Err(_) => connection.outbox.cut(CloseCode::Revoked),
         }
     }
 
-    fn authenticate(&self, token: &str) -> Result<Principal, crate::auth::Error> {
-        self.shared.auth.authenticate(token)
+    fn authenticate_token(&self, token: &str) -> Result<Principal, crate::auth::Error> {
+        self.shared.auth.authenticate_token(token)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::Credential;
     use crate::ids::{Role, SessionId, TenantId, Tier, UserId, UserKind};
 
     pub(super) fn principal(user_id: UserId) -> Principal {
         Principal {
             tenant_id: TenantId::new(),
             user_id,
-            session_id: SessionId::new(),
+            credential: Credential::Session(SessionId::new()),
             kind: UserKind::Person,
             name: "Ada".into(),
             role: Role::Member,

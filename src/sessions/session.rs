@@ -165,6 +165,7 @@ impl StreamHandler<Incoming> for Session {
 impl Session {
     fn greet(&self) {
         let principal = self.connection.principal();
+        let token_expires_at = principal.token_expires_at();
         let hello = Hello {
             protocol: 1,
             connection: self.connection.id,
@@ -176,7 +177,7 @@ impl Session {
                 tier: principal.tier,
             },
             heartbeat_ms: u64::try_from(self.sessions.shared.heartbeat.as_millis()).unwrap_or(u64::MAX),
-            token_expires_at: principal.expires_at,
+            token_expires_at,
             server_time: Utc::now(),
             limits: HelloLimits {
                 frame_bytes: limits::FRAME_BYTES_MAX,
@@ -274,10 +275,15 @@ impl Session {
     }
 
     fn refresh(&self, token: &str, reply: Reply) {
-        match self.sessions.authenticate(token) {
+        if self.connection.principal().session_id().is_none() {
+            return reply.error(Code::Forbidden, "A connection of an API key needs no token.");
+        }
+        match self.sessions.authenticate_token(token) {
             Ok(principal) if principal.user_id == self.connection.user_id => {
                 let token_expires_at = principal.expires_at;
                 self.connection.set_principal(principal);
+                // What was revoked between the look at the token and now spoke of the old one to this connection.
+                self.sessions.recheck(&self.connection);
                 let frame = Done {
                     reference: reply.reference(),
                     rev: None,
@@ -461,7 +467,7 @@ mod echo {
         let nobody = Principal {
             tenant_id: crate::ids::TenantId::new(),
             user_id: crate::ids::UserId::new(),
-            session_id: crate::ids::SessionId::new(),
+            credential: crate::auth::Credential::Session(crate::ids::SessionId::new()),
             kind: crate::ids::UserKind::System,
             name: "echo".into(),
             role: crate::ids::Role::Guest,

@@ -95,8 +95,8 @@ fn look_after(connection: &Connection, watch: &mut Watch, config: &SessionsConfi
         }
         return;
     }
-    if connection.expires_at_ms().is_some_and(|at| at <= now_ms) {
-        return outbox.close(Some(CloseCode::TokenExpired));
+    if let Some(code) = connection.expired(now_ms) {
+        return outbox.close(Some(code));
     }
     let drains = outbox.progress();
     if drains.is_none() || drains != watch.drains {

@@ -171,6 +171,12 @@ async fn every_answer_fits_the_document() {
     .await;
     let withdraw = format!("{invites}/{}", invite["id"].as_str().unwrap());
     call("DELETE /api/conversations/{id}/invites/{invite_id}", &withdraw, None).await;
+    let input = json!({"name": "bot", "scopes": ["chat", "admin"], "expires_at": later});
+    let key = call("POST /api/keys", "/api/keys", Some(input)).await["id"].clone();
+    call("GET /api/keys", "/api/keys", None).await;
+    let key = format!("/api/keys/{}", key.as_str().unwrap());
+    call("DELETE /api/keys/{id}", &key, None).await;
+    call("DELETE /api/keys/{id}", &key, None).await;
     call("GET /api/me", "/api/me", None).await;
     call("PATCH /api/me", "/api/me", Some(json!({"name": "Anna"}))).await;
     call("GET /api/tenant", "/api/tenant", None).await;

@@ -33,6 +33,7 @@ mod crash;
 mod database;
 mod documents;
 mod framework;
+mod keys;
 mod log_ins;
 mod members;
 mod metrics;

@@ -29,6 +29,11 @@ async fn unknown_fields_are_refused_everywhere() {
             "/auth/guest".to_owned(),
             json!({"name": "X", "invite": "x"}),
         ),
+        (
+            Method::POST,
+            "/api/keys".to_owned(),
+            json!({"name": "bot", "scopes": ["chat"]}),
+        ),
         (Method::PATCH, "/api/me".to_owned(), json!({"name": "Anna"})),
         (Method::PATCH, "/api/tenant".to_owned(), json!({"name": "Ours"})),
         (

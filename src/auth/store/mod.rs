@@ -3,11 +3,13 @@
 //! Functions that belong to a change take the transaction, so that they cannot be called outside of one; the `auth_events`
 //! row of a revocation or change is always written by the same transaction as the change itself.
 
+pub(super) mod api_keys;
+
 use super::account::{Account, Tenant, User};
 use super::revocation::Row as EventRow;
-use super::{Error, UserState};
+use super::{CredentialId, Error, UserState};
 use crate::database::{Client, Statement, Transaction};
-use crate::ids::{ConversationId, Role, SessionId, TenantId, Tier, UserId, UserStatus};
+use crate::ids::{ApiKeyId, ConversationId, Role, SessionId, TenantId, Tier, UserId, UserStatus};
 use chrono::{DateTime, Utc};
 use std::time::Duration;
 
@@ -292,16 +294,18 @@ pub(super) async fn take_ticket(tx: &Transaction<'_>, hash: &[u8]) -> Result<Opt
 pub(super) async fn list_auth_events(client: &Client, window: Duration) -> Result<Vec<EventRow>, Error> {
     const LIST: Statement = Statement::new(
         "auth_events.list",
-        "SELECT e.session_id, u.tenant_id, u.id AS user_id, u.name, u.role, u.tier, u.status, u.updated_at \
-         FROM (SELECT DISTINCT user_id, session_id FROM auth_events \
+        "SELECT e.session_id, e.api_key_id, u.tenant_id, u.id AS user_id, u.name, u.role, u.tier, u.status, u.updated_at \
+         FROM (SELECT DISTINCT user_id, session_id, api_key_id FROM auth_events \
                WHERE created_at > clock_timestamp() - $1::float8 * interval '1 second') e \
-         LEFT JOIN users u ON e.session_id IS NULL AND u.id = e.user_id",
+         LEFT JOIN users u ON e.session_id IS NULL AND e.api_key_id IS NULL AND u.id = e.user_id",
     );
     let rows = client.query(&LIST, &[&window.as_secs_f64()]).await?;
     let mut events = Vec::with_capacity(rows.len());
     for row in &rows {
         if let Some(session_id) = row.try_get("session_id")? {
-            events.push(EventRow::Revoked(SessionId(session_id)));
+            events.push(EventRow::Revoked(CredentialId::Session(SessionId(session_id))));
+        } else if let Some(key_id) = row.try_get("api_key_id")? {
+            events.push(EventRow::Revoked(CredentialId::ApiKey(ApiKeyId(key_id))));
         } else if let Some(user_id) = row.try_get("user_id")? {
             events.push(EventRow::Changed(UserState {
                 tenant_id: TenantId(row.try_get("tenant_id")?),

@@ -1,0 +1,138 @@
+//! Who is calling, and by what: plain data that every request and socket carries.
+
+use super::permissions::{self, Action};
+use super::scopes::{Scope, Scopes};
+use crate::ids::{ApiKeyId, ConversationId, Role, SessionId, TenantId, Tier, UserId, UserKind};
+use crate::wire::frames::Timestamp;
+use bytestring::ByteString;
+
+/// Who is calling, as the credentials and all changes since say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Principal {
+    /// The caller's tenant; every query names it first.
+    pub tenant_id: TenantId,
+    /// The caller.
+    pub user_id: UserId,
+    /// What the caller showed.
+    pub credential: Credential,
+    /// Person, agent or system.
+    pub kind: UserKind,
+    /// Display name.
+    pub name: ByteString,
+    /// Role in the tenant.
+    pub role: Role,
+    /// Tier of the limits.
+    pub tier: Tier,
+    /// For guests: the only conversation they may touch.
+    pub conversation: Option<ConversationId>,
+    /// When the credentials run out.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// What a caller showed: never the secret itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Credential {
+    /// An access token or ticket of this log-in: a person.
+    Session(SessionId),
+    /// An API key: a program.
+    ApiKey {
+        /// The key.
+        id: ApiKeyId,
+        /// What it was given; what it may do now is [`Principal::scopes`].
+        scopes: Scopes,
+    },
+}
+
+/// Which log-in or key: what is revoked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CredentialId {
+    /// A log-in.
+    Session(SessionId),
+    /// An API key.
+    ApiKey(ApiKeyId),
+}
+
+impl Credential {
+    /// Which log-in or key it is.
+    #[must_use]
+    pub const fn id(&self) -> CredentialId {
+        match self {
+            Self::Session(id) => CredentialId::Session(*id),
+            Self::ApiKey { id, .. } => CredentialId::ApiKey(*id),
+        }
+    }
+}
+
+impl Principal {
+    /// What the credentials are good for now: a person has all that their role gives, a key what of it it was given.
+    #[must_use]
+    pub fn scopes(&self) -> Scopes {
+        match self.credential {
+            Credential::Session(_) => Scopes::of_role(self.role),
+            Credential::ApiKey { scopes, .. } => scopes.of_key(self.role),
+        }
+    }
+
+    /// Whether the caller may do something in the tenant: by role, and with a key also by scope.
+    #[must_use]
+    pub fn allows(&self, action: Action) -> bool {
+        permissions::allows(self.role, action) && self.scopes().contains(action.scope())
+    }
+
+    /// The log-in, unless the caller came with a key.
+    #[must_use]
+    pub const fn session_id(&self) -> Option<SessionId> {
+        match self.credential {
+            Credential::Session(id) => Some(id),
+            Credential::ApiKey { .. } => None,
+        }
+    }
+
+    /// Until when a client has to send `refresh`: a key is not renewed, so it says nothing.
+    #[must_use]
+    pub fn token_expires_at(&self) -> Option<Timestamp> {
+        self.session_id().and(self.expires_at)
+    }
+}
+
+impl Action {
+    /// The scope a key needs for it.
+    #[must_use]
+    pub const fn scope(self) -> Scope {
+        match self {
+            Self::CreateConversation | Self::ListUsers => Scope::Chat,
+            Self::SeeUserDetails | Self::ManageUsers | Self::RenameTenant => Scope::Admin,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_without_admin_is_no_admin() {
+        let mut owner = Principal {
+            tenant_id: TenantId::new(),
+            user_id: UserId::new(),
+            credential: Credential::Session(SessionId::new()),
+            kind: UserKind::Person,
+            name: "Ann".into(),
+            role: Role::Owner,
+            tier: Tier::Regular,
+            conversation: None,
+            expires_at: None,
+        };
+        assert!(owner.allows(Action::ManageUsers) && owner.allows(Action::CreateConversation));
+        owner.credential = Credential::ApiKey {
+            id: ApiKeyId::new(),
+            scopes: [Scope::Chat].into_iter().collect(),
+        };
+        assert!(owner.allows(Action::CreateConversation));
+        for action in [Action::SeeUserDetails, Action::ManageUsers, Action::RenameTenant] {
+            assert!(!owner.allows(action), "{action:?}");
+        }
+        owner.expires_at = Some(chrono::Utc::now());
+        assert_eq!(owner.token_expires_at(), None);
+    }
+}
