@@ -331,7 +331,7 @@ impl Scope<'_> {
         let (tenant, id) = (self.operation.tenant_id, self.operation.conversation_id);
         member.rev = self.next_rev().await?;
         member.change = MemberChange::Removed;
-        store::remove_member(self.db, tenant, id, user_id, member.rev).await?;
+        store::remove_member(self.db, tenant, id, user_id, self.operation.actor_id, member.rev).await?;
         Ok(changed(Change::Member(Arc::new(member))))
     }
 

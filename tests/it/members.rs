@@ -422,3 +422,37 @@ async fn a_deleted_conversation_says_so_and_is_gone() {
     bobs.expect_none("notice").await;
     app.stop().await;
 }
+
+#[actix_web::test]
+async fn who_was_removed_does_not_come_back_by_an_old_link() {
+    let app = TestApp::start().await;
+    let ([ann, bob], c) = app.conversation_of(["Ann", "Bob"]).await;
+    let open = ann.invite(c).await;
+    let guest = app.guest("Gus", &open).await;
+    // Who leaves may follow the link again.
+    bob.remove_member(c, bob.id).await.ok();
+    bob.accept(&open).await.ok();
+    for person in [&bob, &guest] {
+        ann.remove_member(c, person.id).await.ok();
+        let rev = ann.get(&format!("/api/conversations/{c}")).await.ok()["rev"].clone();
+        person.accept(&open).await.problem(404, "not_found");
+        // To leave now changes nothing about who ended it.
+        person.remove_member(c, person.id).await;
+        person.accept(&open).await.problem(404, "not_found");
+        let after = ann.get(&format!("/api/conversations/{c}")).await.ok()["rev"].clone();
+        assert_eq!(after, rev, "nothing was changed");
+    }
+    let sql = "SELECT uses FROM invites WHERE code = $1";
+    assert_eq!(app.database.query(sql, &[&open]).await[0].get::<_, i32>(0), 2);
+    // For others it goes on working, and a newer one is for everybody.
+    app.join("Cyd", &open).await;
+    let fresh = ann.invite(c).await;
+    bob.accept(&fresh).await.ok();
+    guest.accept(&fresh).await.ok();
+    // Added by hand: as if nothing had been.
+    ann.remove_member(c, bob.id).await.ok();
+    ann.add_member(c, bob.id, "member").await.ok();
+    bob.remove_member(c, bob.id).await.ok();
+    bob.accept(&open).await.ok();
+    app.stop().await;
+}

@@ -307,17 +307,21 @@ pub(in crate::persistence) async fn remove_member(
     tenant_id: TenantId,
     conversation_id: ConversationId,
     user_id: UserId,
+    removed_by: UserId,
     rev: Rev,
 ) -> Result<(), Error> {
     const SQL: Statement = Statement::new(
         "conversation_members.remove",
         "WITH counted AS (UPDATE conversations SET member_count = member_count - 1 WHERE tenant_id = $1 AND id = $2)
-         UPDATE conversation_members SET removed_at = clock_timestamp(), rev = $4
+         UPDATE conversation_members SET removed_at = clock_timestamp(), removed_by = $5, rev = $4
          WHERE tenant_id = $1 AND conversation_id = $2 AND user_id = $3",
     );
-    db.execute(&SQL, &[&tenant_id.0, &conversation_id.0, &user_id.0, &rev.0])
-        .await
-        .map(drop)
+    db.execute(
+        &SQL,
+        &[&tenant_id.0, &conversation_id.0, &user_id.0, &rev.0, &removed_by.0],
+    )
+    .await
+    .map(drop)
 }
 
 pub(in crate::persistence) async fn count_owners(
@@ -336,7 +340,8 @@ pub(in crate::persistence) async fn count_owners(
         .get("owners"))
 }
 
-/// Counts a use of an invitation by this user, once; false when it is spent, expired, withdrawn or not of this place.
+/// Counts a use of an invitation by this user, once; false when it is spent, expired, withdrawn or not of this place, and
+/// for whoever was removed from here by somebody else since it was made: an old link does not undo that.
 pub(in crate::persistence) async fn use_invite(
     db: &Transaction<'_>,
     tenant_id: TenantId,
@@ -350,6 +355,9 @@ pub(in crate::persistence) async fn use_invite(
              SELECT id, max_uses, uses FROM invites
              WHERE tenant_id = $1 AND conversation_id = $2 AND id = $3 AND revoked_at IS NULL
                AND (expires_at IS NULL OR expires_at > clock_timestamp())
+               AND NOT EXISTS (
+                   SELECT FROM conversation_members m WHERE m.conversation_id = $2 AND m.user_id = $4
+                     AND m.removed_at >= invites.created_at AND m.removed_by IS DISTINCT FROM $4)
              FOR UPDATE
          ), known AS (
              SELECT 1 FROM invite_uses WHERE invite_id = $3 AND user_id = $4
