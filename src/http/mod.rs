@@ -91,12 +91,21 @@ pub fn configure(config: &mut ServiceConfig, state: web::Data<State>) {
 }
 
 fn routes() -> Scope {
-    let to = web::resource::<&str>;
     let routes = web::scope("");
     #[cfg(feature = "conformance")]
-    let routes = routes.service(to("/conformance").get(ws::echo));
+    let routes = routes.service(web::resource("/conformance").get(ws::echo));
     routes
-        // The page.
+        .configure(pages_and_socket)
+        .configure(signing_in)
+        .configure(people)
+        .configure(talk)
+        .configure(operations)
+        .default_service(web::to(not_found))
+}
+
+fn pages_and_socket(config: &mut ServiceConfig) {
+    let to = web::resource::<&str>;
+    config
         .service(to("/").get(pages::index).wrap(middleware::Compress::default()))
         .service(to("/i/{code}").get(pages::index).wrap(middleware::Compress::default()))
         .service(
@@ -104,9 +113,12 @@ fn routes() -> Scope {
                 .get(pages::file)
                 .wrap(middleware::Compress::default()),
         )
-        // The socket.
-        .service(to("/ws").get(ws::open))
-        // Signing in.
+        .service(to("/ws").get(ws::open));
+}
+
+fn signing_in(config: &mut ServiceConfig) {
+    let to = web::resource::<&str>;
+    config
         .service(to("/auth/register").post(auth::register))
         .service(to("/auth/login").post(auth::login))
         .service(to("/auth/refresh").post(auth::refresh))
@@ -115,13 +127,21 @@ fn routes() -> Scope {
         .service(to("/auth/guest").post(auth::guest))
         .service(to("/auth/ticket").post(auth::ticket))
         .service(to("/api/keys").get(keys::list).post(keys::create))
-        .service(to("/api/keys/{id}").delete(keys::delete))
-        // People.
+        .service(to("/api/keys/{id}").delete(keys::delete));
+}
+
+fn people(config: &mut ServiceConfig) {
+    let to = web::resource::<&str>;
+    config
         .service(to("/api/me").get(me::show).patch(me::update))
         .service(to("/api/tenant").get(tenant::show).patch(tenant::update))
         .service(to("/api/users").get(users::list))
-        .service(to("/api/users/{id}").get(users::show).patch(users::update))
-        // Conversations.
+        .service(to("/api/users/{id}").get(users::show).patch(users::update));
+}
+
+fn talk(config: &mut ServiceConfig) {
+    let to = web::resource::<&str>;
+    config
         .service(
             to("/api/conversations")
                 .get(conversations::list)
@@ -159,15 +179,18 @@ fn routes() -> Scope {
                 .post(invites::create),
         )
         .service(to("/api/conversations/{id}/invites/{invite_id}").delete(invites::delete))
-        .service(to("/api/invites/{code}/accept").post(invites::accept))
-        // Operations and documents.
+        .service(to("/api/invites/{code}/accept").post(invites::accept));
+}
+
+fn operations(config: &mut ServiceConfig) {
+    let to = web::resource::<&str>;
+    config
         .service(to("/health").get(ops::health))
         .service(to("/health/live").get(ops::live))
         .service(to("/health/ready").get(ops::ready))
         .service(to("/metrics").get(ops::metrics))
         .service(to("/openapi.json").get(openapi::show))
-        .service(to("/asyncapi.json").get(asyncapi::show))
-        .default_service(web::to(not_found))
+        .service(to("/asyncapi.json").get(asyncapi::show));
 }
 
 async fn not_found() -> Result<actix_web::HttpResponse, Error> {

@@ -1,0 +1,83 @@
+#!/usr/bin/env bash
+# Says what a change costs: the server of an earlier revision and that of this tree, measured in turns.
+#
+#   scripts/compare.sh [--rounds N] REVISION [NAME=VALUE...]
+#
+# Settings after the revision are for this tree's server only; REVISION may be HEAD, to weigh settings alone. Each round
+# sends for some seconds as fast as acknowledgements allow (10 rooms of 100), on one server and then on the other, so that a
+# machine that is slow for a while is slow for both. Printed are the medians and their ratio: deliveries per second, and the
+# server's CPU seconds per million deliveries, which says more on a machine that others use too.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/lib.sh
+
+rounds=5
+if [ "${1:-}" = --rounds ]; then
+    rounds=${2:-}
+    shift 2
+fi
+[ $# -ge 1 ] && [ "$rounds" -ge 1 ] 2>/dev/null || die "usage: $0 [--rounds N] REVISION [NAME=VALUE...]"
+revision=$(git rev-parse --verify --quiet "$1^{commit}") || die "there is no revision $1"
+shift
+
+ensure_postgres
+work=$(mktemp -d "${TMPDIR:-/tmp}/parlance-compare.XXXXXX")
+chmod 755 "$work" # The embedded PostgreSQL may run as an account of its own.
+server=
+finish() {
+    status=$?
+    trap - EXIT
+    [ -z "$server" ] || { kill -TERM "$server" 2>/dev/null && wait "$server"; }
+    git worktree remove --force "$work/before" 2>/dev/null
+    rm -rf "$work"
+    exit "$status"
+}
+trap finish EXIT
+trap 'exit 130' INT TERM
+
+# Both are built into the same place, so that they share their dependencies.
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}
+git worktree add --quiet --detach "$work/before" "$revision"
+(cd "$work/before" && cargo build --quiet --release --bin parlance)
+cp "$CARGO_TARGET_DIR/release/parlance" "$work/parlance-before"
+touch src/main.rs # Both are called the same: this makes cargo put this tree's there again.
+cargo build --quiet --release --bin parlance --bin parlance-load
+cp "$CARGO_TARGET_DIR/release/parlance" "$work/parlance-after"
+
+# Starts one of the two, measures it, stops it. Data is fresh every time: a grown table is not the change's fault.
+measure() {
+    local side=$1
+    shift
+    rm -rf "$work/data"
+    env -u DATABASE_URL RATE_LIMIT_ENABLED=false BIND=127.0.0.1:0 DATA_DIR="$work/data" LOG_FORMAT=json "$@" \
+        "$work/parlance-$side" serve >"$work/log" 2>&1 &
+    server=$!
+    local address=
+    for _ in $(seq 600); do
+        address=$(sed -n 's/.*"address":"\([^"]*\)".*/\1/p' "$work/log" | head -n 1)
+        [ -n "$address" ] && break
+        kill -0 "$server" 2>/dev/null || break
+        sleep 0.1
+    done
+    [ -n "$address" ] || { tail -n 5 "$work/log" >&2; die "the server did not start"; }
+    "$CARGO_TARGET_DIR/release/parlance-load" --address "$address" --pid "$server" --quiet --json \
+        fanout --rooms 10 --members 100 --writers 4 --seconds 6 >>"$work/$side.jsonl"
+    kill -TERM "$server"
+    wait "$server"
+    server=
+}
+
+for round in $(seq "$rounds"); do
+    echo "round $round of $rounds" >&2
+    measure before
+    measure after "$@"
+done
+
+python3 - "$work" <<'PYTHON'
+import json, statistics, sys
+def median(side, field):
+    return statistics.median(json.loads(line)[field] for line in open(f"{sys.argv[1]}/{side}.jsonl"))
+for field, name, digits in (("deliveries_per_s", "deliveries/s", 0), ("server_cpu_s_per_million", "server CPU s per million deliveries", 3)):
+    before, after = median("before", field), median("after", field)
+    print(f"  {name:<38} before {before:>12,.{digits}f}   after {after:>12,.{digits}f}   ratio {after / before:.3f}")
+PYTHON
