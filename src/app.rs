@@ -1,6 +1,6 @@
 //! The composition root: everything a node consists of is made here, in this order, and handed to whoever needs it.
 //!
-//! database → auth, tenants → lobby (the table of sockets, as conversations see it) → bus → conversations (writer lanes,
+//! database → auth, tenants → limits → lobby (the table of sockets, as conversations see it) → bus → conversations (writer lanes,
 //! registry) → sessions → HTTP server. If it is not here, it does not exist. The same path serves the program and the
 //! tests, which bind port 0 and ask for [`App::port`].
 
@@ -11,6 +11,7 @@ use crate::conversations::{Conversations, Parts};
 use crate::database::{self, Database};
 use crate::http::{self, Assets, Health};
 use crate::ids::NodeId;
+use crate::rate_limit::RateLimits;
 use crate::sessions::{self, Sessions, Socket, lobby};
 use crate::shutdown::Shutdown;
 use crate::supervision::ArbiterPool;
@@ -74,6 +75,7 @@ impl App {
         let auth = Auth::start(&config, database.clone()).await?;
         let tenants = Tenants::new(database.clone(), auth.clone());
         let arbiters = ArbiterPool::start(config.conversations.arbiters);
+        let limits = RateLimits::start(&config.limits, &arbiters);
         let (lobby, audience) = lobby(&config.sessions);
         let parts = Parts {
             node,
@@ -87,7 +89,7 @@ impl App {
             lobby,
             (node, bus.clone()),
             conversations.clone(),
-            auth.clone(),
+            (auth.clone(), limits.clone()),
             (&config.sessions, &arbiters),
         );
         let health = Health::new(vec![bus_part(&bus)]);
@@ -97,6 +99,8 @@ impl App {
             database: database.clone(),
             conversations: conversations.clone(),
             sessions: sessions.clone(),
+            guards: http::Guards::new(&config.limits),
+            limits,
             health: health.clone(),
             assets: Assets::load(),
             config: config.clone(),

@@ -14,10 +14,12 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+mod limits;
 mod redis;
 mod sections;
 mod values;
 
+pub use limits::{FloodConfig, LimitsConfig, QuotaConfig};
 pub use redis::RedisConfig;
 use sections::seconds;
 pub use sections::{AuthConfig, ConversationsConfig, DatabaseConfig, HttpConfig, SessionsConfig};
@@ -52,6 +54,8 @@ pub struct Config {
     pub conversations: ConversationsConfig,
     /// WebSocket connections.
     pub sessions: SessionsConfig,
+    /// Quotas and the flood guard.
+    pub limits: LimitsConfig,
 }
 
 impl Default for Config {
@@ -68,6 +72,7 @@ impl Default for Config {
             http: HttpConfig::default(),
             conversations: ConversationsConfig::default(),
             sessions: SessionsConfig::default(),
+            limits: LimitsConfig::default(),
         }
     }
 }
@@ -148,6 +153,7 @@ impl Config {
         self.http.walk(pass);
         self.conversations.walk(pass);
         self.sessions.walk(pass);
+        self.limits.walk(pass);
     }
 
     /// What no single setting can know.

@@ -76,6 +76,8 @@ pub struct SessionsConfig {
     pub connections_max: usize,
     /// `PARLANCE_CONNECTIONS_PER_USER`: on this node; one more is closed with 4005 at once.
     pub connections_per_user: usize,
+    /// `PARLANCE_CONNECTIONS_PER_ADDRESS`: on this node, of one client address (IPv6: of one /64); likewise 4005.
+    pub connections_per_address: usize,
     /// `PARLANCE_HEARTBEAT`: between two pings of the server.
     pub heartbeat: Duration,
     /// `PARLANCE_HEARTBEAT_TIMEOUT`: a client silent for this long is cut.
@@ -139,6 +141,7 @@ impl Default for SessionsConfig {
         Self {
             connections_max: 50_000,
             connections_per_user: 20,
+            connections_per_address: 100,
             heartbeat: Duration::from_secs(25),
             heartbeat_timeout: Duration::from_secs(35),
             stall_timeout: Duration::from_secs(10),
@@ -216,6 +219,11 @@ impl SessionsConfig {
             "PARLANCE_CONNECTIONS_PER_USER",
             &mut self.connections_per_user,
             1..=100_000,
+        );
+        pass.bounded(
+            "PARLANCE_CONNECTIONS_PER_ADDRESS",
+            &mut self.connections_per_address,
+            1..=1_000_000,
         );
         pass.bounded("PARLANCE_HEARTBEAT", &mut self.heartbeat, short());
         pass.bounded("PARLANCE_HEARTBEAT_TIMEOUT", &mut self.heartbeat_timeout, short());

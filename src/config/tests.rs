@@ -172,3 +172,25 @@ fn the_example_file_names_every_setting() {
 fn name(line: &str) -> Option<&str> {
     line.split_once('=').map(|(name, _)| name)
 }
+
+#[test]
+fn quotas_and_trusted_proxies_are_read() {
+    let config = read(&[
+        ("RATE_LIMIT_ENABLED", "false"),
+        ("RATE_LIMIT_REGULAR_PER_MINUTE", "7"),
+        ("TRUSTED_PROXIES", "10.1.2.3/8, ::1,192.0.2.7"),
+    ])
+    .unwrap();
+    assert!(!config.limits.enabled && read(&[]).unwrap().limits.enabled);
+    assert_eq!(
+        (config.limits.regular.per_minute, config.limits.regular.per_hour),
+        (7, 1_000)
+    );
+    let shown: Vec<_> = config.limits.trusted_proxies.iter().map(ToString::to_string).collect();
+    assert_eq!(shown, ["10.0.0.0/8", "::1/128", "192.0.2.7/32"]);
+    check_error(
+        &[("TRUSTED_PROXIES", "proxy.example")],
+        &["TRUSTED_PROXIES: must be addresses"],
+    );
+    check_error(&[("RATE_LIMIT_PREMIUM_PER_HOUR", "0")], &["must be from 1 to 100000"]);
+}

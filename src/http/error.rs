@@ -6,6 +6,7 @@
 //! no error leaves in another shape.
 
 use crate::error::Code;
+use crate::rate_limit::Decision;
 use crate::{auth, conversations, database, tenants};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderMap, HeaderValue};
@@ -13,6 +14,7 @@ use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
 use serde::Serialize;
 use std::borrow::Cow;
 use std::fmt;
+use std::time::Duration;
 use utoipa::ToSchema;
 
 /// Media type of problem documents.
@@ -56,6 +58,10 @@ pub struct Error {
     detail: Cow<'static, str>,
     errors: Vec<FieldError>,
     cause: Option<String>,
+    /// Other than the code's own advice.
+    retry_after_ms: Option<u64>,
+    /// What is left of the caller's quota, where the answer would not hear of it otherwise.
+    budget: Option<Box<Decision>>,
 }
 
 impl Error {
@@ -74,6 +80,37 @@ impl Error {
             detail: detail.into(),
             errors: Vec::new(),
             cause: None,
+            retry_after_ms: None,
+            budget: None,
+        }
+    }
+
+    /// The same failure, for another answer.
+    pub(super) fn again(&self) -> Self {
+        Self {
+            code: self.code,
+            status: self.status,
+            detail: self.detail.clone(),
+            errors: self.errors.clone(),
+            cause: self.cause.clone(),
+            retry_after_ms: self.retry_after_ms,
+            budget: self.budget.clone(),
+        }
+    }
+
+    /// Advises when to try again.
+    pub(super) fn with_retry_after(self, wait: Duration) -> Self {
+        Self {
+            retry_after_ms: u64::try_from(wait.as_millis()).ok(),
+            ..self
+        }
+    }
+
+    /// Tells what is left of the caller's quota.
+    pub(super) fn with_budget(self, budget: Decision) -> Self {
+        Self {
+            budget: Some(Box::new(budget)),
+            ..self
         }
     }
 
@@ -163,15 +200,31 @@ impl Error {
                 answer.append_header((name.clone(), value.clone()));
             }
         }
-        if let Some(wait_ms) = self.code.retry_after_ms() {
-            answer.insert_header((header::RETRY_AFTER, wait_ms.div_ceil(1_000)));
+        // A more precise advice, of the failure or on the answer already, goes before that of the code.
+        let general = || {
+            self.code
+                .retry_after_ms()
+                .filter(|_| !headers.contains_key(header::RETRY_AFTER))
+        };
+        if let Some(wait_ms) = self.retry_after_ms.or_else(general) {
+            answer.insert_header((header::RETRY_AFTER, retry_after(Duration::from_millis(wait_ms))));
         }
         if status == StatusCode::UNAUTHORIZED {
             answer.insert_header((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
         }
         let body = serde_json::to_string(&problem).unwrap_or_default();
-        answer.content_type(PROBLEM_JSON).body(body)
+        let mut answer = answer.content_type(PROBLEM_JSON).body(body);
+        if let Some(budget) = &self.budget {
+            super::limits::tell(answer.headers_mut(), budget);
+        }
+        answer
     }
+}
+
+/// The value of `Retry-After`: rounded up, so that it is true; never 0, which would invite a storm.
+pub(super) fn retry_after(wait: Duration) -> HeaderValue {
+    let seconds = wait.as_millis().div_ceil(1_000).max(1);
+    HeaderValue::from(u64::try_from(seconds).unwrap_or(u64::MAX))
 }
 
 impl fmt::Display for Error {

@@ -167,6 +167,7 @@ pub(super) async fn create(
         rev,
         created_at,
         duplicate,
+        budget: None,
     };
     let mut answer = if duplicate {
         HttpResponse::Ok()

@@ -1,7 +1,8 @@
 //! REST, the page and the documents: the route table and the order of the middleware, on one page.
 //!
 //! A request passes, outermost first: the envelope (request id, time taken, security headers, access log, the last word on
-//! every error), the deadline, then routing and the extractors of the handler (caller, JSON, query, path). Handlers
+//! every error), the flood guard, the deadline, the quotas, then routing and the extractors of the handler (caller, JSON,
+//! query, path). Handlers
 //! are thin: they take typed input, call one feature, and shape the answer. Nothing here keeps state; [`State`] is the
 //! handles, put together in `app.rs`.
 //!
@@ -10,14 +11,17 @@
 pub mod access;
 pub mod asyncapi;
 mod auth;
+pub mod client_address;
 mod conversations;
 mod cookies;
 mod cursor;
 mod envelope;
 mod error;
 pub mod extract;
+mod flood;
 mod invites;
 mod keys;
+mod limits;
 mod me;
 mod members;
 mod messages;
@@ -30,6 +34,7 @@ mod users;
 mod ws;
 
 pub use error::{Error, FieldError, Problem};
+pub use flood::Guards;
 pub use ops::{Health, Part};
 pub use pages::Assets;
 
@@ -38,8 +43,10 @@ use crate::config::Config;
 use crate::conversations::Conversations;
 use crate::database::Database;
 use crate::error::Code;
+use crate::rate_limit::RateLimits;
 use crate::sessions::Sessions;
 use crate::tenants::Tenants;
+use actix_governor::Governor;
 use actix_web::web::{self, PayloadConfig, ServiceConfig};
 use actix_web::{HttpRequest, Scope, middleware};
 use std::sync::Arc;
@@ -56,6 +63,10 @@ pub struct State {
     pub conversations: Conversations,
     /// Live sockets.
     pub sessions: Sessions,
+    /// The flood guard, unless limits are off.
+    pub guards: Option<Guards>,
+    /// How much anybody may use.
+    pub limits: RateLimits,
     /// What `/health` answers.
     pub health: Health,
     /// The page.
@@ -79,15 +90,23 @@ impl State {
 
 /// Puts everything onto an application. The factory of each worker calls it with the same `state`.
 pub fn configure(config: &mut ServiceConfig, state: web::Data<State>) {
+    let guards = state.guards.clone();
     config
         .app_data(state)
-        .app_data(PayloadConfig::new(extract::BODY_BYTES_MAX))
-        .service(
-            routes()
-                // The last wrap is the outermost.
-                .wrap(middleware::from_fn(envelope::deadline))
-                .wrap(middleware::from_fn(envelope::envelope)),
-        );
+        .app_data(PayloadConfig::new(extract::BODY_BYTES_MAX));
+    // The last wrap is the outermost.
+    let routes = routes()
+        .wrap(middleware::from_fn(limits::limits))
+        .wrap(middleware::from_fn(envelope::deadline));
+    match guards {
+        Some(Guards { all, auth }) => {
+            let guarded = routes.wrap(Governor::new(&auth)).wrap(Governor::new(&all));
+            config.service(guarded.wrap(middleware::from_fn(envelope::envelope)));
+        }
+        None => {
+            config.service(routes.wrap(middleware::from_fn(envelope::envelope)));
+        }
+    }
 }
 
 fn routes() -> Scope {

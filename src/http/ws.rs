@@ -5,7 +5,7 @@
 //! those of every route, or a ticket, so no long-lived secret is ever in a URL.
 
 use super::error::Error;
-use super::{State, extract};
+use super::{State, client_address, extract};
 use crate::error::Code;
 use crate::sessions::{self, Opening, Socket};
 use actix_web::http::header;
@@ -55,6 +55,7 @@ pub(super) async fn open(
         None => extract::authenticate(&request, &state).await?,
     };
     let socket = request.conn_data::<Arc<Socket>>().cloned();
+    let network = client_address::of(&request, &state).into();
     sessions::open(
         &state.sessions,
         &request,
@@ -63,6 +64,7 @@ pub(super) async fn open(
             principal,
             protocol,
             socket,
+            network,
         },
     )
     .map_err(|error| Error::with_detail(Code::BadRequest, format!("This is not a WebSocket handshake: {error}.")))

@@ -4,6 +4,7 @@ use super::socket::Socket;
 use crate::auth::{CredentialId, Principal};
 use crate::error::CloseCode;
 use crate::ids::{ConnectionId, TenantId, UserId};
+use crate::rate_limit::{Network, Payer};
 use crate::wire::Outbox;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -19,6 +20,8 @@ pub struct Connection {
     pub user_id: UserId,
     /// Its user's tenant.
     pub tenant_id: TenantId,
+    /// Where its client is.
+    pub network: Network,
     /// What waits to be written.
     pub outbox: Arc<Outbox>,
     socket: Option<Arc<Socket>>,
@@ -31,11 +34,12 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(principal: Principal, socket: Option<Arc<Socket>>) -> Self {
+    pub(super) fn new(principal: Principal, network: Network, socket: Option<Arc<Socket>>) -> Self {
         Self {
             id: ConnectionId::new(),
             user_id: principal.user_id,
             tenant_id: principal.tenant_id,
+            network,
             outbox: Arc::new(Outbox::new()),
             socket,
             started: Instant::now(),
@@ -48,13 +52,18 @@ impl Connection {
 
     #[cfg(test)]
     pub(super) fn for_tests() -> Self {
-        Self::new(super::tests::principal(UserId::new()), None)
+        Self::new(super::tests::principal(UserId::new()), Network::NONE, None)
     }
 
     /// Who is connected, with the rights of this moment.
     #[must_use]
     pub fn principal(&self) -> Principal {
         self.principal.lock().clone()
+    }
+
+    /// Whose budget its frames are taken from, with the tier of this moment.
+    pub(super) fn payer(&self) -> Payer {
+        Payer::user(self.user_id, self.principal.lock().tier)
     }
 
     /// Gives the connection other rights or renewed credentials.

@@ -5,8 +5,10 @@
 //! above conversations. A user without a connection still counts as online for the grace period, so a reload is not seen.
 
 use super::Connection;
+use crate::config::SessionsConfig;
 use crate::conversations::Audience;
 use crate::ids::{ConnectionId, UserId};
+use crate::rate_limit::Network;
 use crate::wire::frames::Notice;
 use crate::wire::{Class, encode};
 use parking_lot::RwLock;
@@ -21,12 +23,16 @@ pub(super) enum Full {
     Node,
     /// The user has as many as they may.
     User,
+    /// The client's network has as many as it may.
+    Network,
 }
 
 #[derive(Debug, Default)]
 struct Table {
     connections: HashMap<ConnectionId, Arc<Connection>>,
     users: HashMap<UserId, Vec<Arc<Connection>>>,
+    /// How many connections there are from each network.
+    networks: HashMap<Network, usize>,
     /// Users whose last connection went, and when they count as offline.
     leaving: HashMap<UserId, Instant>,
     /// On how many other nodes a user is connected.
@@ -39,16 +45,18 @@ pub(super) struct Directory {
     table: RwLock<Table>,
     connections_max: usize,
     connections_per_user: usize,
+    connections_per_address: usize,
     presence_grace: Duration,
 }
 
 impl Directory {
-    pub(super) fn new(connections_max: usize, connections_per_user: usize, presence_grace: Duration) -> Self {
+    pub(super) fn new(config: &SessionsConfig) -> Self {
         Self {
             table: RwLock::default(),
-            connections_max,
-            connections_per_user,
-            presence_grace,
+            connections_max: config.connections_max,
+            connections_per_user: config.connections_per_user,
+            connections_per_address: config.connections_per_address,
+            presence_grace: config.presence_grace,
         }
     }
 
@@ -74,6 +82,11 @@ impl Directory {
         if known >= self.connections_per_user {
             return Err(Full::User);
         }
+        let neighbours = table.networks.entry(connection.network).or_default();
+        if *neighbours >= self.connections_per_address {
+            return Err(Full::Network);
+        }
+        *neighbours += 1;
         let was_leaving = table.leaving.remove(&user).is_some();
         table.connections.insert(connection.id, connection.clone());
         table.users.entry(user).or_default().push(connection.clone());
@@ -85,6 +98,12 @@ impl Directory {
         let mut table = self.table.write();
         if table.connections.remove(&connection.id).is_none() {
             return;
+        }
+        if let Some(neighbours) = table.networks.get_mut(&connection.network) {
+            *neighbours -= 1;
+            if *neighbours == 0 {
+                table.networks.remove(&connection.network);
+            }
         }
         let user = connection.user_id;
         let Some(others) = table.users.get_mut(&user) else {
@@ -183,12 +202,43 @@ mod tests {
     use super::*;
 
     fn connection(user: UserId) -> Arc<Connection> {
-        Arc::new(Connection::new(principal(user), None))
+        connection_from(user, Network::NONE)
+    }
+
+    fn connection_from(user: UserId, network: Network) -> Arc<Connection> {
+        Arc::new(Connection::new(principal(user), network, None))
+    }
+
+    fn directory(connections_max: usize, connections_per_user: usize, connections_per_address: usize) -> Directory {
+        Directory::new(&SessionsConfig {
+            connections_max,
+            connections_per_user,
+            connections_per_address,
+            presence_grace: Duration::from_secs(15),
+            ..SessionsConfig::default()
+        })
+    }
+
+    #[test]
+    fn a_network_is_bounded_and_gets_its_places_back() {
+        let directory = directory(10, 10, 2);
+        let here = |n| connection_from(UserId::new(), Network::from(std::net::IpAddr::from([192, 0, 2, n])));
+        let (first, second, third) = (here(1), here(1), here(1));
+        assert_eq!(
+            (directory.insert(&first), directory.insert(&second)),
+            (Ok(true), Ok(true))
+        );
+        assert_eq!(directory.insert(&third), Err(Full::Network));
+        assert_eq!(directory.insert(&here(2)), Ok(true), "another address");
+        directory.remove(&first, Instant::now());
+        directory.remove(&first, Instant::now());
+        assert_eq!(directory.insert(&third), Ok(true));
+        assert_eq!(directory.insert(&first), Err(Full::Network));
     }
 
     #[test]
     fn presence_has_a_grace_and_counts_every_connection() {
-        let directory = Directory::new(10, 2, Duration::from_secs(15));
+        let directory = directory(10, 2, 10);
         let (user, now) = (UserId::new(), Instant::now());
         let (first, second, third) = (connection(user), connection(user), connection(user));
         assert_eq!(directory.insert(&first), Ok(true));
@@ -210,7 +260,7 @@ mod tests {
 
     #[test]
     fn removal_is_idempotent_and_the_node_is_bounded() {
-        let directory = Directory::new(1, 20, Duration::ZERO);
+        let directory = directory(1, 20, 20);
         let first = connection(UserId::new());
         assert_eq!(directory.insert(&first), Ok(true));
         assert_eq!(directory.insert(&connection(UserId::new())), Err(Full::Node));

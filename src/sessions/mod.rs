@@ -1,17 +1,20 @@
 //! Sessions: who is connected, and one actor for each WebSocket.
 //!
 //! `session.rs` is the socket's actor, `incoming.rs` what it reads, `body.rs` what it writes, `link.rs` what both share,
-//! `connection.rs` and `directory.rs` the sockets as others see them, `sweep.rs` what must happen from outside,
-//! `socket.rs` the descriptor by which a stuck one is ended.
+//! `answers.rs` what it says to changes, `refusals.rs` when it has refused enough, `connection.rs` and `directory.rs` the
+//! sockets as others see them, `sweep.rs` what must happen from outside, `socket.rs` the descriptor by which a stuck one
+//! is ended.
 //!
-//! Bounds: 50,000 connections on a node (then 503), 20 of a user (then 4005), 32 unanswered frames of one (then it is
-//! not read), 1 MiB or 1,024 frames waiting for one (then it is cut).
+//! Bounds: 50,000 connections on a node (then 503), 20 of a user and 100 of an address (then 4005), 32 unanswered frames of
+//! one (then it is not read), 1 MiB or 1,024 frames waiting for one (then it is cut).
 
+mod answers;
 mod body;
 mod connection;
 mod directory;
 mod incoming;
 mod link;
+mod refusals;
 mod session;
 mod socket;
 mod sweep;
@@ -30,6 +33,7 @@ use crate::conversations::{Audience, Conversations};
 use crate::error::CloseCode;
 use crate::ids::{NodeId, Role, UserId, UserStatus};
 use crate::metrics::Depth;
+use crate::rate_limit::RateLimits;
 use crate::supervision::{ArbiterPool, DeathGuard, Mailbox, RestartPolicy, supervise};
 use crate::wire::frames::Goodbye;
 use crate::wire::{Class, encode};
@@ -57,11 +61,7 @@ pub struct Lobby {
 /// Makes the table of connections, and the audience that conversations speak to.
 #[must_use]
 pub fn lobby(config: &SessionsConfig) -> (Lobby, Arc<dyn Audience>) {
-    let directory = Arc::new(Directory::new(
-        config.connections_max,
-        config.connections_per_user,
-        config.presence_grace,
-    ));
+    let directory = Arc::new(Directory::new(config));
     let presences = Mailbox::new(PRESENCES_MAX);
     let audience = LocalAudience {
         directory: directory.clone(),
@@ -81,6 +81,7 @@ struct Shared {
     directory: Arc<Directory>,
     conversations: Conversations,
     auth: Auth,
+    limits: RateLimits,
     bus: Arc<dyn Bus>,
     /// Only to see how many wait.
     presences: mpsc::Sender<(UserId, bool)>,
@@ -104,7 +105,7 @@ impl Sessions {
         lobby: Lobby,
         (node, bus): (NodeId, Arc<dyn Bus>),
         conversations: Conversations,
-        auth: Auth,
+        (auth, limits): (Auth, RateLimits),
         (config, arbiters): (&SessionsConfig, &ArbiterPool),
     ) -> Self {
         let shared = Shared {
@@ -112,6 +113,7 @@ impl Sessions {
             directory: lobby.directory,
             conversations,
             auth,
+            limits,
             bus,
             presences: lobby.presences.sender().clone(),
             draining: AtomicBool::new(false),

@@ -10,19 +10,21 @@
 //! order of one connection's sends is kept. A session has no timers: the sweep looks after it from outside. When it
 //! crashes, the connection breaks, and its client resumes.
 
+use super::answers::{acknowledge, budget, confirm};
 use super::body::Body;
 use super::connection::Connection;
 use super::directory::Full as DirectoryFull;
 use super::incoming::{Incoming, IncomingStream};
 use super::link::Link;
+use super::refusals::Refusals;
 use super::{Sessions, Socket};
 use crate::auth::Principal;
 use crate::conversations::{Caller, Conversation, Follower, Full, Request};
 use crate::error::{CloseCode, Code};
 use crate::ids::ConversationId;
 use crate::metrics::metrics;
-use crate::persistence::Completion;
-use crate::wire::frames::{Done, Error as ErrorFrame, Hello, HelloLimits, HelloUser, Pong};
+use crate::rate_limit::{Decision, Network};
+use crate::wire::frames::{Budget, Done, Error as ErrorFrame, Hello, HelloLimits, HelloUser, Pong};
 use crate::wire::{ClientFrame, ParseError, ParsedFrame, Reply, encode, limits, parse};
 use actix::prelude::*;
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -33,6 +35,7 @@ use futures_util::Stream;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 use tokio::sync::Semaphore;
 
 /// What a socket is opened with.
@@ -43,6 +46,8 @@ pub struct Opening {
     pub protocol: Option<&'static str>,
     /// The duplicate of the descriptor, by which a stuck socket is ended.
     pub socket: Option<Arc<Socket>>,
+    /// Where the client is.
+    pub network: Network,
 }
 
 /// Upgrades a request to a socket and starts its session.
@@ -55,13 +60,13 @@ pub fn open(
     payload: web::Payload,
     opening: Opening,
 ) -> Result<HttpResponse, actix_web::Error> {
-    let connection = Arc::new(Connection::new(opening.principal, opening.socket));
+    let connection = Arc::new(Connection::new(opening.principal, opening.network, opening.socket));
     let protocols: Vec<_> = opening.protocol.into_iter().collect();
     let mut response = ws::handshake_with_protocols(request, &protocols)?;
     let link = Rc::new(Link::new(connection.clone()));
     if let Err(full) = sessions.connected(&connection) {
         let code = match full {
-            DirectoryFull::User => CloseCode::TooManyConnections,
+            DirectoryFull::User | DirectoryFull::Network => CloseCode::TooManyConnections,
             DirectoryFull::Node => CloseCode::Overloaded,
         };
         connection.outbox.close(Some(code));
@@ -81,6 +86,7 @@ pub fn open(
         asked: 0,
         seats: Arc::new(Semaphore::new(limits::SUBSCRIPTIONS_MAX)),
         bad_frames: 0,
+        refusals: Refusals::default(),
     };
     session.greet();
     let outbox = session.connection.outbox.clone();
@@ -109,6 +115,8 @@ struct Session {
     seats: Arc<Semaphore>,
     /// `bad_frame` errors in a row.
     bad_frames: u32,
+    /// What was refused because the user's quota is used up.
+    refusals: Refusals,
 }
 
 impl Actor for Session {
@@ -201,14 +209,46 @@ impl Session {
             Reply::none()
         } else {
             self.connection.take_up();
-            Reply::new(self.connection.outbox.clone(), reference.clone())
+            Reply::new(self.connection.outbox.clone(), reference)
         };
+        if !frame.is_limited() {
+            return self.perform(frame, reply, None, ctx);
+        }
+        let decision = self.sessions.shared.limits.check(self.connection.payer(), 1);
+        self.settle(frame, reply, decision, ctx);
+    }
+
+    /// Does what its user's quota allows, and refuses the rest before anything is done.
+    fn settle(
+        &mut self,
+        frame: ClientFrame,
+        reply: Reply,
+        decision: Option<Decision>,
+        ctx: &mut ws::WebsocketContext<Self>,
+    ) {
+        let Some(retry_after_ms) = decision.and_then(|decision| decision.retry_after_ms) else {
+            return self.perform(frame, reply, decision.and_then(budget), ctx);
+        };
+        reply.limited(retry_after_ms);
+        if self.refusals.record(Instant::now()) {
+            self.connection.outbox.close(Some(CloseCode::Flooding));
+        }
+    }
+
+    fn perform(
+        &mut self,
+        frame: ClientFrame,
+        reply: Reply,
+        budget: Option<Budget>,
+        ctx: &mut ws::WebsocketContext<Self>,
+    ) {
         match frame {
             ClientFrame::Ping => {
-                reply.give(&Pong {
-                    reference,
+                let pong = Pong {
+                    reference: reply.reference(),
                     server_time: Utc::now(),
-                });
+                };
+                reply.give(&pong);
             }
             ClientFrame::Refresh { token } => self.refresh(&token, reply),
             ClientFrame::Typing { conversation, on } => {
@@ -237,7 +277,7 @@ impl Session {
             } => {
                 let request = Request::Post { id, body, reply_to };
                 self.with_conversation(conversation, reply, ctx, |known, caller, reply| {
-                    known.send(caller, request, acknowledge(reply, conversation, id))
+                    known.send(caller, request, acknowledge(reply, conversation, id, budget))
                 });
             }
             ClientFrame::Edit { conversation, id, body } => {
@@ -368,31 +408,6 @@ impl Session {
     }
 }
 
-/// Answers a `send` when its message is durable, or why it is not.
-fn acknowledge(reply: Reply, conversation: ConversationId, id: crate::ids::MessageId) -> Completion {
-    Completion::new(move |result| match result {
-        Ok(receipt) => {
-            let numbers = (receipt.seq.unwrap_or_default(), receipt.rev);
-            reply.ack(
-                conversation,
-                id,
-                numbers,
-                receipt.created_at.unwrap_or_default(),
-                receipt.duplicate,
-            );
-        }
-        Err(error) => reply.error(error.code(), error.message()),
-    })
-}
-
-/// Answers any other change when it is durable, or why it is not.
-fn confirm(reply: Reply) -> Completion {
-    Completion::new(move |result| match result {
-        Ok(receipt) => reply.ok(Some(receipt.rev)),
-        Err(error) => reply.error(error.code(), error.message()),
-    })
-}
-
 /// Runs a session; the stream is polled so that it reads, and yields nothing.
 fn run<A>(session: A) -> impl Stream<Item = Result<Bytes, actix_web::Error>>
 where
@@ -475,7 +490,7 @@ mod echo {
             conversation: None,
             expires_at: None,
         };
-        let connection = Arc::new(Connection::new(nobody, None));
+        let connection = Arc::new(Connection::new(nobody, Network::NONE, None));
         let outbox = connection.outbox.clone();
         let link = Rc::new(Link::new(connection.clone()));
         let incoming = IncomingStream::new(payload, link.clone(), MESSAGE_BYTES_MAX);

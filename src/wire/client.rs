@@ -91,6 +91,17 @@ pub enum ClientFrame {
     Ping,
 }
 
+impl ClientFrame {
+    /// Whether it is taken from its user's quota: what makes a durable change.
+    #[must_use]
+    pub const fn is_limited(&self) -> bool {
+        matches!(
+            self,
+            Self::Send { .. } | Self::Edit { .. } | Self::Delete { .. } | Self::React { .. }
+        )
+    }
+}
+
 /// A frame and its mark.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParsedFrame {

@@ -157,6 +157,20 @@ pub struct Ack {
     /// Present and true when this `id` had been sent before.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub duplicate: bool,
+    /// What is left of the sender's quota, when that is little; only on the socket.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Budget>,
+}
+
+/// What is left of a user's quota.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Budget {
+    /// The quota of the window that has less left, a minute or an hour.
+    pub limit: u32,
+    /// What is left of it.
+    pub remaining: u32,
+    /// In how many milliseconds the oldest counted frame or request leaves the window.
+    pub reset_ms: u64,
 }
 
 /// `ok`: done.

@@ -3,7 +3,7 @@
 //! Whoever carries a frame on carries its [`Reply`] with it. It is given exactly once: dropping it ungiven (an actor died,
 //! a queue was discarded) answers `unavailable`, so a client is never left waiting on a live connection.
 
-use super::frames::{Ack, Done, Error, ServerFrame, Timestamp};
+use super::frames::{Ack, Budget, Done, Error, ServerFrame, Timestamp};
 use super::{Outbox, Ref};
 use crate::error::Code;
 use crate::ids::{ConversationId, MessageId, Rev, Seq};
@@ -66,7 +66,7 @@ impl Reply {
         id: MessageId,
         (seq, rev): (Seq, Rev),
         created_at: Timestamp,
-        duplicate: bool,
+        (duplicate, budget): (bool, Option<Budget>),
     ) {
         let frame = Ack {
             reference: self.reference(),
@@ -76,6 +76,7 @@ impl Reply {
             rev,
             created_at,
             duplicate,
+            budget,
         };
         self.give(&frame);
     }
@@ -88,6 +89,15 @@ impl Reply {
     /// Answers `error`.
     pub fn error(self, code: Code, message: &str) {
         let frame = self.error_frame(code, message);
+        self.give(&frame);
+    }
+
+    /// Answers `error` `rate_limited`: nothing was done, and may be asked for again after so many milliseconds.
+    pub fn limited(self, retry_after_ms: u64) {
+        let frame = Error {
+            retry_after_ms: Some(retry_after_ms),
+            ..self.error_frame(Code::RateLimited, Code::RateLimited.text())
+        };
         self.give(&frame);
     }
 

@@ -34,6 +34,7 @@ mod database;
 mod documents;
 mod framework;
 mod keys;
+mod limits;
 mod log_ins;
 mod members;
 mod metrics;

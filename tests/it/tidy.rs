@@ -20,7 +20,7 @@ const LAYERS: [&[&str]; 10] = [
     &["http"],
     &["sessions"],
     &["conversations"],
-    &["tenants", "auth", "persistence"],
+    &["tenants", "auth", "persistence", "rate_limit"],
     &["database", "redis", "bus", "wire"],
     &["config", "telemetry"],
     &["supervision"],

@@ -49,6 +49,8 @@ impl Server {
             .env("BIND", address.to_string())
             .env("DATA_DIR", data_dir)
             .env("RATE_LIMIT_ENABLED", "false")
+            // Everybody comes from here.
+            .env("PARLANCE_CONNECTIONS_PER_ADDRESS", "1000000")
             .env_remove("DATABASE_URL")
             .stdin(Stdio::null())
             .stdout(log.try_clone().map_err(io("server.log"))?)

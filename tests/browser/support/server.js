@@ -47,7 +47,7 @@ export class Server {
     const log = openSync(this.log, 'a');
     this.#child = spawn(BINARY, [], {
       cwd: ROOT,
-      env: { ...process.env, PARLANCE_PRESENCE_GRACE: '2', ...this.#environment, BIND: `127.0.0.1:${this.port}`, DATA_DIR: join(this.directory, 'data') },
+      env: { ...process.env, PARLANCE_PRESENCE_GRACE: '2', RATE_LIMIT_ENABLED: 'false', ...this.#environment, BIND: `127.0.0.1:${this.port}`, DATA_DIR: join(this.directory, 'data') },
       stdio: ['ignore', log, log],
     });
     closeSync(log);

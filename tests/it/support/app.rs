@@ -68,6 +68,9 @@ impl TestApp {
         // The same on all nodes, as it has to be.
         config.auth.jwt_secret = Some(Secret::new(uuid::Uuid::new_v4().to_string()));
         (config.http.workers, config.conversations.arbiters) = (2, 2);
+        // All people of a test are at one address and in a hurry; the tests of the limits turn them on.
+        config.limits.enabled = false;
+        config.sessions.connections_per_address = 100_000;
         change(&mut config);
         Self::run(config, Arc::new(database), directory, Arc::new(InProcessBus::default())).await
     }

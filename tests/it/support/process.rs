@@ -178,6 +178,9 @@ fn spawn(data: &TempDir, bind: SocketAddr, environment: &[(String, String)]) -> 
         .env_remove("DATABASE_URL")
         .env("BIND", bind.to_string())
         .env("DATA_DIR", data.path().join("data"))
+        // All people of a test are at one address and in a hurry.
+        .env("RATE_LIMIT_ENABLED", "false")
+        .env("PARLANCE_CONNECTIONS_PER_ADDRESS", "100000")
         .envs(environment.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

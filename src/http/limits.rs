@@ -1,0 +1,152 @@
+//! The quotas of the tiers, for REST: who pays for a request, and what the answer says about it.
+//!
+//! A request with valid credentials is its user's; any other, also one whose credentials are wrong, is its address's, with
+//! the quota of guests. So is signing in: nobody is known before. The decision falls before anything is done, and every
+//! answer, whatever it is, tells what is left.
+//!
+//! Free are health, metrics and the documents, which operators and machines read by the clock, the page and its files, and
+//! the socket's handshake, which the caps on connections judge; what is sent on the socket then pays.
+
+use super::error::Error;
+use super::{State, client_address, extract};
+use crate::error::Code;
+use crate::rate_limit::{Decision, Payer};
+use actix_web::HttpResponse;
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
+use actix_web::middleware::Next;
+use chrono::Utc;
+use std::time::Duration;
+
+const X_RATE_LIMIT_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+const X_RATE_LIMIT_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+const X_RATE_LIMIT_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+
+/// Whether a path, as the router reads it, is never limited.
+pub(super) fn is_exempt(path: &str) -> bool {
+    matches!(
+        path,
+        "/" | "/health" | "/health/live" | "/health/ready" | "/metrics" | "/openapi.json" | "/asyncapi.json" | "/docs"
+    ) || ["/static/", "/docs/", "/i/"]
+        .iter()
+        .any(|prefix| path.starts_with(prefix))
+}
+
+/// The middleware.
+pub(super) async fn limits(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
+    let path = request.match_info().as_str();
+    let decision = if path == "/ws" || is_exempt(path) {
+        None
+    } else {
+        decide(&request).await?
+    };
+    let Some(decision) = decision else {
+        return Ok(next.call(request).await?.map_into_boxed_body());
+    };
+    if !decision.is_admitted() {
+        let refused = HttpResponse::from_error(Error::over_quota(decision));
+        // Not `into_response`, which forgets the error behind an answer.
+        return Ok(ServiceResponse::new(request.into_parts().0, refused));
+    }
+    let mut answer = match next.call(request).await {
+        Ok(answer) => answer.map_into_boxed_body(),
+        // A middleware further in has failed, and the request is gone with it; the headers travel in the error.
+        Err(error) => {
+            return Err(match error.as_error::<Error>() {
+                Some(own) => own.again().with_budget(decision).into(),
+                None => error,
+            });
+        }
+    };
+    tell(answer.headers_mut(), &decision);
+    Ok(answer)
+}
+
+/// Finds out who pays, and takes the request from their budget.
+async fn decide(request: &ServiceRequest) -> Result<Option<Decision>, Error> {
+    let request = request.request();
+    let state = State::of(request)?;
+    if !state.limits.is_enabled() {
+        return Ok(None);
+    }
+    let payer = match extract::identify(request, state).await {
+        Ok(principal) => Payer::user(principal.user_id, principal.tier),
+        Err(_) => Payer::address(client_address::of(request, state)),
+    };
+    Ok(state.limits.check(payer, 1))
+}
+
+/// Writes what is left onto an answer.
+pub(super) fn tell(headers: &mut HeaderMap, decision: &Decision) {
+    let reset = Utc::now() + Duration::from_millis(decision.reset_ms);
+    // Rounded up, so that it is true.
+    let reset = reset.timestamp() + i64::from(reset.timestamp_subsec_nanos() > 0);
+    headers.insert(X_RATE_LIMIT_LIMIT, HeaderValue::from(decision.limit));
+    headers.insert(X_RATE_LIMIT_REMAINING, HeaderValue::from(decision.remaining));
+    headers.insert(X_RATE_LIMIT_RESET, HeaderValue::from(reset));
+}
+
+impl Error {
+    /// Somebody's quota is used up.
+    fn over_quota(decision: Decision) -> Self {
+        Self::too_many(Duration::from_millis(decision.retry_after_ms.unwrap_or_default())).with_budget(decision)
+    }
+
+    /// `rate_limited`, until `wait` has passed.
+    fn too_many(wait: Duration) -> Self {
+        Self::new(Code::RateLimited).with_retry_after(wait)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exempt_is_what_is_listed_and_nothing_like_it() {
+        for path in [
+            "/",
+            "/health",
+            "/health/ready",
+            "/metrics",
+            "/openapi.json",
+            "/docs/x.js",
+            "/static/1/app.js",
+            "/i/x",
+        ] {
+            assert!(is_exempt(path), "{path}");
+        }
+        for path in [
+            "/healthy",
+            "/health/",
+            "/api/me",
+            "/auth/login",
+            "/static",
+            "/metrics/x",
+            "/ws",
+            "//",
+            "",
+        ] {
+            assert!(!is_exempt(path), "{path}");
+        }
+    }
+
+    #[test]
+    fn the_headers_say_when_the_oldest_request_leaves() {
+        let decision = Decision {
+            limit: 100,
+            remaining: 7,
+            reset_ms: 1_500,
+            retry_after_ms: None,
+        };
+        let (mut headers, before) = (HeaderMap::new(), Utc::now().timestamp());
+        tell(&mut headers, &decision);
+        let number = |name: HeaderName| headers.get(name).unwrap().to_str().unwrap().parse::<i64>().unwrap();
+        assert_eq!((number(X_RATE_LIMIT_LIMIT), number(X_RATE_LIMIT_REMAINING)), (100, 7));
+        assert!((before + 2..=before + 4).contains(&number(X_RATE_LIMIT_RESET)));
+    }
+}

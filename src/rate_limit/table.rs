@@ -1,0 +1,172 @@
+//! The counters of all subjects, in shards, each under a lock of its own that is held for one look-up and one count.
+//!
+//! It is plain data shared by the handle, which counts in it from any thread, and the supervisor, which removes what is
+//! idle; nothing waits while a shard is locked. It outlives a crash of the supervisor, so a crash gives no quota away.
+//!
+//! Bounds: [`SUBJECTS_MAX`] subjects. A shard that is full first looks, at most once a second, for subjects that are idle;
+//! if there are none, further subjects share [`OVERFLOW`] budgets of the shard by their hash. So a flood of new addresses
+//! makes room neither for itself (everybody beyond shares) nor at the cost of those who are known (they keep theirs), and
+//! nobody is shut out for good.
+
+use super::window::{Millis, Spans, Window};
+use super::{Network, UserId};
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Subjects with a budget of their own. Of a premium user who uses all of it, one takes about 4 KiB; most take 200 bytes.
+pub(super) const SUBJECTS_MAX: usize = 131_072;
+/// Locks; more than threads that may want one.
+const SHARDS: usize = 64;
+/// Budgets that the subjects beyond the bound of a shard share.
+const OVERFLOW: usize = 16;
+/// Between two looks of a full shard for idle subjects.
+const CLEAN_INTERVAL: Millis = 1_000;
+
+/// Whose budget it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Key {
+    User(UserId),
+    Network(Network),
+}
+
+/// What is known of one subject.
+#[derive(Debug, Default)]
+pub(super) struct Entry {
+    pub(super) window: Window,
+}
+
+impl Entry {
+    fn is_idle(&mut self, now: Millis, spans: Spans) -> bool {
+        self.window.is_idle(now, spans)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Shard {
+    subjects: HashMap<Key, Entry>,
+    overflow: Vec<Entry>,
+    cleaned_at: Millis,
+}
+
+/// The counters.
+#[derive(Debug)]
+pub(super) struct Table {
+    shards: Box<[Mutex<Shard>]>,
+    hasher: RandomState,
+    subjects_per_shard: usize,
+    spans: Spans,
+    /// How often somebody had to share.
+    crowded: AtomicU64,
+}
+
+impl Table {
+    pub(super) fn new(subjects_max: usize, spans: Spans) -> Self {
+        Self {
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            hasher: RandomState::new(),
+            subjects_per_shard: subjects_max.div_ceil(SHARDS),
+            spans,
+            crowded: AtomicU64::new(0),
+        }
+    }
+
+    /// Does something with what is known of a subject.
+    pub(super) fn with<R>(&self, key: Key, now: Millis, act: impl FnOnce(&mut Entry) -> R) -> R {
+        let hash = self.hasher.hash_one(key);
+        let mut shard = self.shards[hash as usize % SHARDS].lock();
+        if let Some(entry) = shard.subjects.get_mut(&key) {
+            return act(entry);
+        }
+        if shard.subjects.len() >= self.subjects_per_shard && now >= shard.cleaned_at + CLEAN_INTERVAL {
+            shard.clean(now, self.spans);
+        }
+        if shard.subjects.len() < self.subjects_per_shard {
+            return act(shard.subjects.entry(key).or_default());
+        }
+        self.crowded.fetch_add(1, Ordering::Relaxed);
+        if shard.overflow.is_empty() {
+            shard.overflow.resize_with(OVERFLOW, Entry::default);
+        }
+        act(&mut shard.overflow[(hash as usize / SHARDS) % OVERFLOW])
+    }
+
+    /// How many shards there are to clean.
+    pub(super) fn shards(&self) -> usize {
+        self.shards.len()
+    }
+
+    /// Forgets the idle subjects of one shard.
+    pub(super) fn clean(&self, shard: usize, now: Millis) {
+        self.shards[shard % SHARDS].lock().clean(now, self.spans);
+    }
+
+    /// How many subjects are known.
+    pub(super) fn len(&self) -> usize {
+        self.shards.iter().map(|shard| shard.lock().subjects.len()).sum()
+    }
+
+    /// How often since the last time somebody had to share, because there were too many.
+    pub(super) fn take_crowded(&self) -> u64 {
+        self.crowded.swap(0, Ordering::Relaxed)
+    }
+}
+
+impl Shard {
+    fn clean(&mut self, now: Millis, spans: Spans) {
+        self.cleaned_at = now;
+        self.subjects.retain(|_, entry| !entry.is_idle(now, spans));
+        if self.subjects.capacity() > 4 * self.subjects.len() {
+            self.subjects.shrink_to(2 * self.subjects.len());
+        }
+        if self.overflow.iter_mut().all(|entry| entry.is_idle(now, spans)) {
+            self.overflow = Vec::new();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::window::Quota;
+    use super::*;
+
+    const SPANS: Spans = Spans {
+        minute: 60_000,
+        hour: 60_000,
+    };
+    const QUOTA: Quota = Quota {
+        per_minute: 10,
+        per_hour: 1_000,
+    };
+
+    fn admitted(table: &Table, key: Key, now: Millis) -> bool {
+        table.with(key, now, |entry| entry.window.check(1, now, QUOTA, SPANS).is_admitted())
+    }
+
+    fn user() -> Key {
+        Key::User(UserId::new())
+    }
+
+    #[test]
+    fn a_full_table_is_neither_wide_open_nor_shut() {
+        let table = Table::new(SHARDS, SPANS);
+        let known: Vec<_> = std::iter::repeat_with(user)
+            .filter(|key| admitted(&table, *key, 0))
+            .take(1_000)
+            .collect();
+        assert!(table.len() <= SHARDS);
+        assert!(table.take_crowded() > 0);
+        // Whatever is asked of it, no more than its budgets are given out.
+        let more = (0..100_000).filter(|_| admitted(&table, user(), 1)).count();
+        assert!(more <= SHARDS * (OVERFLOW + 1) * 10, "{more}");
+        // Those who came first still have theirs.
+        assert!(known[..10].iter().any(|key| admitted(&table, *key, 2)));
+        // And a minute later there is room again for anybody.
+        assert!(admitted(&table, user(), 121_002));
+        for shard in 0..table.shards() {
+            table.clean(shard, 300_000);
+        }
+        assert_eq!(table.len(), 0);
+    }
+}

@@ -1,0 +1,381 @@
+//! Quotas over the wire: what REST and the socket say, who pays, what is free, and that it is never more than the quota.
+//!
+//! Windows are short where a test has to see one pass. All people of a test are at one address, so that what is counted by
+//! address is told apart with `X-Forwarded-For` from a trusted proxy: the test itself.
+
+use crate::support::app::TestApp;
+use crate::support::client::{Answer, Site, Socket};
+use crate::support::{PATIENCE, back_off, pass};
+use futures_util::future::join_all;
+use parlance::config::{Config, QuotaConfig};
+use parlance::ids::MessageId;
+use reqwest::Method;
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+/// A flood guard that no test meets by chance.
+const NO_FLOOD: parlance::config::FloodConfig = parlance::config::FloodConfig {
+    per_second: 1_000_000,
+    burst: 1_000_000,
+};
+
+const fn quota(per_minute: usize) -> QuotaConfig {
+    QuotaConfig {
+        per_minute,
+        per_hour: 100_000,
+    }
+}
+
+/// Limits on, with so many requests in the minute for users, any number for addresses, and no flood guard.
+fn with_quota(per_minute: usize) -> impl FnOnce(&mut Config) {
+    move |config| {
+        config.limits.enabled = true;
+        config.limits.regular = quota(per_minute);
+        (config.limits.premium, config.limits.anonymous) = (quota(per_minute * 2), quota(100_000));
+        (config.limits.flood, config.limits.flood_auth) = (NO_FLOOD, NO_FLOOD);
+    }
+}
+
+fn number(answer: &Answer, header: &str) -> i64 {
+    let text = answer
+        .header(header)
+        .unwrap_or_else(|| panic!("no {header}: {answer:?}"));
+    text.parse().unwrap()
+}
+
+/// A request from another address.
+async fn from(site: &Site, address: &str, path: &str) -> Answer {
+    let request = site.http().get(site.url(path)).header("x-forwarded-for", address);
+    Site::read(request.send().await.unwrap()).await.unwrap()
+}
+
+fn unix_now() -> i64 {
+    chrono::Utc::now().timestamp()
+}
+
+#[actix_web::test]
+async fn every_limited_answer_says_what_is_left_and_the_refusal_when_to_come_back() {
+    let app = TestApp::with(with_quota(4)).await;
+    let ann = app.register("Ann").await;
+    let first = ann.get("/api/me").await;
+    assert_eq!(
+        (
+            first.status,
+            number(&first, "x-ratelimit-limit"),
+            number(&first, "x-ratelimit-remaining")
+        ),
+        (200, 4, 3)
+    );
+    let reset = number(&first, "x-ratelimit-reset");
+    assert!((unix_now() + 55..=unix_now() + 62).contains(&reset), "{reset}");
+    // Whatever it answers: what is not found, what is refused by the framework, what is wrong.
+    let missing = ann.get("/api/conversations/0192f0c1-2345-7abc-8def-0123456789ab").await;
+    assert_eq!((missing.status, number(&missing, "x-ratelimit-remaining")), (404, 2));
+    assert_eq!(number(&ann.delete("/api/me").await, "x-ratelimit-remaining"), 1);
+    assert_eq!(
+        number(&ann.patch("/api/me", json!({"nmae": 1})).await, "x-ratelimit-remaining"),
+        0
+    );
+    let refused = ann.patch("/api/me", json!({"name": "Other"})).await;
+    assert_eq!(
+        (
+            number(&refused, "x-ratelimit-limit"),
+            number(&refused, "x-ratelimit-remaining")
+        ),
+        (4, 0)
+    );
+    let wait = number(&refused, "retry-after");
+    assert!((55..=61).contains(&wait), "{wait}");
+    assert_eq!(
+        number(&refused, "x-ratelimit-reset"),
+        reset,
+        "the oldest request is the same"
+    );
+    refused.problem(429, "rate_limited");
+    // Nothing was done, and nobody else is concerned.
+    let bob = app.register("Bob").await;
+    assert_eq!(bob.get("/api/me").await.status, 200);
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn a_user_pays_for_all_connections_and_an_address_for_who_shows_nothing() {
+    let app = TestApp::with(|config| {
+        with_quota(6)(config);
+        config.limits.anonymous = quota(3);
+        config.limits.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
+    })
+    .await;
+    let (ann, conversation) = app.person_with_conversation("Ann").await; // One request is hers, one the address's.
+    let (mut one, mut two) = (ann.connect().await, ann.connect().await);
+    for n in 0..2 {
+        one.post(conversation, MessageId::new(), &format!("a{n}")).await;
+        two.post(conversation, MessageId::new(), &format!("b{n}")).await;
+    }
+    assert_eq!(ann.get("/api/me").await.status, 200);
+    one.try_post(conversation, MessageId::new(), "x").await.unwrap_err();
+    ann.get("/api/me").await.problem(429, "rate_limited");
+    // Credentials that are wrong are none: the address pays, and is known only by a proxy that is trusted.
+    let stranger = |address: &'static str| from(&app, address, "/api/me");
+    for n in 0..3 {
+        let answer = stranger("203.0.113.7, 198.51.100.1").await;
+        assert_eq!((answer.status, number(&answer, "x-ratelimit-remaining")), (401, 2 - n));
+    }
+    stranger("203.0.113.99, 198.51.100.1")
+        .await
+        .problem(429, "rate_limited");
+    assert_eq!(stranger("198.51.100.2").await.status, 401);
+    for n in 0..3 {
+        assert_eq!(stranger("2001:db8::1").await.status, 401, "{n}");
+    }
+    assert_eq!(stranger("2001:db8::2:3:4:5").await.status, 429, "the same /64");
+    assert_eq!(stranger("2001:db8:0:1::1").await.status, 401);
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn an_address_is_not_believed_from_just_anybody() {
+    let app = TestApp::with(|config| {
+        with_quota(100)(config);
+        config.limits.anonymous = quota(2);
+    })
+    .await;
+    for (n, address) in ["198.51.100.1", "198.51.100.2", "198.51.100.3"].into_iter().enumerate() {
+        assert_eq!(
+            from(&app, address, "/api/me").await.status,
+            if n < 2 { 401 } else { 429 }
+        );
+    }
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn operations_and_the_page_are_free() {
+    let app = TestApp::with(|config| {
+        with_quota(1)(config);
+        config.limits.anonymous = quota(1);
+        config.limits.flood = parlance::config::FloodConfig {
+            per_second: 1,
+            burst: 1,
+        };
+    })
+    .await;
+    for path in [
+        "/health",
+        "/health/live",
+        "/health/ready",
+        "/openapi.json",
+        "/asyncapi.json",
+        "/",
+        "/i/abc",
+    ] {
+        for _ in 0..3 {
+            let answer = app.request(Method::GET, path, None, None).await;
+            assert_eq!(
+                (answer.status, answer.header("x-ratelimit-limit")),
+                (200, None),
+                "{path}"
+            );
+        }
+    }
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn the_socket_refuses_before_anything_is_done_and_warns_before_that() {
+    let app = TestApp::with(|config| {
+        with_quota(11)(config);
+        config.limits.minute = Duration::from_secs(3);
+    })
+    .await;
+    let (ann, conversation) = app.person_with_conversation("Ann").await;
+    let mut socket = ann.connect().await;
+    socket.subscribe(conversation, None).await;
+    let started = Instant::now();
+    let send = |id| json!({"type": "send", "conversation": conversation, "id": id, "body": "x"});
+    let mut ids = Vec::new();
+    // One of eleven went into making the conversation.
+    for left in (0..10).rev() {
+        ids.push(MessageId::new());
+        let ack = socket.ask(send(ids[ids.len() - 1])).await;
+        assert_eq!(ack["type"], "ack", "{ack}");
+        if left < 3 {
+            assert_eq!(
+                (&ack["budget"]["limit"], &ack["budget"]["remaining"]),
+                (&json!(11), &json!(left)),
+                "{ack}"
+            );
+            let reset = ack["budget"]["reset_ms"].as_u64().unwrap();
+            assert!(reset <= 3_001, "{ack}");
+        } else {
+            assert_eq!(ack["budget"], Value::Null, "{ack}");
+        }
+    }
+    let id = MessageId::new();
+    let mut retry_after_ms = 0;
+    for frame in [
+        send(id),
+        json!({"type": "edit", "conversation": conversation, "id": ids[0], "body": "y"}),
+        json!({"type": "delete", "conversation": conversation, "id": ids[0]}),
+        json!({"type": "react", "conversation": conversation, "id": ids[0], "emoji": "x", "on": true}),
+    ] {
+        let refused = socket.refused(frame, "rate_limited").await;
+        retry_after_ms = refused["retry_after_ms"].as_u64().unwrap();
+        assert!(retry_after_ms > 0 && retry_after_ms <= 3_001, "{refused}");
+    }
+    assert!(started.elapsed() < Duration::from_secs(3), "too slow to say anything");
+    // What costs nothing goes on.
+    socket
+        .ask(json!({"type": "read", "conversation": conversation, "seq": 3}))
+        .await;
+    assert_eq!(socket.ask(json!({"type": "ping"})).await["type"], "pong");
+    // It was honest: after the wait, and no sooner, the same id is taken.
+    pass(Duration::from_millis(retry_after_ms)).await;
+    let ack = socket.post(conversation, id, "x").await;
+    assert_eq!((ack.seq, ack.duplicate), (11, false), "none of the refused was done");
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn fifty_connections_together_get_the_quota_and_no_more() {
+    const QUOTA: usize = 40;
+    let app = TestApp::with(|config| {
+        with_quota(QUOTA + 1)(config);
+        config.limits.minute = Duration::from_secs(2);
+        config.sessions.connections_per_user = 50;
+    })
+    .await;
+    let (ann, conversation) = app.person_with_conversation("Ann").await;
+    let sockets = join_all((0..50).map(|_| ann.connect())).await;
+    let deadline = Instant::now() + Duration::from_millis(4_500);
+    let hammering = sockets.into_iter().map(|mut socket| async move {
+        let mut acknowledged = Vec::new();
+        while Instant::now() < deadline {
+            match socket.try_post(conversation, MessageId::new(), "x").await {
+                Ok(_) => acknowledged.push(Instant::now()),
+                // As rude as it can be without being cut: a refusal in 250 ms.
+                Err(refused) => {
+                    assert_eq!(refused["code"], "rate_limited", "{refused}");
+                    pass(Duration::from_millis(250)).await;
+                }
+            }
+        }
+        acknowledged
+    });
+    let acknowledged: usize = join_all(hammering).await.iter().map(Vec::len).sum();
+    // What PostgreSQL says: when each was committed.
+    let rows = app
+        .database
+        .query("SELECT created_at FROM messages ORDER BY created_at", &[])
+        .await;
+    let times: Vec<chrono::DateTime<chrono::Utc>> = rows.iter().map(|row| row.get(0)).collect();
+    assert_eq!(times.len(), acknowledged);
+    // Three windows began, none of them gave more; a commit may be some milliseconds after its admission.
+    assert!((2 * QUOTA..=3 * (QUOTA + 1)).contains(&times.len()), "{}", times.len());
+    let slack = chrono::TimeDelta::milliseconds(300);
+    let window = chrono::TimeDelta::seconds(2) - slack;
+    for (n, start) in times.iter().enumerate() {
+        let within = times[n..].iter().filter(|at| **at < *start + window).count();
+        assert!(within <= QUOTA + 1, "{within} within {window} of {start}");
+    }
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn who_floods_on_is_cut_with_4101() {
+    let app = TestApp::with(with_quota(2)).await;
+    let (ann, conversation) = app.person_with_conversation("Ann").await;
+    let mut socket = ann.connect().await;
+    socket.post(conversation, MessageId::new(), "x").await;
+    for n in 0..50 {
+        let refused = socket.try_post(conversation, MessageId::new(), "x").await.unwrap_err();
+        assert_eq!(refused["code"], "rate_limited", "{n}");
+    }
+    socket.try_post(conversation, MessageId::new(), "x").await.unwrap_err();
+    socket.expect_close(4101).await;
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn a_changed_tier_counts_at_once_also_on_live_sockets_of_another_node() {
+    let app = TestApp::with(with_quota(5)).await;
+    let peer = app.peer_without_bus().await;
+    let ([ann, bob], conversation) = app.conversation_of(["Ann", "Bob"]).await;
+    let bob = bob.at(&peer);
+    let mut socket = bob.connect().await;
+    for _ in 0..5 {
+        socket.post(conversation, MessageId::new(), "x").await;
+    }
+    socket.try_post(conversation, MessageId::new(), "x").await.unwrap_err();
+    let changed = ann
+        .patch(&format!("/api/users/{}", bob.id), json!({"tier": "premium"}))
+        .await;
+    assert_eq!(changed.status, 200, "{changed:?}");
+    let since = Instant::now();
+    loop {
+        let sent = socket.try_post(conversation, MessageId::new(), "x").await;
+        if sent.is_ok() {
+            break;
+        }
+        assert!(since.elapsed() < Duration::from_secs(5), "the new tier took too long");
+        pass(Duration::from_millis(200)).await;
+    }
+    let left = number(&bob.get("/api/me").await, "x-ratelimit-limit");
+    assert_eq!(left, 10);
+    peer.stop().await;
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn the_flood_guard_answers_like_everybody_else() {
+    let app = TestApp::with(|config| {
+        with_quota(10_000)(config);
+        config.limits.flood = parlance::config::FloodConfig {
+            per_second: 5,
+            burst: 20,
+        };
+        config.limits.flood_auth = parlance::config::FloodConfig {
+            per_second: 1,
+            burst: 3,
+        };
+        config.limits.trusted_proxies = vec!["127.0.0.1".parse::<std::net::IpAddr>().unwrap().into()];
+    })
+    .await;
+    let ask = |address: &'static str, path: &'static str| from(&app, address, path);
+    // Signing in has a guard of its own, however its path is written.
+    for path in ["/auth/login", "/%61uth/login", "/auth/refresh"] {
+        assert_ne!(ask("192.0.2.1", path).await.status, 429);
+    }
+    let refused = ask("192.0.2.1", "/%61uth/login").await;
+    let wait = number(&refused, "retry-after");
+    assert!((1..=2).contains(&wait), "{wait}");
+    assert!(refused.header("x-request-id").is_some());
+    refused.problem(429, "rate_limited");
+    assert_eq!(ask("192.0.2.1", "/api/me").await.status, 401, "only signing in");
+    assert_ne!(ask("192.0.2.2", "/auth/login").await.status, 429, "another address");
+    // Everything together; pages are free.
+    let answers = join_all((0..60).map(|_| ask("192.0.2.3", "/api/me"))).await;
+    let refused = answers.iter().filter(|answer| answer.status == 429).count();
+    assert!((20..=40).contains(&refused), "{refused}");
+    assert_eq!(ask("192.0.2.3", "/health/live").await.status, 200);
+    // It was honest.
+    pass(Duration::from_secs(u64::try_from(wait).unwrap())).await;
+    assert_ne!(ask("192.0.2.1", "/auth/login").await.status, 429);
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn caps_on_connections_stay_when_limits_are_off() {
+    let app = TestApp::with(|config| config.sessions.connections_per_address = 2).await;
+    let (ann, bob) = (app.register("Ann").await, app.register("Bob").await);
+    let (one, _two) = (ann.connect().await, bob.connect().await);
+    assert_eq!(ann.connect_raw().await.close_code().await, Some(4005));
+    one.close().await;
+    // Its place is free again, for anybody.
+    let since = Instant::now();
+    while Socket::try_connect(&app, &bob.token).await.is_err() {
+        assert!(since.elapsed() < PATIENCE, "the place was not given back");
+        back_off().await;
+    }
+    app.stop().await;
+}
