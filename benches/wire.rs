@@ -65,6 +65,7 @@ fn encoding(criterion: &mut Criterion) {
         rev: Rev(1),
         created_at: DateTime::<Utc>::UNIX_EPOCH,
         duplicate: false,
+        budget: None,
     };
     group.throughput(Throughput::Bytes(encode(&ack).len() as u64));
     group.bench_function("ack", |bencher| bencher.iter(|| encode(black_box(&ack))));
