@@ -13,6 +13,8 @@ use super::error::Error;
 use super::limits::is_exempt;
 use super::{State, client_address};
 use crate::config::{FloodConfig, LimitsConfig};
+use crate::ids::Tier;
+use crate::metrics::{Surface, metrics};
 use crate::rate_limit::Network;
 use actix_governor::governor::clock::{Clock, DefaultClock, QuantaInstant};
 use actix_governor::governor::middleware::NoOpMiddleware;
@@ -161,6 +163,7 @@ impl KeyExtractor for Guard {
 
     /// Only status and advice: governor's middleware passes nothing else on, and the envelope writes the document.
     fn exceed_rate_limit_response(&self, negative: &NotUntil<QuantaInstant>, _: HttpResponseBuilder) -> HttpResponse {
+        metrics().rate_limited(Tier::Anonymous, Surface::Flood);
         let wait = negative.wait_time_from(DefaultClock::default().now());
         let advice = (header::RETRY_AFTER, super::error::retry_after(wait));
         HttpResponse::TooManyRequests().insert_header(advice).finish()

@@ -10,6 +10,8 @@
 use super::error::Error;
 use super::{State, client_address, extract};
 use crate::error::Code;
+use crate::ids::Tier;
+use crate::metrics::{Surface, metrics};
 use crate::rate_limit::{Decision, Payer};
 use actix_web::HttpResponse;
 use actix_web::body::{BoxBody, MessageBody};
@@ -44,10 +46,11 @@ pub(super) async fn limits(
     } else {
         decide(&request).await?
     };
-    let Some(decision) = decision else {
+    let Some((tier, decision)) = decision else {
         return Ok(next.call(request).await?.map_into_boxed_body());
     };
     if !decision.is_admitted() {
+        metrics().rate_limited(tier, Surface::Rest);
         let refused = HttpResponse::from_error(Error::over_quota(decision));
         // Not `into_response`, which forgets the error behind an answer.
         return Ok(ServiceResponse::new(request.into_parts().0, refused));
@@ -67,7 +70,7 @@ pub(super) async fn limits(
 }
 
 /// Finds out who pays, and takes the request from their budget.
-async fn decide(request: &ServiceRequest) -> Result<Option<Decision>, Error> {
+async fn decide(request: &ServiceRequest) -> Result<Option<(Tier, Decision)>, Error> {
     let request = request.request();
     let state = State::of(request)?;
     if !state.limits.is_enabled() {
@@ -77,7 +80,7 @@ async fn decide(request: &ServiceRequest) -> Result<Option<Decision>, Error> {
         Ok(principal) => Payer::user(principal.user_id, principal.tier),
         Err(_) => Payer::address(client_address::of(request, state)),
     };
-    Ok(state.limits.check(payer, 1))
+    Ok(state.limits.check(payer, 1).map(|decision| (payer.tier(), decision)))
 }
 
 /// Writes what is left onto an answer.

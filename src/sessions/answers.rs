@@ -1,10 +1,39 @@
-//! What a socket is answered when a change it asked for is durable, or is not.
+//! What a socket is told: who and where it is, and what became of a change it asked for.
 
-use crate::ids::{ConversationId, MessageId};
+use super::Connection;
+use crate::ids::{ConversationId, MessageId, NodeId};
 use crate::persistence::Completion;
 use crate::rate_limit::Decision;
-use crate::wire::Reply;
-use crate::wire::frames::Budget;
+use crate::wire::frames::{Budget, Hello, HelloLimits, HelloUser};
+use crate::wire::{Reply, limits};
+use chrono::Utc;
+use std::time::Duration;
+
+/// The first frame of a connection.
+pub(super) fn hello(connection: &Connection, node: NodeId, heartbeat: Duration) -> Hello {
+    let principal = connection.principal();
+    let token_expires_at = principal.token_expires_at();
+    Hello {
+        protocol: 1,
+        connection: connection.id,
+        node,
+        user: HelloUser {
+            id: principal.user_id,
+            name: principal.name,
+            kind: principal.kind,
+            tier: principal.tier,
+        },
+        heartbeat_ms: u64::try_from(heartbeat.as_millis()).unwrap_or(u64::MAX),
+        token_expires_at,
+        server_time: Utc::now(),
+        limits: HelloLimits {
+            frame_bytes: limits::FRAME_BYTES_MAX,
+            body_bytes: limits::BODY_BYTES_MAX,
+            subscriptions: limits::SUBSCRIPTIONS_MAX,
+            window: limits::WINDOW,
+        },
+    }
+}
 
 /// What is left of a budget, when that is less than a fifth.
 pub(super) fn budget(decision: Decision) -> Option<Budget> {

@@ -10,7 +10,7 @@
 //! order of one connection's sends is kept. A session has no timers: the sweep looks after it from outside. When it
 //! crashes, the connection breaks, and its client resumes.
 
-use super::answers::{acknowledge, budget, confirm};
+use super::answers::{acknowledge, budget, confirm, hello};
 use super::body::Body;
 use super::connection::Connection;
 use super::directory::Full as DirectoryFull;
@@ -22,9 +22,9 @@ use crate::auth::Principal;
 use crate::conversations::{Caller, Conversation, Follower, Full, Request};
 use crate::error::{CloseCode, Code};
 use crate::ids::ConversationId;
-use crate::metrics::metrics;
+use crate::metrics::{Surface, metrics};
 use crate::rate_limit::{Decision, Network};
-use crate::wire::frames::{Budget, Done, Error as ErrorFrame, Hello, HelloLimits, HelloUser, Pong};
+use crate::wire::frames::{Budget, Done, Error as ErrorFrame, Pong};
 use crate::wire::{ClientFrame, ParseError, ParsedFrame, Reply, encode, limits, parse};
 use actix::prelude::*;
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -66,7 +66,10 @@ pub fn open(
     let link = Rc::new(Link::new(connection.clone()));
     if let Err(full) = sessions.connected(&connection) {
         let code = match full {
-            DirectoryFull::User | DirectoryFull::Network => CloseCode::TooManyConnections,
+            DirectoryFull::User | DirectoryFull::Network => {
+                metrics().rate_limited(connection.payer().tier(), Surface::Connections);
+                CloseCode::TooManyConnections
+            }
             DirectoryFull::Node => CloseCode::Overloaded,
         };
         connection.outbox.close(Some(code));
@@ -172,28 +175,8 @@ impl StreamHandler<Incoming> for Session {
 
 impl Session {
     fn greet(&self) {
-        let principal = self.connection.principal();
-        let token_expires_at = principal.token_expires_at();
-        let hello = Hello {
-            protocol: 1,
-            connection: self.connection.id,
-            node: self.sessions.shared.node,
-            user: HelloUser {
-                id: principal.user_id,
-                name: principal.name,
-                kind: principal.kind,
-                tier: principal.tier,
-            },
-            heartbeat_ms: u64::try_from(self.sessions.shared.heartbeat.as_millis()).unwrap_or(u64::MAX),
-            token_expires_at,
-            server_time: Utc::now(),
-            limits: HelloLimits {
-                frame_bytes: limits::FRAME_BYTES_MAX,
-                body_bytes: limits::BODY_BYTES_MAX,
-                subscriptions: limits::SUBSCRIPTIONS_MAX,
-                window: limits::WINDOW,
-            },
-        };
+        let shared = &self.sessions.shared;
+        let hello = hello(&self.connection, shared.node, shared.heartbeat);
         self.connection
             .outbox
             .push(encode(&hello), crate::wire::Class::Snapshot);
@@ -229,6 +212,7 @@ impl Session {
         let Some(retry_after_ms) = decision.and_then(|decision| decision.retry_after_ms) else {
             return self.perform(frame, reply, decision.and_then(budget), ctx);
         };
+        metrics().rate_limited(self.connection.payer().tier(), Surface::Socket);
         reply.limited(retry_after_ms);
         if self.refusals.record(Instant::now()) {
             self.connection.outbox.close(Some(CloseCode::Flooding));
