@@ -9,7 +9,7 @@ use crate::bus::{Bus, InProcessBus};
 use crate::config::Config;
 use crate::conversations::{Conversations, Parts};
 use crate::database::{self, Database};
-use crate::http::{self, Assets, Health};
+use crate::http::{self, Assets, Connections, Health};
 use crate::ids::NodeId;
 use crate::rate_limit::RateLimits;
 use crate::sessions::{self, Sessions, Socket, lobby};
@@ -25,8 +25,6 @@ use std::time::Duration;
 
 /// Connections that the kernel keeps while workers are busy.
 const BACKLOG: i32 = 4_096;
-/// How long an idle keep-alive connection stays; longer than nginx keeps its own.
-const KEEP_ALIVE: Duration = Duration::from_secs(90);
 
 /// Why a node could not be built; for the operator.
 #[derive(Debug, thiserror::Error)]
@@ -161,6 +159,7 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
 }
 
 fn serve(config: &Config, listener: TcpListener, state: web::Data<http::State>) -> std::io::Result<Server> {
+    let connections = Connections::start(&config.http);
     let factory = move || actix_web::App::new().configure(|app| http::configure(app, state.clone()));
     let server = HttpServer::new(factory)
         .workers(config.http.workers)
@@ -168,14 +167,16 @@ fn serve(config: &Config, listener: TcpListener, state: web::Data<http::State>) 
         .tcp_nodelay(true)
         .h1_write_buffer_size(sessions::WRITE_BUFFER_BYTES)
         .max_connections(config.sessions.connections_max)
-        .keep_alive(KEEP_ALIVE)
+        .keep_alive(config.http.keep_alive)
         .client_request_timeout(config.http.request_timeout)
         // Our own drain comes first; what is left then is short.
         .shutdown_timeout(5)
         .disable_signals()
-        .on_connect(|connection, extensions| {
+        .on_connect(move |connection, extensions| {
             if let Some(socket) = connection.downcast_ref::<TcpStream>().and_then(Socket::duplicate) {
-                extensions.insert(Arc::new(socket));
+                let socket = Arc::new(socket);
+                extensions.insert(connections.watch(socket.clone()));
+                extensions.insert(socket);
             }
         });
     Ok(server.listen(listener)?.run())

@@ -10,7 +10,9 @@ use std::panic::PanicHookInfo;
 use tracing_subscriber::EnvFilter;
 
 /// Libraries whose lower levels would log the values of statements, that is, what people write; whatever `RUST_LOG` says.
-const QUIET: [&str; 3] = [
+/// And the HTTP parser, which calls it an error of ours when somebody sends what is no request: anybody could fill the log.
+const QUIET: [&str; 4] = [
+    "actix_http::h1=off",
     "tokio_postgres=warn",
     "tokio_postgres::query=warn",
     "refinery_core=warn",

@@ -44,13 +44,19 @@ pub struct AuthConfig {
 /// The HTTP server.
 #[derive(Clone, Debug)]
 pub struct HttpConfig {
-    /// `ALLOWED_ORIGINS`: further origins (`https://chat.example.org`), separated by commas, whose pages may connect.
+    /// `ALLOWED_ORIGINS`: further origins (`https://chat.example.org`), separated by commas, whose pages may open sockets
+    /// and read answers.
     pub allowed_origins: Vec<String>,
     /// `PARLANCE_HTTP_WORKERS`: threads that serve connections; one a core unless set.
     pub workers: usize,
     /// `PARLANCE_REQUEST_TIMEOUT`: for a client to send its request head.
     pub request_timeout: Duration,
-    /// `PARLANCE_SECURE_COOKIES`: whether cookies are for TLS only; unless set, they are where `BIND` is not loopback.
+    /// `PARLANCE_KEEP_ALIVE`: how long an idle connection stays; longer than a proxy in front keeps its own.
+    pub keep_alive: Duration,
+    /// `PARLANCE_REQUEST_DEADLINE`: for a request, from its head until its answer begins.
+    pub request_deadline: Duration,
+    /// `PARLANCE_SECURE_COOKIES`: whether people come by TLS, so that cookies are for it only and browsers are told to stay
+    /// with it; unless set, they do where `BIND` is not loopback.
     pub secure_cookies: bool,
 }
 
@@ -119,6 +125,8 @@ impl Default for HttpConfig {
             allowed_origins: Vec::new(),
             workers: cores(),
             request_timeout: Duration::from_secs(15),
+            keep_alive: Duration::from_secs(90),
+            request_deadline: Duration::from_secs(30),
             secure_cookies: false,
         }
     }
@@ -199,6 +207,8 @@ impl HttpConfig {
         pass.value("ALLOWED_ORIGINS", &mut self.allowed_origins);
         pass.bounded("PARLANCE_HTTP_WORKERS", &mut self.workers, 1..=1_024);
         pass.bounded("PARLANCE_REQUEST_TIMEOUT", &mut self.request_timeout, short());
+        pass.bounded("PARLANCE_KEEP_ALIVE", &mut self.keep_alive, short());
+        pass.bounded("PARLANCE_REQUEST_DEADLINE", &mut self.request_deadline, short());
         pass.value("PARLANCE_SECURE_COOKIES", &mut self.secure_cookies);
     }
 }

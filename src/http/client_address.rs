@@ -49,6 +49,17 @@ pub fn client_address(peer: Option<IpAddr>, headers: &HeaderMap, trusted: &[IpNe
     client
 }
 
+/// Whether the client speaks TLS to the outermost of our proxies, as the one in front of us says. We speak none ourselves.
+#[must_use]
+pub fn came_by_tls(peer: Option<IpAddr>, headers: &HeaderMap, trusted: &[IpNet]) -> bool {
+    let said = headers
+        .get_all("x-forwarded-proto")
+        .last()
+        .and_then(|value| value.to_str().ok());
+    let scheme = said.and_then(|said| said.rsplit(',').next()).unwrap_or_default();
+    peer.is_some_and(|peer| is_trusted(peer.to_canonical(), trusted)) && scheme.trim().eq_ignore_ascii_case("https")
+}
+
 fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
     trusted.iter().any(|network| network.contains(&address))
 }
@@ -128,5 +139,26 @@ mod tests {
             client_address(None, &HeaderMap::new(), &[]),
             IpAddr::V4(Ipv4Addr::UNSPECIFIED)
         );
+    }
+
+    #[test]
+    fn tls_is_what_a_trusted_proxy_says() {
+        let came_by_tls = |peer: &str, said: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for line in said {
+                headers.append(
+                    HeaderName::from_static("x-forwarded-proto"),
+                    HeaderValue::from_static(line),
+                );
+            }
+            came_by_tls(Some(peer.parse().unwrap()), &headers, &["10.0.0.0/8".parse().unwrap()])
+        };
+        for said in [&["https"][..], &["HTTPS"], &["http, https"], &["http", "https"]] {
+            assert!(came_by_tls("10.0.0.1", said), "{said:?}");
+            assert!(!came_by_tls("9.9.9.9", said), "{said:?}");
+        }
+        for said in [&[][..], &["http"], &["https, http"], &["https", "http"], &["httpsx"]] {
+            assert!(!came_by_tls("10.0.0.1", said), "{said:?}");
+        }
     }
 }

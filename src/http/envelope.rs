@@ -1,11 +1,12 @@
 //! What every answer has, whoever made it: an id, the time it took, security headers, a log line, and for errors the
 //! one shape of a problem document.
 //!
-//! Two middlewares. The outer one, `envelope`, is the last to touch an answer; the framework's own errors (no such route,
-//! method not allowed) pass it too. The inner one, `deadline`, bounds every request to [`DEADLINE`], so that nothing
-//! waits for a wedged dependency for ever; the socket's handshake is such a request, its life afterwards is not.
+//! The outermost middleware, so the last to touch an answer; the framework's own errors (no such route, method not allowed)
+//! and those of the other middlewares pass it too.
 
+use super::cors::Cors;
 use super::error::{Error, PROBLEM_JSON};
+use super::{State, Watch, client_address, security};
 use crate::error::Code;
 use crate::metrics::metrics;
 use actix_web::body::{BoxBody, MessageBody};
@@ -14,37 +15,16 @@ use actix_web::error::InternalError;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
-use actix_web::{HttpMessage, HttpResponse, ResponseError};
+use actix_web::{HttpMessage, HttpResponse, ResponseError, web};
 use std::time::{Duration, Instant};
 use tracing::Instrument;
 use uuid::Uuid;
 
-/// Longest a request may take until its answer begins: longer than waiting for a connection and a statement together.
-const DEADLINE: Duration = Duration::from_secs(20);
 /// Longest `X-Request-Id` that is taken over from the caller, in bytes.
 const REQUEST_ID_BYTES_MAX: usize = 128;
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const X_PROCESS_TIME: HeaderName = HeaderName::from_static("x-process-time");
-
-/// For pages and data alike: nothing is loaded from elsewhere, nothing inline runs, nobody frames us.
-const SECURITY_HEADERS: [(&str, &str); 8] = [
-    (
-        "content-security-policy",
-        "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'; \
-         frame-ancestors 'none'",
-    ),
-    ("x-content-type-options", "nosniff"),
-    ("x-frame-options", "DENY"),
-    ("referrer-policy", "same-origin"),
-    ("cross-origin-opener-policy", "same-origin"),
-    ("cross-origin-resource-policy", "same-origin"),
-    (
-        "permissions-policy",
-        "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
-    ),
-    ("x-permitted-cross-domain-policies", "none"),
-];
 
 /// The id of a request: the caller's, if it has a sane form, else made here.
 #[derive(Clone, Debug)]
@@ -74,6 +54,8 @@ pub(super) async fn envelope(
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
     let started = Instant::now();
+    let watch = Watch::of(request.request());
+    watch.request_came();
     let id = RequestId::of(request.headers());
     let method = request.method().clone();
     if method == Method::HEAD {
@@ -81,43 +63,56 @@ pub(super) async fn envelope(
         request.head_mut().method = Method::GET;
     }
     request.extensions_mut().insert(id.clone());
+    let state = request.app_data::<web::Data<State>>().cloned();
+    let state = state.ok_or_else(|| Error::new(Code::Internal))?;
+    let cors = Cors::of(&request, &state);
+    let tls = comes_by_tls(&request, &state);
+    let furnish = |headers: &mut HeaderMap, elapsed| {
+        identify(headers, &id, elapsed);
+        security::furnish(headers, tls);
+        cors.furnish(headers);
+    };
     let span = tracing::info_span!("request", request.id = %id.0);
-    let result = next.call(request).instrument(span).await;
+    let result = match cors.preflight(&request) {
+        Some(answer) => Ok(request.into_response(answer)),
+        None => next
+            .call(request)
+            .instrument(span)
+            .await
+            .map(ServiceResponse::map_into_boxed_body),
+    };
     let elapsed = started.elapsed();
     match result {
         Ok(answer) => {
             // The pattern, never the path or the query: they may hold an invitation's code or a ticket.
             let route = answer.request().match_pattern();
             let route = route.unwrap_or_else(|| NO_ROUTE.to_owned());
-            let mut answer = problematize(answer.map_into_boxed_body(), &id);
-            furnish(answer.headers_mut(), &id, elapsed);
+            let mut answer = problematize(answer, &id);
+            furnish(answer.headers_mut(), elapsed);
             write_log(&method, &route, answer.status(), elapsed, &id);
             metrics().http_answered(method.as_str(), route, answer.status().as_u16(), elapsed);
-            Ok(answer)
+            Ok(answer.map_body(|head, body| watch.answer_begins(head, body)))
         }
         Err(error) => {
             // Only a middleware fails like this; the request is gone with it, so the answer travels in the error.
             let own = error.as_error::<Error>();
             let fallback = Error::from_status(error.as_response_error().status_code());
             let mut answer = respond(own.unwrap_or(&fallback), &id, &HeaderMap::new());
-            furnish(answer.headers_mut(), &id, elapsed);
+            furnish(answer.headers_mut(), elapsed);
             write_log(&method, NO_ROUTE, answer.status(), elapsed, &id);
             let status = answer.status().as_u16();
             metrics().http_answered(method.as_str(), NO_ROUTE.to_owned(), status, elapsed);
+            let answer = answer.map_body(|head, body| watch.answer_begins(head, body));
             Err(InternalError::from_response(error, answer).into())
         }
     }
 }
 
-/// The inner middleware.
-pub(super) async fn deadline(
-    request: ServiceRequest,
-    next: Next<impl MessageBody + 'static>,
-) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
-    match tokio::time::timeout(DEADLINE, next.call(request)).await {
-        Ok(answer) => answer.map(ServiceResponse::map_into_boxed_body),
-        Err(_) => Err(Error::from_feature(Code::Unavailable, "the request's deadline passed".to_owned()).into()),
-    }
+/// Whether people come by TLS: always, where cookies are for it only, or as a trusted proxy says of this request.
+fn comes_by_tls(request: &ServiceRequest, state: &State) -> bool {
+    let peer = request.request().peer_addr().map(|peer| peer.ip());
+    let trusted = &state.config.limits.trusted_proxies;
+    state.config.http.secure_cookies || client_address::came_by_tls(peer, request.headers(), trusted)
 }
 
 /// Turns what a handler or the framework refused into a problem document; leaves everything else alone.
@@ -163,18 +158,12 @@ fn respond(error: &Error, id: &RequestId, headers: &HeaderMap) -> HttpResponse {
     error.respond(&id.0, headers)
 }
 
-fn furnish(headers: &mut HeaderMap, id: &RequestId, elapsed: Duration) {
+fn identify(headers: &mut HeaderMap, id: &RequestId, elapsed: Duration) {
     if let Ok(value) = HeaderValue::from_str(&id.0) {
         headers.insert(X_REQUEST_ID, value);
     }
     if let Ok(value) = HeaderValue::from_str(&format!("{:.6}", elapsed.as_secs_f64())) {
         headers.insert(X_PROCESS_TIME, value);
-    }
-    for (name, value) in SECURITY_HEADERS {
-        headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
-    }
-    if !headers.contains_key(header::CACHE_CONTROL) {
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
 }
 
@@ -211,16 +200,10 @@ mod tests {
     }
 
     #[test]
-    fn every_answer_is_furnished() {
+    fn every_answer_says_which_and_how_long() {
         let mut headers = HeaderMap::new();
-        furnish(&mut headers, &RequestId("r".into()), Duration::from_micros(1_500));
+        identify(&mut headers, &RequestId("r".into()), Duration::from_micros(1_500));
         assert_eq!(headers.get("x-process-time").unwrap(), "0.001500");
         assert_eq!(headers.get("x-request-id").unwrap(), "r");
-        assert_eq!(headers.get("cache-control").unwrap(), "no-store");
-        let policy = headers.get("content-security-policy").unwrap().to_str().unwrap();
-        assert!(
-            policy.starts_with("default-src 'self'") && !policy.contains("unsafe"),
-            "{policy}"
-        );
     }
 }

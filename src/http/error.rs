@@ -147,16 +147,23 @@ impl Error {
             StatusCode::FORBIDDEN => Code::Forbidden,
             StatusCode::NOT_FOUND => Code::NotFound,
             StatusCode::CONFLICT => Code::Conflict,
-            StatusCode::PAYLOAD_TOO_LARGE | StatusCode::URI_TOO_LONG => Code::TooLarge,
+            StatusCode::PAYLOAD_TOO_LARGE | StatusCode::URI_TOO_LONG | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {
+                Code::TooLarge
+            }
             StatusCode::TOO_MANY_REQUESTS => Code::RateLimited,
             StatusCode::SERVICE_UNAVAILABLE => Code::Unavailable,
             status if status.is_client_error() => Code::BadRequest,
             _ => Code::Internal,
         };
-        let detail = if status == StatusCode::METHOD_NOT_ALLOWED {
-            "This method is not offered here; the `Allow` header lists those that are."
-        } else {
-            code.text()
+        let detail = match status {
+            StatusCode::METHOD_NOT_ALLOWED => {
+                "This method is not offered here; the `Allow` header lists those that are."
+            }
+            StatusCode::REQUEST_TIMEOUT => "The rest of the request did not come in time.",
+            StatusCode::URI_TOO_LONG => "The path and query of the request are longer than allowed.",
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => "The headers of the request are larger than allowed.",
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => "The body must be plain JSON; no `Content-Encoding` is taken.",
+            _ => code.text(),
         };
         Self {
             status: status.is_client_error().then_some(status),
@@ -199,6 +206,13 @@ impl Error {
             if name != header::CONTENT_TYPE && name != header::CONTENT_LENGTH && name != header::CONTENT_ENCODING {
                 answer.append_header((name.clone(), value.clone()));
             }
+        }
+        // The rest of such a request may be on its way for long: it is not waited for.
+        if matches!(
+            self.status,
+            Some(StatusCode::REQUEST_TIMEOUT | StatusCode::PAYLOAD_TOO_LARGE)
+        ) {
+            answer.force_close();
         }
         // A more precise advice, of the failure or on the answer already, goes before that of the code.
         let general = || {
@@ -354,6 +368,9 @@ mod tests {
             (StatusCode::NOT_FOUND, Code::NotFound),
             (StatusCode::METHOD_NOT_ALLOWED, Code::BadRequest),
             (StatusCode::PAYLOAD_TOO_LARGE, Code::TooLarge),
+            (StatusCode::URI_TOO_LONG, Code::TooLarge),
+            (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, Code::TooLarge),
+            (StatusCode::REQUEST_TIMEOUT, Code::BadRequest),
             (StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::BadRequest),
             (StatusCode::INTERNAL_SERVER_ERROR, Code::Internal),
             (StatusCode::NOT_IMPLEMENTED, Code::Internal),

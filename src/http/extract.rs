@@ -6,15 +6,15 @@
 //! route needs is asked here, of the table in `access.rs`, and nowhere else. With a cookie, an unsafe method must also
 //! come from our own pages: a foreign page can make a browser send the cookie, but not lie about its origin.
 //!
-//! Bounds: a body has at most [`BODY_BYTES_MAX`]; a page of a list 1–100 items.
+//! Bounds: a body is as `bounds.rs` says; a page of a list has 1–100 items.
 
 use super::error::Error;
-use super::{State, access, cookies, origin};
+use super::{State, access, bounds, cookies, origin};
 use crate::auth::Principal;
 use crate::error::Code;
 use actix_web::dev::Payload;
 use actix_web::http::header;
-use actix_web::web::{self, Bytes};
+use actix_web::web;
 use actix_web::{FromRequest, HttpMessage, HttpRequest};
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
@@ -22,8 +22,6 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use std::future::{Ready, ready};
 use std::ops::Deref;
 
-/// Largest request body, in bytes: a message body of the largest size with every byte escaped (`\u0001`), and then some.
-pub const BODY_BYTES_MAX: usize = 128 * 1_024;
 /// Items of a page unless asked otherwise.
 pub const LIMIT_DEFAULT: i64 = 50;
 /// Most items of a page.
@@ -87,7 +85,7 @@ fn by_cookie(request: &HttpRequest, state: &State) -> Result<Principal, Error> {
         return Err(Error::new(Code::Unauthenticated));
     };
     let principal = state.auth.authenticate_token(cookie.value())?;
-    if !request.method().is_safe() && !comes_from_us(request, state) {
+    if !request.method().is_safe() && !comes_from_us(request) {
         let detail = "With a cookie this needs an `Origin` of this host or `Sec-Fetch-Site: same-origin`.";
         return Err(Error::with_detail(Code::Forbidden, detail));
     }
@@ -127,19 +125,24 @@ pub fn origin_allowed(request: &HttpRequest, state: &State) -> Option<bool> {
     Some(origin::is_allowed(origin, host, &state.config.http.allowed_origins))
 }
 
-/// Whether the request says that a page of ours made it.
-fn comes_from_us(request: &HttpRequest, state: &State) -> bool {
-    let same_site = || header_text(request, "sec-fetch-site") == Some("same-origin");
-    origin_allowed(request, state).unwrap_or_else(same_site)
+/// Whether the request says that a page of this very host made it. Listed origins do not count: their pages show a token.
+fn comes_from_us(request: &HttpRequest) -> bool {
+    let host = header_text(request, "host").unwrap_or_default();
+    match header_text(request, "origin") {
+        Some(origin) => origin::is_same(origin, host),
+        None => header_text(request, "sec-fetch-site") == Some("same-origin"),
+    }
 }
 
-/// Refuses a request that a page of somebody else made; one that names no page at all comes from no browser.
+/// Refuses a request that a page of somebody else made, unless its origin is listed; one that names no page at all comes
+/// from no browser.
 ///
 /// # Errors
 /// `forbidden`.
 pub fn refuse_foreign_page(request: &HttpRequest, state: &State) -> Result<(), Error> {
     let names_page = request.headers().contains_key("origin") || request.headers().contains_key("sec-fetch-site");
-    if names_page && !comes_from_us(request, state) {
+    let is_listed = || origin_allowed(request, state) == Some(true);
+    if names_page && !comes_from_us(request) && !is_listed() {
         return Err(Error::with_detail(
             Code::Forbidden,
             "This cannot be asked for by a page of another site.",
@@ -157,16 +160,13 @@ impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let is_json = web_mime_is_json(request);
-        let body = Bytes::from_request(request, payload);
+        let body = bounds::read_body(request, payload);
         async move {
             if !is_json {
                 let detail = "The body must be JSON, with `Content-Type: application/json`.";
                 return Err(Error::with_detail(Code::BadRequest, detail));
             }
-            let bytes = body
-                .await
-                .map_err(|error| Error::from_status(error.as_response_error().status_code()))?;
-            parse_json(&bytes).map(Self)
+            parse_json(&body.await?).map(Self)
         }
         .boxed_local()
     }

@@ -1,9 +1,9 @@
 //! REST, the page and the documents: the route table and the order of the middleware, on one page.
 //!
-//! A request passes, outermost first: the envelope (request id, time taken, security headers, access log, the last word on
-//! every error), the flood guard, the deadline, the quotas, then routing and the extractors of the handler (caller, JSON,
-//! query, path). Handlers
-//! are thin: they take typed input, call one feature, and shape the answer. Nothing here keeps state; [`State`] is the
+//! A request passes, outermost first: the envelope (request id, time taken, security headers, CORS, access log, the last
+//! word on every error), the flood guard, compression, the bounds of its head and its time, the quotas, then routing and
+//! the extractors of the handler (caller, JSON, query, path). Handlers are thin: they take typed input, call one feature,
+//! and shape the answer. Nothing here keeps state but the flood guard and the table of connections; [`State`] is the
 //! handles, put together in `app.rs`.
 //!
 //! When you add a route: the table below, `access.rs`, `openapi.rs`, `docs/protocol.md`.
@@ -11,9 +11,13 @@
 pub mod access;
 pub mod asyncapi;
 mod auth;
+mod bounds;
 pub mod client_address;
+mod compression;
+mod connections;
 mod conversations;
 mod cookies;
+mod cors;
 mod cursor;
 mod envelope;
 mod error;
@@ -29,10 +33,12 @@ pub mod openapi;
 mod ops;
 pub mod origin;
 mod pages;
+mod security;
 mod tenant;
 mod users;
 mod ws;
 
+pub use connections::{Connections, Watch};
 pub use error::{Error, FieldError, Problem};
 pub use flood::Guards;
 pub use ops::{Health, Part};
@@ -93,11 +99,14 @@ pub fn configure(config: &mut ServiceConfig, state: web::Data<State>) {
     let guards = state.guards.clone();
     config
         .app_data(state)
-        .app_data(PayloadConfig::new(extract::BODY_BYTES_MAX));
+        .app_data(PayloadConfig::new(bounds::BODY_BYTES_MAX))
+        // `OPTIONS *` and the like, which are no paths.
+        .default_service(web::to(not_found).wrap(middleware::from_fn(envelope::envelope)));
     // The last wrap is the outermost.
     let routes = routes()
         .wrap(middleware::from_fn(limits::limits))
-        .wrap(middleware::from_fn(envelope::deadline));
+        .wrap(middleware::from_fn(bounds::bound))
+        .wrap(middleware::from_fn(compression::compress));
     match guards {
         Some(Guards { all, auth }) => {
             let guarded = routes.wrap(Governor::new(&auth)).wrap(Governor::new(&all));
@@ -125,13 +134,9 @@ fn routes() -> Scope {
 fn pages_and_socket(config: &mut ServiceConfig) {
     let to = web::resource::<&str>;
     config
-        .service(to("/").get(pages::index).wrap(middleware::Compress::default()))
-        .service(to("/i/{code}").get(pages::index).wrap(middleware::Compress::default()))
-        .service(
-            to("/static/{hash}/{path:.*}")
-                .get(pages::file)
-                .wrap(middleware::Compress::default()),
-        )
+        .service(to("/").get(pages::index))
+        .service(to("/i/{code}").get(pages::index))
+        .service(to("/static/{hash}/{path:.*}").get(pages::file))
         .service(to("/ws").get(ws::open));
 }
 

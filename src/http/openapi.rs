@@ -89,7 +89,7 @@ fn complete(operation: &mut Operation, needs_credentials: bool) {
 }
 
 /// The document as JSON; made once.
-static TEXT: LazyLock<String> = LazyLock::new(|| Api::openapi().to_json().unwrap_or_default());
+pub(super) static TEXT: LazyLock<String> = LazyLock::new(|| Api::openapi().to_json().unwrap_or_default());
 
 /// `GET /openapi.json`.
 pub async fn show() -> HttpResponse {

@@ -1,4 +1,4 @@
-//! Where a request comes from: the same question for cookies on unsafe methods and for the socket's handshake. Pure.
+//! Where a request comes from: the same question for cookies on unsafe methods, for CORS and for the socket's handshake. Pure.
 //!
 //! A browser says in `Origin` whose page made a request. The host itself is always welcome; others are those the
 //! operator lists. The scheme is not compared: behind nginx the server sees `http` where the page sees `https`.
@@ -8,10 +8,15 @@
 /// `host` is the request's `Host`; `allowed` are origins as `https://chat.example.org`.
 #[must_use]
 pub fn is_allowed(origin: &str, host: &str, allowed: &[String]) -> bool {
-    is_same(origin, host)
-        || allowed
-            .iter()
-            .any(|entry| entry.trim_end_matches('/').eq_ignore_ascii_case(origin))
+    is_same(origin, host) || is_listed(origin, allowed)
+}
+
+/// Whether an `Origin` header names one of the allowed origins.
+#[must_use]
+pub fn is_listed(origin: &str, allowed: &[String]) -> bool {
+    allowed
+        .iter()
+        .any(|entry| entry.trim_end_matches('/').eq_ignore_ascii_case(origin))
 }
 
 /// Whether an `Origin` header names the host of the request.

@@ -33,6 +33,7 @@ mod crash;
 mod database;
 mod documents;
 mod framework;
+mod hardening;
 mod keys;
 mod limits;
 mod log_ins;

@@ -47,9 +47,18 @@ impl TestApp {
 
     /// Starts a node that reaches its database through a proxy.
     pub async fn behind_proxy() -> (Self, Proxy) {
+        Self::behind_proxy_with(|_| ()).await
+    }
+
+    /// The same with another configuration.
+    pub async fn behind_proxy_with(change: impl FnOnce(&mut Config)) -> (Self, Proxy) {
         let database = TestDatabase::create().await;
         let proxy = Proxy::start(database.url()).await;
-        let app = Self::on(database, |config| config.database.url = Some(Secret::new(proxy.url()))).await;
+        let through_proxy = |config: &mut Config| {
+            config.database.url = Some(Secret::new(proxy.url()));
+            change(config);
+        };
+        let app = Self::on(database, through_proxy).await;
         (app, proxy)
     }
 

@@ -14,6 +14,7 @@ pub mod chaos;
 pub mod client;
 pub mod db;
 pub mod process;
+pub mod raw;
 pub mod redis;
 pub mod scrape;
 pub mod socket;
