@@ -28,6 +28,7 @@
 )]
 #![allow(unreachable_pub, reason = "everything here is only for this binary")]
 
+mod access_matrix;
 mod auth;
 mod crash;
 mod database;
