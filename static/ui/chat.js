@@ -36,7 +36,7 @@ export class Chat {
     this.#names = new People((id) => client.rest.get(`/api/users/${id}`), () => this.draw());
     this.#names.learn([me]);
     this.outbox = new Outbox(client, me.id);
-    this.sidebar = new Sidebar({ me, list: this.#list, names: this.#names, guest: this.guest, create: () => this.#create(), signOut });
+    this.sidebar = new Sidebar({ me, list: this.#list, names: this.#names, guest: this.guest, create: () => this.#create(), keys: () => this.#keys(), signOut });
     this.banner = h('div', { class: 'banner', role: 'status', hidden: true, dataset: { testid: 'banner' } });
     this.main = h('div', { class: 'main' });
     this.node = h('div', { class: 'shell', dataset: { testid: 'chat' } }, this.sidebar.node, h('div', { class: 'stage' }, this.banner, this.main));
@@ -180,6 +180,12 @@ export class Chat {
         return () => this.open(conversation.id);
       },
     });
+  }
+
+  async #keys() {
+    // Few ever open it, so it does not come with the first visit.
+    const { openKeys } = await import('./keys.js');
+    openKeys({ rest: this.#client.rest, me: this.#me });
   }
 
   #status(status) {

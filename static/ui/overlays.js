@@ -142,21 +142,20 @@ function moveWithArrows(node, columns) {
   });
 }
 
-/** Shows a link to copy. */
-export function linkDialog({ title, text, link }) {
-  const input = h('input', { class: 'input', readOnly: true, value: link, 'aria-label': 'Invite link', dataset: { testid: 'invite-link' }, on: { focus: () => input.select() } });
-  // Said where one looks: a toast would lie behind the dialog.
-  const word = h('span', { role: 'status', text: 'Copy link' });
-  const copy = h(
+/** A text to copy, with its button, which says whether it worked: a toast would lie behind the dialog. */
+export function copyRow({ value, label, action, testid, copyTestid }) {
+  const input = h('input', { class: 'input', readOnly: true, value, 'aria-label': label, dataset: { testid }, on: { focus: () => input.select() } });
+  const word = h('span', { role: 'status', text: action });
+  const button = h(
     'button',
     {
       type: 'button',
       class: 'button primary copy-button',
-      dataset: { testid: 'copy-invite' },
+      dataset: { testid: copyTestid },
       on: {
         click: async () => {
           try {
-            await navigator.clipboard.writeText(link);
+            await navigator.clipboard.writeText(value);
             word.textContent = 'Copied';
           } catch {
             input.focus();
@@ -169,7 +168,13 @@ export function linkDialog({ title, text, link }) {
     icon('copy'),
     word,
   );
-  const node = dialog({ title, content: [h('p', { class: 'dialog-text', text }), h('div', { class: 'copy-row' }, input, copy)], testid: 'invite-dialog', cancel: 'Done' });
-  copy.focus();
+  return { row: h('div', { class: 'copy-row' }, input, button), button };
+}
+
+/** Shows a link to copy. */
+export function linkDialog({ title, text, link }) {
+  const { row, button } = copyRow({ value: link, label: 'Invite link', action: 'Copy link', testid: 'invite-link', copyTestid: 'copy-invite' });
+  const node = dialog({ title, content: [h('p', { class: 'dialog-text', text }), row], testid: 'invite-dialog', cancel: 'Done' });
+  button.focus();
   return node;
 }

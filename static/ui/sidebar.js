@@ -10,7 +10,7 @@ export class Sidebar {
   #rows = new Map();
   #options;
 
-  /** @param {object} options `{me, list, names, create(), signOut(), reconnect(), guest}` */
+  /** @param {object} options `{me, list, names, create(), keys(), signOut(), reconnect(), guest}` */
   constructor(options) {
     this.#options = options;
     const { me, guest } = options;
@@ -27,7 +27,7 @@ export class Sidebar {
     this.status = h('span', { class: 'connection', dataset: { testid: 'connection', state: 'connecting' } }, h('span', { class: 'connection-dot' }), h('span', { class: 'connection-text', text: 'Connecting…' }));
     const account = iconButton('more', 'Account', {
       dataset: { testid: 'account' },
-      on: { click: () => menu(account, [{ label: guest ? 'Leave' : 'Sign out', symbol: 'leave', testid: 'sign-out', perform: options.signOut }]) },
+      on: { click: () => menu(account, [!guest && { label: 'API keys', symbol: 'key', testid: 'api-keys', perform: options.keys }, { label: guest ? 'Leave' : 'Sign out', symbol: 'leave', testid: 'sign-out', perform: options.signOut }]) },
     });
     this.node = h(
       'aside',

@@ -69,6 +69,7 @@ export const clockDigits = (iso) =>
     .map(({ value }) => value)
     .join('')
     .trim();
+export const longDate = (iso) => yearFormat.format(new Date(iso));
 export const fullTime = (iso) => fullFormat.format(new Date(iso));
 
 /** A day in the local zone, as a key to compare by. */
