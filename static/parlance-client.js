@@ -4,7 +4,7 @@
  *     import { ParlanceClient } from './parlance-client.js';
  *
  *     const client = new ParlanceClient();                      // in a page: the cookies of the log-in are used
- *     const bot = new ParlanceClient({ base: 'https://chat.example.org', token: () => accessToken });
+ *     const bot = new ParlanceClient({ base: 'https://chat.example.org', token: () => 'pk_…' });   // an API key, in Node
  *
  *     client.on('change', ({ conversation }) => draw(conversation.messages, conversation.pending));
  *     client.connect();
@@ -40,7 +40,9 @@ const REMEMBERED_MAX = 12;
 export class ParlanceClient {
   #listeners = new Map();
   #base;
+  #token;
   #tokenMode;
+  #key = null;
   #connection;
   #operations;
   #conversations = new Map();
@@ -54,12 +56,15 @@ export class ParlanceClient {
   /**
    * @param {object} [options]
    * @param {string} [options.base] `https://host` of the server; the page's own by default
-   * @param {() => (string | null | Promise<string | null>)} [options.token] gives an access token; without it, cookies
+   * @param {() => (string | null | Promise<string | null>)} [options.token] gives an access token or an API key; without it,
+   *   cookies
    * @param {(url: string, protocols: string[]) => WebSocket} [options.createSocket] for sockets with other credentials;
-   *   with `token` and without this, each connection takes a single-use ticket
+   *   without this, each connection takes a single-use ticket with a token, and a header with an API key, which browsers
+   *   cannot send: keys are for programs
    */
   constructor({ base = '', token = null, createSocket = null, fetch = null, storage } = {}) {
     this.#base = base;
+    this.#token = token;
     this.#tokenMode = token !== null && createSocket === null;
     this.rest = new Rest({
       base,
@@ -69,7 +74,7 @@ export class ParlanceClient {
       onRenewed: (renewed) => this.#renewed(renewed),
       onSignedOut: () => this.#signedOut(),
     });
-    const open = createSocket ?? ((url, protocols) => new WebSocket(url, protocols));
+    const open = createSocket ?? ((url, protocols) => new WebSocket(url, this.#key ? { protocols, headers: { authorization: `Bearer ${this.#key}` } } : protocols));
     this.#connection = new Connection({
       address: (doubtful) => this.#address(doubtful),
       createSocket: (url) => open(url, ['parlance.v1']),
@@ -147,7 +152,11 @@ export class ParlanceClient {
     if (doubtful) await this.rest.get('/api/me');
     const url = new URL(`${this.#base}/ws`, globalThis.location?.href);
     url.protocol = url.protocol.replace('http', 'ws');
-    if (this.#tokenMode) url.searchParams.set('ticket', (await this.rest.post('/auth/ticket')).ticket);
+    if (this.#tokenMode) {
+      const token = await this.#token();
+      this.#key = token?.startsWith('pk_') ? token : null;
+      if (!this.#key) url.searchParams.set('ticket', (await this.rest.post('/auth/ticket')).ticket);
+    }
     return url.href;
   }
 

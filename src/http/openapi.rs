@@ -52,6 +52,9 @@ impl Modify for Common {
         let bearer = HttpBuilder::new()
             .scheme(HttpAuthScheme::Bearer)
             .bearer_format("JWT")
+            .description(Some(
+                "An access token, or an API key (`pk_…`) with the scope that the route needs.",
+            ))
             .build();
         let cookie = |name: &str| SecurityScheme::ApiKey(ApiKey::Cookie(ApiKeyValue::new(name)));
         let components = document.components.get_or_insert_default();

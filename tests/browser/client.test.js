@@ -284,6 +284,38 @@ test('links are http and https only, without the punctuation around them', () =>
   }
 });
 
+test('a program shows its API key in a header, and an access token as a ticket; neither stands in an address', async () => {
+  const opened = [];
+  const original = globalThis.WebSocket;
+  globalThis.WebSocket = class {
+    constructor(url, options) {
+      opened.push({ url, options });
+    }
+
+    close() {}
+  };
+  try {
+    for (const secret of ['pk_secret', 'token']) {
+      const requests = [];
+      const fetch = async (url, options) => {
+        requests.push(`${options.method} ${new URL(url).pathname} ${options.headers.authorization}`);
+        return new Response(JSON.stringify({ ticket: 'once' }), { status: 200 });
+      };
+      const client = new ParlanceClient({ base: 'http://chat.test', token: () => secret, fetch });
+      client.connect();
+      await settle();
+      assert.deepEqual(requests, secret === 'token' ? ['POST /auth/ticket Bearer token'] : []);
+      client.disconnect();
+    }
+  } finally {
+    globalThis.WebSocket = original;
+  }
+  assert.deepEqual(opened, [
+    { url: 'ws://chat.test/ws', options: { protocols: ['parlance.v1'], headers: { authorization: 'Bearer pk_secret' } } },
+    { url: 'ws://chat.test/ws?ticket=once', options: ['parlance.v1'] },
+  ]);
+});
+
 test('words for people', () => {
   assert.equal(isJumbo('🎉🎉'), true);
   assert.equal(isJumbo('🎉 done'), false);

@@ -249,6 +249,23 @@ async fn a_key_counts_only_in_the_header() {
         assert_eq!(request.send().await.unwrap().status().as_u16(), 401);
     }
     let almost = format!("{}A", &bot.token[..45]);
+    // A path is not another one to the scopes than it is to the routes.
+    let named = [
+        (Method::PATCH, "/api/tenan%74"),
+        (Method::PATCH, "/api/%74enant"),
+        (Method::POST, "/api/%6beys"),
+        (Method::POST, "/auth/%74icket"),
+    ];
+    for (method, path) in named {
+        let body = json!({"name": "X"});
+        let answer = app.request(method, path, Some(&bot.token), Some(body)).await;
+        assert!(
+            [403, 404].contains(&answer.status),
+            "{path}: {} {}",
+            answer.status,
+            answer.body
+        );
+    }
     let nonsense = [
         "pk_",
         "pk_x",
