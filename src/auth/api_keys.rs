@@ -24,6 +24,7 @@ use super::store::api_keys as store;
 use super::{Auth, Error, Shared};
 use crate::config::Secret;
 use crate::ids::{ApiKeyId, Role, UserStatus};
+use crate::metrics::{Level, metrics};
 use crate::wire::frames::{Timestamp, optional_timestamp, timestamp};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
@@ -228,6 +229,11 @@ impl Shared {
         let hash: [u8; 32] = hash_opaque(key)
             .try_into()
             .map_err(|_| Error::Hash("not 32 bytes".to_owned()))?;
+        if let Some(known) = self.keys.holders.get(&hash).await {
+            metrics().cache_hit("api_key", Level::L1);
+            return Ok(known);
+        }
+        metrics().cache_missed("api_key");
         let load = async {
             let client = self.database.client().await?;
             Ok(store::find_api_key(&client, &hash).await?.map(Arc::new))

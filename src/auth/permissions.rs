@@ -86,6 +86,10 @@ pub fn check_user_change(caller: Role, target: Target, change: UserChange) -> Re
             return Err(Refusal::Role);
         }
     }
+    if target.is_caller && target.status == UserStatus::Suspended {
+        // Only a node that has not heard of it yet lets them ask; it must not be the one that undoes it.
+        return Err(Refusal::Role);
+    }
     let suspends = change.status == Some(UserStatus::Suspended) && target.status == UserStatus::Active;
     if suspends && target.is_caller {
         return Err(Refusal::Oneself);
@@ -197,6 +201,25 @@ mod tests {
             ..target(Role::Admin)
         };
         assert_eq!(check_user_change(Role::Admin, own, suspend), Err(Refusal::Oneself));
+    }
+
+    #[test]
+    fn nobody_comes_back_from_a_suspension_by_themselves() {
+        let own = Target {
+            is_caller: true,
+            status: UserStatus::Suspended,
+            ..target(Role::Owner)
+        };
+        let back = UserChange {
+            status: Some(UserStatus::Active),
+            ..UserChange::default()
+        };
+        assert_eq!(check_user_change(Role::Owner, own, back), Err(Refusal::Role));
+        let others = Target {
+            is_caller: false,
+            ..own
+        };
+        assert_eq!(check_user_change(Role::Owner, others, back), Ok(()));
     }
 
     #[test]

@@ -543,6 +543,37 @@ async fn paths_do_not_mix() {
     world.app.stop().await;
 }
 
+/// An admin who is suspended while a node has not heard of it does not use that node to undo it.
+#[actix_web::test]
+async fn nobody_outruns_their_suspension() {
+    let world = World::make().await;
+    let owner = world.person(Who::Owner);
+    // Past the events, so that this node never hears of it.
+    let sql = "UPDATE users SET status = 'suspended' WHERE id = $1 RETURNING 1";
+    world.app.database.query(sql, &[&owner.id.0]).await;
+    owner.get("/api/me").await.ok();
+    let before = world.digest().await;
+    let path = format!("/api/users/{}", owner.id);
+    for change in [
+        json!({"status": "active"}),
+        json!({"status": "active", "tier": "premium"}),
+    ] {
+        owner.patch(&path, change).await.problem(403, "forbidden");
+    }
+    owner
+        .post("/api/keys", json!({"name": "x", "scopes": ["chat"]}))
+        .await
+        .problem(403, "forbidden");
+    let ticket = owner.post("/auth/ticket", Value::Null).await.ok()["ticket"].clone();
+    let ticket = ticket.as_str().unwrap();
+    let request = world.app.http().get(world.app.url(&format!("/ws?ticket={ticket}")));
+    let answer = Site::read(request.send().await.unwrap()).await.unwrap();
+    answer.problem(403, "forbidden");
+    // The ticket was kept, and then spent.
+    assert_eq!(world.digest().await, before);
+    world.app.stop().await;
+}
+
 /// Nobody makes themselves, or others, more than they are.
 #[actix_web::test]
 async fn nobody_climbs() {
