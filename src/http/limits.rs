@@ -104,7 +104,7 @@ impl Error {
     }
 
     /// `rate_limited`, until `wait` has passed.
-    fn too_many(wait: Duration) -> Self {
+    pub(super) fn too_many(wait: Duration) -> Self {
         Self::new(Code::RateLimited).with_retry_after(wait)
     }
 }

@@ -7,6 +7,8 @@
 //! | `table.rs` | what is known of all subjects, in shards |
 //! | `supervisor.rs` | the actor that asks Redis and looks after the table |
 //! | `lender.rs`, `lease.lua` | how Redis is asked, and how it counts |
+//! | `throttle.rs` | who fails to sign in, and how long they wait; pure |
+//! | `doors.rs` | attempts to sign in and up, as the handle sees them |
 //!
 //! A subject is a user, over all of their connections and credentials, or the network of a client that shows none. What
 //! they may use follows from their tier, which is asked anew with every request, so a changed tier counts as soon as
@@ -17,14 +19,18 @@
 //! which asks Redis for everybody who waits in one call.
 //!
 //! Bounds: 131,072 subjects, then newcomers share budgets (`table.rs`); [`ASKS_MAX`] questions, then this node counts alone,
-//! as it does while Redis is away: each node then gives at most the quota, never more, and never nothing.
+//! as it does while Redis is away: each node then gives at most the quota, never more, and never nothing. Failures to sign
+//! in are counted by each node for itself, in 100,000 records.
 
+mod doors;
 mod lender;
 mod share;
 mod supervisor;
 mod table;
+mod throttle;
 mod window;
 
+pub use doors::Entering;
 pub use window::{Decision, Millis, Quota, Spans};
 
 use crate::config::{LimitsConfig, QuotaConfig};
@@ -32,6 +38,7 @@ use crate::ids::{Tier, UserId};
 use crate::metrics::metrics;
 use crate::redis::Redis;
 use crate::supervision::{ArbiterPool, Mailbox};
+use parking_lot::Mutex;
 use share::Standing;
 use std::fmt;
 use std::net::IpAddr;
@@ -40,6 +47,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use supervisor::Supervisor;
 use table::{Entry, Key, Place, Table};
+use throttle::Throttle;
 use tokio::sync::futures::OwnedNotified;
 
 /// Questions to Redis that wait.
@@ -157,6 +165,8 @@ struct Shared {
     premium: Quota,
     spans: Spans,
     started: Instant,
+    /// Who failed to sign in.
+    throttle: Mutex<Throttle>,
     /// The way to the other nodes' counters, where there is one.
     lending: Option<Lending>,
 }
@@ -202,6 +212,7 @@ impl RateLimits {
             premium: quota(config.premium),
             spans,
             started: Instant::now(),
+            throttle: Mutex::default(),
             lending,
         });
         if config.enabled {
