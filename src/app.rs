@@ -12,6 +12,7 @@ use crate::database::{self, Database};
 use crate::http::{self, Assets, Connections, Health};
 use crate::ids::NodeId;
 use crate::rate_limit::RateLimits;
+use crate::redis::{self, Redis};
 use crate::sessions::{self, Sessions, Socket, lobby};
 use crate::shutdown::Shutdown;
 use crate::supervision::ArbiterPool;
@@ -35,6 +36,9 @@ pub enum Error {
     /// Keys, or what was revoked.
     #[error("{0}")]
     Auth(#[from] auth::Error),
+    /// The address of Redis.
+    #[error(transparent)]
+    Redis(#[from] redis::Error),
     /// The address.
     #[error("cannot listen on {0}: {1}")]
     Listen(SocketAddr, #[source] std::io::Error),
@@ -73,7 +77,9 @@ impl App {
         let auth = Auth::start(&config, database.clone()).await?;
         let tenants = Tenants::new(database.clone(), auth.clone());
         let arbiters = ArbiterPool::start(config.conversations.arbiters);
-        let limits = RateLimits::start(&config.limits, &arbiters);
+        let redis = Redis::open(&config.redis)?;
+        let lender = redis.clone().map(|redis| (redis, config.redis.timeout));
+        let limits = RateLimits::start(&config.limits, lender, &arbiters);
         let (lobby, audience) = lobby(&config.sessions);
         let parts = Parts {
             node,

@@ -3,12 +3,13 @@
 //! Joining by invite happens between making the user and signing them in, because the conversation decides; a user who
 //! could not join is taken back, so that the address can be used again.
 
-use super::State;
 use super::cookies;
 use super::error::Error;
 use super::extract::{self, Caller, Json};
-use crate::auth::{Account, Principal, Registration, SignedIn, Tenant, User};
+use super::{State, client_address};
+use crate::auth::{self, Account, Principal, Registration, SignedIn, Tenant, User};
 use crate::error::Code;
+use crate::rate_limit::Entering;
 use crate::wire::frames::{Timestamp, timestamp};
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -104,6 +105,21 @@ fn signed_out(state: &State) -> HttpResponse {
     answer
 }
 
+fn begin_sign_up(request: &HttpRequest, state: &State, account: &str) -> Result<Entering, Error> {
+    let address = client_address::of(request, state);
+    state.limits.begin_sign_up(account, address).map_err(Error::too_many)
+}
+
+/// Tells the throttle what came of an attempt: a failure is what a guesser would see.
+fn settle<T>(entering: Entering, result: Result<T, auth::Error>) -> Result<T, Error> {
+    match &result {
+        Ok(_) => entering.succeeded(),
+        Err(auth::Error::Credentials | auth::Error::EmailTaken | auth::Error::InviteNotFound) => drop(entering),
+        Err(_) => entering.undecided(),
+    }
+    Ok(result?)
+}
+
 /// Lets a fresh user join the invite's conversation, if there is one, and signs them in.
 async fn enter(
     state: &State,
@@ -124,7 +140,11 @@ async fn enter(
 /// Sign up.
 #[utoipa::path(post, path = "/auth/register", tag = "auth", request_body = RegisterInput,
     responses((status = 201, body = SignedInAnswer)), security(()))]
-pub(super) async fn register(state: web::Data<State>, input: Json<RegisterInput>) -> Result<HttpResponse, Error> {
+pub(super) async fn register(
+    request: HttpRequest,
+    state: web::Data<State>,
+    input: Json<RegisterInput>,
+) -> Result<HttpResponse, Error> {
     let Json(RegisterInput {
         email,
         password,
@@ -139,25 +159,38 @@ pub(super) async fn register(state: web::Data<State>, input: Json<RegisterInput>
         workspace,
         invite: invite.clone(),
     };
-    let (account, principal) = state.auth.register(new).await?;
+    let entering = begin_sign_up(&request, &state, &new.email)?;
+    let (account, principal) = settle(entering, state.auth.register(new).await)?;
     enter(&state, account, &principal, invite.as_deref()).await
 }
 
 /// Enter a conversation as a guest.
 #[utoipa::path(post, path = "/auth/guest", tag = "auth", request_body = GuestInput,
     responses((status = 201, body = SignedInAnswer)), security(()))]
-pub(super) async fn guest(state: web::Data<State>, input: Json<GuestInput>) -> Result<HttpResponse, Error> {
+pub(super) async fn guest(
+    request: HttpRequest,
+    state: web::Data<State>,
+    input: Json<GuestInput>,
+) -> Result<HttpResponse, Error> {
     let Json(GuestInput { name, invite }) = input;
-    let (account, principal) = state.auth.register_guest(&name, &invite).await?;
+    // A class that comes by one invite from one network is many guests; one name that fails on and on is one.
+    let entering = begin_sign_up(&request, &state, &format!("{name}\n{invite}"))?;
+    let (account, principal) = settle(entering, state.auth.register_guest(&name, &invite).await)?;
     enter(&state, account, &principal, Some(&invite)).await
 }
 
 /// Sign in.
 #[utoipa::path(post, path = "/auth/login", tag = "auth", request_body = LoginInput,
     responses((status = 200, body = SignedInAnswer)), security(()))]
-pub(super) async fn login(state: web::Data<State>, input: Json<LoginInput>) -> Result<HttpResponse, Error> {
+pub(super) async fn login(
+    request: HttpRequest,
+    state: web::Data<State>,
+    input: Json<LoginInput>,
+) -> Result<HttpResponse, Error> {
     let Json(LoginInput { email, password }) = input;
-    let opened = state.auth.login(&email, password).await?;
+    let address = client_address::of(&request, &state);
+    let entering = state.limits.begin_log_in(&email, address).map_err(Error::too_many)?;
+    let opened = settle(entering, state.auth.login(&email, password).await)?;
     Ok(signed_in(&state, StatusCode::OK, opened))
 }
 

@@ -80,7 +80,11 @@ async fn decide(request: &ServiceRequest) -> Result<Option<(Tier, Decision)>, Er
         Ok(principal) => Payer::user(principal.user_id, principal.tier),
         Err(_) => Payer::address(client_address::of(request, state)),
     };
-    Ok(state.limits.check(payer, 1).map(|decision| (payer.tier(), decision)))
+    Ok(state
+        .limits
+        .check(payer, 1)
+        .await
+        .map(|decision| (payer.tier(), decision)))
 }
 
 /// Writes what is left onto an answer.
@@ -100,7 +104,7 @@ impl Error {
     }
 
     /// `rate_limited`, until `wait` has passed.
-    fn too_many(wait: Duration) -> Self {
+    pub(super) fn too_many(wait: Duration) -> Self {
         Self::new(Code::RateLimited).with_retry_after(wait)
     }
 }

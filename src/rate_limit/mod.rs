@@ -3,30 +3,55 @@
 //! | file | what |
 //! |---|---|
 //! | `window.rs` | two sliding windows of one subject; pure |
-//! | `table.rs` | the windows of all subjects, in shards |
-//! | `supervisor.rs` | the actor that looks after them |
+//! | `share.rs` | what this node holds of a quota that nodes share; pure |
+//! | `table.rs` | what is known of all subjects, in shards |
+//! | `supervisor.rs` | the actor that asks Redis and looks after the table |
+//! | `lender.rs`, `lease.lua` | how Redis is asked, and how it counts |
+//! | `throttle.rs` | who fails to sign in, and how long they wait; pure |
+//! | `doors.rs` | attempts to sign in and up, as the handle sees them |
 //!
 //! A subject is a user, over all of their connections and credentials, or the network of a client that shows none. What
 //! they may use follows from their tier, which is asked anew with every request, so a changed tier counts as soon as
 //! authentication knows of it.
 //!
-//! Bounds: 131,072 subjects, then newcomers share budgets (`table.rs`). A decision takes a fraction of a microsecond and
-//! never waits.
+//! The handle decides by itself, in the table, from whichever thread asks: a fraction of a microsecond, without waiting.
+//! Where nodes share quotas it spends what the node has leased, and only where nothing is left it waits for the supervisor,
+//! which asks Redis for everybody who waits in one call.
+//!
+//! Bounds: 131,072 subjects, then newcomers share budgets (`table.rs`); [`ASKS_MAX`] questions, then this node counts alone,
+//! as it does while Redis is away: each node then gives at most the quota, never more, and never nothing. Failures to sign
+//! in are counted by each node for itself, in 100,000 records.
 
+mod doors;
+mod lender;
+mod share;
 mod supervisor;
 mod table;
+mod throttle;
 mod window;
 
+pub use doors::Entering;
 pub use window::{Decision, Millis, Quota, Spans};
 
 use crate::config::{LimitsConfig, QuotaConfig};
 use crate::ids::{Tier, UserId};
-use crate::supervision::ArbiterPool;
+use crate::metrics::metrics;
+use crate::redis::Redis;
+use crate::supervision::{ArbiterPool, Mailbox};
+use parking_lot::Mutex;
+use share::Standing;
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use supervisor::Supervisor;
-use table::{Key, Table};
+use table::{Entry, Key, Place, Table};
+use throttle::Throttle;
+use tokio::sync::futures::OwnedNotified;
+
+/// Questions to Redis that wait.
+const ASKS_MAX: usize = 10_000;
 
 /// Where a client is, as far as limits tell addresses apart: an IPv4 address, or the first 64 bits of an IPv6 one, because
 /// whoever has one of a /64 has all of them.
@@ -80,10 +105,55 @@ impl Payer {
     }
 }
 
+/// An answer, or the promise of one.
+#[derive(Debug)]
+pub enum Verdict {
+    /// Known at once, which is the rule.
+    Decided(Decision),
+    /// Redis is asked; it takes about as long as a round trip, and never longer than twice its deadline.
+    Pending(Pending),
+}
+
+/// A decision that waits for Redis.
+#[derive(Debug)]
+pub struct Pending {
+    limits: RateLimits,
+    payer: Payer,
+    cost: u32,
+    answered: OwnedNotified,
+    deadline: Instant,
+}
+
+impl Pending {
+    /// Waits for it. Without an answer in time the counters of this node decide.
+    pub async fn decide(mut self) -> Decision {
+        loop {
+            let is_late = tokio::time::timeout_at(self.deadline.into(), self.answered)
+                .await
+                .is_err();
+            let shared = &self.limits.shared;
+            if is_late {
+                return shared.decide_alone(self.payer, self.cost);
+            }
+            match self.limits.ask(self.payer, self.cost) {
+                Verdict::Decided(decision) => return decision,
+                // Others were quicker with what was granted.
+                Verdict::Pending(again) => self.answered = again.answered,
+            }
+        }
+    }
+}
+
 /// The limits of this node. Cheap to clone.
 #[derive(Clone)]
 pub struct RateLimits {
     shared: Arc<Shared>,
+}
+
+impl fmt::Debug for RateLimits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RateLimits").finish_non_exhaustive()
+    }
 }
 
 /// What the handle and the supervisor share.
@@ -95,16 +165,45 @@ struct Shared {
     premium: Quota,
     spans: Spans,
     started: Instant,
+    /// Who failed to sign in.
+    throttle: Mutex<Throttle>,
+    /// The way to the other nodes' counters, where there is one.
+    lending: Option<Lending>,
+}
+
+/// The way to the counters that all nodes share.
+struct Lending {
+    redis: Redis,
+    asks: Mailbox<Ask>,
+    /// Until when Redis is not asked, because it has just failed.
+    alone_until: AtomicU64,
+    /// How long a question is waited for.
+    patience: Duration,
+}
+
+/// Somebody needs a part of a subject's quota.
+#[derive(Clone, Copy, Debug)]
+struct Ask {
+    key: Key,
+    quota: Quota,
+    cost: u32,
 }
 
 impl RateLimits {
-    /// Starts the supervisor, unless limits are off.
+    /// Starts the supervisor, unless limits are off. With Redis, quotas hold over all nodes that share it; `patience` is
+    /// its deadline.
     #[must_use]
-    pub fn start(config: &LimitsConfig, arbiters: &ArbiterPool) -> Self {
+    pub fn start(config: &LimitsConfig, redis: Option<(Redis, Duration)>, arbiters: &ArbiterPool) -> Self {
         let spans = Spans {
             minute: millis(config.minute),
             hour: millis(config.hour),
         };
+        let lending = redis.map(|(redis, deadline)| Lending {
+            redis,
+            asks: Mailbox::new(ASKS_MAX),
+            alone_until: AtomicU64::new(0),
+            patience: 2 * deadline,
+        });
         let shared = Arc::new(Shared {
             enabled: config.enabled,
             table: Table::new(table::SUBJECTS_MAX, spans),
@@ -113,6 +212,8 @@ impl RateLimits {
             premium: quota(config.premium),
             spans,
             started: Instant::now(),
+            throttle: Mutex::default(),
+            lending,
         });
         if config.enabled {
             Supervisor::start_supervised(&shared, arbiters);
@@ -126,20 +227,104 @@ impl RateLimits {
         self.shared.enabled
     }
 
-    /// Counts requests of one caller, all or none of them; `None` when limits are off.
-    #[must_use]
-    pub fn check(&self, payer: Payer, cost: u32) -> Option<Decision> {
-        let shared = &self.shared;
-        if !shared.enabled {
-            return None;
+    /// Counts requests of one caller, all or none of them, and waits for Redis where that has to be. `None` when limits
+    /// are off.
+    pub async fn check(&self, payer: Payer, cost: u32) -> Option<Decision> {
+        match self.try_check(payer, cost)? {
+            Verdict::Decided(decision) => Some(decision),
+            Verdict::Pending(pending) => Some(pending.decide().await),
         }
+    }
+
+    /// As [`Self::check`], for those who cannot wait here.
+    #[must_use]
+    pub fn try_check(&self, payer: Payer, cost: u32) -> Option<Verdict> {
+        self.shared.enabled.then(|| self.ask(payer, cost))
+    }
+
+    fn ask(&self, payer: Payer, cost: u32) -> Verdict {
+        let shared = &self.shared;
         let (now, quota) = (shared.now(), shared.quota(payer.tier));
-        let decide = |entry: &mut table::Entry| entry.window.check(cost, now, quota, shared.spans);
-        Some(shared.table.with(payer.key, now, decide))
+        let pending = |answered| {
+            let deadline = shared
+                .lending
+                .as_ref()
+                .map_or(Duration::ZERO, |lending| lending.patience);
+            Verdict::Pending(Pending {
+                limits: self.clone(),
+                payer,
+                cost,
+                answered,
+                deadline: Instant::now() + deadline,
+            })
+        };
+        shared.table.with(payer.key, now, |entry, place| {
+            let Some(lending) = &shared.lending else {
+                return Verdict::Decided(entry.window.check(cost, now, quota, shared.spans));
+            };
+            if place == Place::Shared || now < lending.alone_until.load(Ordering::Relaxed) {
+                return Verdict::Decided(shared.count_alone(entry, cost, now, quota));
+            }
+            let ask = Ask {
+                key: payer.key,
+                quota,
+                cost,
+            };
+            match entry.share.take(cost, now) {
+                Standing::Held => {
+                    if entry.share.is_low(now, shared.spans) {
+                        // If there is no room for the question, the next who needs it asks.
+                        lending.send(ask, entry, now);
+                    }
+                    Verdict::Decided(shared.count_held(entry, cost, now, quota))
+                }
+                Standing::Refused(retry_after_ms) => Verdict::Decided(entry.share.refusal(retry_after_ms, quota, now)),
+                Standing::Unknown if lending.send(ask, entry, now) => {
+                    pending(entry.answered.get_or_insert_default().clone().notified_owned())
+                }
+                Standing::Unknown => Verdict::Decided(shared.count_alone(entry, cost, now, quota)),
+            }
+        })
+    }
+}
+
+impl Lending {
+    /// Puts a question to the supervisor, unless one is under way; false when its mailbox is full.
+    fn send(&self, ask: Ask, entry: &mut Entry, now: Millis) -> bool {
+        if !entry.share.may_ask(now, millis(self.patience)) {
+            return true;
+        }
+        self.asks.sender().try_send(ask).is_ok()
     }
 }
 
 impl Shared {
+    /// Counts what was taken from a lease. The window of this node has the last word: after an outage it knows more.
+    fn count_held(&self, entry: &mut Entry, cost: u32, now: Millis, quota: Quota) -> Decision {
+        let own = entry.window.check(cost, now, quota, self.spans);
+        if !own.is_admitted() {
+            entry.share.put_back(cost);
+            return own;
+        }
+        entry.share.correct(own, quota, now)
+    }
+
+    /// Counts without the other nodes, who hear of it when Redis can be asked again.
+    fn count_alone(&self, entry: &mut Entry, cost: u32, now: Millis, quota: Quota) -> Decision {
+        metrics().rate_limit_fell_back();
+        let own = entry.window.check(cost, now, quota, self.spans);
+        if own.is_admitted() {
+            entry.share.owe(cost, quota);
+        }
+        own
+    }
+
+    fn decide_alone(&self, payer: Payer, cost: u32) -> Decision {
+        let (now, quota) = (self.now(), self.quota(payer.tier));
+        let alone = |entry: &mut Entry, _| self.count_alone(entry, cost, now, quota);
+        self.table.with(payer.key, now, alone)
+    }
+
     fn now(&self) -> Millis {
         millis(self.started.elapsed())
     }

@@ -1,27 +1,50 @@
 //! The supervisor of the counters: an actor that does what no request should have to do.
 //!
-//! It owns the upkeep of the table: a shard every [`TICK`], it forgets who is idle, and it says when the table is so full
-//! that subjects share budgets. Counting itself is done by the handle, directly in the table, from whichever thread asks:
-//! a question to an actor costs microseconds and a turn in its mailbox, a count under a shard's lock a tenth of one, and
-//! the socket asks for every message.
+//! It owns the conversation with Redis: it asks for slices of quotas, for all who wait in one call, gives back what was not
+//! spent when a lease ends, and while Redis fails it lets everybody count alone. And it owns the upkeep of the table: a
+//! shard every [`TICK`], it forgets who is idle and
+//! which failures are old, and it says when the table is so full that subjects share budgets.
+//! Counting itself is done by the handle, directly in the table, from whichever thread asks: a question to an actor costs
+//! microseconds and a turn in its mailbox, a count under a shard's lock a tenth of one, and the socket asks for every
+//! message.
 //!
-//! Nobody waits for this actor. A crash loses nothing: the counters are not in it. While it is down, idle subjects stay
-//! until a full shard looks for them by itself.
+//! Bounds: 10,000 questions wait (then the asker counts alone), [`BATCH`] are asked in one call, one call at a time;
+//! [`LEASES_MAX`] leases are remembered, and those beyond lapse.
+//!
+//! A crash loses no count: they are not in it. Questions under way are lost, whose askers count alone after twice Redis'
+//! deadline; questions that wait are asked by the successor; leases it remembered lapse: what was not spent of them counts
+//! as used until it leaves the window, at most a twentieth of a quota. While it is down, nodes count alone.
 
-use super::Shared;
-use crate::supervision::{ArbiterPool, DeathGuard, RestartPolicy, supervise};
+use super::share::Question;
+use super::table::Key;
+use super::window::Millis;
+use super::{Ask, Shared, lender};
+use crate::supervision::{ArbiterPool, DeathGuard, Reader, RestartPolicy, supervise};
 use actix::prelude::*;
+use futures_util::StreamExt;
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// Between two shards that are cleaned; all of them in half a minute.
-const TICK: Duration = Duration::from_millis(500);
+/// Between two shards that are cleaned (all of them in half a minute), and two looks for leases that have ended.
+const TICK: Duration = Duration::from_millis(250);
+/// Questions in one call: Redis does nothing else meanwhile.
+const BATCH: usize = 32;
+/// Leases whose end is waited for.
+const LEASES_MAX: usize = 100_000;
+/// For how long Redis is left alone after it has failed, in milliseconds.
+const ALONE: Millis = 250;
 /// The arbiter it runs on, if there are as many.
 const ARBITER: u128 = 2;
 
-/// The upkeep of the counters.
+/// Who talks to Redis about counters, and looks after them.
 pub(super) struct Supervisor {
     shared: Arc<Shared>,
+    /// Handed to the context when the actor starts.
+    asks: Option<Reader<Ask>>,
+    /// Leases and when they end, in that order.
+    leases: VecDeque<(Millis, Key)>,
     /// The shard to clean next.
     shard: usize,
     _guard: DeathGuard,
@@ -34,22 +57,33 @@ impl Supervisor {
         arbiters.spawn(ARBITER, async move {
             let start = |_, guard| {
                 let shared = shared.clone();
-                Self {
-                    shared,
-                    shard: 0,
-                    _guard: guard,
-                }
-                .start();
+                actix::spawn(async move {
+                    let asks = match &shared.lending {
+                        Some(lending) => Some(lending.asks.reader().await),
+                        None => None,
+                    };
+                    Self {
+                        shared,
+                        asks,
+                        leases: VecDeque::new(),
+                        shard: 0,
+                        _guard: guard,
+                    }
+                    .start();
+                });
             };
             supervise("rate_limit", RestartPolicy::default(), start, |_| ()).await;
         });
     }
 
-    fn tick(&mut self) {
+    fn tick(&mut self, ctx: &mut Context<Self>) {
         fail::fail_point!("rate_limit::tick");
-        let table = &self.shared.table;
-        table.clean(self.shard, self.shared.now());
+        let (table, now) = (&self.shared.table, self.shared.now());
+        table.clean(self.shard, now);
         self.shard = (self.shard + 1) % table.shards();
+        if self.shard == 0 {
+            self.shared.throttle.lock().clean(now);
+        }
         let crowded = table.take_crowded();
         if crowded > 0 {
             let subjects = table.len();
@@ -59,13 +93,98 @@ impl Supervisor {
                 "too many callers to count each alone: some share a budget"
             );
         }
+        self.give_back(now, ctx);
+    }
+
+    /// Gives back what is left of leases that have ended.
+    fn give_back(&mut self, now: Millis, ctx: &mut Context<Self>) {
+        let mut questions = Vec::new();
+        while questions.len() < BATCH
+            && let Some((until, key)) = self.leases.front().copied()
+            && until <= now
+        {
+            self.leases.pop_front();
+            let ask = |entry: &mut super::Entry| entry.share.question(0, UNASKED, now);
+            if let Some(question) = self.shared.table.with_known(key, ask)
+                && question.back + question.arrears > 0
+            {
+                questions.push((key, question));
+            }
+        }
+        if !questions.is_empty() {
+            self.ask(questions, ctx);
+        }
+    }
+
+    /// Asks Redis, and nothing else meanwhile: what comes next is asked together.
+    fn ask(&self, questions: Vec<(Key, Question)>, ctx: &mut Context<Self>) {
+        let shared = self.shared.clone();
+        let asked_at = shared.now();
+        let asking = async move {
+            let Some(lending) = &shared.lending else {
+                return Vec::new();
+            };
+            let answers = match lender::ask(&lending.redis, shared.spans, &questions).await {
+                Ok(answers) => answers,
+                Err(error) => {
+                    lending.alone_until.store(shared.now() + ALONE, Ordering::Relaxed);
+                    tracing::debug!(%error, "quotas are counted by this node alone");
+                    Vec::new()
+                }
+            };
+            let mut answers = answers.into_iter();
+            let mut leases = Vec::new();
+            for (key, question) in questions {
+                let (answer, now) = (answers.next(), shared.now());
+                let until = shared.table.with_known(key, |entry| {
+                    match answer {
+                        Some(grant) => entry.share.granted(&question, grant, (asked_at, now), shared.spans),
+                        None => entry.share.failed(&question),
+                    }
+                    if let Some(waiting) = entry.answered.take() {
+                        waiting.notify_waiters();
+                    }
+                    entry.share.lease_until()
+                });
+                if answer.is_some_and(|grant| grant.granted > 0) {
+                    leases.extend(until.map(|until| (until, key)));
+                }
+            }
+            leases
+        };
+        ctx.wait(asking.into_actor(self).map(|leases, supervisor, _| {
+            let room = LEASES_MAX.saturating_sub(supervisor.leases.len());
+            supervisor.leases.extend(leases.into_iter().take(room));
+        }));
     }
 }
+
+/// The quota of a question that wants nothing.
+const UNASKED: super::Quota = super::Quota {
+    per_minute: u32::MAX >> 1,
+    per_hour: u32::MAX >> 1,
+};
 
 impl Actor for Supervisor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        ctx.run_interval(TICK, |supervisor, _| supervisor.tick());
+        ctx.run_interval(TICK, Self::tick);
+        if let Some(asks) = self.asks.take() {
+            ctx.add_stream(asks.ready_chunks(BATCH));
+        }
+    }
+}
+
+impl StreamHandler<Vec<Ask>> for Supervisor {
+    fn handle(&mut self, asks: Vec<Ask>, ctx: &mut Self::Context) {
+        fail::fail_point!("rate_limit::ask");
+        let now = self.shared.now();
+        let questions = asks.into_iter().filter_map(|Ask { key, quota, cost }| {
+            let question = |entry: &mut super::Entry| entry.share.question(cost, quota, now);
+            Some((key, self.shared.table.with_known(key, question)?))
+        });
+        let questions = questions.collect();
+        self.ask(questions, ctx);
     }
 }

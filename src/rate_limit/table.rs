@@ -8,12 +8,15 @@
 //! makes room neither for itself (everybody beyond shares) nor at the cost of those who are known (they keep theirs), and
 //! nobody is shut out for good.
 
+use super::share::Share;
 use super::window::{Millis, Spans, Window};
 use super::{Network, UserId};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::Notify;
 
 /// Subjects with a budget of their own. Of a premium user who uses all of it, one takes about 4 KiB; most take 200 bytes.
 pub(super) const SUBJECTS_MAX: usize = 131_072;
@@ -31,15 +34,27 @@ pub(super) enum Key {
     Network(Network),
 }
 
+/// Whether a subject has a budget of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    Own,
+    Shared,
+}
+
 /// What is known of one subject.
 #[derive(Debug, Default)]
 pub(super) struct Entry {
     pub(super) window: Window,
+    /// Only where nodes share quotas.
+    pub(super) share: Share,
+    /// Whoever waits for Redis' answer about this subject; made when somebody does.
+    pub(super) answered: Option<Arc<Notify>>,
 }
 
 impl Entry {
+    /// A lease ends long before the windows are empty, and what is owed has left them by then.
     fn is_idle(&mut self, now: Millis, spans: Spans) -> bool {
-        self.window.is_idle(now, spans)
+        self.answered.is_none() && self.window.is_idle(now, spans)
     }
 }
 
@@ -72,24 +87,34 @@ impl Table {
         }
     }
 
-    /// Does something with what is known of a subject.
-    pub(super) fn with<R>(&self, key: Key, now: Millis, act: impl FnOnce(&mut Entry) -> R) -> R {
+    /// Does something with what is known of a subject, or of those it shares a budget with.
+    pub(super) fn with<R>(&self, key: Key, now: Millis, act: impl FnOnce(&mut Entry, Place) -> R) -> R {
         let hash = self.hasher.hash_one(key);
         let mut shard = self.shards[hash as usize % SHARDS].lock();
         if let Some(entry) = shard.subjects.get_mut(&key) {
-            return act(entry);
+            return act(entry, Place::Own);
         }
         if shard.subjects.len() >= self.subjects_per_shard && now >= shard.cleaned_at + CLEAN_INTERVAL {
             shard.clean(now, self.spans);
         }
         if shard.subjects.len() < self.subjects_per_shard {
-            return act(shard.subjects.entry(key).or_default());
+            return act(shard.subjects.entry(key).or_default(), Place::Own);
         }
         self.crowded.fetch_add(1, Ordering::Relaxed);
         if shard.overflow.is_empty() {
             shard.overflow.resize_with(OVERFLOW, Entry::default);
         }
-        act(&mut shard.overflow[(hash as usize / SHARDS) % OVERFLOW])
+        act(&mut shard.overflow[(hash as usize / SHARDS) % OVERFLOW], Place::Shared)
+    }
+
+    /// Does something with what is known of a subject that has a place of its own; nothing where there is none.
+    pub(super) fn with_known<R>(&self, key: Key, act: impl FnOnce(&mut Entry) -> R) -> Option<R> {
+        let hash = self.hasher.hash_one(key);
+        self.shards[hash as usize % SHARDS]
+            .lock()
+            .subjects
+            .get_mut(&key)
+            .map(act)
     }
 
     /// How many shards there are to clean.
@@ -141,7 +166,9 @@ mod tests {
     };
 
     fn admitted(table: &Table, key: Key, now: Millis) -> bool {
-        table.with(key, now, |entry| entry.window.check(1, now, QUOTA, SPANS).is_admitted())
+        table.with(key, now, |entry, _| {
+            entry.window.check(1, now, QUOTA, SPANS).is_admitted()
+        })
     }
 
     fn user() -> Key {

@@ -23,7 +23,7 @@ use crate::conversations::{Caller, Conversation, Follower, Full, Request};
 use crate::error::{CloseCode, Code};
 use crate::ids::ConversationId;
 use crate::metrics::{Surface, metrics};
-use crate::rate_limit::{Decision, Network};
+use crate::rate_limit::{Decision, Network, Verdict};
 use crate::wire::frames::{Budget, Done, Error as ErrorFrame, Pong};
 use crate::wire::{ClientFrame, ParseError, ParsedFrame, Reply, encode, limits, parse};
 use actix::prelude::*;
@@ -197,20 +197,25 @@ impl Session {
         if !frame.is_limited() {
             return self.perform(frame, reply, None, ctx);
         }
-        let decision = self.sessions.shared.limits.check(self.connection.payer(), 1);
-        self.settle(frame, reply, decision, ctx);
+        match self.sessions.shared.limits.try_check(self.connection.payer(), 1) {
+            None => self.perform(frame, reply, None, ctx),
+            Some(Verdict::Decided(decision)) => self.settle(frame, reply, decision, ctx),
+            Some(Verdict::Pending(pending)) => {
+                // Nothing may overtake it.
+                self.link.block();
+                let decided = pending.decide().into_actor(self);
+                ctx.spawn(decided.map(move |decision, session, ctx| {
+                    session.link.unblock();
+                    session.settle(frame, reply, decision, ctx);
+                }));
+            }
+        }
     }
 
     /// Does what its user's quota allows, and refuses the rest before anything is done.
-    fn settle(
-        &mut self,
-        frame: ClientFrame,
-        reply: Reply,
-        decision: Option<Decision>,
-        ctx: &mut ws::WebsocketContext<Self>,
-    ) {
-        let Some(retry_after_ms) = decision.and_then(|decision| decision.retry_after_ms) else {
-            return self.perform(frame, reply, decision.and_then(budget), ctx);
+    fn settle(&mut self, frame: ClientFrame, reply: Reply, decision: Decision, ctx: &mut ws::WebsocketContext<Self>) {
+        let Some(retry_after_ms) = decision.retry_after_ms else {
+            return self.perform(frame, reply, budget(decision), ctx);
         };
         metrics().rate_limited(self.connection.payer().tier(), Surface::Socket);
         reply.limited(retry_after_ms);

@@ -4,7 +4,7 @@
 //! address is told apart with `X-Forwarded-For` from a trusted proxy: the test itself.
 
 use crate::support::app::TestApp;
-use crate::support::client::{Answer, Site, Socket};
+use crate::support::client::{Answer, PASSWORD, Site, Socket};
 use crate::support::{PATIENCE, back_off, pass};
 use futures_util::future::join_all;
 use parlance::config::{Config, QuotaConfig};
@@ -377,5 +377,88 @@ async fn caps_on_connections_stay_when_limits_are_off() {
         assert!(since.elapsed() < PATIENCE, "the place was not given back");
         back_off().await;
     }
+    app.stop().await;
+}
+
+/// Tries to sign in from an address; the status, and the seconds to wait.
+async fn sign_in(site: &Site, address: &str, email: &str, password: &str) -> (u16, Option<i64>) {
+    let request = site
+        .http()
+        .post(site.url("/auth/login"))
+        .header("x-forwarded-for", address);
+    let answer = request
+        .json(&json!({"email": email, "password": password}))
+        .send()
+        .await
+        .unwrap();
+    let answer = Site::read(answer).await.unwrap();
+    let wait = answer.header("retry-after").map(|wait| wait.parse().unwrap());
+    if answer.status == 429 {
+        answer.problem(429, "rate_limited");
+        return (429, wait);
+    }
+    (answer.status, wait)
+}
+
+#[actix_web::test]
+async fn guessing_a_password_slows_down_and_does_not_lock_the_owner_out() {
+    let app = TestApp::with(|config| {
+        with_quota(100_000)(config);
+        config.limits.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
+    })
+    .await;
+    let ann = app.register("Ann").await;
+    let email = ann.email.as_deref().unwrap();
+    // At the same time, so that no guess has failed when the next begins; an account that does not exist is like any other.
+    for account in [email, "nobody@example.org"] {
+        let guesses = join_all((0..12).map(|_| sign_in(&app, "192.0.2.1", account, "wrong"))).await;
+        assert_eq!(
+            guesses.iter().filter(|(status, _)| *status == 401).count(),
+            5,
+            "{guesses:?}"
+        );
+        assert!(
+            guesses.iter().all(|(status, wait)| *status == 401 || *wait == Some(1)),
+            "{guesses:?}"
+        );
+    }
+    assert_eq!(
+        sign_in(&app, "192.0.2.1", email, PASSWORD).await.0,
+        429,
+        "also with the right one"
+    );
+    // From many addresses: the account is under attack, and each has one guess.
+    for n in 2..20 {
+        let address = format!("192.0.2.{n}");
+        let guesses = join_all((0..2).map(|_| sign_in(&app, &address, email, "wrong"))).await;
+        let is_attacked = guesses.iter().any(|(status, _)| *status == 429);
+        assert!(n < 12 || is_attacked, "{n} {guesses:?}");
+    }
+    assert_eq!(
+        sign_in(&app, "198.51.100.9", email, PASSWORD).await.0,
+        200,
+        "the owner, from anywhere else"
+    );
+    // The wait is honest: after it there is one more guess, and then a longer one.
+    pass(Duration::from_millis(1_050)).await;
+    assert_eq!(sign_in(&app, "192.0.2.1", "nobody@example.org", "wrong").await.0, 401);
+    assert_eq!(
+        sign_in(&app, "192.0.2.1", "nobody@example.org", "wrong").await,
+        (429, Some(2))
+    );
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn signing_up_slows_down() {
+    let app = TestApp::with(with_quota(100_000)).await;
+    let sign_up = |n: usize| {
+        let body = json!({"email": format!("user{n}@example.org"), "password": PASSWORD, "name": "User"});
+        app.request(Method::POST, "/auth/register", None, Some(body))
+    };
+    for n in 0..20 {
+        assert_eq!(sign_up(n).await.status, 201, "{n}");
+    }
+    sign_up(20).await.problem(429, "rate_limited");
     app.stop().await;
 }

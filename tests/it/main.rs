@@ -37,6 +37,7 @@ mod framework;
 mod hardening;
 mod keys;
 mod limits;
+mod limits_shared;
 mod log_ins;
 mod members;
 mod metrics;
