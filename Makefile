@@ -4,7 +4,7 @@ SHELL := /bin/sh
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-pure test-it test-browser conformance lint fmt bench load clean
+.PHONY: help run test test-pure test-it test-browser conformance schemathesis lint fmt bench load clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ test-browser: ## Only the tests in a real browser
 
 conformance: ## Only the WebSocket conformance suite
 	@scripts/test.sh conformance
+
+schemathesis: ## Only the REST interface against its own document
+	@scripts/test.sh schemathesis
 
 lint: ## Formatting, clippy with warnings as errors, the house rules
 	$(CARGO) fmt --check

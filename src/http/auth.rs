@@ -23,10 +23,13 @@ pub(super) struct RegisterInput {
     /// Address; one account each.
     email: String,
     /// 8–256 characters, not among the common ones.
+    #[schema(min_length = 8, max_length = 256)]
     password: String,
     /// Display name.
+    #[schema(min_length = 1, max_length = 200)]
     name: String,
     /// Name of the new tenant.
+    #[schema(min_length = 1, max_length = 200)]
     workspace: Option<String>,
     /// Code of an invite.
     invite: Option<String>,
@@ -47,6 +50,7 @@ pub(super) struct LoginInput {
 #[serde(deny_unknown_fields)]
 pub(super) struct GuestInput {
     /// Display name.
+    #[schema(min_length = 1, max_length = 200)]
     name: String,
     /// Code of an invite.
     invite: String,

@@ -26,6 +26,7 @@ pub(super) struct ConversationPage {
 #[into_params(parameter_in = Query)]
 pub(super) struct PageQuery {
     /// 1–100, default 50.
+    #[param(minimum = 1, maximum = 100)]
     pub(super) limit: Option<i64>,
     /// `next` of the page before.
     pub(super) cursor: Option<String>,
@@ -36,6 +37,7 @@ pub(super) struct PageQuery {
 #[serde(deny_unknown_fields)]
 pub(super) struct ConversationInput {
     /// 1–200 bytes.
+    #[schema(min_length = 1, max_length = 200)]
     title: String,
     /// Who else is in it from the start.
     members: Option<Vec<UserId>>,
@@ -46,6 +48,7 @@ pub(super) struct ConversationInput {
 #[serde(deny_unknown_fields)]
 pub(super) struct ConversationPatch {
     /// 1–200 bytes.
+    #[schema(min_length = 1, max_length = 200)]
     title: Option<String>,
 }
 

@@ -183,6 +183,11 @@ fn web_mime_is_json(request: &HttpRequest) -> bool {
 }
 
 fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
+    // serde would take `["x", null]` for a structure of two fields, whatever their names.
+    let starts = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
+    if starts.is_some_and(|byte| *byte != b'{') && serde_json::from_slice::<IgnoredAny>(bytes).is_ok() {
+        return Err(Error::with_detail(Code::BadRequest, "The body must be a JSON object."));
+    }
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let path = error.path().to_string();
@@ -324,7 +329,9 @@ mod tests {
             "inner[0].x"
         );
         assert_eq!(field(r#"{"name":"x","name":"y"}"#), "name");
-        assert_eq!(field("[]"), "");
+        for list in ["[]", r#"["x"]"#, r#" ["x",null,1,[]]"#, "null", "5", r#""x""#] {
+            assert_eq!(field(list), "");
+        }
         assert_eq!(field("{"), "");
         assert_eq!(field(r#"{"name":"x"} x"#), "");
     }

@@ -31,6 +31,7 @@ pub(super) struct InviteInput {
     /// When it runs out; never, unless said.
     expires_at: Option<DateTime<Utc>>,
     /// How many may join by it; any number, unless said.
+    #[schema(minimum = 1)]
     max_uses: Option<i32>,
 }
 

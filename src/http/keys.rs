@@ -26,6 +26,7 @@ pub(super) struct KeyPage {
 #[serde(deny_unknown_fields)]
 pub(super) struct KeyInput {
     /// What it is called in the list.
+    #[schema(min_length = 1, max_length = 200)]
     name: String,
     /// What it is for, at least one; not more than the caller's role gives.
     scopes: Vec<Scope>,

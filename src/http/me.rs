@@ -30,6 +30,7 @@ impl From<Account> for Me {
 #[serde(deny_unknown_fields)]
 pub(super) struct MeInput {
     /// Display name.
+    #[schema(min_length = 1, max_length = 200)]
     name: Option<String>,
 }
 

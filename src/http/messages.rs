@@ -30,6 +30,7 @@ pub(super) struct MessagePage {
 #[into_params(parameter_in = Query)]
 pub(super) struct HistoryQuery {
     /// 1–100, default 50.
+    #[param(minimum = 1, maximum = 100)]
     limit: Option<i64>,
     /// The messages before this number, without it.
     before: Option<i64>,
@@ -48,6 +49,7 @@ pub(super) struct MessageInput {
     /// Made by the client, unique for ever; repeating a post with the same id is safe.
     id: MessageId,
     /// 1–16,384 bytes, not only white space, no NUL.
+    #[schema(min_length = 1, max_length = 16_384)]
     body: String,
     /// The message it answers.
     reply_to: Option<MessageId>,
@@ -58,6 +60,7 @@ pub(super) struct MessageInput {
 #[serde(deny_unknown_fields)]
 pub(super) struct MessagePatch {
     /// The new body.
+    #[schema(min_length = 1, max_length = 16_384)]
     body: String,
 }
 

@@ -1,11 +1,12 @@
 //! The OpenAPI 3.1 document, made from the handlers and their types.
 //!
-//! Every operation gets the problem document as its default answer and the two ways to show credentials; so a handler
-//! only says what is special about it.
+//! Every operation gets the problems that it shares with others and the two ways to show credentials; so a handler only
+//! says what is special about it.
 
 use super::error::Problem;
-use super::{auth, conversations, invites, keys, me, members, messages, ops, tenant, users, ws};
+use super::{auth, conversations, invites, keys, limits, me, members, messages, ops, tenant, users, ws};
 use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
 use std::sync::LazyLock;
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::security::{
@@ -62,33 +63,73 @@ impl Modify for Common {
         components.add_security_scheme("session", cookie("session"));
         components.add_security_scheme("refresh", cookie("refresh"));
         for (path, item) in &mut document.paths.paths {
-            let needs_credentials = path.starts_with("/api/") || path.starts_with("/auth/") || path == "/ws";
-            for operation in [&mut item.get, &mut item.post, &mut item.patch, &mut item.delete]
-                .into_iter()
-                .flatten()
-            {
-                complete(operation, needs_credentials);
+            complete(path, item.get.as_mut(), Changes::Nothing);
+            for operation in [&mut item.post, &mut item.patch, &mut item.delete] {
+                complete(path, operation.as_mut(), Changes::Something);
             }
         }
     }
 }
 
-fn complete(operation: &mut Operation, needs_credentials: bool) {
-    let content = ContentBuilder::new()
-        .schema(Some(Ref::from_schema_name("Problem")))
-        .build();
-    let problem = ResponseBuilder::new()
-        .description("What went wrong, as a problem document (RFC 9457)")
-        .content(super::error::PROBLEM_JSON, content)
-        .build();
-    operation
-        .responses
-        .responses
-        .insert("default".to_owned(), RefOr::T(problem));
+/// Whether an operation may change something.
+#[derive(Clone, Copy, PartialEq)]
+enum Changes {
+    Nothing,
+    Something,
+}
+
+/// Adds the credentials, and every problem that an operation may answer besides those its handler names: there is no
+/// `default`, so that an answer nobody has thought of is found by the tests against this document.
+fn complete(path: &str, operation: Option<&mut Operation>, changes: Changes) {
+    let Some(operation) = operation else { return };
+    let signs_in = path.starts_with("/auth/");
+    let needs_credentials = path.starts_with("/api/") || signs_in || path == "/ws";
+    for status in problems(path, operation, changes, needs_credentials) {
+        let content = ContentBuilder::new()
+            .schema(Some(Ref::from_schema_name("Problem")))
+            .build();
+        let problem = ResponseBuilder::new()
+            .description(status.canonical_reason().unwrap_or_default())
+            .content(super::error::PROBLEM_JSON, content)
+            .build();
+        let answers = &mut operation.responses.responses;
+        answers.entry(status.as_str().to_owned()).or_insert(RefOr::T(problem));
+    }
     if needs_credentials && operation.security.is_none() {
         let requirement = |name: &str| SecurityRequirement::new(name, Vec::<String>::new());
         operation.security = Some(vec![requirement("bearer"), requirement("session")]);
     }
+}
+
+fn problems(path: &str, operation: &Operation, changes: Changes, needs_credentials: bool) -> Vec<StatusCode> {
+    let mut statuses = vec![
+        StatusCode::BAD_REQUEST,
+        StatusCode::URI_TOO_LONG,
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        StatusCode::SERVICE_UNAVAILABLE,
+    ];
+    if needs_credentials {
+        statuses.extend([StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN]);
+    }
+    if operation.request_body.is_some() {
+        statuses.extend([StatusCode::REQUEST_TIMEOUT, StatusCode::PAYLOAD_TOO_LARGE]);
+    }
+    // An invitation that is unknown, an address that is taken, a quantity that is used up.
+    let makes_somebody = matches!(path, "/auth/register" | "/auth/guest");
+    // What the body names may not be there either.
+    let names_others = makes_somebody || (path == "/api/conversations" && changes == Changes::Something);
+    if path.contains('{') || names_others {
+        statuses.push(StatusCode::NOT_FOUND);
+    }
+    let is_api = path.starts_with("/api/");
+    if changes == Changes::Something && (is_api || makes_somebody || path == "/auth/ticket") {
+        statuses.push(StatusCode::CONFLICT);
+    }
+    if !limits::is_exempt(path) {
+        statuses.push(StatusCode::TOO_MANY_REQUESTS);
+    }
+    statuses
 }
 
 /// The document as JSON; made once.
@@ -139,8 +180,7 @@ mod tests {
             document["paths"]["/api/me"]["get"]["security"][0]["bearer"],
             serde_json::json!([])
         );
-        let problem =
-            &document["paths"]["/api/me"]["get"]["responses"]["default"]["content"]["application/problem+json"];
+        let problem = &document["paths"]["/api/me"]["get"]["responses"]["401"]["content"]["application/problem+json"];
         assert_eq!(problem["schema"]["$ref"], "#/components/schemas/Problem");
     }
 
@@ -164,7 +204,6 @@ mod tests {
         // Without white space, so that it does not matter how the lines are broken.
         let source: String = include_str!("mod.rs").split_whitespace().collect();
         let table = source.split_once("fnroutes()").unwrap().1;
-        let table = table.split_once(".default_service").unwrap().0;
         let mut routes = BTreeSet::new();
         for service in table.split(".service(to(\"").skip(1) {
             let (path, rest) = service.split_once('"').unwrap();

@@ -13,6 +13,7 @@ use utoipa::ToSchema;
 #[serde(deny_unknown_fields)]
 pub(super) struct TenantInput {
     /// Its name.
+    #[schema(min_length = 1, max_length = 200)]
     name: Option<String>,
 }
 

@@ -25,8 +25,10 @@ pub(super) struct UserPage {
 #[into_params(parameter_in = Query)]
 pub(super) struct UserQuery {
     /// 1–100, default 50.
+    #[param(minimum = 1, maximum = 100)]
     limit: Option<i64>,
     /// How many to leave out.
+    #[param(minimum = 0)]
     offset: Option<i64>,
 }
 
@@ -35,6 +37,7 @@ pub(super) struct UserQuery {
 #[serde(deny_unknown_fields)]
 pub(super) struct UserInput {
     /// Display name.
+    #[schema(min_length = 1, max_length = 200)]
     name: Option<String>,
     /// Role in the tenant.
     role: Option<Role>,

@@ -26,9 +26,7 @@ pub(super) struct Query {
 /// Opens a socket.
 #[utoipa::path(get, path = "/ws", tag = "socket",
     params(("ticket" = Option<String>, Query, description = "A ticket of `POST /auth/ticket`.")),
-    responses((status = 101, description = "The socket; see /asyncapi.json."),
-              (status = 400, body = super::Problem), (status = 401, body = super::Problem),
-              (status = 403, body = super::Problem), (status = 503, body = super::Problem)))]
+    responses((status = 101, description = "The socket; see /asyncapi.json.")))]
 pub(super) async fn open(
     request: HttpRequest,
     payload: web::Payload,

@@ -6,6 +6,7 @@
 
 use crate::support::TestApp;
 use crate::support::raw::{RawConnection, exchange};
+use futures_util::future::join_all;
 use std::time::Duration;
 
 /// What is expected of a request.
@@ -27,7 +28,7 @@ const POST: &str = "POST /auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: applic
 /// A short keep-alive, so that every connection ends soon by itself.
 async fn app() -> TestApp {
     TestApp::with(|config| {
-        config.http.keep_alive = Duration::from_millis(200);
+        config.http.keep_alive = Duration::from_secs(1);
         config.http.request_timeout = Duration::from_millis(500);
     })
     .await
@@ -36,8 +37,11 @@ async fn app() -> TestApp {
 async fn check(cases: Vec<(&str, Vec<u8>, Answer)>) {
     let app = app().await;
     let mut wrong = Vec::new();
-    for (name, bytes, expected) in cases {
-        let answer = exchange(app.address, &bytes).await;
+    let ask = |(name, bytes, expected): (_, Vec<u8>, _)| {
+        let address = app.address;
+        async move { (name, exchange(address, &bytes).await, expected) }
+    };
+    for (name, answer, expected) in join_all(cases.into_iter().map(ask)).await {
         let ours = answer
             .text
             .matches("content-security-policy: default-src 'self'")
