@@ -49,7 +49,7 @@ impl Shutdown {
         within(deadline, "log-ins", self.auth.stop()).await;
         self.arbiters.stop();
         within(started + timeout, "database", self.database.close()).await;
-        tracing::info!(duration_ms = started.elapsed().as_millis(), "shut down");
+        tracing::info!(duration_ms = started.elapsed().as_secs_f64() * 1e3, "shut down");
     }
 }
 

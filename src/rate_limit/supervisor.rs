@@ -9,11 +9,13 @@
 //! until a full shard looks for them by itself.
 
 use super::Shared;
-use crate::supervision::{ArbiterPool, DeathGuard, RestartPolicy, supervise};
+use crate::supervision::{ArbiterPool, DeathGuard, RestartPolicy, start, supervise};
 use actix::prelude::*;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// What it is called in logs and metrics.
+const ACTOR: &str = "rate_limit";
 /// Between two shards that are cleaned; all of them in half a minute.
 const TICK: Duration = Duration::from_millis(500);
 /// The arbiter it runs on, if there are as many.
@@ -32,16 +34,16 @@ impl Supervisor {
     pub(super) fn start_supervised(shared: &Arc<Shared>, arbiters: &ArbiterPool) {
         let shared = shared.clone();
         arbiters.spawn(ARBITER, async move {
-            let start = |_, guard| {
+            let begin = |_, guard| {
                 let shared = shared.clone();
-                Self {
+                let supervisor = Self {
                     shared,
                     shard: 0,
                     _guard: guard,
-                }
-                .start();
+                };
+                start(ACTOR, None, supervisor);
             };
-            supervise("rate_limit", RestartPolicy::default(), start, |_| ()).await;
+            supervise(ACTOR, RestartPolicy::default(), begin, |_| ()).await;
         });
     }
 

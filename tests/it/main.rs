@@ -36,6 +36,7 @@ mod framework;
 mod hardening;
 mod keys;
 mod limits;
+mod log;
 mod log_ins;
 mod members;
 mod metrics;
