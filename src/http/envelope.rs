@@ -206,7 +206,7 @@ const NO_ROUTE: &str = "(none)";
 
 fn write_log(method: &Method, route: &str, status: StatusCode, elapsed: Duration) {
     let (status, ms) = (status.as_u16(), elapsed.as_secs_f64() * 1_000.0);
-    if route.starts_with("/health") || route.starts_with("/static/") {
+    if route.starts_with("/health") || route == "/metrics" || route.starts_with("/static/") {
         tracing::debug!(target: "access", %method, route, status, ms, "answered");
     } else {
         tracing::info!(target: "access", %method, route, status, ms, "answered");

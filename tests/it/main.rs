@@ -34,6 +34,7 @@ mod database;
 mod documents;
 mod framework;
 mod hardening;
+mod health;
 mod keys;
 mod limits;
 mod log;
