@@ -27,6 +27,9 @@ use std::time::Duration;
 /// Connections that the kernel keeps while workers are busy.
 const BACKLOG: i32 = 4_096;
 
+/// Connections to the listener of the metrics: scrapers, and people who look.
+const METRICS_CONNECTIONS_MAX: usize = 64;
+
 /// Why a node could not be built; for the operator.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -48,6 +51,7 @@ pub enum Error {
 pub struct App {
     address: SocketAddr,
     server: Server,
+    metrics: Option<(SocketAddr, Server)>,
     shutdown: Shutdown,
     shutdown_timeout: Duration,
 }
@@ -68,10 +72,8 @@ impl App {
     pub async fn build_on(config: Config, bus: Arc<dyn Bus>) -> Result<Self, Error> {
         let config = Arc::new(config);
         // The address first: a port that is taken should not start a database.
-        let listener = listen(config.bind).map_err(|error| Error::Listen(config.bind, error))?;
-        let address = listener
-            .local_addr()
-            .map_err(|error| Error::Listen(config.bind, error))?;
+        let (listener, address) = listen(config.bind)?;
+        let metrics_listener = config.metrics.bind.map(listen).transpose()?;
         let node = NodeId::new();
         let database = Database::open(&config).await?;
         let auth = Auth::start(&config, database.clone()).await?;
@@ -96,7 +98,7 @@ impl App {
             (auth.clone(), limits.clone()),
             (&config.sessions, &arbiters),
         );
-        let health = Health::new(vec![bus_part(&bus)]);
+        let health = Health::new(parts_of(&database, &bus));
         let state = web::Data::new(http::State {
             auth: auth.clone(),
             tenants,
@@ -109,12 +111,22 @@ impl App {
             assets: Assets::load(),
             config: config.clone(),
         });
+        let scraped = state.clone();
+        let metrics = metrics_listener
+            .map(|listener| serve_metrics(listener, scraped))
+            .transpose()?;
         let server = serve(&config, listener, state).map_err(|error| Error::Listen(address, error))?;
-        tracing::info!(node.id = %node, %address, "node is up");
+        tracing::info!(
+            node.id = %node,
+            %address,
+            metrics = metrics.as_ref().map(|(address, _)| tracing::field::display(address)),
+            "node is up"
+        );
         let shutdown = Shutdown {
             health,
             sessions,
             server: server.handle(),
+            metrics: metrics.as_ref().map(|(_, server)| server.handle()),
             conversations,
             auth,
             arbiters,
@@ -123,6 +135,7 @@ impl App {
         Ok(Self {
             address,
             server,
+            metrics,
             shutdown,
             shutdown_timeout: config.shutdown_timeout,
         })
@@ -140,22 +153,40 @@ impl App {
         self.address.port()
     }
 
+    /// Where the metrics are, if they have an address of their own.
+    #[must_use]
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics.as_ref().map(|(address, _)| *address)
+    }
+
     /// Serves until `stop` resolves, then stops everything in order.
     ///
     /// # Errors
     /// When the HTTP server fails by itself; everything else is stopped all the same.
     pub async fn run_until(self, stop: impl Future<Output = ()>) -> std::io::Result<()> {
         let mut server = actix_web::rt::spawn(self.server);
+        // A node that cannot be measured any more still serves.
+        let metrics = self.metrics.map(|(_, metrics)| actix_web::rt::spawn(metrics));
         let result = tokio::select! {
             ended = &mut server => ended.map_err(std::io::Error::other).flatten(),
             () = stop => Ok(()),
         };
         self.shutdown.run(self.shutdown_timeout).await;
+        if let Some(metrics) = metrics {
+            metrics.abort();
+        }
         result
     }
 }
 
-fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+/// A listener, and where it really is.
+fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {
+    let listener = try_listen(address).map_err(|error| Error::Listen(address, error))?;
+    let actual = listener.local_addr().map_err(|error| Error::Listen(address, error))?;
+    Ok((listener, actual))
+}
+
+fn try_listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
     // A restarted server takes its port back from connections that linger.
     socket.set_reuse_address(true)?;
@@ -188,10 +219,40 @@ fn serve(config: &Config, listener: TcpListener, state: web::Data<http::State>) 
     Ok(server.listen(listener)?.run())
 }
 
-/// Which bus is in use, in the answer of `/health/ready`.
-fn bus_part(bus: &Arc<dyn Bus>) -> http::Part {
-    http::Part {
-        name: bus.name(),
-        check: Arc::new(|| Box::pin(async { Ok(()) })),
-    }
+/// The listener for a scraper: one thread is plenty, and nothing of it is limited.
+fn serve_metrics(
+    (listener, address): (TcpListener, SocketAddr),
+    state: web::Data<http::State>,
+) -> Result<(SocketAddr, Server), Error> {
+    let factory = move || actix_web::App::new().configure(|app| http::configure_metrics(app, state.clone()));
+    let server = HttpServer::new(factory)
+        .workers(1)
+        .max_connections(METRICS_CONNECTIONS_MAX)
+        .disable_signals();
+    let bound = server.listen(listener).map_err(|error| Error::Listen(address, error))?;
+    Ok((address, bound.run()))
+}
+
+/// What readiness depends on.
+fn parts_of(database: &Database, bus: &Arc<dyn Bus>) -> Vec<http::Part> {
+    let (answering, migrated) = (database.clone(), database.clone());
+    vec![
+        http::Part::required("database", move || {
+            let database = answering.clone();
+            async move { database.ping().await.map_err(|error| error.code().to_string()) }
+        }),
+        http::Part::required("migrations", move || {
+            let database = migrated.clone();
+            async move {
+                database.check_schema().await.map_err(|error| match error {
+                    database::Error::Migration(reason) => reason,
+                    other => other.code().to_string(),
+                })
+            }
+        }),
+        http::Part {
+            kind: Some(bus.name()),
+            ..http::Part::required("bus", || std::future::ready(Ok(())))
+        },
+    ]
 }

@@ -25,6 +25,8 @@ pub struct Shutdown {
     pub sessions: Sessions,
     /// The HTTP server.
     pub server: ServerHandle,
+    /// The listener of the metrics, if they have their own.
+    pub metrics: Option<ServerHandle>,
     /// Conversations and their writers.
     pub conversations: Conversations,
     /// Its upkeep.
@@ -46,10 +48,14 @@ impl Shutdown {
         self.sessions.drain(deadline).await;
         within(deadline, "HTTP server", self.server.stop(true)).await;
         within(deadline, "writers", self.conversations.flush()).await;
+        // Until here, so that a scraper sees the end of the work.
+        if let Some(metrics) = self.metrics {
+            within(deadline, "metrics", metrics.stop(false)).await;
+        }
         within(deadline, "log-ins", self.auth.stop()).await;
         self.arbiters.stop();
         within(started + timeout, "database", self.database.close()).await;
-        tracing::info!(duration_ms = started.elapsed().as_millis(), "shut down");
+        tracing::info!(duration_ms = started.elapsed().as_secs_f64() * 1e3, "shut down");
     }
 }
 

@@ -3,11 +3,24 @@
 //! Called once by `main`, before anything else can want to speak. Lines go to standard error, so that standard output
 //! belongs to what a command was asked to print. Logged are names, counts, durations and identifiers, never what people
 //! write to each other and never a credential.
+//!
+//! An event is one line, whatever its values hold. JSON escapes by itself; in the form for people, line breaks and other
+//! control characters are written as escapes, so that nobody who gets a text into a value (a panic's message, an error of
+//! the database) can write lines of the log, or colours onto the operator's terminal.
 
 use crate::config::{Config, LogFormat};
+use crate::metrics::metrics;
+use crate::supervision;
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::fmt;
 use std::io::IsTerminal;
 use std::panic::PanicHookInfo;
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::{self, FormatEvent, FormatFields, Writer};
+use tracing_subscriber::fmt::{FmtContext, MakeWriter};
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// Libraries whose lower levels would log the values of statements, that is, what people write; whatever `RUST_LOG` says.
 /// And the HTTP parser, which calls it an error of ours when somebody sends what is no request: anybody could fill the log.
@@ -23,31 +36,213 @@ const QUIET: [&str; 4] = [
 /// # Errors
 /// The reason why the configured filter cannot be used, for the operator.
 pub fn init(config: &Config) -> Result<(), String> {
-    let mut filter = EnvFilter::try_new(&config.log_filter).map_err(|error| format!("RUST_LOG: {error}"))?;
+    let terminal = if std::io::stderr().is_terminal() {
+        Terminal::Colours
+    } else {
+        Terminal::Plain
+    };
+    let log = subscriber(config.log_format, &config.log_filter, terminal, std::io::stderr)?;
+    log.try_init()
+        .map_err(|error| format!("the log could not be started: {error}"))?;
+    std::panic::set_hook(Box::new(log_panic));
+    Ok(())
+}
+
+/// What the form for people may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Terminal {
+    /// Letters.
+    Plain,
+    /// Colours too.
+    Colours,
+}
+
+/// What receives events and writes them to `writer`. [`init`] installs it; tests and benchmarks use their own.
+///
+/// # Errors
+/// The reason why `filter` cannot be used, for the operator.
+pub fn subscriber<W>(
+    form: LogFormat,
+    filter: &str,
+    terminal: Terminal,
+    writer: W,
+) -> Result<Box<dyn Subscriber + Send + Sync>, String>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let mut filter = EnvFilter::try_new(filter).map_err(|error| format!("RUST_LOG: {error}"))?;
     for directive in QUIET {
         filter = filter.add_directive(directive.parse().map_err(|error| format!("{directive}: {error}"))?);
     }
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    let started = match config.log_format {
-        LogFormat::Pretty => log.compact().with_ansi(std::io::stderr().is_terminal()).try_init(),
-        LogFormat::Json => log.json().flatten_event(true).try_init(),
-    };
-    started.map_err(|error| format!("the log could not be started: {error}"))?;
-    std::panic::set_hook(Box::new(log_panic));
+        .with_writer(writer)
+        .with_ansi(false);
+    Ok(match form {
+        LogFormat::Pretty => {
+            let lines = OneLine {
+                inner: format::format().compact().with_ansi(false),
+                terminal,
+            };
+            Box::new(log.event_format(lines).finish())
+        }
+        // The innermost span holds all that is known: there is one a request and one a socket.
+        LogFormat::Json => Box::new(log.json().flatten_event(true).with_span_list(false).finish()),
+    })
+}
+
+/// Writes what `inner` makes of an event as one line.
+struct OneLine<F> {
+    inner: F,
+    terminal: Terminal,
+}
+
+impl<S, N, F> FormatEvent<S, N> for OneLine<F>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(&self, ctx: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let mut line = String::with_capacity(256);
+        self.inner.format_event(ctx, Writer::new(&mut line), event)?;
+        let level = event.metadata().level();
+        let mut text = line.trim_end_matches('\n');
+        if self.terminal == Terminal::Colours
+            && let Some((time, rest)) = text.split_once(level.as_str())
+        {
+            write!(writer, "{time}\u{1b}[{}m{level}\u{1b}[0m", colour(*level))?;
+            text = rest;
+        }
+        write_escaped(&mut writer, text)?;
+        writer.write_char('\n')
+    }
+}
+
+/// The terminal's colour for a level. Only the level has one, put on afterwards: the library colours whole lines, and lets
+/// the control characters of values through when it does.
+const fn colour(level: Level) -> u8 {
+    match level {
+        Level::ERROR => 31,
+        Level::WARN => 33,
+        Level::INFO => 32,
+        Level::DEBUG => 34,
+        Level::TRACE => 35,
+    }
+}
+
+/// Writes a text with its control characters, and Unicode's own line breaks, as escapes.
+fn write_escaped(writer: &mut Writer<'_>, text: &str) -> fmt::Result {
+    let passes = |c: char| !c.is_control() && !matches!(c, '\u{2028}' | '\u{2029}');
+    if text.chars().all(passes) {
+        return writer.write_str(text);
+    }
+    for c in text.chars() {
+        if passes(c) {
+            writer.write_char(c)?;
+        } else {
+            write!(writer, "{}", c.escape_default())?;
+        }
+    }
     Ok(())
 }
 
-/// A panic as an event: where, on which thread (arbiters and workers are named), and what it said.
+/// A panic as an event: whose, where, on which thread, and what it said.
 fn log_panic(panic: &PanicHookInfo<'_>) {
+    metrics().panicked();
+    let running = supervision::current();
     let thread = std::thread::current();
-    let message = panic.payload_as_str().unwrap_or("(no text)");
-    let place = panic.location().map(ToString::to_string).unwrap_or_default();
+    let backtrace = Backtrace::capture();
     tracing::error!(
+        actor = running.map(|running| running.name),
+        actor.id = running.and_then(|running| running.id).map(tracing::field::display),
         thread = thread.name().unwrap_or("unnamed"),
-        place,
-        backtrace = %std::backtrace::Backtrace::capture(),
-        "Panic: {message}"
+        place = panic.location().map(tracing::field::display),
+        backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| tracing::field::display(&backtrace)),
+        "Panic: {}",
+        panic.payload_as_str().unwrap_or("(no text)")
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use parking_lot::Mutex;
+    use std::io;
+    use std::sync::Arc;
+
+    /// Keeps what is logged.
+    #[derive(Clone, Default)]
+    struct Kept(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Kept {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What is logged while `speak` runs.
+    fn logged(form: LogFormat, terminal: Terminal, speak: impl FnOnce()) -> String {
+        let kept = Kept::default();
+        let writer = kept.clone();
+        let subscriber = subscriber(form, "info", terminal, move || writer.clone()).unwrap();
+        tracing::subscriber::with_default(subscriber, speak);
+        let bytes = kept.0.lock().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    /// A line break, a line of the log, and a colour.
+    const INJECTION: &str = "x\r\n2026-01-01T00:00:00Z ERROR forged \u{1b}[31mred\u{7}\u{9b}31m\u{2028}";
+
+    fn speak() {
+        let span = tracing::info_span!("request", request.id = %INJECTION, user.id = tracing::field::Empty);
+        let _entered = span.entered();
+        tracing::Span::current().record("user.id", INJECTION);
+        tracing::warn!(quoted = INJECTION, shown = %INJECTION, debugged = ?INJECTION, "said: {INJECTION}");
+    }
+
+    #[test]
+    fn a_value_cannot_write_a_line_or_a_colour_for_people() {
+        let text = logged(LogFormat::Pretty, Terminal::Plain, speak);
+        assert!(text.contains("forged") && text.ends_with('\n'), "{text}");
+        assert_eq!(text.lines().count(), 1, "{text}");
+        assert!(!text.trim_end_matches('\n').contains(char::is_control), "{text:?}");
+        let text = logged(LogFormat::Pretty, Terminal::Colours, speak);
+        assert_eq!(text.lines().count(), 1, "{text}");
+        let (_, rest) = text.split_once("\u{1b}[33mWARN\u{1b}[0m").unwrap();
+        assert!(!rest.contains('\u{1b}'), "{rest:?}");
+    }
+
+    #[test]
+    fn a_value_cannot_write_a_line_or_a_field_in_json() {
+        let text = logged(LogFormat::Json, Terminal::Plain, speak);
+        assert_eq!(text.lines().count(), 1, "{text}");
+        let event: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(event["quoted"], INJECTION);
+        assert_eq!(
+            (&event["span"]["name"], &event["span"]["request.id"]),
+            (&"request".into(), &INJECTION.into())
+        );
+        assert_eq!(event["span"]["user.id"], INJECTION);
+        assert_eq!(event["spans"], serde_json::Value::Null);
+    }
+
+    #[test]
+    fn values_of_statements_stay_quiet_whatever_is_asked_for() {
+        let kept = logged(LogFormat::Json, Terminal::Plain, || {
+            tracing::info!(target: "tokio_postgres::query", "executing statement with parameters");
+        });
+        assert_eq!(kept, "");
+    }
+
+    #[test]
+    fn a_filter_that_is_none_is_refused() {
+        let refused = subscriber(LogFormat::Json, "=(", Terminal::Plain, io::sink).map(drop);
+        assert!(refused.unwrap_err().starts_with("RUST_LOG: "));
+    }
 }

@@ -11,6 +11,8 @@ use super::last_used::Due;
 use super::revocation::{GAP_MAX, POLL_INTERVAL};
 use super::{Error, Shared, api_keys, store};
 use crate::database::Client;
+use crate::metrics::metrics;
+use crate::supervision::named;
 use parking_lot::Mutex;
 use std::future::Future;
 use std::sync::{Arc, Weak};
@@ -18,6 +20,8 @@ use std::time::{Duration, Instant};
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::MissedTickBehavior;
 
+/// What the task is called in logs and metrics.
+const TASK: &str = "auth_upkeep";
 const RESTART_DELAY: Duration = Duration::from_secs(1);
 /// Interval of the removals.
 const CLEAN_INTERVAL: Duration = Duration::from_secs(600);
@@ -64,10 +68,17 @@ impl Drop for AbortOnDrop {
 async fn supervise(shared: Weak<Shared>, read_at: Instant) {
     let read_at = Arc::new(Mutex::new(read_at));
     while shared.strong_count() > 0 {
-        let mut child = AbortOnDrop(tokio::spawn(run(Weak::clone(&shared), Arc::clone(&read_at))));
+        let mut child = AbortOnDrop(tokio::spawn(named(
+            TASK,
+            None,
+            run(Weak::clone(&shared), Arc::clone(&read_at)),
+        )));
         match (&mut child.0).await {
             Ok(()) => return,
-            Err(error) => tracing::error!(%error, "the upkeep of log-ins failed; it is started again"),
+            Err(error) => {
+                metrics().actor_restarted(TASK);
+                tracing::error!(%error, "the upkeep of log-ins failed; it is started again");
+            }
         }
         tokio::time::sleep(RESTART_DELAY).await;
     }

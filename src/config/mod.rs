@@ -15,11 +15,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 mod limits;
+mod metrics;
 mod redis;
 mod sections;
 mod values;
 
 pub use limits::{FloodConfig, LimitsConfig, QuotaConfig};
+pub use metrics::MetricsConfig;
 pub use redis::RedisConfig;
 use sections::seconds;
 pub use sections::{AuthConfig, ConversationsConfig, DatabaseConfig, HttpConfig, SessionsConfig};
@@ -56,6 +58,8 @@ pub struct Config {
     pub sessions: SessionsConfig,
     /// Quotas and the flood guard.
     pub limits: LimitsConfig,
+    /// Metrics.
+    pub metrics: MetricsConfig,
 }
 
 impl Default for Config {
@@ -73,6 +77,7 @@ impl Default for Config {
             conversations: ConversationsConfig::default(),
             sessions: SessionsConfig::default(),
             limits: LimitsConfig::default(),
+            metrics: MetricsConfig::default(),
         }
     }
 }
@@ -154,6 +159,7 @@ impl Config {
         self.conversations.walk(pass);
         self.sessions.walk(pass);
         self.limits.walk(pass);
+        self.metrics.walk(pass);
     }
 
     /// What no single setting can know.
@@ -168,6 +174,7 @@ impl Config {
             errors.push("DATABASE_URL: not of the form postgres://user:password@host:5432/database".to_owned());
         }
         self.redis.check(errors);
+        self.metrics.check(self.bind, errors);
         if let Some(secret) = &self.auth.jwt_secret
             && secret.expose().len() < JWT_SECRET_BYTES_MIN
         {

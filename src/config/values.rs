@@ -181,6 +181,16 @@ impl Setting for Option<PathBuf> {
     }
 }
 
+impl Setting for Option<SocketAddr> {
+    fn parse(text: &str) -> Result<Self, String> {
+        SocketAddr::parse(text).map(Some)
+    }
+
+    fn show(&self) -> String {
+        self.as_ref().map_or_else(String::new, SocketAddr::show)
+    }
+}
+
 impl Setting for Option<Secret> {
     fn parse(text: &str) -> Result<Self, String> {
         Ok(Some(Secret::new(text)))

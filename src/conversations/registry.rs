@@ -27,7 +27,7 @@ use crate::ids::NodeId;
 use crate::metrics::metrics;
 use crate::persistence::Persistence;
 use crate::supervision::{
-    ArbiterPool, Death, DeathGuard, Mailbox, RestartBudget, RestartPolicy, Verdict, jittered, supervise,
+    self, ArbiterPool, Death, DeathGuard, Mailbox, RestartBudget, RestartPolicy, Verdict, jittered, supervise,
 };
 use crate::wire::Committed;
 use crate::wire::frames::Notice;
@@ -84,21 +84,21 @@ impl Shared {
 pub(super) fn start(shared: &Arc<Shared>) {
     let registry = shared.clone();
     let run = async move {
-        let start = |_, guard| {
+        let begin = |_, guard| {
             let shared = registry.clone();
             actix::spawn(async move {
                 let starts = shared.starts.reader().await;
                 let envelopes = shared.bus.subscribe(shared.node);
-                Registry {
+                let registry = Registry {
                     shared,
                     starts: Some(starts),
                     envelopes: Some(envelopes),
                     _guard: guard,
-                }
-                .start();
+                };
+                supervision::start(ACTOR, None, registry);
             });
         };
-        supervise(ACTOR, RestartPolicy::default(), start, |_| ()).await;
+        supervise(ACTOR, RestartPolicy::default(), begin, |_| ()).await;
     };
     shared.arbiters.spawn(0, run);
 }
@@ -265,7 +265,7 @@ async fn supervise_slot(slot: &Arc<Slot>, shared: &Arc<Shared>) {
         metrics().actor_restarted(super::ACTOR);
         match budget.record(Instant::now()) {
             Verdict::Restart(delay) => {
-                tracing::warn!(conversation.id = %slot.id, delay_ms = delay.as_millis(), "conversation died; restarting");
+                tracing::warn!(conversation.id = %slot.id, delay_ms = delay.as_secs_f64() * 1e3, "conversation died; restarting");
                 tokio::time::sleep(jittered(delay)).await;
             }
             Verdict::Exhausted(delay) => {
@@ -280,7 +280,8 @@ async fn run_generation(slot: &Arc<Slot>, shared: &Arc<Shared>, state: State) ->
     let (guard, death) = DeathGuard::new();
     // Free as soon as the predecessor's streams are gone.
     let readers = (slot.commands.reader().await, slot.facts.reader().await);
-    Conversation::new(state, slot.clone(), shared.clone(), readers, guard).start();
+    let conversation = Conversation::new(state, slot.clone(), shared.clone(), readers, guard);
+    supervision::start(super::ACTOR, Some(slot.id.0), conversation);
     death.await.unwrap_or(Death::Crashed)
 }
 

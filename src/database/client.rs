@@ -87,7 +87,7 @@ fn note(statement: &'static str, elapsed: Duration) {
     if elapsed > SLOW {
         tracing::warn!(
             statement,
-            duration_ms = elapsed.as_millis(),
+            duration_ms = elapsed.as_secs_f64() * 1e3,
             "Slow statement {statement}"
         );
     }

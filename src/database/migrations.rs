@@ -44,6 +44,16 @@ pub fn fingerprint() -> String {
         .fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
 }
 
+/// The number of the last migration this program has.
+pub(super) fn latest() -> i64 {
+    let runner = embedded::migrations::runner();
+    let versions = runner
+        .get_migrations()
+        .iter()
+        .map(|migration| i64::from(migration.version()));
+    versions.max().unwrap_or_default()
+}
+
 /// Checks the server and migrates the database; returns how many migrations were applied.
 pub(super) async fn run(address: &Config, config: &DatabaseConfig) -> Result<usize, Error> {
     let mut client = connect::connect(address, config.connect_timeout).await?;

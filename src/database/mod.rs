@@ -153,6 +153,23 @@ impl Database {
         self.client().await?.query_one(&PING, &[]).await.map(drop)
     }
 
+    /// Whether the database has the schema of this program, or a later one.
+    ///
+    /// # Errors
+    /// As [`Self::ping`]; [`Error::Migration`] when migrations are missing.
+    pub async fn check_schema(&self) -> Result<(), Error> {
+        const VERSION: Statement = Statement::new(
+            "database.schema_version",
+            "SELECT coalesce(max(version), 0)::bigint FROM refinery_schema_history",
+        );
+        let applied: i64 = self.client().await?.query_one(&VERSION, &[]).await?.get(0);
+        let wanted = migrations::latest();
+        if applied < wanted {
+            return Err(Error::Migration(format!("the schema is {applied}, not {wanted}")));
+        }
+        Ok(())
+    }
+
     /// Closes the pool and stops the private server, if there is one.
     pub async fn close(self) {
         self.shared.pool.close();

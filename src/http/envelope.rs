@@ -7,6 +7,7 @@
 use super::cors::Cors;
 use super::error::{Error, PROBLEM_JSON};
 use super::{State, Watch, client_address, security};
+use crate::auth::Principal;
 use crate::error::Code;
 use crate::metrics::metrics;
 use actix_web::body::{BoxBody, MessageBody};
@@ -15,9 +16,10 @@ use actix_web::error::InternalError;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
-use actix_web::{HttpMessage, HttpResponse, ResponseError, web};
+use actix_web::{HttpMessage, HttpRequest, HttpResponse, ResponseError, web};
 use std::time::{Duration, Instant};
-use tracing::Instrument;
+use tracing::field::Empty;
+use tracing::{Instrument, Span};
 use uuid::Uuid;
 
 /// Longest `X-Request-Id` that is taken over from the caller, in bytes.
@@ -48,6 +50,30 @@ fn is_sane(id: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte))
 }
 
+/// The id of a request that has passed the envelope.
+pub(super) fn request_id(request: &HttpRequest) -> String {
+    request
+        .extensions()
+        .get::<RequestId>()
+        .map(|id| id.0.clone())
+        .unwrap_or_default()
+}
+
+/// Writes who makes the request into its span, and so into every line that is logged for it.
+pub(super) fn note_caller(caller: &Principal) {
+    let (tenant, user) = (caller.tenant_id, caller.user_id);
+    tracing::record_all!(Span::current(), tenant.id = %tenant, user.id = %user);
+}
+
+/// Writes which conversation the request is about, if it is about one, into its span.
+pub(super) fn note_conversation(request: &HttpRequest) {
+    if let Some(rest) = request.path().strip_prefix("/api/conversations/")
+        && let Ok(id) = rest.split('/').next().unwrap_or_default().parse::<Uuid>()
+    {
+        tracing::record_all!(Span::current(), conversation.id = %id);
+    }
+}
+
 /// The outermost middleware.
 pub(super) async fn envelope(
     mut request: ServiceRequest,
@@ -72,15 +98,23 @@ pub(super) async fn envelope(
         security::furnish(headers, tls);
         cors.furnish(headers);
     };
-    let span = tracing::info_span!("request", request.id = %id.0);
+    let span = tracing::info_span!(
+        "request",
+        request.id = %id.0,
+        tenant.id = Empty,
+        user.id = Empty,
+        conversation.id = Empty
+    );
     let result = match cors.preflight(&request) {
         Some(answer) => Ok(request.into_response(answer)),
         None => next
             .call(request)
-            .instrument(span)
+            .instrument(span.clone())
             .await
             .map(ServiceResponse::map_into_boxed_body),
     };
+    // What is logged from here on belongs to the request too.
+    let _entered = span.entered();
     let elapsed = started.elapsed();
     match result {
         Ok(answer) => {
@@ -89,7 +123,7 @@ pub(super) async fn envelope(
             let route = route.unwrap_or_else(|| NO_ROUTE.to_owned());
             let mut answer = problematize(answer, &id);
             furnish(answer.headers_mut(), elapsed);
-            write_log(&method, &route, answer.status(), elapsed, &id);
+            write_log(&method, &route, answer.status(), elapsed);
             metrics().http_answered(method.as_str(), route, answer.status().as_u16(), elapsed);
             Ok(answer.map_body(|head, body| watch.answer_begins(head, body)))
         }
@@ -99,7 +133,7 @@ pub(super) async fn envelope(
             let fallback = Error::from_status(error.as_response_error().status_code());
             let mut answer = respond(own.unwrap_or(&fallback), &id, &HeaderMap::new());
             furnish(answer.headers_mut(), elapsed);
-            write_log(&method, NO_ROUTE, answer.status(), elapsed, &id);
+            write_log(&method, NO_ROUTE, answer.status(), elapsed);
             let status = answer.status().as_u16();
             metrics().http_answered(method.as_str(), NO_ROUTE.to_owned(), status, elapsed);
             let answer = answer.map_body(|head, body| watch.answer_begins(head, body));
@@ -150,9 +184,9 @@ fn problematize(answer: ServiceResponse<BoxBody>, id: &RequestId) -> ServiceResp
 fn respond(error: &Error, id: &RequestId, headers: &HeaderMap) -> HttpResponse {
     if let Some(cause) = error.cause() {
         if error.status_code() == StatusCode::INTERNAL_SERVER_ERROR {
-            tracing::error!(request.id = %id.0, code = %error.code(), cause, "request failed");
+            tracing::error!(code = %error.code(), cause, "request failed");
         } else {
-            tracing::warn!(request.id = %id.0, code = %error.code(), cause, "request not served");
+            tracing::warn!(code = %error.code(), cause, "request not served");
         }
     }
     error.respond(&id.0, headers)
@@ -170,12 +204,12 @@ fn identify(headers: &mut HeaderMap, id: &RequestId, elapsed: Duration) {
 /// What the log says instead of a route for a request that found none.
 const NO_ROUTE: &str = "(none)";
 
-fn write_log(method: &Method, route: &str, status: StatusCode, elapsed: Duration, id: &RequestId) {
+fn write_log(method: &Method, route: &str, status: StatusCode, elapsed: Duration) {
     let (status, ms) = (status.as_u16(), elapsed.as_secs_f64() * 1_000.0);
-    if route.starts_with("/health") || route.starts_with("/static/") {
-        tracing::debug!(target: "access", %method, route, status, ms, request.id = %id.0, "answered");
+    if route.starts_with("/health") || route == "/metrics" || route.starts_with("/static/") {
+        tracing::debug!(target: "access", %method, route, status, ms, "answered");
     } else {
-        tracing::info!(target: "access", %method, route, status, ms, request.id = %id.0, "answered");
+        tracing::info!(target: "access", %method, route, status, ms, "answered");
     }
 }
 

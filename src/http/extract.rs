@@ -9,7 +9,7 @@
 //! Bounds: a body is as `bounds.rs` says; a page of a list has 1–100 items.
 
 use super::error::Error;
-use super::{State, access, bounds, cookies, origin};
+use super::{State, access, bounds, cookies, envelope, origin};
 use crate::auth::Principal;
 use crate::error::Code;
 use actix_web::dev::Payload;
@@ -75,6 +75,7 @@ pub async fn identify(request: &HttpRequest, state: &State) -> Result<Principal,
         Some(credential) => state.auth.authenticate(credential).await?,
         None => by_cookie(request, state)?,
     };
+    envelope::note_caller(&principal);
     request.extensions_mut().insert(Caller(principal.clone()));
     Ok(principal)
 }
@@ -248,7 +249,11 @@ impl<T: DeserializeOwned> FromRequest for Path<T> {
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let path = web::Path::<T>::from_request(request, payload).into_inner();
         let refused = |_| Error::with_detail(Code::BadRequest, "An id in the path is not a UUID.");
-        ready(path.map(|path| Self(path.into_inner())).map_err(refused))
+        let path = path.map(|path| Self(path.into_inner())).map_err(refused);
+        if path.is_ok() {
+            envelope::note_conversation(request);
+        }
+        ready(path)
     }
 }
 

@@ -23,6 +23,7 @@ mod envelope;
 mod error;
 pub mod extract;
 mod flood;
+mod health;
 mod invites;
 mod keys;
 mod limits;
@@ -41,7 +42,7 @@ mod ws;
 pub use connections::{Connections, Watch};
 pub use error::{Error, FieldError, Problem};
 pub use flood::Guards;
-pub use ops::{Health, Part};
+pub use health::{Check, Health, Need, Part};
 pub use pages::Assets;
 
 use crate::auth::Auth;
@@ -116,6 +117,16 @@ pub fn configure(config: &mut ServiceConfig, state: web::Data<State>) {
             config.service(routes.wrap(middleware::from_fn(envelope::envelope)));
         }
     }
+}
+
+/// Puts `/metrics` onto the application of the listener that has nothing else.
+pub fn configure_metrics(config: &mut ServiceConfig, state: web::Data<State>) {
+    let routes = web::scope("")
+        .service(web::resource("/metrics").get(ops::scrape))
+        .default_service(web::to(not_found));
+    config
+        .app_data(state)
+        .service(routes.wrap(middleware::from_fn(envelope::envelope)));
 }
 
 fn routes() -> Scope {
@@ -209,9 +220,9 @@ fn talk(config: &mut ServiceConfig) {
 fn operations(config: &mut ServiceConfig) {
     let to = web::resource::<&str>;
     config
-        .service(to("/health").get(ops::health))
-        .service(to("/health/live").get(ops::live))
-        .service(to("/health/ready").get(ops::ready))
+        .service(to("/health").get(health::health))
+        .service(to("/health/live").get(health::live))
+        .service(to("/health/ready").get(health::ready))
         .service(to("/metrics").get(ops::metrics))
         .service(to("/openapi.json").get(openapi::show))
         .service(to("/asyncapi.json").get(asyncapi::show));

@@ -4,7 +4,7 @@
 //! says what is special about it.
 
 use super::error::Problem;
-use super::{auth, conversations, invites, keys, limits, me, members, messages, ops, tenant, users, ws};
+use super::{auth, conversations, health, invites, keys, limits, me, members, messages, ops, tenant, users, ws};
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use std::sync::LazyLock;
@@ -27,7 +27,7 @@ use utoipa::{Modify, OpenApi};
         messages::list, messages::create,
         messages::update, messages::delete, members::list, members::create, members::update, members::delete,
         invites::list, invites::create, invites::delete, invites::accept,
-        ws::open, ops::health, ops::live, ops::ready, ops::metrics,
+        ws::open, health::health, health::live, health::ready, ops::metrics,
     ),
     components(schemas(Problem)),
     modifiers(&Common),

@@ -5,7 +5,7 @@
 //! those of every route, or a ticket, so no long-lived secret is ever in a URL.
 
 use super::error::Error;
-use super::{State, client_address, extract};
+use super::{State, client_address, envelope, extract};
 use crate::error::Code;
 use crate::sessions::{self, Opening, Socket};
 use actix_web::http::header;
@@ -49,7 +49,11 @@ pub(super) async fn open(
     // Before the ticket is spent.
     let protocol = agree(&request)?;
     let principal = match query.ticket {
-        Some(ticket) => state.auth.redeem_ticket(&ticket).await?,
+        Some(ticket) => {
+            let principal = state.auth.redeem_ticket(&ticket).await?;
+            envelope::note_caller(&principal);
+            principal
+        }
         None => extract::authenticate(&request, &state).await?,
     };
     let socket = request.conn_data::<Arc<Socket>>().cloned();
@@ -60,6 +64,7 @@ pub(super) async fn open(
         payload,
         Opening {
             principal,
+            request_id: envelope::request_id(&request),
             protocol,
             socket,
             network,

@@ -5,7 +5,8 @@
 
 use super::Eviction;
 use super::labels::{
-    ActorLabel, CacheLabels, CacheTypeLabel, EvictionLabel, QueryLabel, RefusalLabels, RequestLabels, RouteLabels,
+    ActorLabel, CacheLabels, CacheTypeLabel, CodeLabel, EvictionLabel, QueryLabel, RefusalLabels, RequestLabels,
+    RouteLabels,
 };
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -164,6 +165,7 @@ pub(super) struct Road {
     pub(super) outbox_dropped: Counter,
     pub(super) outbox_evictions: Family<EvictionLabel, Counter>,
     pub(super) sockets_opened: Counter,
+    pub(super) sockets_closed: Family<CodeLabel, Counter>,
     pub(super) resume_changes: Histogram,
     pub(super) resume_bytes: Histogram,
     pub(super) bus_dropped: Counter,
@@ -201,6 +203,10 @@ impl Road {
             outbox_dropped: all.counter("outbox_dropped", "Ephemeral frames left out because a reader was slow"),
             outbox_evictions: all.counter("outbox_evictions", "Sockets cut because their reader was too slow"),
             sockets_opened: all.counter("sockets_opened", "Sockets opened"),
+            sockets_closed: all.counter(
+                "sockets_closed",
+                "Sockets that ended, by the code they were closed with",
+            ),
             resume_changes: all.histogram(
                 "resume_changes",
                 "Changes that brought a reader to the present",

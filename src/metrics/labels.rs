@@ -112,6 +112,12 @@ pub(super) struct ActorLabel {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct CodeLabel {
+    /// 0 for none.
+    pub(super) code: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct EvictionLabel {
     pub(super) reason: Eviction,
 }

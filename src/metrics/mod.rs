@@ -23,10 +23,12 @@ mod readings;
 pub use labels::{Eviction, Level, Surface};
 pub use readings::{Depth, Readings};
 
+use crate::error::CloseCode;
 use crate::ids::Tier;
 use declared::{Declaration, Requests, Road, Shields};
 use labels::{
-    ActorLabel, CacheLabels, CacheTypeLabel, EvictionLabel, QueryLabel, RefusalLabels, RequestLabels, RouteLabels,
+    ActorLabel, CacheLabels, CacheTypeLabel, CodeLabel, EvictionLabel, QueryLabel, RefusalLabels, RequestLabels,
+    RouteLabels,
 };
 use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
@@ -212,6 +214,12 @@ impl Metrics {
     /// A socket was opened.
     pub fn socket_opened(&self) {
         self.road.sockets_opened.inc();
+    }
+
+    /// A socket has ended; the code we closed it with, if we did.
+    pub fn socket_closed(&self, code: Option<CloseCode>) {
+        let code = code.map_or(0, CloseCode::as_u16);
+        self.road.sockets_closed.get_or_create(&CodeLabel { code }).inc();
     }
 
     /// A reader was brought to the present.

@@ -14,7 +14,7 @@ use super::{CommitSink, Error, OPERATIONS_MAX, Operation};
 use crate::database::Database;
 use crate::ids::{ConversationId, Seq, UserId};
 use crate::metrics::Depth;
-use crate::supervision::{ArbiterPool, DeathGuard, Mailbox, Reader, RestartPolicy, supervise};
+use crate::supervision::{ArbiterPool, DeathGuard, Mailbox, Reader, RestartPolicy, start, supervise};
 use actix::prelude::*;
 use futures_util::Stream;
 use std::pin::Pin;
@@ -75,7 +75,7 @@ impl Persistence {
             supervise(
                 MARKERS,
                 policy,
-                |_, guard| drop(MarkerFlush::new(markers.clone(), guard).start()),
+                |_, guard| start(MARKERS, None, MarkerFlush::new(markers.clone(), guard)),
                 |_| (),
             )
             .await;
@@ -153,7 +153,7 @@ struct LaneFactory {
 
 impl LaneFactory {
     async fn supervise(self) {
-        let start = |_, guard| {
+        let begin = |_, guard| {
             let (mailbox, writer) = (
                 self.mailbox.clone(),
                 Writer::new(self.database.clone(), self.sink.clone()),
@@ -161,15 +161,15 @@ impl LaneFactory {
             // The reader is free as soon as the predecessor's stream is gone.
             actix::spawn(async move {
                 let reader = mailbox.reader().await;
-                Lane {
+                let lane = Lane {
                     writer: Some(writer),
                     groups: Some(Groups::new(reader)),
                     _guard: guard,
-                }
-                .start();
+                };
+                start(LANE, None, lane);
             });
         };
-        supervise(LANE, RestartPolicy::default(), start, |_| ()).await;
+        supervise(LANE, RestartPolicy::default(), begin, |_| ()).await;
     }
 }
 

@@ -135,7 +135,7 @@ impl Writer {
                 return Err(Obstacle::Poison);
             }
             metrics().commit_retried();
-            tracing::warn!(%error, operations = group.len(), delay_ms = delay.as_millis(), "commit failed; repeating");
+            tracing::warn!(%error, operations = group.len(), delay_ms = delay.as_secs_f64() * 1e3, "commit failed; repeating");
             tokio::time::sleep(delay).await;
             delay = (delay * 2).min(RETRY_DELAY_MAX);
         }

@@ -19,7 +19,7 @@ use super::share::Question;
 use super::table::Key;
 use super::window::Millis;
 use super::{Ask, Shared, lender};
-use crate::supervision::{ArbiterPool, DeathGuard, Reader, RestartPolicy, supervise};
+use crate::supervision::{ArbiterPool, DeathGuard, Reader, RestartPolicy, start, supervise};
 use actix::prelude::*;
 use futures_util::StreamExt;
 use std::collections::VecDeque;
@@ -27,6 +27,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+/// What it is called in logs and metrics.
+const ACTOR: &str = "rate_limit";
 /// Between two shards that are cleaned (all of them in half a minute), and two looks for leases that have ended.
 const TICK: Duration = Duration::from_millis(250);
 /// Questions in one call: Redis does nothing else meanwhile.
@@ -55,24 +57,24 @@ impl Supervisor {
     pub(super) fn start_supervised(shared: &Arc<Shared>, arbiters: &ArbiterPool) {
         let shared = shared.clone();
         arbiters.spawn(ARBITER, async move {
-            let start = |_, guard| {
+            let begin = |_, guard| {
                 let shared = shared.clone();
                 actix::spawn(async move {
                     let asks = match &shared.lending {
                         Some(lending) => Some(lending.asks.reader().await),
                         None => None,
                     };
-                    Self {
+                    let supervisor = Self {
                         shared,
                         asks,
                         leases: VecDeque::new(),
                         shard: 0,
                         _guard: guard,
-                    }
-                    .start();
+                    };
+                    start(ACTOR, None, supervisor);
                 });
             };
-            supervise("rate_limit", RestartPolicy::default(), start, |_| ()).await;
+            supervise(ACTOR, RestartPolicy::default(), begin, |_| ()).await;
         });
     }
 

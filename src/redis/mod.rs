@@ -259,7 +259,11 @@ impl<'a> Pass<'a> {
             Some(Change::Opened(pause)) => {
                 self.shared.openings.fetch_add(1, Ordering::Relaxed);
                 let cause = error.map(ToString::to_string).unwrap_or_default();
-                tracing::warn!(pause_ms = pause.as_millis(), cause, "Redis is not asked for a while");
+                tracing::warn!(
+                    pause_ms = pause.as_secs_f64() * 1e3,
+                    cause,
+                    "Redis is not asked for a while"
+                );
             }
             Some(Change::Closed) => tracing::info!("Redis answers again"),
             None => {}

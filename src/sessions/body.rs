@@ -7,6 +7,7 @@
 //! outbox; here is one drain of it, 64 KiB and less unless a single frame is larger.
 
 use super::link::Link;
+use crate::supervision::{Running, enter};
 use crate::wire::{Drained, Outbox};
 use bytes::Bytes;
 use futures_util::Stream;
@@ -15,6 +16,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+/// What a session is called in logs and metrics.
+const ACTOR: &str = "session";
 /// Bytes taken from the outbox at a time.
 const DRAIN_BYTES_MAX: usize = 64 * 1024;
 /// Bytes handed to the dispatcher at a time.
@@ -27,13 +30,20 @@ pub(super) struct Body<S> {
     session: Pin<Box<S>>,
     outbox: Arc<Outbox>,
     link: Rc<Link>,
+    /// For the log, should the session panic.
+    running: Running,
     /// Taken from the outbox, not yet handed over.
     rest: Bytes,
 }
 
 impl<S> Body<S> {
     pub(super) fn new(session: S, outbox: Arc<Outbox>, link: Rc<Link>) -> Self {
+        let running = Running {
+            name: ACTOR,
+            id: Some(link.connection_id().0),
+        };
         Self {
+            running,
             session: Box::pin(session),
             outbox,
             link,
@@ -54,6 +64,7 @@ where
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
+        let _entered = enter(this.running);
         if !this.rest.is_empty() {
             return Poll::Ready(Some(Ok(this.next_piece())));
         }
@@ -80,6 +91,23 @@ mod tests {
     use crate::error::CloseCode;
     use futures_util::FutureExt as _;
     use futures_util::StreamExt as _;
+
+    #[test]
+    fn a_session_has_a_name_while_it_runs() {
+        let link = Rc::new(Link::for_tests());
+        let session = futures_util::stream::poll_fn(|_| {
+            let running = crate::supervision::current();
+            Poll::Ready(Some(Ok::<_, ()>(Bytes::from(format!("{running:?}")))))
+        });
+        let mut body = Body::new(session, Arc::new(Outbox::new()), link.clone());
+        let said = body.next().now_or_never().unwrap().unwrap().unwrap();
+        let running = Running {
+            name: ACTOR,
+            id: Some(link.connection_id().0),
+        };
+        assert_eq!(said, format!("{:?}", Some(running)));
+        assert_eq!(crate::supervision::current(), None);
+    }
 
     #[test]
     fn a_large_frame_leaves_in_pieces_that_never_make_the_buffer_grow() {

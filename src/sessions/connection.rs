@@ -9,7 +9,7 @@ use crate::wire::Outbox;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A live socket. The identity fields never change; the principal's rights may.
 #[derive(Debug)]
@@ -117,6 +117,11 @@ impl Connection {
     pub(super) fn heard(&self) {
         let elapsed = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.heard_ms.store(elapsed, Ordering::Relaxed);
+    }
+
+    /// For how long it has been open.
+    pub(super) fn age(&self) -> Duration {
+        self.started.elapsed()
     }
 
     /// For how long nothing has come in, in milliseconds.

@@ -6,10 +6,14 @@
 //! what others look at (silence, unanswered frames) is in the shared [`Connection`].
 
 use super::Connection;
+use crate::error::CloseCode;
+use crate::ids::ConnectionId;
+use crate::metrics::metrics;
 use crate::wire::limits;
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::task::{Context, Waker};
+use tracing::Span;
 
 /// The state that actor, stream and body share.
 pub(super) struct Link {
@@ -19,12 +23,25 @@ pub(super) struct Link {
     /// The client has closed, or broke the protocol: the body ends when the close frame is out.
     over: Cell<bool>,
     reader: RefCell<Option<Waker>>,
+    /// Who is connected, for whatever is logged on behalf of this socket. Made once; entered for a frame that comes in and
+    /// not for those that go out, of which there are a million a second.
+    span: Span,
 }
 
 impl Link {
-    pub(super) const fn new(connection: Arc<Connection>) -> Self {
+    /// The link of a socket; `request_id` is its handshake's.
+    pub(super) fn new(connection: Arc<Connection>, request_id: &str) -> Self {
+        let span = tracing::info_span!(
+            parent: None,
+            "socket",
+            request.id = request_id,
+            connection.id = %connection.id,
+            tenant.id = %connection.tenant_id,
+            user.id = %connection.user_id,
+        );
         Self {
             connection,
+            span,
             blocked: Cell::new(false),
             over: Cell::new(false),
             reader: RefCell::new(None),
@@ -34,7 +51,25 @@ impl Link {
     /// A link that nothing holds up.
     #[cfg(test)]
     pub(super) fn for_tests() -> Self {
-        Self::new(Arc::new(Connection::for_tests()))
+        Self::new(Arc::new(Connection::for_tests()), "test")
+    }
+
+    /// The socket's span.
+    pub(super) const fn span(&self) -> &Span {
+        &self.span
+    }
+
+    /// Counts and logs the end of the socket, and the code it was closed with, unless its client was just gone.
+    pub(super) fn ended(&self, code: Option<CloseCode>) {
+        metrics().socket_closed(code);
+        let seconds = self.connection.age().as_secs_f64();
+        self.span
+            .in_scope(|| tracing::info!(target: "access", code = code.map(CloseCode::as_u16), seconds, "socket ended"));
+    }
+
+    /// The connection's id.
+    pub(super) fn connection_id(&self) -> ConnectionId {
+        self.connection.id
     }
 
     /// Whether another frame may be taken up; if not, the reader is woken when it may.

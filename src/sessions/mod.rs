@@ -34,7 +34,7 @@ use crate::error::CloseCode;
 use crate::ids::{NodeId, Role, UserId, UserStatus};
 use crate::metrics::Depth;
 use crate::rate_limit::RateLimits;
-use crate::supervision::{ArbiterPool, DeathGuard, Mailbox, RestartPolicy, supervise};
+use crate::supervision::{ArbiterPool, DeathGuard, Mailbox, RestartPolicy, named, supervise};
 use crate::wire::frames::Goodbye;
 use crate::wire::{Class, encode};
 use directory::{Directory, LocalAudience};
@@ -45,6 +45,8 @@ use std::time::{Duration, Instant};
 use sweep::Sweeper;
 use tokio::sync::{broadcast, mpsc};
 
+/// What listens for revocations is called this in logs and metrics.
+const REVOCATIONS: &str = "revocations";
 /// What passes presence changes on is called this in logs and metrics.
 const PRESENCES: &str = "presences";
 /// Presence changes of other nodes that wait for the conversations.
@@ -127,21 +129,23 @@ impl Sessions {
         arbiters.spawn(0, async move {
             let listen = |generation, guard| {
                 let sessions = listening.clone();
-                actix::spawn(async move { sessions.listen(generation, guard).await });
+                let listen = async move { sessions.listen(generation, guard).await };
+                actix::spawn(named(REVOCATIONS, None, listen));
             };
-            supervise("revocations", RestartPolicy::default(), listen, |_| ()).await;
+            supervise(REVOCATIONS, RestartPolicy::default(), listen, |_| ()).await;
         });
         let (conversations, presences) = (sessions.shared.conversations.clone(), lobby.presences);
         arbiters.spawn(0, async move {
             let presences = Arc::new(presences);
             let pass_on = |_, guard: DeathGuard| {
                 let (conversations, presences) = (conversations.clone(), presences.clone());
-                actix::spawn(async move {
+                let pass_on = async move {
                     let (_guard, mut presences) = (guard, presences.reader().await);
                     while let Some((user, online)) = presences.next().await {
                         conversations.presence(user, online);
                     }
-                });
+                };
+                actix::spawn(named(PRESENCES, None, pass_on));
             };
             supervise(PRESENCES, RestartPolicy::default(), pass_on, |_| ()).await;
         });

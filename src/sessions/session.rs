@@ -42,6 +42,8 @@ use tokio::sync::Semaphore;
 pub struct Opening {
     /// Who connects.
     pub principal: Principal,
+    /// The id of the handshake's request, which the socket has in the log.
+    pub request_id: String,
     /// The sub-protocol to agree to, if the client offered some.
     pub protocol: Option<&'static str>,
     /// The duplicate of the descriptor, by which a stuck socket is ended.
@@ -63,7 +65,7 @@ pub fn open(
     let connection = Arc::new(Connection::new(opening.principal, opening.network, opening.socket));
     let protocols: Vec<_> = opening.protocol.into_iter().collect();
     let mut response = ws::handshake_with_protocols(request, &protocols)?;
-    let link = Rc::new(Link::new(connection.clone()));
+    let link = Rc::new(Link::new(connection.clone(), &opening.request_id));
     if let Err(full) = sessions.connected(&connection) {
         let code = match full {
             DirectoryFull::User | DirectoryFull::Network => {
@@ -134,7 +136,8 @@ impl Actor for Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.connection.outbox.finish();
+        let code = self.connection.outbox.finish();
+        self.link.ended(code);
         self.sessions.disconnected(&self.connection);
         for Subscription { conversation, .. } in self.subscriptions.values() {
             conversation.disconnected(self.connection.id);
@@ -162,7 +165,10 @@ impl StreamHandler<Incoming> for Session {
             Incoming::Binary(_) => outbox.close(Some(CloseCode::BadProtocol)),
             // What is not taken up before the goodbye is repeated on another node.
             Incoming::Text(_) if self.connection.is_draining() => {}
-            Incoming::Text(text) => self.take_up(&text, ctx),
+            Incoming::Text(text) => {
+                let link = self.link.clone();
+                link.span().in_scope(|| self.take_up(&text, ctx));
+            }
         }
     }
 
@@ -481,7 +487,7 @@ mod echo {
         };
         let connection = Arc::new(Connection::new(nobody, Network::NONE, None));
         let outbox = connection.outbox.clone();
-        let link = Rc::new(Link::new(connection.clone()));
+        let link = Rc::new(Link::new(connection.clone(), "echo"));
         let incoming = IncomingStream::new(payload, link.clone(), MESSAGE_BYTES_MAX);
         let echo = Echo {
             connection,

@@ -10,12 +10,14 @@ use crate::config::SessionsConfig;
 use crate::error::CloseCode;
 use crate::ids::ConnectionId;
 use crate::metrics::{Eviction, metrics};
-use crate::supervision::{ArbiterPool, DeathGuard, RestartPolicy, supervise};
+use crate::supervision::{ArbiterPool, DeathGuard, RestartPolicy, start, supervise};
 use actix::prelude::*;
 use chrono::Utc;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+/// What the sweep is called in logs and metrics.
+const ACTOR: &str = "session_sweep";
 /// Between two sweeps.
 const INTERVAL: Duration = Duration::from_secs(1);
 /// How long a closing connection may take until its TCP connection is shut down.
@@ -44,17 +46,17 @@ impl Sweeper {
     pub(super) fn start_supervised(sessions: &Sessions, config: &SessionsConfig, arbiters: &ArbiterPool) {
         let (sessions, config) = (sessions.clone(), config.clone());
         arbiters.spawn(1, async move {
-            let start = |_, guard| {
+            let begin = |_, guard| {
                 let (sessions, config) = (sessions.clone(), config.clone());
-                Self {
+                let sweeper = Self {
                     sessions,
                     config,
                     watches: HashMap::new(),
                     _guard: guard,
-                }
-                .start();
+                };
+                start(ACTOR, None, sweeper);
             };
-            supervise("session_sweep", RestartPolicy::default(), start, |_| ()).await;
+            supervise(ACTOR, RestartPolicy::default(), begin, |_| ()).await;
         });
     }
 

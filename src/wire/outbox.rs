@@ -142,6 +142,8 @@ struct Inner {
     /// Grows with every drain that took something; see [`Outbox::progress`].
     drains: u64,
     phase: Phase,
+    /// With what it was closed first.
+    closed_with: Option<CloseCode>,
     waker: Option<Waker>,
 }
 
@@ -170,6 +172,7 @@ impl Outbox {
             pages: VecDeque::new(),
             drains: 0,
             phase: Phase::Open,
+            closed_with: None,
             waker: None,
         };
         Self {
@@ -267,6 +270,7 @@ impl Outbox {
         }
         if inner.phase == Phase::Open {
             inner.phase = Phase::Closing(code);
+            inner.closed_with = code;
         }
         // A page's producer must not wait for a socket that is closing.
         inner.pages.clear();
@@ -277,12 +281,13 @@ impl Outbox {
         }
     }
 
-    /// Marks the socket as gone and frees everything.
-    pub fn finish(&self) {
+    /// Marks the socket as gone and frees everything; with what code it had been closed, if it had.
+    pub fn finish(&self) -> Option<CloseCode> {
         let mut inner = self.inner.lock();
         inner.discard();
         inner.phase = Phase::Finished;
         inner.waker = None;
+        inner.closed_with
     }
 
     /// Takes what the socket should write next, at most about `bytes_max` bytes, or registers `waker`.
@@ -348,6 +353,7 @@ impl Inner {
             if bytes > BYTES_MAX || frames > FRAMES_MAX {
                 self.discard();
                 self.phase = Phase::Closing(Some(CloseCode::TooSlow));
+                self.closed_with = Some(CloseCode::TooSlow);
                 metrics().outbox_evicted(Eviction::Overflow);
                 return Pushed::Overflowed;
             }

@@ -2,7 +2,8 @@
 //!
 //! The counters are the process's, so whoever compares numbers does so in a process of its own.
 
-use crate::support::{Scrape, ServerProcess};
+use crate::support::{Scrape, ServerProcess, eventually};
+use parlance::ids::MessageId;
 use reqwest::Method;
 use std::collections::BTreeSet;
 
@@ -43,7 +44,6 @@ async fn requests_are_counted_by_route_and_clients_make_no_series() {
     assert_eq!(after.value(REQUESTS, &labels) - before.value(REQUESTS, &labels), 7.0);
     let route = &labels[..2];
     assert_eq!(after.value("http_request_duration_seconds_count", route), 7.0);
-    assert!(after.value("db_query_duration_seconds_sum", &[("query", "conversations.find")]) >= 0.0);
 
     // One of each first, so that what they share is there.
     let nowhere = async |n: usize| {
@@ -66,5 +66,80 @@ async fn requests_are_counted_by_route_and_clients_make_no_series() {
         after.value(REQUESTS, &invented) - before.value(REQUESTS, &invented),
         1_000.0
     );
+    server.terminate();
+}
+
+#[tokio::test]
+async fn the_road_of_a_message_is_counted() {
+    let server = ServerProcess::start(&[]);
+    let ([ann, bob], conversation) = server.conversation_of(["Ann", "Bob"]).await;
+    let (mut anns, mut bobs) = (ann.connect().await, bob.connect().await);
+    anns.subscribe(conversation, None).await;
+    bobs.subscribe(conversation, None).await;
+    let before = Scrape::of(&server).await;
+    let mut acks = Vec::new();
+    for n in 0..5 {
+        acks.push(anns.post(conversation, MessageId::new(), &format!("{n}")).await);
+        bobs.expect("message").await;
+    }
+    let mut late = bob.connect().await;
+    assert_eq!(late.subscribe(conversation, Some(acks[2].rev)).await.frames.len(), 2);
+    let after = Scrape::of(&server).await;
+    let moved = |name: &str, labels: &[(&str, &str)]| after.value(name, labels) - before.value(name, labels);
+    assert_eq!(moved("append_to_ack_seconds_count", &[]), 5.0);
+    assert_eq!(moved("append_to_delivery_seconds_count", &[]), 5.0);
+    assert_eq!(moved("deliveries_total", &[]), 10.0, "five frames for two readers");
+    assert_eq!(moved("commit_batch_size_sum", &[]), 5.0);
+    assert_eq!(
+        moved("commit_duration_seconds_count", &[]),
+        moved("commit_batch_size_count", &[])
+    );
+    assert_eq!(moved("resume_changes_sum", &[]), 2.0);
+    assert!(moved("resume_bytes_sum", &[]) > 200.0);
+    let append = [("query", "messages.append")];
+    assert!(moved("db_query_duration_seconds_count", &append) >= 1.0);
+    assert!(moved("append_to_ack_seconds_sum", &[]) >= moved("commit_duration_seconds_sum", &[]));
+    assert_eq!(
+        (
+            after.value("sockets_open", &[]),
+            after.value("sockets_opened_total", &[])
+        ),
+        (3.0, 3.0)
+    );
+    assert_eq!(after.value("conversations_active", &[]), 1.0);
+    assert_eq!(after.value("actor_mailbox_depth", &[("actor", "conversation")]), 0.0);
+    assert!(after.value("db_connection_pool_size", &[]) >= 1.0);
+    assert!(after.value("process_resident_memory_bytes", &[]) > 1e6);
+
+    late.close().await;
+    eventually("the end of a socket is counted", async || {
+        let scrape = Scrape::of(&server).await;
+        scrape.value("sockets_closed_total", &[("code", "1000")]) == 1.0 && scrape.value("sockets_open", &[]) == 2.0
+    })
+    .await;
+    server.terminate();
+}
+
+#[tokio::test]
+async fn a_reader_that_is_too_slow_is_counted() {
+    let server = ServerProcess::start(&[("PARLANCE_STALL_TIMEOUT", "1s")]);
+    let ([ann, bob], conversation) = server.conversation_of(["Ann", "Bob"]).await;
+    let mut anns = ann.connect().await;
+    let raw = crate::slow_reader::stuck(&bob, conversation).await;
+    let body = "x".repeat(16_000);
+    let evicted = async || Scrape::of(&server).await.sum("outbox_evictions_total");
+    while evicted().await == 0.0 {
+        for _ in 0..20 {
+            anns.post(conversation, MessageId::new(), &body).await;
+        }
+    }
+    drop(raw);
+    eventually("its socket has ended with 4201", async || {
+        Scrape::of(&server)
+            .await
+            .value("sockets_closed_total", &[("code", "4201")])
+            == 1.0
+    })
+    .await;
     server.terminate();
 }

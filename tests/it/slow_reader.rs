@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::io::AsyncReadExt;
 
 /// A client with small pipes that follows a conversation and reads no more.
-async fn stuck(person: &Person, conversation: ConversationId) -> RawSocket {
+pub(crate) async fn stuck(person: &Person, conversation: ConversationId) -> RawSocket {
     let deadline = Instant::now() + PATIENCE;
     // An earlier connection may hold the only place for a moment after its end.
     let mut raw = loop {

@@ -21,6 +21,8 @@ pub struct TestApp {
     /// What the node was built with; port 0 stands in it.
     pub config: Config,
     pub bus: Arc<InProcessBus>,
+    /// Where the metrics are, if they have an address of their own.
+    pub metrics: Option<Site>,
     directory: Arc<TempDir>,
     stop: Option<oneshot::Sender<()>>,
     running: Option<JoinHandle<std::io::Result<()>>>,
@@ -127,6 +129,7 @@ impl TestApp {
             .await
             .unwrap_or_else(|error| panic!("{error}"));
         let site = Site::new(app.address());
+        let metrics = app.metrics_address().map(Site::new);
         let (stop, stopped) = oneshot::channel::<()>();
         let running = actix_web::rt::spawn(app.run_until(async {
             // Dropped without a word means the same.
@@ -137,6 +140,7 @@ impl TestApp {
             database,
             config,
             bus,
+            metrics,
             directory,
             stop: Some(stop),
             running: Some(running),

@@ -8,6 +8,10 @@
 //! The budget is five restarts in sixty seconds with exponential back-off. Spent, the child stays down until the window
 //! frees a place; meanwhile its callers are answered `unavailable`.
 
+mod running;
+
+pub use running::{Entered, Named, Running, current, enter, named, start};
+
 use crate::metrics::metrics;
 use std::collections::VecDeque;
 use std::future::Future;
@@ -166,7 +170,7 @@ pub async fn supervise(
                 tracing::warn!(
                     actor = name,
                     generation,
-                    delay_ms = delay.as_millis(),
+                    delay_ms = delay.as_secs_f64() * 1e3,
                     "actor died; restarting"
                 );
                 tokio::time::sleep(jittered(delay)).await;
@@ -175,7 +179,7 @@ pub async fn supervise(
                 tracing::error!(
                     actor = name,
                     generation,
-                    delay_ms = delay.as_millis(),
+                    delay_ms = delay.as_secs_f64() * 1e3,
                     "actor died; restart budget spent"
                 );
                 down(delay);
