@@ -1,17 +1,19 @@
 //! The composition root: everything a node consists of is made here, in this order, and handed to whoever needs it.
 //!
-//! database → auth, tenants → limits → lobby (the table of sockets, as conversations see it) → bus → conversations (writer lanes,
-//! registry) → sessions → HTTP server. If it is not here, it does not exist. The same path serves the program and the
-//! tests, which bind port 0 and ask for [`App::port`].
+//! database → redis → cache → auth, tenants → limits → lobby (the table of sockets, as conversations see it) →
+//! conversations (writer lanes, registry) → sessions → HTTP server. If it is not here, it does not exist. The same path
+//! serves the program and the tests, which bind port 0 and ask for [`App::port`].
 
 use crate::auth::{self, Auth};
 use crate::bus::{Bus, InProcessBus};
+use crate::cache::Cache;
 use crate::config::Config;
 use crate::conversations::{Conversations, Parts};
 use crate::database::{self, Database};
 use crate::http::{self, Assets, Connections, Health};
 use crate::ids::NodeId;
 use crate::rate_limit::RateLimits;
+use crate::redis::{self, Redis};
 use crate::sessions::{self, Sessions, Socket, lobby};
 use crate::shutdown::Shutdown;
 use crate::supervision::ArbiterPool;
@@ -35,6 +37,9 @@ pub enum Error {
     /// Keys, or what was revoked.
     #[error("{0}")]
     Auth(#[from] auth::Error),
+    /// The address of Redis.
+    #[error(transparent)]
+    Redis(#[from] redis::Error),
     /// The address.
     #[error("cannot listen on {0}: {1}")]
     Listen(SocketAddr, #[source] std::io::Error),
@@ -70,9 +75,11 @@ impl App {
             .map_err(|error| Error::Listen(config.bind, error))?;
         let node = NodeId::new();
         let database = Database::open(&config).await?;
-        let auth = Auth::start(&config, database.clone()).await?;
-        let tenants = Tenants::new(database.clone(), auth.clone());
         let arbiters = ArbiterPool::start(config.conversations.arbiters);
+        let redis = Redis::open(&config.redis)?;
+        let cache = Cache::start((node, bus.clone()), redis, &config.cache, &arbiters);
+        let auth = Auth::start(&config, database.clone()).await?;
+        let tenants = Tenants::start(database.clone(), auth.clone(), cache.clone(), &arbiters);
         let limits = RateLimits::start(&config.limits, &arbiters);
         let (lobby, audience) = lobby(&config.sessions);
         let parts = Parts {

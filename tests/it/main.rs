@@ -29,6 +29,7 @@
 #![allow(unreachable_pub, reason = "everything here is only for this binary")]
 
 mod auth;
+mod cache;
 mod crash;
 mod database;
 mod documents;
