@@ -1,11 +1,12 @@
 //! The composition root: everything a node consists of is made here, in this order, and handed to whoever needs it.
 //!
-//! database → auth, tenants → limits → lobby (the table of sockets, as conversations see it) → bus → conversations (writer lanes,
-//! registry) → sessions → HTTP server. If it is not here, it does not exist. The same path serves the program and the
-//! tests, which bind port 0 and ask for [`App::port`].
+//! database → redis → cache → auth, tenants → limits → lobby (the table of sockets, as conversations see it) →
+//! conversations (writer lanes, registry) → sessions → HTTP server. If it is not here, it does not exist. The same path
+//! serves the program and the tests, which bind port 0 and ask for [`App::port`].
 
 use crate::auth::{self, Auth};
 use crate::bus::{Bus, InProcessBus};
+use crate::cache::Cache;
 use crate::config::Config;
 use crate::conversations::{Conversations, Parts};
 use crate::database::{self, Database};
@@ -76,12 +77,13 @@ impl App {
         let metrics_listener = config.metrics.bind.map(listen).transpose()?;
         let node = NodeId::new();
         let database = Database::open(&config).await?;
-        let auth = Auth::start(&config, database.clone()).await?;
-        let tenants = Tenants::new(database.clone(), auth.clone());
         let arbiters = ArbiterPool::start(config.conversations.arbiters);
         let redis = Redis::open(&config.redis)?;
         let lender = redis.clone().map(|redis| (redis, config.redis.timeout));
         let limits = RateLimits::start(&config.limits, lender, &arbiters);
+        let cache = Cache::start((node, bus.clone()), redis, &config.cache, &arbiters);
+        let auth = Auth::start(&config, database.clone()).await?;
+        let tenants = Tenants::start(database.clone(), auth.clone(), cache.clone(), &arbiters);
         let (lobby, audience) = lobby(&config.sessions);
         let parts = Parts {
             node,
@@ -116,12 +118,8 @@ impl App {
             .map(|listener| serve_metrics(listener, scraped))
             .transpose()?;
         let server = serve(&config, listener, state).map_err(|error| Error::Listen(address, error))?;
-        tracing::info!(
-            node.id = %node,
-            %address,
-            metrics = metrics.as_ref().map(|(address, _)| tracing::field::display(address)),
-            "node is up"
-        );
+        let measured_at = metrics.as_ref().map(|(address, _)| tracing::field::display(address));
+        tracing::info!(node.id = %node, %address, metrics = measured_at, "node is up");
         let shutdown = Shutdown {
             health,
             sessions,

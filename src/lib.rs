@@ -5,12 +5,13 @@
 //! together.
 //!
 //! Imports go downwards only (checked by `tests/it/tidy.rs`):
-//! `app`, `shutdown` › `http` › `sessions` › `conversations` › `tenants`, `auth`, `persistence`,
-//! `rate_limit` › `database`, `redis`, `bus`, `wire` › `config`, `telemetry` › `supervision` › `metrics` › `ids`, `error`.
+//! `app`, `shutdown` › `http` › `sessions` › `conversations` › `tenants`, `auth`, `persistence`, `rate_limit` › `cache` ›
+//! `database`, `redis`, `bus`, `wire` › `config`, `telemetry` › `supervision` › `metrics` › `ids`, `error`.
 
 pub mod app;
 pub mod auth;
 pub mod bus;
+pub mod cache;
 pub mod config;
 pub mod conversations;
 pub mod database;

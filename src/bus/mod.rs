@@ -2,7 +2,7 @@
 //!
 //! The bus is an accelerator, never the truth: an envelope may be lost, late or doubled. Durable changes carry their
 //! revision and are repaired from PostgreSQL; the rest (typing, presence, notices) only matters now. So publishing never
-//! waits: [`ENVELOPES_MAX`] envelopes wait for a node, further ones are dropped and counted.
+//! waits: [`ENVELOPES_MAX`] envelopes wait for each ear of a node, further ones are dropped and counted.
 //!
 //! The in-process bus connects the nodes of one process. In a server there is one, and publishing costs a look at an
 //! empty list; tests run several nodes in one process over it.
@@ -11,11 +11,12 @@ use crate::ids::{ConversationId, NodeId, Seq, UserId};
 use crate::metrics::metrics;
 use crate::wire::Committed;
 use parking_lot::RwLock;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 use tokio::sync::mpsc;
 
-/// Envelopes that wait for one node.
+/// Envelopes that wait for one ear of a node.
 pub const ENVELOPES_MAX: usize = 10_000;
 
 /// What one node tells the others.
@@ -57,6 +58,17 @@ pub enum Envelope {
         /// Users, each with the number of messages they have not read.
         unread: Vec<(UserId, i64)>,
     },
+    /// Something cached has changed.
+    Invalidated(Invalidation),
+}
+
+/// What is not true any more in the caches of the other nodes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Invalidation {
+    /// What is known under these keys.
+    Keys(Vec<Arc<str>>),
+    /// Everything may have changed.
+    Everything,
 }
 
 /// An envelope on its way to one node.
@@ -76,7 +88,7 @@ pub trait Bus: Send + Sync + 'static {
     /// Whether anybody else listens, so that an envelope need not be made for nobody.
     fn has_peers(&self, node: NodeId) -> bool;
 
-    /// Lets a node listen; dropping the receiver ends it.
+    /// Lets a node listen; dropping the receiver ends it. A node may have several ears, each with its own queue.
     fn subscribe(&self, node: NodeId) -> mpsc::Receiver<Delivery>;
 
     /// What operators call it, in health answers.
@@ -120,7 +132,7 @@ impl Bus for InProcessBus {
     fn subscribe(&self, node: NodeId) -> mpsc::Receiver<Delivery> {
         let (sender, receiver) = mpsc::channel(ENVELOPES_MAX);
         let mut nodes = self.nodes.write();
-        nodes.retain(|(known, sender)| *known != node && !sender.is_closed());
+        nodes.retain(|(_, sender)| !sender.is_closed());
         nodes.push((node, sender));
         receiver
     }

@@ -14,12 +14,14 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+mod cache;
 mod limits;
 mod metrics;
 mod redis;
 mod sections;
 mod values;
 
+pub use cache::CacheConfig;
 pub use limits::{FloodConfig, LimitsConfig, QuotaConfig};
 pub use metrics::MetricsConfig;
 pub use redis::RedisConfig;
@@ -48,6 +50,8 @@ pub struct Config {
     pub database: DatabaseConfig,
     /// The connection to Redis.
     pub redis: RedisConfig,
+    /// What is remembered.
+    pub cache: CacheConfig,
     /// Tokens.
     pub auth: AuthConfig,
     /// The HTTP server.
@@ -72,6 +76,7 @@ impl Default for Config {
             shutdown_timeout: Duration::from_secs(30),
             database: DatabaseConfig::default(),
             redis: RedisConfig::default(),
+            cache: CacheConfig::default(),
             auth: AuthConfig::default(),
             http: HttpConfig::default(),
             conversations: ConversationsConfig::default(),
@@ -151,6 +156,7 @@ impl Config {
         pass.bounded("PARLANCE_SHUTDOWN_TIMEOUT", &mut self.shutdown_timeout, seconds(1, 600));
         self.database.walk(pass);
         self.redis.walk(pass);
+        self.cache.walk(pass);
         self.auth.walk(pass);
         if pass.vars.is_some() {
             self.http.secure_cookies = !self.bind.ip().is_loopback();

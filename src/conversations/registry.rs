@@ -190,6 +190,8 @@ impl StreamHandler<Delivery> for Registry {
                     audience.notify(user, notice, &follows);
                 }
             }
+            // The cache hears these itself.
+            Envelope::Invalidated(_) => {}
         }
     }
 

@@ -20,7 +20,7 @@ pub(super) struct TenantInput {
 /// The caller's tenant.
 #[utoipa::path(get, path = "/api/tenant", tag = "people", responses((status = 200, body = Tenant)))]
 pub(super) async fn show(state: web::Data<State>, caller: Caller) -> Result<HttpResponse, Error> {
-    Ok(HttpResponse::Ok().json(state.tenants.account(&caller).await?.tenant))
+    Ok(HttpResponse::Ok().json(state.tenants.tenant(&caller).await?))
 }
 
 /// Give the tenant another name; for owners and admins.

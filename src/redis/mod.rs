@@ -18,6 +18,7 @@ pub use breaker::BreakerState;
 
 use crate::config::RedisConfig;
 use crate::error::Code;
+use crate::metrics::metrics;
 use bb8_redis::bb8::{Pool, RunError};
 use breaker::{Breaker, Change, Outcome, Ticket};
 use connection::{LastError, Manager};
@@ -258,6 +259,7 @@ impl<'a> Pass<'a> {
         match self.tell(outcome) {
             Some(Change::Opened(pause)) => {
                 self.shared.openings.fetch_add(1, Ordering::Relaxed);
+                metrics().cache_l2_breaker_opened();
                 let cause = error.map(ToString::to_string).unwrap_or_default();
                 tracing::warn!(
                     pause_ms = pause.as_secs_f64() * 1e3,

@@ -30,6 +30,7 @@
 
 mod access_matrix;
 mod auth;
+mod cache;
 mod crash;
 mod database;
 mod documents;

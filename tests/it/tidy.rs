@@ -15,12 +15,13 @@ const TEST_LINES_MAX: usize = 700;
 const COMMENT_CHARS_MAX: usize = 130;
 
 /// The layers, top first: a module imports from lower layers, and from its own folder.
-const LAYERS: [&[&str]; 10] = [
+const LAYERS: [&[&str]; 11] = [
     &["main", "app", "shutdown"],
     &["http"],
     &["sessions"],
     &["conversations"],
     &["tenants", "auth", "persistence", "rate_limit"],
+    &["cache"],
     &["database", "redis", "bus", "wire"],
     &["config", "telemetry"],
     &["supervision"],

@@ -4,14 +4,24 @@
 //! that two admins at once cannot leave a tenant without an owner, and writes its `auth_events` row in the same
 //! transaction, so that every node hears of it; this node at once. Called by `http/` only; holds no state of its own.
 //! Bounds: lists are pages of at most a hundred.
+//!
+//! A user and a tenant are read through the cache (`cached.rs`), to be shown; what somebody may do is never decided by
+//! what is cached. `store.rs` has the SQL.
+
+mod cached;
+mod store;
 
 use crate::auth::{self, Account, Action, Auth, Principal, Refusal, Target, Tenant, User, UserChange};
-use crate::database::{self, Client, Database, Statement, Transaction};
+use crate::cache::{Cache, keys};
+use crate::database::{self, Database};
 use crate::error::Code;
-use crate::ids::{ConversationId, Role, TenantId, Tier, UserId, UserKind, UserStatus};
+use crate::ids::{Role, TenantId, Tier, UserId, UserKind, UserStatus};
+use crate::supervision::ArbiterPool;
 use crate::wire::frames::{Timestamp, optional_timestamp};
 use bytestring::ByteString;
+use cached::{CachedTenant, CachedUser};
 use serde::Serialize;
+use std::sync::Arc;
 use utoipa::ToSchema;
 
 /// Why something about a tenant or its people was not done. The texts are public, except of those that are logged instead.
@@ -29,6 +39,15 @@ pub enum Error {
     /// The database refused or is away.
     #[error(transparent)]
     Database(#[from] database::Error),
+    /// Any of these, met by somebody who loaded for several.
+    #[error(transparent)]
+    Shared(Arc<Self>),
+}
+
+impl From<Arc<Self>> for Error {
+    fn from(error: Arc<Self>) -> Self {
+        Arc::try_unwrap(error).unwrap_or_else(Self::Shared)
+    }
 }
 
 impl Error {
@@ -41,6 +60,7 @@ impl Error {
             Self::Refused(Refusal::Role) => Code::Forbidden,
             Self::Auth(error) => error.code(),
             Self::Database(error) => error.code(),
+            Self::Shared(error) => error.code(),
         }
     }
 }
@@ -104,13 +124,15 @@ pub struct UserPatch {
 pub struct Tenants {
     database: Database,
     auth: Auth,
+    cache: Cache,
 }
 
 impl Tenants {
-    /// Over a pool, telling `auth` what changes.
+    /// Over a pool, telling `auth` and the cache what changes, and hearing from `auth` what changes elsewhere.
     #[must_use]
-    pub fn new(database: Database, auth: Auth) -> Self {
-        Self { database, auth }
+    pub fn start(database: Database, auth: Auth, cache: Cache, arbiters: &ArbiterPool) -> Self {
+        cached::follow_changes(&auth, &cache, arbiters);
+        Self { database, auth, cache }
     }
 
     /// The caller and their tenant.
@@ -118,10 +140,36 @@ impl Tenants {
     /// # Errors
     /// [`Error::NotFound`] if the user has been removed, [`Error::Database`].
     pub async fn account(&self, caller: &Principal) -> Result<Account, Error> {
-        let client = self.database.client().await?;
-        find_account(&client, caller.tenant_id, caller.user_id)
-            .await?
-            .ok_or(Error::NotFound)
+        let user = self.find_user(caller.tenant_id, caller.user_id);
+        let (user, tenant) = tokio::try_join!(user, self.tenant(caller))?;
+        let user = user.ok_or(Error::NotFound)?;
+        Ok(Account { user, tenant })
+    }
+
+    /// The caller's tenant.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if it has been removed, [`Error::Database`].
+    pub async fn tenant(&self, caller: &Principal) -> Result<Tenant, Error> {
+        let (id, database) = (caller.tenant_id, self.database.clone());
+        let load = move || async move {
+            let client = database.client().await?;
+            let tenant = store::load_tenant(&client, id).await?;
+            Ok::<_, Error>(tenant.map(CachedTenant::from))
+        };
+        let tenant = self.cache.get_or_load(&keys::tenant(id), load).await?;
+        tenant.map(Tenant::from).ok_or(Error::NotFound)
+    }
+
+    async fn find_user(&self, tenant_id: TenantId, id: UserId) -> Result<Option<User>, Error> {
+        let database = self.database.clone();
+        let load = move || async move {
+            let client = database.client().await?;
+            let user = store::find_user(&client, tenant_id, id).await?;
+            Ok::<_, Error>(user.map(CachedUser::from))
+        };
+        let user = self.cache.get_or_load(&keys::user(tenant_id, id), load).await?;
+        Ok(user.map(User::from))
     }
 
     /// Gives the caller's tenant another name.
@@ -134,7 +182,11 @@ impl Tenants {
         }
         let name = auth::check_name("name", name)?;
         let client = self.database.client().await?;
-        update_tenant(&client, caller.tenant_id, name).await
+        // Also when the caller goes away while it is being changed.
+        let _stale = self
+            .cache
+            .delete_on_drop(&keys::tenant::<CachedTenant>(caller.tenant_id));
+        store::update_tenant(&client, caller.tenant_id, name).await
     }
 
     /// A page of the tenant's users, oldest first; one more than `limit` if there are more.
@@ -146,7 +198,7 @@ impl Tenants {
             return Err(Refusal::Role.into());
         }
         let client = self.database.client().await?;
-        let users = list_users(&client, caller.tenant_id, limit + 1, offset).await?;
+        let users = store::list_users(&client, caller.tenant_id, limit + 1, offset).await?;
         Ok(users.into_iter().map(|user| UserView::new(caller, user)).collect())
     }
 
@@ -155,13 +207,15 @@ impl Tenants {
     /// # Errors
     /// [`Error::NotFound`], [`Error::Database`].
     pub async fn user(&self, caller: &Principal, user_id: UserId) -> Result<UserView, Error> {
-        let client = self.database.client().await?;
-        let user = find_user(&client, caller.tenant_id, user_id)
+        let user = self
+            .find_user(caller.tenant_id, user_id)
             .await?
             .ok_or(Error::NotFound)?;
         if caller.role == Role::Guest && caller.user_id != user_id {
             let conversation = caller.conversation.ok_or(Error::NotFound)?;
-            if !was_member(&client, caller.tenant_id, conversation, user_id).await? {
+            // A permission, so asked and not remembered.
+            let client = self.database.client().await?;
+            if !store::was_member(&client, caller.tenant_id, conversation, user_id).await? {
                 return Err(Error::NotFound);
             }
         }
@@ -185,17 +239,17 @@ impl Tenants {
         let mut client = self.database.client().await?;
         let tx = client.transaction().await?;
         // Changes of a tenant's people stand in line: the count of owners must not change under a decision.
-        lock_tenant(&tx, caller.tenant_id).await?;
-        let before = find_user_in(&tx, caller.tenant_id, user_id)
+        store::lock_tenant(&tx, caller.tenant_id).await?;
+        let before = store::find_user_in(&tx, caller.tenant_id, user_id)
             .await?
             .ok_or(Error::NotFound)?;
         let only_own_name = is_caller && patch.change == UserChange::default();
         if !only_own_name {
             // What the caller may do is decided by what they are now, not by what their token says.
-            let role = find_user_in(&tx, caller.tenant_id, caller.user_id)
+            let role = store::find_user_in(&tx, caller.tenant_id, caller.user_id)
                 .await?
                 .map(|user| user.role);
-            let n_owners = count_active_owners(&tx, caller.tenant_id).await?;
+            let n_owners = store::count_active_owners(&tx, caller.tenant_id).await?;
             let target = Target {
                 role: before.role,
                 status: before.status,
@@ -214,8 +268,11 @@ impl Tenants {
         if after == before {
             return Ok(UserView::new(caller, after));
         }
-        let after = update_user(&tx, caller.tenant_id, &after).await?;
-        insert_event(&tx, caller.tenant_id, user_id).await?;
+        let _stale = self
+            .cache
+            .delete_on_drop(&keys::user::<CachedUser>(caller.tenant_id, user_id));
+        let after = store::update_user(&tx, caller.tenant_id, &after).await?;
+        store::insert_event(&tx, caller.tenant_id, user_id).await?;
         tx.commit().await?;
         self.auth.apply_user_change(after.state(caller.tenant_id));
         tracing::info!(
@@ -224,120 +281,4 @@ impl Tenants {
         );
         Ok(UserView::new(caller, after))
     }
-}
-
-async fn find_account(client: &Client, tenant_id: TenantId, user_id: UserId) -> Result<Option<Account>, Error> {
-    const FIND: Statement = Statement::new(
-        "users.find_account",
-        "SELECT u.id AS user_id, u.name AS user_name, u.kind, u.email, u.role, u.tier, u.status, \
-                u.created_at AS user_created_at, u.updated_at, \
-                t.id AS tenant_id, t.name AS tenant_name, t.created_at AS tenant_created_at \
-         FROM users u JOIN tenants t ON t.id = u.tenant_id WHERE u.tenant_id = $1 AND u.id = $2",
-    );
-    let row = client.query_opt(&FIND, &[&tenant_id.0, &user_id.0]).await?;
-    Ok(row.as_ref().map(Account::from_row).transpose()?)
-}
-
-async fn update_tenant(client: &Client, tenant_id: TenantId, name: &str) -> Result<Tenant, Error> {
-    const UPDATE: Statement = Statement::new(
-        "tenants.update",
-        "UPDATE tenants t SET name = $2 WHERE t.id = $1 \
-         RETURNING t.id AS tenant_id, t.name AS tenant_name, t.created_at AS tenant_created_at",
-    );
-    let row = client.query_one(&UPDATE, &[&tenant_id.0, &name]).await?;
-    Ok(Tenant::from_row(&row)?)
-}
-
-async fn lock_tenant(tx: &Transaction<'_>, tenant_id: TenantId) -> Result<(), Error> {
-    const LOCK: Statement = Statement::new("tenants.lock", "SELECT 1 FROM tenants WHERE id = $1 FOR NO KEY UPDATE");
-    tx.query_opt(&LOCK, &[&tenant_id.0]).await?.ok_or(Error::NotFound)?;
-    Ok(())
-}
-
-async fn list_users(client: &Client, tenant_id: TenantId, limit: i64, offset: i64) -> Result<Vec<User>, Error> {
-    const LIST: Statement = Statement::new(
-        "users.list",
-        "SELECT u.id AS user_id, u.name AS user_name, u.kind, u.email, u.role, u.tier, u.status, \
-                u.created_at AS user_created_at, u.updated_at \
-         FROM users u WHERE u.tenant_id = $1 ORDER BY u.created_at, u.id LIMIT $2 OFFSET $3",
-    );
-    let rows = client.query(&LIST, &[&tenant_id.0, &limit, &offset]).await?;
-    Ok(rows.iter().map(User::from_row).collect::<Result<_, _>>()?)
-}
-
-const FIND_USER: Statement = Statement::new(
-    "users.find",
-    "SELECT u.id AS user_id, u.name AS user_name, u.kind, u.email, u.role, u.tier, u.status, \
-            u.created_at AS user_created_at, u.updated_at \
-     FROM users u WHERE u.tenant_id = $1 AND u.id = $2",
-);
-
-async fn find_user(client: &Client, tenant_id: TenantId, user_id: UserId) -> Result<Option<User>, Error> {
-    let row = client.query_opt(&FIND_USER, &[&tenant_id.0, &user_id.0]).await?;
-    Ok(row.as_ref().map(User::from_row).transpose()?)
-}
-
-async fn find_user_in(tx: &Transaction<'_>, tenant_id: TenantId, user_id: UserId) -> Result<Option<User>, Error> {
-    let row = tx.query_opt(&FIND_USER, &[&tenant_id.0, &user_id.0]).await?;
-    Ok(row.as_ref().map(User::from_row).transpose()?)
-}
-
-async fn was_member(
-    client: &Client,
-    tenant_id: TenantId,
-    conversation_id: ConversationId,
-    user_id: UserId,
-) -> Result<bool, Error> {
-    const FIND: Statement = Statement::new(
-        "conversation_members.exists",
-        "SELECT 1 FROM conversation_members WHERE tenant_id = $1 AND conversation_id = $2 AND user_id = $3",
-    );
-    Ok(client
-        .query_opt(&FIND, &[&tenant_id.0, &conversation_id.0, &user_id.0])
-        .await?
-        .is_some())
-}
-
-async fn count_active_owners(tx: &Transaction<'_>, tenant_id: TenantId) -> Result<i64, Error> {
-    const COUNT: Statement = Statement::new(
-        "users.count_active_owners",
-        "SELECT count(*) AS n FROM users WHERE tenant_id = $1 AND role = 'owner' AND status = $2",
-    );
-    let row = tx
-        .query_one(&COUNT, &[&tenant_id.0, &UserStatus::Active.as_str()])
-        .await?;
-    Ok(row.try_get("n").map_err(auth::Error::Row)?)
-}
-
-async fn update_user(tx: &Transaction<'_>, tenant_id: TenantId, user: &User) -> Result<User, Error> {
-    const UPDATE: Statement = Statement::new(
-        "users.update",
-        "UPDATE users u SET name = $3, role = $4, tier = $5, status = $6, updated_at = clock_timestamp() \
-         WHERE u.tenant_id = $1 AND u.id = $2 \
-         RETURNING u.id AS user_id, u.name AS user_name, u.kind, u.email, u.role, u.tier, u.status, \
-                   u.created_at AS user_created_at, u.updated_at",
-    );
-    let row = tx
-        .query_one(
-            &UPDATE,
-            &[
-                &tenant_id.0,
-                &user.id.0,
-                &&*user.name,
-                &user.role.as_str(),
-                &user.tier.as_str(),
-                &user.status.as_str(),
-            ],
-        )
-        .await?;
-    Ok(User::from_row(&row)?)
-}
-
-async fn insert_event(tx: &Transaction<'_>, tenant_id: TenantId, user_id: UserId) -> Result<(), Error> {
-    const INSERT: Statement = Statement::new(
-        "auth_events.insert",
-        "INSERT INTO auth_events (tenant_id, user_id) VALUES ($1, $2)",
-    );
-    tx.execute(&INSERT, &[&tenant_id.0, &user_id.0]).await?;
-    Ok(())
 }

@@ -1,0 +1,134 @@
+//! The names under which things are cached: one function for each kind, so that whoever invalidates cannot misspell what
+//! whoever reads has cached. Pure.
+//!
+//! A key knows the type of its value: a kind is cached as one type (checked when it is compiled), and that type carries
+//! the version of its shape. When you add a kind: a variant of [`Kind`], its function here, its TTL in `config/cache.rs`.
+
+use super::Cacheable;
+use crate::ids::{ConversationId, TenantId, UserId};
+use std::fmt::Write as _;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+/// What all of our names in Redis begin with.
+pub(super) const PREFIX: &str = "parlance:cache:";
+
+/// What is cached: the first word of a key, and a label of metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// A user of a tenant.
+    User,
+    /// A tenant.
+    Tenant,
+    /// The first page of a user's conversations.
+    Conversations,
+}
+
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::User, Self::Tenant, Self::Conversations];
+
+    /// The word for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Tenant => "tenant",
+            Self::Conversations => "conversations",
+        }
+    }
+}
+
+/// The name of something that is cached as a `T`. Cheap to clone.
+#[derive(Debug)]
+pub struct Key<T> {
+    text: Arc<str>,
+    shape: PhantomData<fn() -> T>,
+}
+
+impl<T> Clone for Key<T> {
+    fn clone(&self) -> Self {
+        Self {
+            text: self.text.clone(),
+            shape: PhantomData,
+        }
+    }
+}
+
+impl<T> Key<T> {
+    fn new(text: String) -> Self {
+        Self {
+            text: text.into(),
+            shape: PhantomData,
+        }
+    }
+
+    /// The name itself.
+    #[must_use]
+    pub const fn text(&self) -> &Arc<str> {
+        &self.text
+    }
+}
+
+/// A user: `user:{tenant}:{id}`.
+#[must_use]
+pub fn user<T: Cacheable>(tenant: TenantId, id: UserId) -> Key<T> {
+    const {
+        assert!(matches!(T::KIND, Kind::User), "users are cached as another type");
+    }
+    Key::new(format!("user:{tenant}:{id}"))
+}
+
+/// A tenant: `tenant:{id}`.
+#[must_use]
+pub fn tenant<T: Cacheable>(id: TenantId) -> Key<T> {
+    const {
+        assert!(matches!(T::KIND, Kind::Tenant), "tenants are cached as another type");
+    }
+    Key::new(format!("tenant:{id}"))
+}
+
+/// The first `limit` of a user's conversations, newest activity first: `conversations:{tenant}:{user}:{limit}`, and
+/// `:{conversation}` after it for someone who may see only that one.
+#[must_use]
+pub fn conversations<T: Cacheable>(tenant: TenantId, user: UserId, limit: i64, only: Option<ConversationId>) -> Key<T> {
+    const {
+        assert!(
+            matches!(T::KIND, Kind::Conversations),
+            "lists are cached as another type"
+        );
+    }
+    let mut text = format!("conversations:{tenant}:{user}:{limit}");
+    if let Some(only) = only {
+        // A string takes everything.
+        write!(text, ":{only}").unwrap_or_default();
+    }
+    Key::new(text)
+}
+
+/// Many keys of one kind, by how they begin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pattern {
+    text: String,
+}
+
+impl Pattern {
+    /// Everything that is cached.
+    #[must_use]
+    pub fn everything() -> Self {
+        Self { text: "*".to_owned() }
+    }
+
+    /// The glob for Redis. Our keys have no character in them that means something in one.
+    pub(super) fn in_redis(&self) -> String {
+        format!("{PREFIX}{}", self.text)
+    }
+}
+
+/// All users of a tenant: `user:{tenant}:*`.
+#[must_use]
+pub fn users_of(tenant: TenantId) -> Pattern {
+    Pattern {
+        text: format!("user:{tenant}:*"),
+    }
+}

@@ -1,0 +1,222 @@
+//! Users and tenants as the cache holds them: shared in this process, compact in Redis.
+//!
+//! The shapes are apart from the wire's and the rows', so that neither can change what lies in Redis unnoticed: a test
+//! pins their bytes. Change a shape, or a vocabulary in it, and it fails until the shape has another version.
+//!
+//! A change of a user invalidates where it is made, and once more on every node when `auth` reads of it: so it takes
+//! five seconds at the most everywhere, whatever was lost on the bus.
+
+use crate::auth::{Auth, Event, Tenant, User};
+use crate::cache::{Cache, Cacheable, Kind, Pattern, Shareable, keys};
+use crate::ids::{Role, TenantId, Tier, UserId, UserKind, UserStatus};
+use crate::supervision::{ArbiterPool, DeathGuard, RestartPolicy, supervise};
+use bytestring::ByteString;
+use chrono::serde::ts_microseconds;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use tokio::sync::broadcast::error::RecvError;
+
+/// A user.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(from = "UserShape", into = "UserShape")]
+pub(super) struct CachedUser(Arc<User>);
+
+#[derive(Serialize, Deserialize)]
+struct UserShape {
+    id: UserId,
+    name: String,
+    kind: UserKind,
+    email: Option<String>,
+    role: Role,
+    tier: Tier,
+    status: UserStatus,
+    #[serde(with = "ts_microseconds")]
+    created_at: DateTime<Utc>,
+    #[serde(with = "ts_microseconds")]
+    updated_at: DateTime<Utc>,
+}
+
+impl Cacheable for CachedUser {
+    const KIND: Kind = Kind::User;
+
+    fn weight(&self) -> usize {
+        size_of::<User>() + self.0.name.len() + self.0.email.as_ref().map_or(0, String::len)
+    }
+}
+
+impl Shareable for CachedUser {
+    const VERSION: u8 = 1;
+}
+
+impl From<User> for CachedUser {
+    fn from(user: User) -> Self {
+        Self(Arc::new(user))
+    }
+}
+
+impl From<CachedUser> for User {
+    fn from(user: CachedUser) -> Self {
+        Arc::unwrap_or_clone(user.0)
+    }
+}
+
+impl From<UserShape> for CachedUser {
+    fn from(shape: UserShape) -> Self {
+        Self::from(User {
+            id: shape.id,
+            name: ByteString::from(shape.name),
+            kind: shape.kind,
+            email: shape.email,
+            role: shape.role,
+            tier: shape.tier,
+            status: shape.status,
+            created_at: shape.created_at,
+            updated_at: shape.updated_at,
+        })
+    }
+}
+
+impl From<CachedUser> for UserShape {
+    fn from(user: CachedUser) -> Self {
+        let user = User::from(user);
+        Self {
+            id: user.id,
+            name: user.name.into(),
+            kind: user.kind,
+            email: user.email,
+            role: user.role,
+            tier: user.tier,
+            status: user.status,
+            created_at: user.created_at,
+            updated_at: user.updated_at,
+        }
+    }
+}
+
+/// A tenant.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(from = "TenantShape", into = "TenantShape")]
+pub(super) struct CachedTenant(Arc<Tenant>);
+
+#[derive(Serialize, Deserialize)]
+struct TenantShape {
+    id: TenantId,
+    name: String,
+    #[serde(with = "ts_microseconds")]
+    created_at: DateTime<Utc>,
+}
+
+impl Cacheable for CachedTenant {
+    const KIND: Kind = Kind::Tenant;
+
+    fn weight(&self) -> usize {
+        size_of::<Tenant>() + self.0.name.len()
+    }
+}
+
+impl Shareable for CachedTenant {
+    const VERSION: u8 = 1;
+}
+
+impl From<Tenant> for CachedTenant {
+    fn from(tenant: Tenant) -> Self {
+        Self(Arc::new(tenant))
+    }
+}
+
+impl From<CachedTenant> for Tenant {
+    fn from(tenant: CachedTenant) -> Self {
+        Arc::unwrap_or_clone(tenant.0)
+    }
+}
+
+impl From<TenantShape> for CachedTenant {
+    fn from(shape: TenantShape) -> Self {
+        let TenantShape { id, name, created_at } = shape;
+        Self::from(Tenant { id, name, created_at })
+    }
+}
+
+impl From<CachedTenant> for TenantShape {
+    fn from(tenant: CachedTenant) -> Self {
+        let Tenant { id, name, created_at } = tenant.into();
+        Self { id, name, created_at }
+    }
+}
+
+/// Forgets users whenever `auth` hears that they have changed, on whichever node.
+pub(super) fn follow_changes(auth: &Auth, cache: &Cache, arbiters: &ArbiterPool) {
+    let (auth, cache) = (auth.clone(), cache.clone());
+    arbiters.spawn(0, async move {
+        let start = |generation, guard| {
+            let (auth, cache) = (auth.clone(), cache.clone());
+            actix::spawn(async move { follow(&auth, &cache, generation, guard).await });
+        };
+        supervise("cached_users", RestartPolicy::default(), start, |_| ()).await;
+    });
+}
+
+async fn follow(auth: &Auth, cache: &Cache, generation: u64, mut guard: DeathGuard) {
+    let mut events = auth.events();
+    if generation > 1 {
+        // What was told between two generations was heard by nobody.
+        cache.delete_pattern(Pattern::everything());
+    }
+    loop {
+        match events.recv().await {
+            Ok(Event::UserChanged(user)) => {
+                cache.delete(&keys::user::<CachedUser>(user.tenant_id, user.user_id));
+            }
+            Ok(Event::Revoked(_)) => {}
+            Err(RecvError::Lagged(_)) => cache.delete_pattern(Pattern::everything()),
+            Err(RecvError::Closed) => return guard.stopping(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use uuid::Uuid;
+
+    fn moment(micros: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp_micros(micros).unwrap()
+    }
+
+    /// Bytes that lie in somebody's Redis: if this fails, the shape needs another version.
+    #[test]
+    fn the_shapes_are_what_they_were() {
+        let user = User {
+            id: UserId(Uuid::from_u128(1)),
+            name: "Ann".into(),
+            kind: UserKind::Person,
+            email: Some("a@b".to_owned()),
+            role: Role::Member,
+            tier: Tier::Premium,
+            status: UserStatus::Active,
+            created_at: moment(1),
+            updated_at: moment(-1),
+        };
+        let bytes = postcard::to_allocvec(&CachedUser::from(user.clone())).unwrap();
+        let pinned = "100000000000000000000000000000000103416e6e0001036140620102000201";
+        assert_eq!((CachedUser::VERSION, hex(&bytes).as_str()), (1, pinned));
+        let back: CachedUser = postcard::from_bytes(&bytes).unwrap();
+        assert_eq!(User::from(back), user);
+
+        let tenant = Tenant {
+            id: TenantId(Uuid::from_u128(2)),
+            name: "Ours".to_owned(),
+            created_at: moment(3),
+        };
+        let bytes = postcard::to_allocvec(&CachedTenant::from(tenant.clone())).unwrap();
+        let pinned = "1000000000000000000000000000000002044f75727306";
+        assert_eq!((CachedTenant::VERSION, hex(&bytes).as_str()), (1, pinned));
+        let back: CachedTenant = postcard::from_bytes(&bytes).unwrap();
+        assert_eq!(Tenant::from(back), tenant);
+    }
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}

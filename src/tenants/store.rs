@@ -1,0 +1,128 @@
+//! The SQL of tenants and their people: one function a statement, the tenant first.
+
+use super::Error;
+use crate::auth::{self, Tenant, User};
+use crate::database::{Client, Statement, Transaction};
+use crate::ids::{ConversationId, TenantId, UserId, UserStatus};
+
+pub(super) async fn load_tenant(client: &Client, tenant_id: TenantId) -> Result<Option<Tenant>, Error> {
+    const FIND: Statement = Statement::new(
+        "tenants.load",
+        "SELECT t.id AS tenant_id, t.name AS tenant_name, t.created_at AS tenant_created_at FROM tenants t WHERE t.id = $1",
+    );
+    let row = client.query_opt(&FIND, &[&tenant_id.0]).await?;
+    Ok(row.as_ref().map(Tenant::from_row).transpose()?)
+}
+
+pub(super) async fn update_tenant(client: &Client, tenant_id: TenantId, name: &str) -> Result<Tenant, Error> {
+    const UPDATE: Statement = Statement::new(
+        "tenants.update",
+        "UPDATE tenants t SET name = $2 WHERE t.id = $1 \
+         RETURNING t.id AS tenant_id, t.name AS tenant_name, t.created_at AS tenant_created_at",
+    );
+    let row = client.query_one(&UPDATE, &[&tenant_id.0, &name]).await?;
+    Ok(Tenant::from_row(&row)?)
+}
+
+pub(super) async fn lock_tenant(tx: &Transaction<'_>, tenant_id: TenantId) -> Result<(), Error> {
+    const LOCK: Statement = Statement::new("tenants.lock", "SELECT 1 FROM tenants WHERE id = $1 FOR NO KEY UPDATE");
+    tx.query_opt(&LOCK, &[&tenant_id.0]).await?.ok_or(Error::NotFound)?;
+    Ok(())
+}
+
+pub(super) async fn list_users(
+    client: &Client,
+    tenant_id: TenantId,
+    limit: i64,
+    offset: i64,
+) -> Result<Vec<User>, Error> {
+    const LIST: Statement = Statement::new(
+        "users.list",
+        "SELECT u.id AS user_id, u.name AS user_name, u.kind, u.email, u.role, u.tier, u.status, \
+                u.created_at AS user_created_at, u.updated_at \
+         FROM users u WHERE u.tenant_id = $1 ORDER BY u.created_at, u.id LIMIT $2 OFFSET $3",
+    );
+    let rows = client.query(&LIST, &[&tenant_id.0, &limit, &offset]).await?;
+    Ok(rows.iter().map(User::from_row).collect::<Result<_, _>>()?)
+}
+
+const FIND_USER: Statement = Statement::new(
+    "users.find",
+    "SELECT u.id AS user_id, u.name AS user_name, u.kind, u.email, u.role, u.tier, u.status, \
+            u.created_at AS user_created_at, u.updated_at \
+     FROM users u WHERE u.tenant_id = $1 AND u.id = $2",
+);
+
+pub(super) async fn find_user(client: &Client, tenant_id: TenantId, user_id: UserId) -> Result<Option<User>, Error> {
+    let row = client.query_opt(&FIND_USER, &[&tenant_id.0, &user_id.0]).await?;
+    Ok(row.as_ref().map(User::from_row).transpose()?)
+}
+
+pub(super) async fn find_user_in(
+    tx: &Transaction<'_>,
+    tenant_id: TenantId,
+    user_id: UserId,
+) -> Result<Option<User>, Error> {
+    let row = tx.query_opt(&FIND_USER, &[&tenant_id.0, &user_id.0]).await?;
+    Ok(row.as_ref().map(User::from_row).transpose()?)
+}
+
+pub(super) async fn was_member(
+    client: &Client,
+    tenant_id: TenantId,
+    conversation_id: ConversationId,
+    user_id: UserId,
+) -> Result<bool, Error> {
+    const FIND: Statement = Statement::new(
+        "conversation_members.exists",
+        "SELECT 1 FROM conversation_members WHERE tenant_id = $1 AND conversation_id = $2 AND user_id = $3",
+    );
+    Ok(client
+        .query_opt(&FIND, &[&tenant_id.0, &conversation_id.0, &user_id.0])
+        .await?
+        .is_some())
+}
+
+pub(super) async fn count_active_owners(tx: &Transaction<'_>, tenant_id: TenantId) -> Result<i64, Error> {
+    const COUNT: Statement = Statement::new(
+        "users.count_active_owners",
+        "SELECT count(*) AS n FROM users WHERE tenant_id = $1 AND role = 'owner' AND status = $2",
+    );
+    let row = tx
+        .query_one(&COUNT, &[&tenant_id.0, &UserStatus::Active.as_str()])
+        .await?;
+    Ok(row.try_get("n").map_err(auth::Error::Row)?)
+}
+
+pub(super) async fn update_user(tx: &Transaction<'_>, tenant_id: TenantId, user: &User) -> Result<User, Error> {
+    const UPDATE: Statement = Statement::new(
+        "users.update",
+        "UPDATE users u SET name = $3, role = $4, tier = $5, status = $6, updated_at = clock_timestamp() \
+         WHERE u.tenant_id = $1 AND u.id = $2 \
+         RETURNING u.id AS user_id, u.name AS user_name, u.kind, u.email, u.role, u.tier, u.status, \
+                   u.created_at AS user_created_at, u.updated_at",
+    );
+    let row = tx
+        .query_one(
+            &UPDATE,
+            &[
+                &tenant_id.0,
+                &user.id.0,
+                &&*user.name,
+                &user.role.as_str(),
+                &user.tier.as_str(),
+                &user.status.as_str(),
+            ],
+        )
+        .await?;
+    Ok(User::from_row(&row)?)
+}
+
+pub(super) async fn insert_event(tx: &Transaction<'_>, tenant_id: TenantId, user_id: UserId) -> Result<(), Error> {
+    const INSERT: Statement = Statement::new(
+        "auth_events.insert",
+        "INSERT INTO auth_events (tenant_id, user_id) VALUES ($1, $2)",
+    );
+    tx.execute(&INSERT, &[&tenant_id.0, &user_id.0]).await?;
+    Ok(())
+}
