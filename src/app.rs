@@ -5,7 +5,7 @@
 //! serves the program and the tests, which bind port 0 and ask for [`App::port`].
 
 use crate::auth::{self, Auth};
-use crate::bus::{Bus, InProcessBus};
+use crate::bus::{Bus, InProcessBus, RedisBus};
 use crate::cache::Cache;
 use crate::config::Config;
 use crate::conversations::{Conversations, Parts};
@@ -58,19 +58,19 @@ pub struct App {
 }
 
 impl App {
-    /// Builds a node that is alone in its process.
+    /// Builds a node that is alone in its process: with `REDIS_URL` on the bus there, without it with nobody to talk to.
     ///
     /// # Errors
     /// [`Error`], for the operator.
     pub async fn build(config: Config) -> Result<Self, Error> {
-        Self::build_on(config, Arc::new(InProcessBus::default())).await
+        Self::build_on(config, None).await
     }
 
-    /// Builds a node on a bus that it shares with others.
+    /// Builds a node on a bus that it shares with others of the same process; without one, on that of the configuration.
     ///
     /// # Errors
     /// [`Error`], for the operator.
-    pub async fn build_on(config: Config, bus: Arc<dyn Bus>) -> Result<Self, Error> {
+    pub async fn build_on(config: Config, bus: Option<Arc<dyn Bus>>) -> Result<Self, Error> {
         let config = Arc::new(config);
         // The address first: a port that is taken should not start a database.
         let (listener, address) = listen(config.bind)?;
@@ -78,13 +78,14 @@ impl App {
         let node = NodeId::new();
         let database = Database::open(&config).await?;
         let arbiters = ArbiterPool::start(config.conversations.arbiters);
+        let bus = bus.unwrap_or_else(|| bus_of(&config, node, &arbiters));
         let redis = Redis::open(&config.redis)?;
         let lender = redis.clone().map(|redis| (redis, config.redis.timeout));
         let limits = RateLimits::start(&config.limits, lender, &arbiters);
         let cache = Cache::start((node, bus.clone()), redis, &config.cache, &arbiters);
         let auth = Auth::start(&config, database.clone()).await?;
         let tenants = Tenants::start(database.clone(), auth.clone(), cache.clone(), &arbiters);
-        let (lobby, audience) = lobby(&config.sessions);
+        let (lobby, audience) = lobby(&config.sessions, node, bus.clone());
         let parts = Parts {
             node,
             database: database.clone(),
@@ -217,6 +218,14 @@ fn serve(config: &Config, listener: TcpListener, state: web::Data<http::State>) 
     Ok(server.listen(listener)?.run())
 }
 
+/// The bus of the configuration.
+fn bus_of(config: &Config, node: NodeId, arbiters: &ArbiterPool) -> Arc<dyn Bus> {
+    match RedisBus::start(node, &config.redis, arbiters) {
+        Some(bus) => Arc::new(bus),
+        None => Arc::new(InProcessBus::default()),
+    }
+}
+
 /// The listener for a scraper: one thread is plenty, and nothing of it is limited.
 fn serve_metrics(
     (listener, address): (TcpListener, SocketAddr),
@@ -233,7 +242,7 @@ fn serve_metrics(
 
 /// What readiness depends on.
 fn parts_of(database: &Database, bus: &Arc<dyn Bus>) -> Vec<http::Part> {
-    let (answering, migrated) = (database.clone(), database.clone());
+    let (answering, migrated, speaking) = (database.clone(), database.clone(), bus.clone());
     vec![
         http::Part::required("database", move || {
             let database = answering.clone();
@@ -250,7 +259,10 @@ fn parts_of(database: &Database, bus: &Arc<dyn Bus>) -> Vec<http::Part> {
         }),
         http::Part {
             kind: Some(bus.name()),
-            ..http::Part::required("bus", || std::future::ready(Ok(())))
+            need: http::Need::Optional,
+            ..http::Part::required("bus", move || {
+                std::future::ready(speaking.trouble().map_or(Ok(()), |trouble| Err(trouble.to_owned())))
+            })
         },
     ]
 }

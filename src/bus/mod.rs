@@ -1,4 +1,4 @@
-//! What nodes tell each other: the trait, and the bus within one process.
+//! What nodes tell each other: the trait, and the bus within one process. The one between processes is in `redis/`.
 //!
 //! The bus is an accelerator, never the truth: an envelope may be lost, late or doubled. Durable changes carry their
 //! revision and are repaired from PostgreSQL; the rest (typing, presence, notices) only matters now. So publishing never
@@ -7,10 +7,16 @@
 //! The in-process bus connects the nodes of one process. In a server there is one, and publishing costs a look at an
 //! empty list; tests run several nodes in one process over it.
 
+mod codec;
+mod redis;
+
+pub use redis::RedisBus;
+
 use crate::ids::{ConversationId, NodeId, Seq, UserId};
 use crate::metrics::metrics;
 use crate::wire::Committed;
 use parking_lot::RwLock;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -42,13 +48,11 @@ pub enum Envelope {
         /// Started or stopped.
         on: bool,
     },
-    /// A user's first connection came, or their last one went, on the publishing node.
-    Presence {
-        /// The user.
-        user_id: UserId,
-        /// Come or gone.
-        online: bool,
-    },
+    /// Who is connected to a node.
+    Peer(PeerWord),
+    /// What was said about these conversations until now may have been lost; from now on it is heard. A bus says this to
+    /// its own node, nobody publishes it.
+    Resumed(Vec<ConversationId>),
     /// Connections of these users that are not subscribed should be told.
     Notices {
         /// The conversation.
@@ -63,12 +67,51 @@ pub enum Envelope {
 }
 
 /// What is not true any more in the caches of the other nodes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Invalidation {
     /// What is known under these keys.
     Keys(Vec<Arc<str>>),
     /// Everything may have changed.
     Everything,
+}
+
+/// What a node says of the users that are connected to it; see `sessions/elsewhere.rs`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum PeerWord {
+    /// A user's first connection came, or their last one went.
+    Changed {
+        /// The node that says so.
+        node: NodeId,
+        /// The user.
+        user_id: UserId,
+        /// Come or gone.
+        online: bool,
+    },
+    /// The node lives, and has told of so many changes since it started.
+    Lives {
+        /// The node that says so.
+        node: NodeId,
+        /// How many.
+        number: u64,
+    },
+    /// A node should tell its whole roster.
+    Ask {
+        /// The node that is asked.
+        node: NodeId,
+    },
+    /// A part of a roster.
+    Roster {
+        /// The node whose roster it is.
+        node: NodeId,
+        /// How many changes it had told of when it wrote this.
+        number: u64,
+        /// Which part this is, from 0.
+        part: u32,
+        /// How many parts there are.
+        parts: u32,
+        /// The users of this part.
+        users: Vec<UserId>,
+    },
 }
 
 /// An envelope on its way to one node.
@@ -80,10 +123,28 @@ pub struct Delivery {
     pub published_at: Instant,
 }
 
+/// Whom an envelope concerns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum To {
+    /// Every node.
+    Everybody,
+    /// Nodes on which the conversation is active.
+    Conversation(ConversationId),
+    /// One node.
+    Node(NodeId),
+}
+
 /// The way to the other nodes.
 pub trait Bus: Send + Sync + 'static {
-    /// Tells all other nodes; never waits, may lose.
-    fn publish(&self, from: NodeId, envelope: Envelope);
+    /// Tells other nodes; never waits, may lose. More nodes may hear it than it concerns.
+    fn publish(&self, from: NodeId, to: To, envelope: Envelope);
+
+    /// From now on the node wants to hear of a conversation; as often as this is said, so often [`Bus::ignore`] takes
+    /// it back.
+    fn follow(&self, _node: NodeId, _conversation: ConversationId) {}
+
+    /// Undoes [`Bus::follow`].
+    fn ignore(&self, _node: NodeId, _conversation: ConversationId) {}
 
     /// Whether anybody else listens, so that an envelope need not be made for nobody.
     fn has_peers(&self, node: NodeId) -> bool;
@@ -93,6 +154,11 @@ pub trait Bus: Send + Sync + 'static {
 
     /// What operators call it, in health answers.
     fn name(&self) -> &'static str;
+
+    /// What is wrong with it at the moment, for operators. A node works without a bus, with a delay of seconds.
+    fn trouble(&self) -> Option<&'static str> {
+        None
+    }
 }
 
 /// The bus within one process.
@@ -111,12 +177,13 @@ impl InProcessBus {
 }
 
 impl Bus for InProcessBus {
-    fn publish(&self, from: NodeId, envelope: Envelope) {
+    fn publish(&self, from: NodeId, to: To, envelope: Envelope) {
+        let concerns = |node: NodeId| node != from && !matches!(to, To::Node(other) if other != node);
         let delivery = Delivery {
             envelope,
             published_at: Instant::now(),
         };
-        for (node, sender) in self.nodes.read().iter().filter(|(node, _)| *node != from) {
+        for (node, sender) in self.nodes.read().iter().filter(|(node, _)| concerns(*node)) {
             if let Err(mpsc::error::TrySendError::Full(_)) = sender.try_send(delivery.clone()) {
                 self.dropped.fetch_add(1, Ordering::Relaxed);
                 metrics().bus_dropped();
@@ -154,29 +221,17 @@ mod tests {
         assert!(!bus.has_peers(here));
         let mut theirs = bus.subscribe(there);
         assert!(bus.has_peers(here));
-        bus.publish(
-            here,
-            Envelope::Presence {
-                user_id: UserId::new(),
-                online: true,
-            },
-        );
+        let lives = |number| Envelope::Peer(PeerWord::Lives { node: here, number });
+        bus.publish(here, To::Everybody, lives(1));
         assert!(matches!(
-            theirs.recv().await,
-            Some(Delivery {
-                envelope: Envelope::Presence { online: true, .. },
-                ..
-            })
+            theirs.recv().await.map(|delivery| delivery.envelope),
+            Some(Envelope::Peer(PeerWord::Lives { number: 1, .. }))
         ));
         assert!(mine.try_recv().is_err());
-        for _ in 0..=ENVELOPES_MAX {
-            bus.publish(
-                here,
-                Envelope::Presence {
-                    user_id: UserId::new(),
-                    online: false,
-                },
-            );
+        bus.publish(here, To::Node(NodeId::new()), lives(2));
+        assert!(theirs.try_recv().is_err(), "it was for another");
+        for number in 0..=ENVELOPES_MAX as u64 {
+            bus.publish(here, To::Everybody, lives(number));
         }
         assert_eq!(bus.dropped(), 1);
     }

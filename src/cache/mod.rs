@@ -26,7 +26,7 @@ mod value;
 pub use keys::{Key, Kind, Pattern};
 pub use stamps::Subject;
 
-use crate::bus::{Bus, Envelope, Invalidation};
+use crate::bus::{Bus, Envelope, Invalidation, To};
 use crate::config::CacheConfig;
 use crate::ids::NodeId;
 use crate::metrics::{Level, metrics};
@@ -298,7 +298,8 @@ impl Shared {
 
     fn publish(&self, invalidation: Invalidation) {
         if self.bus.has_peers(self.node) {
-            self.bus.publish(self.node, Envelope::Invalidated(invalidation));
+            self.bus
+                .publish(self.node, To::Everybody, Envelope::Invalidated(invalidation));
         }
     }
 

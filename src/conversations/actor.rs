@@ -243,7 +243,7 @@ impl Conversation {
         self.state.typing(caller.user_id, on, self.now(), &mut self.effects);
         if self.effects.len() > before {
             let (conversation_id, user_id) = (self.state.id, caller.user_id);
-            self.shared.publish(|| Envelope::Typing {
+            self.shared.publish(conversation_id, || Envelope::Typing {
                 conversation_id,
                 user_id,
                 on,
@@ -350,7 +350,7 @@ impl Conversation {
                 );
             }
             Effect::PublishRead { user, seq } => {
-                self.shared.publish(|| Envelope::Read {
+                self.shared.publish(conversation, || Envelope::Read {
                     conversation_id: conversation,
                     user_id: user,
                     seq,
@@ -394,11 +394,7 @@ impl Conversation {
                     .notify(*user, notice, &|connection| subscribers.contains(connection));
             }
         }
-        self.shared.publish(|| Envelope::Notices {
-            conversation_id: conversation,
-            last_seq,
-            unread: told,
-        });
+        self.shared.publish_notices(conversation, last_seq, told);
     }
 
     /// Ends subscriptions. Live ones have been pushed the farewell; those whose replay is under way get it now.

@@ -34,7 +34,7 @@ pub use invites::{INVITES_MAX, Invite};
 pub use listing::{History, Range, Summary};
 
 use crate::auth::Principal;
-use crate::bus::{Bus, Envelope};
+use crate::bus::{Bus, Envelope, PeerWord, To};
 use crate::config::ConversationsConfig;
 use crate::database::Database;
 use crate::error::Code;
@@ -154,8 +154,11 @@ pub trait Audience: Send + Sync + 'static {
     /// Tells the user's connections, except those for which `subscribed` is true.
     fn notify(&self, user: UserId, notice: Notice, subscribed: &dyn Fn(ConnectionId) -> bool);
 
-    /// Takes in that a user came online or went offline on another node.
-    fn presence_elsewhere(&self, user: UserId, online: bool);
+    /// The other nodes that the user is connected to.
+    fn nodes_of(&self, user: UserId) -> Vec<NodeId>;
+
+    /// Takes in what another node says of its users.
+    fn hear(&self, word: PeerWord);
 }
 
 /// The conversations of this node. Cheap to clone.
@@ -291,11 +294,7 @@ impl Conversations {
             self.shared.audience.notify(*user, notice, &|_| false);
         }
         let unread = others.into_iter().map(|user| (user, 0)).collect();
-        self.shared.publish(|| Envelope::Notices {
-            conversation_id: id,
-            last_seq: Seq::ZERO,
-            unread,
-        });
+        self.shared.publish_notices(id, Seq::ZERO, unread);
         Ok(id)
     }
 
@@ -351,7 +350,8 @@ impl CommitSink for Publishing {
     fn committed(&self, committed: crate::wire::Committed) {
         // Also without changes: a receipt that was lost once tells others how far the conversation is.
         if self.bus.has_peers(self.node) {
-            self.bus.publish(self.node, Envelope::Committed(committed.clone()));
+            let to = To::Conversation(committed.conversation_id);
+            self.bus.publish(self.node, to, Envelope::Committed(committed.clone()));
         }
         self.slots.committed(committed);
     }

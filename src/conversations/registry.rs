@@ -20,10 +20,10 @@ use super::slots::{Fact, Slot, Slots};
 use super::state::State;
 use super::subscribers::{Phase, Subscriber};
 use super::{Audience, store};
-use crate::bus::{Bus, Delivery, Envelope};
+use crate::bus::{Bus, Delivery, Envelope, To};
 use crate::database::Database;
 use crate::error::{CloseCode, Code};
-use crate::ids::NodeId;
+use crate::ids::{ConversationId, NodeId, Seq, UserId};
 use crate::metrics::metrics;
 use crate::persistence::Persistence;
 use crate::supervision::{
@@ -33,6 +33,7 @@ use crate::wire::Committed;
 use crate::wire::frames::Notice;
 use actix::prelude::*;
 use futures_util::StreamExt as _;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, mpsc};
@@ -72,10 +73,31 @@ impl Shared {
         Semaphore::new(READERS_MAX)
     }
 
-    /// Tells the other nodes, if there are any.
-    pub(super) fn publish(&self, envelope: impl FnOnce() -> Envelope) {
+    /// Tells the other nodes on which the conversation is active, if there are any.
+    pub(super) fn publish(&self, conversation: ConversationId, envelope: impl FnOnce() -> Envelope) {
         if self.bus.has_peers(self.node) {
-            self.bus.publish(self.node, envelope());
+            self.bus.publish(self.node, To::Conversation(conversation), envelope());
+        }
+    }
+
+    /// Tells each other node of those of the users who are connected to it.
+    pub(super) fn publish_notices(&self, conversation_id: ConversationId, last_seq: Seq, told: Vec<(UserId, i64)>) {
+        if !self.bus.has_peers(self.node) {
+            return;
+        }
+        let mut by_node = HashMap::<NodeId, Vec<(UserId, i64)>>::new();
+        for (user, unread) in told {
+            for node in self.audience.nodes_of(user) {
+                by_node.entry(node).or_default().push((user, unread));
+            }
+        }
+        for (node, unread) in by_node {
+            let envelope = Envelope::Notices {
+                conversation_id,
+                last_seq,
+                unread,
+            };
+            self.bus.publish(self.node, To::Node(node), envelope);
         }
     }
 }
@@ -155,7 +177,7 @@ impl Drop for Starting {
 }
 
 impl StreamHandler<Delivery> for Registry {
-    fn handle(&mut self, Delivery { envelope, published_at }: Delivery, _: &mut Self::Context) {
+    fn handle(&mut self, Delivery { envelope, published_at }: Delivery, ctx: &mut Self::Context) {
         metrics().bus_lagged(published_at.elapsed());
         let Shared { slots, audience, .. } = &*self.shared;
         match envelope {
@@ -170,7 +192,12 @@ impl StreamHandler<Delivery> for Registry {
                 user_id: user,
                 on,
             } => slots.tell(conversation_id, Fact::Typing { user, on }),
-            Envelope::Presence { user_id, online } => audience.presence_elsewhere(user_id, online),
+            Envelope::Peer(word) => audience.hear(word),
+            Envelope::Resumed(ids) => {
+                let shared = self.shared.clone();
+                let compare = async move { compare(&shared, &ids).await };
+                ctx.spawn(compare.into_actor(self));
+            }
             Envelope::Notices {
                 conversation_id,
                 last_seq,
@@ -201,16 +228,16 @@ impl StreamHandler<Delivery> for Registry {
 impl Registry {
     fn compare(&mut self, ctx: &mut Context<Self>) {
         let shared = self.shared.clone();
-        let compare = async move { compare(&shared).await };
+        let compare = async move { compare(&shared, &shared.slots.ids()).await };
         ctx.spawn(compare.into_actor(self).map(|(), _, ctx| {
             ctx.run_later(COMPARE_INTERVAL, Self::compare);
         }));
     }
 }
 
-/// Tells every active conversation the revision it has in the database; one that knows less reads on.
-async fn compare(shared: &Shared) {
-    for ids in shared.slots.ids().chunks(COMPARE_IDS) {
+/// Tells active conversations the revision they have in the database; one that knows less reads on.
+async fn compare(shared: &Shared, ids: &[ConversationId]) {
+    for ids in ids.chunks(COMPARE_IDS) {
         match store::list_revs(&shared.database, ids).await {
             Ok(revs) => {
                 for (conversation_id, observed) in revs {
@@ -225,6 +252,28 @@ async fn compare(shared: &Shared) {
             }
             Err(error) => tracing::warn!(%error, "revisions not compared"),
         }
+    }
+}
+
+/// The node hears of a conversation while it is active, however that ends.
+struct Following {
+    shared: Arc<Shared>,
+    id: ConversationId,
+}
+
+impl Following {
+    fn start(shared: &Arc<Shared>, id: ConversationId) -> Self {
+        shared.bus.follow(shared.node, id);
+        Self {
+            shared: shared.clone(),
+            id,
+        }
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        self.shared.bus.ignore(self.shared.node, self.id);
     }
 }
 
@@ -247,6 +296,8 @@ impl Drop for Life {
 
 async fn run(mut life: Life) {
     let Some(slot) = life.slot.clone() else { return };
+    // Before the state is loaded: what is told after that is heard, and what was told before is in it.
+    let _following = Following::start(&life.shared, slot.id);
     supervise_slot(&slot, &life.shared).await;
     life.slot = None;
 }

@@ -185,8 +185,10 @@ impl Subscribers {
         for connection in gone {
             self.remove(connection);
         }
-        // Once for all of them: there are a million deliveries a second.
-        metrics().pushed(pushed * u64::from(frame.count()));
+        if class == Class::Durable {
+            // Once for all of them: there are a million deliveries a second.
+            metrics().pushed(pushed * u64::from(frame.count()));
+        }
     }
 }
 

@@ -5,9 +5,11 @@
 //! above conversations. A user without a connection still counts as online for the grace period, so a reload is not seen.
 
 use super::Connection;
+use super::elsewhere::{Elsewhere, ROSTER_PART, Turn};
+use crate::bus::{Bus, Envelope, PeerWord, To};
 use crate::config::SessionsConfig;
 use crate::conversations::Audience;
-use crate::ids::{ConnectionId, UserId};
+use crate::ids::{ConnectionId, NodeId, UserId};
 use crate::rate_limit::Network;
 use crate::wire::frames::Notice;
 use crate::wire::{Class, encode};
@@ -35,9 +37,15 @@ struct Table {
     networks: HashMap<Network, usize>,
     /// Users whose last connection went, and when they count as offline.
     leaving: HashMap<UserId, Instant>,
-    /// On how many other nodes a user is connected.
-    elsewhere: HashMap<UserId, u32>,
+    /// How many of this node's users have come or gone, as the other nodes are told.
+    number: u64,
+    /// When the whole roster was last told.
+    roster_told_at: Option<Instant>,
+    elsewhere: Elsewhere,
 }
+
+/// Between two tellings of the whole roster, whoever asks.
+const ROSTER_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The live connections of this node.
 #[derive(Debug)]
@@ -90,7 +98,9 @@ impl Directory {
         let was_leaving = table.leaving.remove(&user).is_some();
         table.connections.insert(connection.id, connection.clone());
         table.users.entry(user).or_default().push(connection.clone());
-        Ok(known == 0 && !was_leaving)
+        let is_news = known == 0 && !was_leaving;
+        table.number += u64::from(is_news);
+        Ok(is_news)
     }
 
     /// Takes a connection out. Its user counts as online for a little longer.
@@ -128,12 +138,67 @@ impl Directory {
         for user in &departed {
             table.leaving.remove(user);
         }
+        table.number += departed.len() as u64;
         departed
     }
 
     /// Whether a user is connected to another node.
     pub(super) fn is_elsewhere(&self, user: UserId) -> bool {
-        self.table.read().elsewhere.contains_key(&user)
+        self.table.read().elsewhere.contains(user)
+    }
+
+    /// How many of this node's users have come or gone since it started.
+    pub(super) fn number(&self) -> u64 {
+        self.table.read().number
+    }
+
+    /// The users that count as connected to this node, and the number of changes that are in it; `None` if it has just
+    /// been told.
+    fn roster(&self, now: Instant) -> Option<(u64, Vec<UserId>)> {
+        let mut table = self.table.write();
+        let told = table.roster_told_at;
+        if told.is_some_and(|at| now.duration_since(at) < ROSTER_INTERVAL) {
+            return None;
+        }
+        table.roster_told_at = Some(now);
+        let users = table.users.keys().chain(table.leaving.keys()).copied().collect();
+        Some((table.number, users))
+    }
+
+    /// Takes in what another node says of its users: who turned, as seen from here, and whether to ask it for all.
+    fn hear(&self, word: PeerWord, now: Instant) -> (Vec<Turn>, Option<NodeId>) {
+        let mut table = self.table.write();
+        let (turns, ask) = match word {
+            PeerWord::Changed { node, user_id, online } => {
+                let (turn, ask) = table.elsewhere.changed(node, (user_id, online), now);
+                (turn.into_iter().collect(), ask.then_some(node))
+            }
+            PeerWord::Lives { node, number } => {
+                let ask = table.elsewhere.lives(node, number, now);
+                (Vec::new(), ask.then_some(node))
+            }
+            PeerWord::Roster {
+                node,
+                number,
+                part,
+                parts,
+                users,
+            } => (table.elsewhere.roster((node, number), (part, parts), users, now), None),
+            PeerWord::Ask { .. } => (Vec::new(), None),
+        };
+        (table.seen_from_here(turns), ask)
+    }
+
+    /// Whether a node was heard for the first time since this was last asked.
+    fn take_met(&self) -> bool {
+        self.table.write().elsewhere.take_met()
+    }
+
+    /// Who turned because their node has been silent for too long.
+    pub(super) fn expire_peers(&self, now: Instant) -> Vec<Turn> {
+        let mut table = self.table.write();
+        let turns = table.elsewhere.expire(now);
+        table.seen_from_here(turns)
     }
 
     /// All connections.
@@ -144,19 +209,6 @@ impl Directory {
     /// The connections of a user.
     pub(super) fn of_user(&self, user: UserId) -> Vec<Arc<Connection>> {
         self.table.read().users.get(&user).cloned().unwrap_or_default()
-    }
-
-    /// Notes that a user came online or went offline on another node; whether that changes their presence here.
-    pub(super) fn note_elsewhere(&self, user: UserId, online: bool) -> bool {
-        let mut table = self.table.write();
-        let here = table.users.contains_key(&user) || table.leaving.contains_key(&user);
-        let nodes = table.elsewhere.entry(user).or_default();
-        *nodes = if online { *nodes + 1 } else { nodes.saturating_sub(1) };
-        let nodes = *nodes;
-        if nodes == 0 {
-            table.elsewhere.remove(&user);
-        }
-        !here && (online && nodes == 1 || !online && nodes == 0)
     }
 
     /// Tells the connections of a user that are not subscribed.
@@ -172,8 +224,18 @@ impl Directory {
     }
 }
 
+impl Table {
+    /// Of those who turned elsewhere, the ones who are not here.
+    fn seen_from_here(&self, mut turns: Vec<Turn>) -> Vec<Turn> {
+        turns.retain(|(user, _)| !self.users.contains_key(user) && !self.leaving.contains_key(user));
+        turns
+    }
+}
+
 /// The audience of the conversations: the directory, and where presence from other nodes goes.
 pub(super) struct LocalAudience {
+    pub(super) node: NodeId,
+    pub(super) bus: Arc<dyn Bus>,
     pub(super) directory: Arc<Directory>,
     /// Presence changes heard from other nodes, on their way to the conversations.
     pub(super) presences: tokio::sync::mpsc::Sender<(UserId, bool)>,
@@ -182,16 +244,68 @@ pub(super) struct LocalAudience {
 impl Audience for LocalAudience {
     fn is_online(&self, user: UserId) -> bool {
         let table = self.directory.table.read();
-        table.users.contains_key(&user) || table.leaving.contains_key(&user) || table.elsewhere.contains_key(&user)
+        table.users.contains_key(&user) || table.leaving.contains_key(&user) || table.elsewhere.contains(user)
     }
 
     fn notify(&self, user: UserId, notice: Notice, subscribed: &dyn Fn(ConnectionId) -> bool) {
         self.directory.tell(user, &notice, subscribed);
     }
 
-    fn presence_elsewhere(&self, user: UserId, online: bool) {
-        if self.directory.note_elsewhere(user, online) && self.presences.try_send((user, online)).is_err() {
-            tracing::warn!("a presence change of another node is lost: too many wait");
+    fn nodes_of(&self, user: UserId) -> Vec<NodeId> {
+        self.directory.table.read().elsewhere.nodes_of(user).collect()
+    }
+
+    fn hear(&self, word: PeerWord) {
+        let now = Instant::now();
+        if let PeerWord::Ask { node } = word {
+            if node == self.node {
+                self.tell_roster(now);
+            }
+            return;
+        }
+        let (turns, ask) = self.directory.hear(word, now);
+        if self.directory.take_met() {
+            // A node that has just come should not have to wait for our next word.
+            let word = PeerWord::Lives {
+                node: self.node,
+                number: self.directory.number(),
+            };
+            self.bus.publish(self.node, To::Everybody, Envelope::Peer(word));
+        }
+        if let Some(node) = ask {
+            let word = Envelope::Peer(PeerWord::Ask { node });
+            self.bus.publish(self.node, To::Node(node), word);
+        }
+        for turn in turns {
+            if self.presences.try_send(turn).is_err() {
+                tracing::warn!("a presence change of another node is lost: too many wait");
+            }
+        }
+    }
+}
+
+impl LocalAudience {
+    fn tell_roster(&self, now: Instant) {
+        let Some((number, users)) = self.directory.roster(now) else {
+            return;
+        };
+        let parts = users.len().div_ceil(ROSTER_PART).max(1);
+        let counted = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        for part in 0..parts {
+            let users = users
+                .iter()
+                .skip(part * ROSTER_PART)
+                .take(ROSTER_PART)
+                .copied()
+                .collect();
+            let word = PeerWord::Roster {
+                node: self.node,
+                number,
+                part: counted(part),
+                parts: counted(parts),
+                users,
+            };
+            self.bus.publish(self.node, To::Everybody, Envelope::Peer(word));
         }
     }
 }
@@ -250,7 +364,19 @@ mod tests {
         assert_eq!(directory.insert(&third), Ok(false), "back within the grace is not news");
         directory.remove(&third, now);
         assert_eq!(directory.take_departed(now + Duration::from_secs(15)), [user]);
-        directory.note_elsewhere(user, true);
+        let (node, number) = (NodeId::new(), 1);
+        let users = vec![user];
+        let (turns, _) = directory.hear(
+            PeerWord::Roster {
+                node,
+                number,
+                part: 0,
+                parts: 1,
+                users,
+            },
+            now,
+        );
+        assert_eq!(turns, [(user, true)]);
         assert_eq!(
             directory.insert(&first),
             Ok(true),

@@ -12,6 +12,7 @@ mod answers;
 mod body;
 mod connection;
 mod directory;
+mod elsewhere;
 mod incoming;
 mod link;
 mod refusals;
@@ -27,7 +28,7 @@ pub use session::{Opening, open};
 pub use socket::Socket;
 
 use crate::auth::{Auth, Event, Principal, Scope, UserState};
-use crate::bus::{Bus, Envelope};
+use crate::bus::{Bus, Envelope, PeerWord, To};
 use crate::config::SessionsConfig;
 use crate::conversations::{Audience, Conversations};
 use crate::error::CloseCode;
@@ -62,10 +63,12 @@ pub struct Lobby {
 
 /// Makes the table of connections, and the audience that conversations speak to.
 #[must_use]
-pub fn lobby(config: &SessionsConfig) -> (Lobby, Arc<dyn Audience>) {
+pub fn lobby(config: &SessionsConfig, node: NodeId, bus: Arc<dyn Bus>) -> (Lobby, Arc<dyn Audience>) {
     let directory = Arc::new(Directory::new(config));
     let presences = Mailbox::new(PRESENCES_MAX);
     let audience = LocalAudience {
+        node,
+        bus,
         directory: directory.clone(),
         presences: presences.sender().clone(),
     };
@@ -250,27 +253,38 @@ impl Sessions {
     /// Tells of users whose grace has ended.
     fn settle_departed(&self, now: Instant) {
         for user in self.shared.directory.take_departed(now) {
-            if self.shared.bus.has_peers(self.shared.node) {
-                self.shared.bus.publish(
-                    self.shared.node,
-                    Envelope::Presence {
-                        user_id: user,
-                        online: false,
-                    },
-                );
-            }
+            self.tell_peers(user, false);
             if !self.shared.directory.is_elsewhere(user) {
                 self.shared.conversations.presence(user, false);
             }
         }
     }
 
+    /// Tells of users whose node is silent.
+    fn settle_peers(&self, now: Instant) {
+        for (user, online) in self.shared.directory.expire_peers(now) {
+            self.shared.conversations.presence(user, online);
+        }
+    }
+
+    /// Tells the other nodes that this one lives. Always, not only when others are known: this is how they come to be.
+    fn tell_that_we_live(&self) {
+        let node = self.shared.node;
+        let number = self.shared.directory.number();
+        let word = PeerWord::Lives { node, number };
+        self.shared.bus.publish(node, To::Everybody, Envelope::Peer(word));
+    }
+
     fn announce(&self, user: UserId, online: bool) {
         self.shared.conversations.presence(user, online);
-        if self.shared.bus.has_peers(self.shared.node) {
-            self.shared
-                .bus
-                .publish(self.shared.node, Envelope::Presence { user_id: user, online });
+        self.tell_peers(user, online);
+    }
+
+    fn tell_peers(&self, user_id: UserId, online: bool) {
+        let node = self.shared.node;
+        if self.shared.bus.has_peers(node) {
+            let word = PeerWord::Changed { node, user_id, online };
+            self.shared.bus.publish(node, To::Everybody, Envelope::Peer(word));
         }
     }
 

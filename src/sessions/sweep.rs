@@ -1,10 +1,12 @@
-//! What must happen to a socket though nothing happens on it: pings, silence, expiry, stalls.
+//! What must happen to a socket though nothing happens on it: pings, silence, expiry, stalls. And once in a while a word to
+//! the other nodes, that this one lives.
 //!
 //! Once a second an actor looks at every connection of the node from outside, because a session that is not written to is
 //! not polled and cannot look after itself. It pings; it closes who has been silent, whose token has run out; it cuts
 //! who takes no bytes; and it shuts the TCP connection of who does not end by itself. The cost is a few loads for each
 //! connection and second.
 
+use super::elsewhere::WORD_INTERVAL;
 use super::{Connection, Sessions};
 use crate::config::SessionsConfig;
 use crate::error::CloseCode;
@@ -38,6 +40,8 @@ pub(super) struct Sweeper {
     sessions: Sessions,
     config: SessionsConfig,
     watches: HashMap<ConnectionId, Watch>,
+    /// When the other nodes were last told that this one lives.
+    spoke_at: Option<Instant>,
     _guard: DeathGuard,
 }
 
@@ -52,6 +56,7 @@ impl Sweeper {
                     sessions,
                     config,
                     watches: HashMap::new(),
+                    spoke_at: None,
                     _guard: guard,
                 };
                 start(ACTOR, None, sweeper);
@@ -60,6 +65,7 @@ impl Sweeper {
         });
     }
 
+    /// Looks at everything once.
     fn sweep(&mut self) {
         fail::fail_point!("sessions::sweep");
         let now = Instant::now();
@@ -77,6 +83,18 @@ impl Sweeper {
         }
         self.watches.retain(|_, watch| std::mem::take(&mut watch.seen));
         self.sessions.settle_departed(now);
+        self.sessions.settle_peers(now);
+        self.speak(now);
+    }
+}
+
+impl Sweeper {
+    /// Tells the other nodes that this one lives, when it is time.
+    fn speak(&mut self, now: Instant) {
+        if self.spoke_at.is_none_or(|at| now.duration_since(at) >= WORD_INTERVAL) {
+            self.spoke_at = Some(now);
+            self.sessions.tell_that_we_live();
+        }
     }
 }
 
@@ -84,6 +102,7 @@ impl Actor for Sweeper {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
+        self.speak(Instant::now());
         ctx.run_interval(INTERVAL, |sweeper, _| sweeper.sweep());
     }
 }

@@ -48,6 +48,7 @@ mod nodes;
 mod passivation;
 mod persistence;
 mod redis;
+mod redis_bus;
 mod rest;
 mod resume;
 mod revocation;

@@ -1,7 +1,7 @@
 //! Two nodes on one database: one order, one presence, one identity; and what a lost publication costs.
 
 use crate::support::{Person, Socket, TestApp, pass};
-use parlance::bus::{Bus, Delivery, Envelope, InProcessBus};
+use parlance::bus::{Bus, Delivery, Envelope, InProcessBus, To};
 use parlance::ids::{ConversationId, MessageId, NodeId};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -152,11 +152,11 @@ struct Lossy {
 }
 
 impl Bus for Lossy {
-    fn publish(&self, from: NodeId, envelope: Envelope) {
+    fn publish(&self, from: NodeId, to: To, envelope: Envelope) {
         if self.loses.load(Ordering::SeqCst) && matches!(envelope, Envelope::Committed(_)) {
             self.lost.fetch_add(1, Ordering::SeqCst);
         } else {
-            self.inner.publish(from, envelope);
+            self.inner.publish(from, to, envelope);
         }
     }
 
@@ -236,11 +236,11 @@ async fn removal_and_revocation_reach_the_other_node() {
 struct Slow(Arc<InProcessBus>);
 
 impl Bus for Slow {
-    fn publish(&self, from: NodeId, envelope: Envelope) {
+    fn publish(&self, from: NodeId, to: To, envelope: Envelope) {
         let bus = self.0.clone();
         tokio::spawn(async move {
             pass(Duration::from_millis(25)).await;
-            bus.publish(from, envelope);
+            bus.publish(from, to, envelope);
         });
     }
 

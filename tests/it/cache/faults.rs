@@ -3,7 +3,7 @@
 use super::{Node, Truth, in_redis, key};
 use crate::support::redis::{TestRedis, timed};
 use crate::support::{eventually, pass};
-use parlance::bus::{Bus as _, Envelope, InProcessBus, Invalidation};
+use parlance::bus::{Bus as _, Envelope, InProcessBus, Invalidation, To};
 use parlance::config::{RedisConfig, Secret};
 use parlance::ids::NodeId;
 use parlance::redis::{BreakerState, Redis};
@@ -201,9 +201,11 @@ async fn the_supervisor_dies_and_what_it_did_goes_on() {
     let elsewhere = NodeId::new();
     let invalidate = |key: &parlance::cache::Key<super::Thing>| {
         let keys = vec![key.text().clone()];
-        scene
-            .bus
-            .publish(elsewhere, Envelope::Invalidated(Invalidation::Keys(keys)));
+        scene.bus.publish(
+            elsewhere,
+            To::Everybody,
+            Envelope::Invalidated(Invalidation::Keys(keys)),
+        );
     };
     invalidate(&first);
     // The invalidation died with it, and others may have: the successor forgets everything.

@@ -3,6 +3,7 @@
 use super::chaos::Proxy;
 use super::client::Site;
 use super::db::TestDatabase;
+use super::redis::TestRedis;
 use super::{PATIENCE, TempDir};
 use parlance::app::App;
 use parlance::bus::{Bus, InProcessBus};
@@ -113,17 +114,33 @@ impl TestApp {
     /// Starts another node on the same database that speaks to the others through `way`, a bus around [`Self::bus`].
     pub async fn peer_through(&self, way: Arc<dyn Bus>) -> Self {
         let parts = (self.config.clone(), self.database.clone(), self.directory.clone());
-        Self::run_on(parts, self.bus.clone(), way).await
+        Self::run_on(parts, self.bus.clone(), Some(way)).await
+    }
+
+    /// Starts a node on the bus of a real Redis.
+    pub async fn over(redis: &TestRedis) -> Self {
+        let app = Self::start().await;
+        let peer = app.peer_over(redis).await;
+        app.stop().await;
+        peer
+    }
+
+    /// Starts another node on the same database and on the bus of a real Redis.
+    pub async fn peer_over(&self, redis: &TestRedis) -> Self {
+        let mut config = self.config.clone();
+        config.redis = redis.config();
+        let parts = (config, self.database.clone(), self.directory.clone());
+        Self::run_on(parts, self.bus.clone(), None).await
     }
 
     async fn run(config: Config, database: Arc<TestDatabase>, directory: Arc<TempDir>, bus: Arc<InProcessBus>) -> Self {
-        Self::run_on((config, database, directory), bus.clone(), bus).await
+        Self::run_on((config, database, directory), bus.clone(), Some(bus)).await
     }
 
     async fn run_on(
         (config, database, directory): (Config, Arc<TestDatabase>, Arc<TempDir>),
         bus: Arc<InProcessBus>,
-        shared: Arc<dyn Bus>,
+        shared: Option<Arc<dyn Bus>>,
     ) -> Self {
         let app = App::build_on(config.clone(), shared)
             .await

@@ -1,0 +1,453 @@
+//! Envelopes as bytes, between nodes that may be of different versions while an installation is upgraded.
+//!
+//! A version byte, who publishes, when, then the envelope in postcard's form. A node that gets another version, or bytes
+//! that are not an envelope, counts and ignores them: what they told is repaired from PostgreSQL like anything lost. So a
+//! change of these types means another [`VERSION`], and a rolling upgrade across it costs seconds of delay. Changes have
+//! their own form here, because their `Serialize` is the client protocol's: it leaves out what clients need not know, and
+//! times in it are text.
+
+use super::{Envelope, Invalidation, PeerWord};
+use crate::ids::{ConversationId, MemberRole, MessageId, NodeId, Rev, Seq, UserId, UserKind};
+use crate::wire::frames::{ConversationChanged, MemberChange, MemberChanged, MemberUser, Message, Reaction};
+use crate::wire::{Change, Committed};
+use bytestring::ByteString;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+use std::sync::Arc;
+
+/// The form of what follows; another one is not read.
+const VERSION: u8 = 1;
+
+/// Why bytes are no envelope.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    /// Of a node of another version.
+    #[error("an envelope of version {0}")]
+    Version(u8),
+    /// Broken.
+    #[error("not an envelope: {0}")]
+    Broken(#[from] postcard::Error),
+    /// A time that is none.
+    #[error("not an envelope: a time is out of range")]
+    Time,
+}
+
+/// Microseconds of Unix time.
+type Micros = i64;
+
+#[derive(Serialize, Deserialize)]
+struct Letter<'a> {
+    from: NodeId,
+    at: Micros,
+    #[serde(borrow)]
+    content: Content<'a>,
+}
+
+#[derive(Serialize, Deserialize)]
+enum Content<'a> {
+    Committed {
+        conversation_id: ConversationId,
+        #[serde(borrow)]
+        changes: Vec<Packed<'a>>,
+        observed: Rev,
+    },
+    Read {
+        conversation_id: ConversationId,
+        user_id: UserId,
+        seq: Seq,
+    },
+    Typing {
+        conversation_id: ConversationId,
+        user_id: UserId,
+        on: bool,
+    },
+    Peer(PeerWord),
+    Notices {
+        conversation_id: ConversationId,
+        last_seq: Seq,
+        unread: Vec<(UserId, i64)>,
+    },
+    Invalidated(Invalidation),
+}
+
+/// A change without its conversation, which stands once in the letter.
+#[derive(Serialize, Deserialize)]
+enum Packed<'a> {
+    Message {
+        rev: Rev,
+        posted_rev: Rev,
+        seq: Seq,
+        id: MessageId,
+        author: UserId,
+        kind: UserKind,
+        #[serde(borrow)]
+        body: Option<Cow<'a, str>>,
+        reply_to: Option<MessageId>,
+        created_at: Micros,
+        edited_at: Option<Micros>,
+        deleted_at: Option<Micros>,
+        reactions: Vec<(Cow<'a, str>, i64, Vec<UserId>)>,
+    },
+    Member {
+        rev: Rev,
+        joined_rev: Rev,
+        id: UserId,
+        name: Cow<'a, str>,
+        kind: UserKind,
+        role: MemberRole,
+        change: PackedMemberChange,
+    },
+    Properties {
+        rev: Rev,
+        title: Cow<'a, str>,
+        deleted_at: Option<Micros>,
+    },
+}
+
+#[derive(Serialize, Deserialize)]
+enum PackedMemberChange {
+    Added,
+    Changed,
+    Removed,
+}
+
+/// An envelope, who published it, and when.
+#[derive(Debug)]
+pub(super) struct Received {
+    pub(super) from: NodeId,
+    pub(super) at: DateTime<Utc>,
+    pub(super) envelope: Envelope,
+}
+
+/// The bytes of an envelope; `None` for one that is not published.
+pub(super) fn encode(from: NodeId, at: DateTime<Utc>, envelope: &Envelope) -> Option<Vec<u8>> {
+    let content = match envelope {
+        Envelope::Committed(committed) => Content::Committed {
+            conversation_id: committed.conversation_id,
+            changes: committed.changes.iter().map(pack).collect(),
+            observed: committed.observed,
+        },
+        Envelope::Read {
+            conversation_id,
+            user_id,
+            seq,
+        } => Content::Read {
+            conversation_id: *conversation_id,
+            user_id: *user_id,
+            seq: *seq,
+        },
+        Envelope::Typing {
+            conversation_id,
+            user_id,
+            on,
+        } => Content::Typing {
+            conversation_id: *conversation_id,
+            user_id: *user_id,
+            on: *on,
+        },
+        Envelope::Peer(word) => Content::Peer(word.clone()),
+        Envelope::Notices {
+            conversation_id,
+            last_seq,
+            unread,
+        } => Content::Notices {
+            conversation_id: *conversation_id,
+            last_seq: *last_seq,
+            unread: unread.clone(),
+        },
+        Envelope::Invalidated(invalidation) => Content::Invalidated(invalidation.clone()),
+        Envelope::Resumed(_) => return None,
+    };
+    let letter = Letter {
+        from,
+        at: at.timestamp_micros(),
+        content,
+    };
+    // Writing to a vector fails for nothing that these types can hold.
+    postcard::to_extend(&letter, vec![VERSION]).ok()
+}
+
+/// What bytes say.
+///
+/// # Errors
+/// [`Error`]; then they are to be ignored.
+pub(super) fn decode(bytes: &[u8]) -> Result<Received, Error> {
+    let letter: Letter<'_> = match bytes.split_first() {
+        Some((&VERSION, rest)) => postcard::from_bytes(rest)?,
+        Some((version, _)) => return Err(Error::Version(*version)),
+        None => return Err(postcard::Error::DeserializeUnexpectedEnd.into()),
+    };
+    let envelope = match letter.content {
+        Content::Committed {
+            conversation_id,
+            changes,
+            observed,
+        } => Envelope::Committed(Committed {
+            conversation_id,
+            changes: changes
+                .into_iter()
+                .map(|change| unpack(conversation_id, change))
+                .collect::<Result<_, _>>()?,
+            observed,
+            since: None,
+        }),
+        Content::Read {
+            conversation_id,
+            user_id,
+            seq,
+        } => Envelope::Read {
+            conversation_id,
+            user_id,
+            seq,
+        },
+        Content::Typing {
+            conversation_id,
+            user_id,
+            on,
+        } => Envelope::Typing {
+            conversation_id,
+            user_id,
+            on,
+        },
+        Content::Peer(word) => Envelope::Peer(word),
+        Content::Notices {
+            conversation_id,
+            last_seq,
+            unread,
+        } => Envelope::Notices {
+            conversation_id,
+            last_seq,
+            unread,
+        },
+        Content::Invalidated(invalidation) => Envelope::Invalidated(invalidation),
+    };
+    Ok(Received {
+        from: letter.from,
+        at: time(letter.at)?,
+        envelope,
+    })
+}
+
+fn pack(change: &Change) -> Packed<'_> {
+    let micros = |at: &Option<DateTime<Utc>>| at.as_ref().map(DateTime::timestamp_micros);
+    match change {
+        Change::Message(message) => Packed::Message {
+            rev: message.rev,
+            posted_rev: message.posted_rev,
+            seq: message.seq,
+            id: message.id,
+            author: message.author,
+            kind: message.kind,
+            body: message.body.as_deref().map(Cow::Borrowed),
+            reply_to: message.reply_to,
+            created_at: message.created_at.timestamp_micros(),
+            edited_at: micros(&message.edited_at),
+            deleted_at: micros(&message.deleted_at),
+            reactions: message
+                .reactions
+                .iter()
+                .map(|reaction| (Cow::Borrowed(&*reaction.emoji), reaction.count, reaction.users.clone()))
+                .collect(),
+        },
+        Change::Member(member) => Packed::Member {
+            rev: member.rev,
+            joined_rev: member.joined_rev,
+            id: member.user.id,
+            name: Cow::Borrowed(&member.user.name),
+            kind: member.user.kind,
+            role: member.user.role,
+            change: match member.change {
+                MemberChange::Added => PackedMemberChange::Added,
+                MemberChange::Changed => PackedMemberChange::Changed,
+                MemberChange::Removed => PackedMemberChange::Removed,
+            },
+        },
+        Change::Properties(properties) => Packed::Properties {
+            rev: properties.rev,
+            title: Cow::Borrowed(&properties.title),
+            deleted_at: micros(&properties.deleted_at),
+        },
+    }
+}
+
+fn unpack(conversation: ConversationId, change: Packed<'_>) -> Result<Change, Error> {
+    let maybe = |at: Option<Micros>| at.map(time).transpose();
+    let text = |text: Cow<'_, str>| ByteString::from(text.into_owned());
+    Ok(match change {
+        Packed::Message {
+            rev,
+            posted_rev,
+            seq,
+            id,
+            author,
+            kind,
+            body,
+            reply_to,
+            created_at,
+            edited_at,
+            deleted_at,
+            reactions,
+        } => Change::Message(Arc::new(Message {
+            conversation,
+            rev,
+            seq,
+            id,
+            author,
+            kind,
+            body: body.map(text),
+            reply_to,
+            created_at: time(created_at)?,
+            edited_at: maybe(edited_at)?,
+            deleted_at: maybe(deleted_at)?,
+            reactions: reactions
+                .into_iter()
+                .map(|(emoji, count, users)| Reaction {
+                    emoji: emoji.into_owned(),
+                    count,
+                    users,
+                })
+                .collect(),
+            posted_rev,
+        })),
+        Packed::Member {
+            rev,
+            joined_rev,
+            id,
+            name,
+            kind,
+            role,
+            change,
+        } => Change::Member(Arc::new(MemberChanged {
+            conversation,
+            rev,
+            user: MemberUser {
+                id,
+                name: text(name),
+                kind,
+                role,
+            },
+            change: match change {
+                PackedMemberChange::Added => MemberChange::Added,
+                PackedMemberChange::Changed => MemberChange::Changed,
+                PackedMemberChange::Removed => MemberChange::Removed,
+            },
+            joined_rev,
+        })),
+        Packed::Properties { rev, title, deleted_at } => Change::Properties(Arc::new(ConversationChanged {
+            conversation,
+            rev,
+            title: text(title),
+            deleted_at: maybe(deleted_at)?,
+        })),
+    })
+}
+
+fn time(micros: Micros) -> Result<DateTime<Utc>, Error> {
+    DateTime::from_timestamp_micros(micros).ok_or(Error::Time)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(seconds, 123_456_000).unwrap()
+    }
+
+    fn changes(conversation: ConversationId) -> Vec<Change> {
+        let message = Message {
+            conversation,
+            rev: Rev(9),
+            seq: Seq(4),
+            id: MessageId::new(),
+            author: UserId::new(),
+            kind: UserKind::Agent,
+            body: Some("Grüße, \u{1f44b}".into()),
+            reply_to: Some(MessageId::new()),
+            created_at: at(1_700_000_000),
+            edited_at: Some(at(1_700_000_001)),
+            deleted_at: None,
+            reactions: vec![Reaction {
+                emoji: "\u{1f44d}".into(),
+                count: 21,
+                users: vec![UserId::new(), UserId::new()],
+            }],
+            posted_rev: Rev(7),
+        };
+        let deleted = Message {
+            body: None,
+            deleted_at: Some(at(1_700_000_002)),
+            reactions: Vec::new(),
+            ..message.clone()
+        };
+        let member = |change| MemberChanged {
+            conversation,
+            rev: Rev(10),
+            user: MemberUser {
+                id: UserId::new(),
+                name: "Ann".into(),
+                kind: UserKind::Person,
+                role: MemberRole::Moderator,
+            },
+            change,
+            joined_rev: Rev(3),
+        };
+        let properties = ConversationChanged {
+            conversation,
+            rev: Rev(11),
+            title: "Harbour".into(),
+            deleted_at: Some(at(1_700_000_003)),
+        };
+        let members = [MemberChange::Added, MemberChange::Changed, MemberChange::Removed].map(member);
+        let messages = [message, deleted].map(|message| Change::Message(Arc::new(message)));
+        let mut all = messages.to_vec();
+        all.extend(members.map(|member| Change::Member(Arc::new(member))));
+        all.push(Change::Properties(Arc::new(properties)));
+        all
+    }
+
+    #[test]
+    fn changes_arrive_as_they_were_sent() {
+        let (node, conversation_id) = (NodeId::new(), ConversationId::new());
+        let changes = changes(conversation_id);
+        let sent = Envelope::Committed(Committed {
+            conversation_id,
+            changes: changes.clone(),
+            observed: Rev(12),
+            since: Some(std::time::Instant::now()),
+        });
+        let received = decode(&encode(node, at(5), &sent).unwrap()).unwrap();
+        assert_eq!((received.from, received.at), (node, at(5)));
+        let Envelope::Committed(committed) = received.envelope else {
+            panic!("another kind of envelope")
+        };
+        assert_eq!(
+            (committed.conversation_id, committed.observed, committed.since),
+            (conversation_id, Rev(12), None)
+        );
+        assert_eq!(committed.changes, changes);
+    }
+
+    #[test]
+    fn what_is_not_an_envelope_is_refused() {
+        let (conversation_id, user_id, seq) = (ConversationId::new(), UserId::new(), Seq(3));
+        let read = Envelope::Read {
+            conversation_id,
+            user_id,
+            seq,
+        };
+        let bytes = encode(NodeId::new(), at(0), &read).unwrap();
+        assert!(matches!(
+            decode(&bytes).unwrap().envelope,
+            Envelope::Read { seq: Seq(3), .. }
+        ));
+        let mut newer = bytes.clone();
+        newer[0] = VERSION + 1;
+        assert!(matches!(decode(&newer), Err(Error::Version(_))));
+        for length in 0..bytes.len() {
+            assert!(decode(&bytes[..length]).is_err(), "{length} bytes");
+        }
+        assert!(encode(NodeId::new(), at(0), &Envelope::Resumed(Vec::new())).is_none());
+    }
+}

@@ -1,0 +1,180 @@
+//! The bus between processes: Redis Pub/Sub, with one connection that publishes and one that listens.
+//!
+//! | file | what |
+//! |---|---|
+//! | `publisher.rs` | the task that sends what waits, many in one round trip |
+//! | `subscriber.rs` | the task that listens, and follows what the node wants to hear |
+//! | `topics.rs` | what the node wants to hear; pure |
+//!
+//! A node hears what is for everybody, for itself, and for the conversations that are active on it; so what a node
+//! receives grows with what it serves and not with the size of the installation. Both tasks are supervised and connect
+//! again with growing, jittered pauses. Nothing is kept while Redis is away: what was to be published is dropped and
+//! counted, and after every connect the node is told which conversations it may have missed something of
+//! ([`Envelope::Resumed`]); it compares their revisions with PostgreSQL.
+//!
+//! Bounds: [`ENVELOPES_MAX`] envelopes wait to be published and as many to be taken up, further ones are dropped and
+//! counted.
+
+mod publisher;
+mod subscriber;
+mod topics;
+
+use super::{Bus, Delivery, ENVELOPES_MAX, Envelope, To, codec};
+use crate::config::RedisConfig;
+use crate::ids::{ConversationId, NodeId};
+use crate::metrics::metrics;
+use crate::supervision::{ArbiterPool, Mailbox, RestartPolicy, supervise};
+use ::redis::Client;
+use chrono::Utc;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Duration;
+use tokio::sync::{Notify, mpsc};
+use topics::Topics;
+
+/// How long one round trip, or the making of a connection, may take until the connection counts as broken.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Another node that has not been heard for this long need not be told of everything.
+const PEER_SILENCE_MAX: Duration = Duration::from_secs(60);
+/// How often connecting is tried: soon, then less often, for ever; a spent budget only means the longest pause.
+const RECONNECTS: RestartPolicy = RestartPolicy {
+    restarts_max: 32,
+    window: Duration::from_secs(60),
+    delay_min: Duration::from_millis(100),
+    delay_max: Duration::from_secs(2),
+};
+
+/// What waits to be published.
+struct Letter {
+    channel: String,
+    bytes: Vec<u8>,
+}
+
+struct Shared {
+    node: NodeId,
+    client: Client,
+    outgoing: Mailbox<Letter>,
+    /// Those who listen on this node.
+    incoming: Mutex<Vec<mpsc::Sender<Delivery>>>,
+    topics: Mutex<Topics>,
+    topics_changed: Notify,
+    /// Whether the publisher and the subscriber are connected.
+    publishes: AtomicBool,
+    listens: AtomicBool,
+    /// When another node was last heard, in milliseconds of Unix time; or since when none can have been.
+    peer_heard_ms: AtomicI64,
+}
+
+/// The bus over Redis.
+pub struct RedisBus {
+    shared: Arc<Shared>,
+}
+
+impl RedisBus {
+    /// Starts both tasks. `None` without `REDIS_URL`, or if it is none (the configuration has been checked for that).
+    #[must_use]
+    pub fn start(node: NodeId, config: &RedisConfig, arbiters: &ArbiterPool) -> Option<Self> {
+        let client = Client::open(config.url.as_ref()?.expose()).ok()?;
+        let shared = Arc::new(Shared {
+            node,
+            client,
+            outgoing: Mailbox::new(ENVELOPES_MAX),
+            incoming: Mutex::default(),
+            topics: Mutex::default(),
+            topics_changed: Notify::new(),
+            publishes: AtomicBool::new(false),
+            listens: AtomicBool::new(false),
+            peer_heard_ms: AtomicI64::new(Utc::now().timestamp_millis()),
+        });
+        let publishing = shared.clone();
+        arbiters.spawn(0, async move {
+            let start = |_, guard| {
+                actix::spawn(publisher::run(publishing.clone(), guard));
+            };
+            supervise("bus_publisher", RestartPolicy::default(), start, |_| ()).await;
+        });
+        let listening = shared.clone();
+        arbiters.spawn(1, async move {
+            let start = |_, guard| {
+                actix::spawn(subscriber::run(listening.clone(), guard));
+            };
+            supervise("bus_subscriber", RestartPolicy::default(), start, |_| ()).await;
+        });
+        Some(Self { shared })
+    }
+}
+
+impl Shared {
+    /// Hands an envelope to the node; dropped when it does not keep up.
+    fn deliver(&self, delivery: &Delivery) {
+        for listener in &*self.incoming.lock() {
+            if let Err(mpsc::error::TrySendError::Full(_)) = listener.try_send(delivery.clone()) {
+                metrics().bus_dropped();
+            }
+        }
+    }
+
+    fn heard_peer(&self) {
+        self.peer_heard_ms
+            .store(Utc::now().timestamp_millis(), Ordering::Relaxed);
+    }
+}
+
+/// Where what concerns somebody is published.
+fn channel(to: To) -> String {
+    match to {
+        To::Everybody => "parlance:bus:everybody".to_owned(),
+        To::Conversation(id) => format!("parlance:bus:conversation:{id}"),
+        To::Node(id) => format!("parlance:bus:node:{id}"),
+    }
+}
+
+impl Bus for RedisBus {
+    fn publish(&self, from: NodeId, to: To, envelope: Envelope) {
+        let Some(bytes) = codec::encode(from, Utc::now(), &envelope) else {
+            return;
+        };
+        let letter = Letter {
+            channel: channel(to),
+            bytes,
+        };
+        if self.shared.outgoing.sender().try_send(letter).is_err() {
+            metrics().bus_dropped();
+        }
+    }
+
+    fn has_peers(&self, _: NodeId) -> bool {
+        let silence = Utc::now().timestamp_millis() - self.shared.peer_heard_ms.load(Ordering::Relaxed);
+        u128::from(silence.unsigned_abs()) < PEER_SILENCE_MAX.as_millis()
+    }
+
+    fn subscribe(&self, _: NodeId) -> mpsc::Receiver<Delivery> {
+        let (sender, receiver) = mpsc::channel(ENVELOPES_MAX);
+        let mut incoming = self.shared.incoming.lock();
+        incoming.retain(|listener| !listener.is_closed());
+        incoming.push(sender);
+        receiver
+    }
+
+    fn follow(&self, _: NodeId, conversation: ConversationId) {
+        if self.shared.topics.lock().follow(conversation) {
+            self.shared.topics_changed.notify_one();
+        }
+    }
+
+    fn ignore(&self, _: NodeId, conversation: ConversationId) {
+        if self.shared.topics.lock().ignore(conversation) {
+            self.shared.topics_changed.notify_one();
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        "redis"
+    }
+
+    fn trouble(&self) -> Option<&'static str> {
+        let up = self.shared.publishes.load(Ordering::Relaxed) && self.shared.listens.load(Ordering::Relaxed);
+        (!up).then_some("Redis is away: other nodes hear of changes with a delay of seconds")
+    }
+}

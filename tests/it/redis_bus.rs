@@ -1,0 +1,114 @@
+//! Nodes that speak over a real Redis: what crosses over, and what it costs when Redis is killed, frozen or flushed.
+
+use crate::support::redis::TestRedis;
+use crate::support::{Person, Socket, TestApp, eventually, pass};
+use parlance::ids::{ConversationId, MessageId};
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+/// A comparison of revisions comes every five seconds; what is heard sooner came over the bus.
+const BEFORE_COMPARISON: Duration = Duration::from_millis(2_500);
+
+/// Two nodes on one Redis; Ann on the first, Bob on the second, both following.
+async fn two_nodes(redis: &TestRedis) -> (TestApp, TestApp, (Person, Person), ConversationId, [Socket; 2]) {
+    let app = TestApp::over(redis).await;
+    let peer = app.peer_over(redis).await;
+    let ([ann, bob], conversation) = app.conversation_of(["Ann", "Bob"]).await;
+    let bob = bob.at(&peer);
+    let mut sockets = [ann.connect().await, bob.connect().await];
+    for socket in &mut sockets {
+        socket.subscribe(conversation, None).await;
+    }
+    crossing(&mut sockets, conversation).await;
+    (app, peer, (ann, bob), conversation, sockets)
+}
+
+/// Waits until messages cross over at once in both directions: to subscribe to channels takes a moment.
+async fn crossing(sockets: &mut [Socket; 2], conversation: ConversationId) {
+    for (from, to) in [(0, 1), (1, 0)] {
+        // One alone may have been found by a comparison that was just due.
+        let mut in_a_row = 0;
+        eventually("the nodes hear each other", async || {
+            let took = crosses(sockets, (from, to), conversation, "probe").await;
+            in_a_row = if took < Duration::from_millis(500) {
+                in_a_row + 1
+            } else {
+                0
+            };
+            in_a_row == 3
+        })
+        .await;
+    }
+}
+
+/// How long a message takes from one socket to the other.
+async fn crosses(
+    sockets: &mut [Socket; 2],
+    (from, to): (usize, usize),
+    conversation: ConversationId,
+    text: &str,
+) -> Duration {
+    let (posted, id) = (Instant::now(), MessageId::new());
+    sockets[from].post(conversation, id, text).await;
+    let is_it = |frame: &Value| frame["type"] == "message" && frame["id"] == json!(id);
+    sockets[to].expect_where("the message", is_it).await;
+    posted.elapsed()
+}
+
+#[actix_web::test]
+async fn messages_notices_and_presence_cross_over_redis() {
+    let redis = TestRedis::start().await;
+    let (app, peer, (ann, bob), conversation, mut sockets) = two_nodes(&redis).await;
+    for n in 0..20 {
+        let took = crosses(&mut sockets, (0, 1), conversation, &format!("message {n}")).await;
+        assert!(took < BEFORE_COMPARISON, "{took:?}");
+    }
+    // A node hears of users who are connected to it though the conversation is not active there.
+    let other = ann.create_conversation("Other").await;
+    ann.add_member(other, bob.id, "member").await.ok();
+    let told = |frame: &Value| frame["type"] == "notice" && frame["conversation"] == json!(other);
+    sockets[1].expect_where("a notice", told).await;
+    let seen = sockets[0].subscribe(conversation, None).await;
+    let members = seen.subscribed["members"].as_array().unwrap().clone();
+    assert!(members.iter().all(|member| member["online"] == true), "{members:?}");
+    for app in [peer, app] {
+        app.stop().await;
+    }
+}
+
+#[actix_web::test]
+async fn without_redis_every_node_goes_on_and_the_others_follow() {
+    let mut redis = TestRedis::start().await;
+    let (app, peer, _, conversation, mut sockets) = two_nodes(&redis).await;
+    redis.kill_9();
+    // Acknowledged at once; the other node finds out by comparing.
+    let took = crosses(&mut sockets, (0, 1), conversation, "while it is dead").await;
+    assert!(took < Duration::from_secs(5 + 2), "{took:?}");
+    redis.restart().await;
+    crossing(&mut sockets, conversation).await;
+    let took = crosses(&mut sockets, (0, 1), conversation, "and back").await;
+    assert!(took < BEFORE_COMPARISON, "{took:?}");
+    redis.flush().await;
+    let took = crosses(&mut sockets, (0, 1), conversation, "flushed").await;
+    assert!(took < BEFORE_COMPARISON, "{took:?}");
+    redis.freeze();
+    let acknowledged = Instant::now();
+    sockets[0]
+        .post(conversation, MessageId::new(), "while it stands still")
+        .await;
+    assert!(
+        acknowledged.elapsed() < Duration::from_secs(1),
+        "nobody waits for Redis"
+    );
+    let is_it = |frame: &Value| frame["body"] == "while it stands still";
+    sockets[1].expect_where("the message", is_it).await;
+    // Long enough for both nodes to notice, so that they connect again.
+    pass(Duration::from_secs(5)).await;
+    redis.thaw();
+    crossing(&mut sockets, conversation).await;
+    let took = crosses(&mut sockets, (0, 1), conversation, "thawed").await;
+    assert!(took < BEFORE_COMPARISON, "{took:?}");
+    for app in [peer, app] {
+        app.stop().await;
+    }
+}
