@@ -98,6 +98,16 @@ impl Payer {
         }
     }
 
+    /// The same caller's budget for what costs much, which is taken from besides.
+    #[must_use]
+    pub const fn expensive(self) -> Self {
+        let key = match self.key {
+            Key::User(id) | Key::UserExpensive(id) => Key::UserExpensive(id),
+            Key::Network(network) | Key::NetworkExpensive(network) => Key::NetworkExpensive(network),
+        };
+        Self { key, ..self }
+    }
+
     /// The tier of the quota.
     #[must_use]
     pub const fn tier(&self) -> Tier {
@@ -163,6 +173,7 @@ struct Shared {
     anonymous: Quota,
     regular: Quota,
     premium: Quota,
+    expensive: Quota,
     spans: Spans,
     started: Instant,
     /// Who failed to sign in.
@@ -210,6 +221,11 @@ impl RateLimits {
             anonymous: quota(config.anonymous),
             regular: quota(config.regular),
             premium: quota(config.premium),
+            expensive: quota(QuotaConfig {
+                per_minute: config.expensive_per_minute,
+                // No bound of its own.
+                per_hour: config.expensive_per_minute * 60,
+            }),
             spans,
             started: Instant::now(),
             throttle: Mutex::default(),
@@ -244,7 +260,7 @@ impl RateLimits {
 
     fn ask(&self, payer: Payer, cost: u32) -> Verdict {
         let shared = &self.shared;
-        let (now, quota) = (shared.now(), shared.quota(payer.tier));
+        let (now, quota) = (shared.now(), shared.quota(payer));
         let pending = |answered| {
             let deadline = shared
                 .lending
@@ -320,7 +336,7 @@ impl Shared {
     }
 
     fn decide_alone(&self, payer: Payer, cost: u32) -> Decision {
-        let (now, quota) = (self.now(), self.quota(payer.tier));
+        let (now, quota) = (self.now(), self.quota(payer));
         let alone = |entry: &mut Entry, _| self.count_alone(entry, cost, now, quota);
         self.table.with(payer.key, now, alone)
     }
@@ -329,11 +345,12 @@ impl Shared {
         millis(self.started.elapsed())
     }
 
-    const fn quota(&self, tier: Tier) -> Quota {
-        match tier {
-            Tier::Anonymous => self.anonymous,
-            Tier::Regular => self.regular,
-            Tier::Premium => self.premium,
+    const fn quota(&self, payer: Payer) -> Quota {
+        match (payer.key, payer.tier) {
+            (Key::UserExpensive(_) | Key::NetworkExpensive(_), _) => self.expensive,
+            (_, Tier::Anonymous) => self.anonymous,
+            (_, Tier::Regular) => self.regular,
+            (_, Tier::Premium) => self.premium,
         }
     }
 }

@@ -462,3 +462,59 @@ async fn signing_up_slows_down() {
     sign_up(20).await.problem(429, "rate_limited");
     app.stop().await;
 }
+
+#[actix_web::test]
+async fn what_costs_much_has_a_quota_besides() {
+    let app = TestApp::with(with_quota(100)).await;
+    let ann = app.register("Ann").await;
+    for n in 0..10 {
+        let made = ann
+            .post("/api/keys", json!({"name": format!("{n}"), "scopes": ["chat"]}))
+            .await;
+        assert_eq!(
+            (made.status, number(&made, "x-ratelimit-limit")),
+            (201, 100),
+            "{made:?}"
+        );
+    }
+    let refused = ann
+        .post("/api/keys", json!({"name": "one more", "scopes": ["chat"]}))
+        .await;
+    assert_eq!(
+        (
+            number(&refused, "x-ratelimit-limit"),
+            number(&refused, "x-ratelimit-remaining")
+        ),
+        (10, 0)
+    );
+    assert!((50..=61).contains(&number(&refused, "retry-after")));
+    refused.problem(429, "rate_limited");
+    assert_eq!(
+        ann.get("/api/keys").await.ok()["items"].as_array().unwrap().len(),
+        10,
+        "reading costs little"
+    );
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn a_key_is_its_users() {
+    let app = TestApp::with(with_quota(10)).await;
+    let ann = app.register("Ann").await;
+    let key = ann
+        .post("/api/keys", json!({"name": "bot", "scopes": ["chat"]}))
+        .await
+        .ok();
+    let bot = crate::support::Person {
+        token: key["secret"].as_str().unwrap().to_owned(),
+        ..ann.clone()
+    };
+    for left in (0..9).rev() {
+        let who = if left % 2 == 0 { &ann } else { &bot };
+        assert_eq!(number(&who.get("/api/me").await, "x-ratelimit-remaining"), left);
+    }
+    for who in [&ann, &bot] {
+        who.get("/api/me").await.problem(429, "rate_limited");
+    }
+    app.stop().await;
+}
