@@ -52,6 +52,8 @@ use tokio::sync::futures::OwnedNotified;
 
 /// Questions to Redis that wait.
 const ASKS_MAX: usize = 10_000;
+/// For how long Redis is left alone after it, or who asks it, has failed.
+const ALONE: Millis = 250;
 
 /// Where a client is, as far as limits tell addresses apart: an IPv4 address, or the first 64 bits of an IPv6 one, because
 /// whoever has one of a /64 has all of them.
@@ -143,6 +145,8 @@ impl Pending {
                 .is_err();
             let shared = &self.limits.shared;
             if is_late {
+                // Nobody else should wait as long for what does not come.
+                shared.be_alone();
                 return shared.decide_alone(self.payer, self.cost);
             }
             match self.limits.ask(self.payer, self.cost) {
@@ -333,6 +337,13 @@ impl Shared {
             entry.share.owe(cost, quota);
         }
         own
+    }
+
+    /// For a while nobody asks Redis.
+    fn be_alone(&self) {
+        if let Some(lending) = &self.lending {
+            lending.alone_until.store(self.now() + ALONE, Ordering::Relaxed);
+        }
     }
 
     fn decide_alone(&self, payer: Payer, cost: u32) -> Decision {
