@@ -215,3 +215,23 @@ async fn a_crash_of_the_supervisor_gives_nothing_away() {
     ann.get("/api/me").await.problem(429, "rate_limited");
     app.stop().await;
 }
+
+#[actix_web::test]
+async fn sends_keep_their_order_while_redis_is_asked() {
+    let redis = TestRedis::start().await;
+    let app = start(&redis).await;
+    let (ann, conversation) = app.person_with_conversation("Ann").await;
+    let mut socket = ann.connect().await;
+    const SENDS: usize = 60;
+    for n in 0..SENDS {
+        let id = MessageId::new();
+        let frame = serde_json::json!({"type": "send", "ref": format!("r{n}"), "conversation": conversation,
+            "id": id, "body": format!("{n}")});
+        socket.send_json(&frame).await;
+    }
+    for n in 0..SENDS {
+        let ack = socket.reply_to(&format!("r{n}")).await;
+        assert_eq!((&ack["type"], &ack["seq"]), (&"ack".into(), &(n + 1).into()), "{ack}");
+    }
+    app.stop().await;
+}
