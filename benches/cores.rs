@@ -6,9 +6,15 @@
 
 use bytestring::ByteString;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use parlance::config::{LimitsConfig, QuotaConfig};
 use parlance::conversations::bench::Room;
-use parlance::ids::{ConversationId, MessageId};
+use parlance::ids::{ConversationId, MessageId, Tier, UserId};
 use parlance::persistence::{Grouped, Queue};
+use parlance::rate_limit::{Payer, RateLimits};
+use parlance::supervision::ArbiterPool;
+
+/// Users who send in turn.
+const USERS: usize = 10_000;
 
 /// Operations that wait when a lane takes its next group, as under load.
 const WAITING: usize = 500;
@@ -92,5 +98,31 @@ fn judging(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, grouping, judging);
+/// What a frame pays for being counted: a user in turn with many others, and one who is refused.
+fn limits(criterion: &mut Criterion) {
+    let with_quota = |per_minute| {
+        let quota = QuotaConfig {
+            per_minute,
+            per_hour: 1_000_000_000,
+        };
+        let config = LimitsConfig {
+            regular: quota,
+            ..LimitsConfig::default()
+        };
+        actix::System::new().block_on(async move { RateLimits::start(&config, None, &ArbiterPool::start(1)) })
+    };
+    let payers: Vec<_> = (0..USERS).map(|_| Payer::user(UserId::new(), Tier::Regular)).collect();
+    let mut group = criterion.benchmark_group("limits");
+    group.throughput(Throughput::Elements(1));
+    let limits = with_quota(1_000_000_000);
+    let mut turns = payers.iter().cycle();
+    group.bench_function("admitted", |bencher| {
+        bencher.iter(|| turns.next().map(|payer| limits.try_check(*payer, 1)));
+    });
+    let limits = with_quota(100);
+    group.bench_function("refused", |bencher| bencher.iter(|| limits.try_check(payers[0], 1)));
+    group.finish();
+}
+
+criterion_group!(benches, grouping, judging, limits);
 criterion_main!(benches);

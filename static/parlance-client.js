@@ -20,7 +20,8 @@
  * - A dead line is found by `ping`: browsers do not show WebSocket pings.
  *
  * Events: `status` (see `ParlanceClient.status`), `hello`, `change` `{conversation, frame}`, `gone` `{id, code}` (a
- * conversation that may no longer be read), `notice`, `stopped` `{code, reason}`, `signed_out`.
+ * conversation that may no longer be read), `notice`, `paused` `{until}` (the user's quota is used up; what was sent waits
+ * and goes out by itself), `stopped` `{code, reason}`, `signed_out`.
  */
 import { Connection } from './client/connection.js';
 import { Conversation } from './client/conversation.js';
@@ -86,7 +87,10 @@ export class ParlanceClient {
       status: (status) => this.#setStatus(status),
       stopped: (detail) => (detail.code === 4001 ? this.#emit('signed_out') : this.#emit('stopped', detail)),
     });
-    this.#operations = new Operations((frame) => this.#connection.send(frame));
+    this.#operations = new Operations(
+      (frame) => this.#connection.send(frame),
+      (until) => this.#emit('paused', { until }),
+    );
   }
 
   // ---- Events ----

@@ -41,6 +41,8 @@ pub struct LimitsConfig {
     pub regular: QuotaConfig,
     /// `RATE_LIMIT_PREMIUM_PER_…`
     pub premium: QuotaConfig,
+    /// `RATE_LIMIT_EXPENSIVE_PER_MINUTE`: routes that cost much, of one caller, besides their quota.
+    pub expensive_per_minute: usize,
     /// `PARLANCE_FLOOD_PER_SECOND`, `PARLANCE_FLOOD_BURST`: all requests of an address.
     pub flood: FloodConfig,
     /// `PARLANCE_FLOOD_AUTH_PER_SECOND`, `PARLANCE_FLOOD_AUTH_BURST`: those to `/auth/…`.
@@ -61,6 +63,7 @@ impl Default for LimitsConfig {
             anonymous: quota(50, 1_000),
             regular: quota(100, 1_000),
             premium: quota(200, 10_000),
+            expensive_per_minute: 10,
             flood: FloodConfig {
                 per_second: 50,
                 burst: 100,
@@ -101,7 +104,8 @@ impl LimitsConfig {
             &mut self.premium.per_minute,
             quota.clone(),
         );
-        pass.bounded("RATE_LIMIT_PREMIUM_PER_HOUR", &mut self.premium.per_hour, quota);
+        pass.bounded("RATE_LIMIT_PREMIUM_PER_HOUR", &mut self.premium.per_hour, quota.clone());
+        pass.bounded("RATE_LIMIT_EXPENSIVE_PER_MINUTE", &mut self.expensive_per_minute, quota);
         let rate = 1..=1_000_000;
         pass.bounded("PARLANCE_FLOOD_PER_SECOND", &mut self.flood.per_second, rate.clone());
         pass.bounded("PARLANCE_FLOOD_BURST", &mut self.flood.burst, rate.clone());

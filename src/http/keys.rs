@@ -5,6 +5,7 @@ use super::conversations::PageQuery;
 use super::cursor;
 use super::error::Error;
 use super::extract::{self, Caller, Json, Path, Query};
+use super::limits::Expensive;
 use crate::auth::{ApiKey, NewApiKey, Scope};
 use crate::ids::ApiKeyId;
 use actix_web::{HttpResponse, web};
@@ -65,6 +66,7 @@ pub(super) async fn list(
 pub(super) async fn create(
     state: web::Data<State>,
     caller: Caller,
+    _: Expensive,
     input: Json<KeyInput>,
 ) -> Result<HttpResponse, Error> {
     let KeyInput {

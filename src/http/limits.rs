@@ -13,12 +13,14 @@ use crate::error::Code;
 use crate::ids::Tier;
 use crate::metrics::{Surface, metrics};
 use crate::rate_limit::{Decision, Payer};
-use actix_web::HttpResponse;
 use actix_web::body::{BoxBody, MessageBody};
-use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
+use actix_web::{FromRequest, HttpRequest, HttpResponse};
 use chrono::Utc;
+use futures_util::FutureExt;
+use futures_util::future::LocalBoxFuture;
 use std::time::Duration;
 
 const X_RATE_LIMIT_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
@@ -76,15 +78,47 @@ async fn decide(request: &ServiceRequest) -> Result<Option<(Tier, Decision)>, Er
     if !state.limits.is_enabled() {
         return Ok(None);
     }
-    let payer = match extract::identify(request, state).await {
-        Ok(principal) => Payer::user(principal.user_id, principal.tier),
-        Err(_) => Payer::address(client_address::of(request, state)),
-    };
+    let payer = payer(request, state).await;
     Ok(state
         .limits
         .check(payer, 1)
         .await
         .map(|decision| (payer.tier(), decision)))
+}
+
+async fn payer(request: &HttpRequest, state: &State) -> Payer {
+    match extract::identify(request, state).await {
+        Ok(principal) => Payer::user(principal.user_id, principal.tier),
+        Err(_) => Payer::address(client_address::of(request, state)),
+    }
+}
+
+/// What a handler takes that costs much: 10 a minute for each caller, over all such routes, besides their quota. Refused
+/// like any other request, with the numbers of this budget.
+pub(super) struct Expensive;
+
+impl FromRequest for Expensive {
+    type Error = Error;
+    type Future = LocalBoxFuture<'static, Result<Self, Error>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let request = request.clone();
+        async move {
+            let state = State::of(&request)?;
+            if !state.limits.is_enabled() {
+                return Ok(Self);
+            }
+            let payer = payer(&request, state).await.expensive();
+            match state.limits.check(payer, 1).await {
+                Some(decision) if !decision.is_admitted() => {
+                    metrics().rate_limited(payer.tier(), Surface::Expensive);
+                    Err(Error::over_quota(decision))
+                }
+                _ => Ok(Self),
+            }
+        }
+        .boxed_local()
+    }
 }
 
 /// Writes what is left onto an answer.

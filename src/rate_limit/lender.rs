@@ -41,6 +41,8 @@ fn name(key: Key) -> String {
     match key {
         Key::User(id) => format!("rate_limit:user:{id}"),
         Key::Network(network) => format!("rate_limit:network:{:x}", network.0),
+        Key::UserExpensive(id) => format!("rate_limit:expensive:user:{id}"),
+        Key::NetworkExpensive(network) => format!("rate_limit:expensive:network:{:x}", network.0),
     }
 }
 

@@ -52,6 +52,8 @@ use tokio::sync::futures::OwnedNotified;
 
 /// Questions to Redis that wait.
 const ASKS_MAX: usize = 10_000;
+/// For how long Redis is left alone after it, or who asks it, has failed.
+const ALONE: Millis = 250;
 
 /// Where a client is, as far as limits tell addresses apart: an IPv4 address, or the first 64 bits of an IPv6 one, because
 /// whoever has one of a /64 has all of them.
@@ -98,6 +100,16 @@ impl Payer {
         }
     }
 
+    /// The same caller's budget for what costs much, which is taken from besides.
+    #[must_use]
+    pub const fn expensive(self) -> Self {
+        let key = match self.key {
+            Key::User(id) | Key::UserExpensive(id) => Key::UserExpensive(id),
+            Key::Network(network) | Key::NetworkExpensive(network) => Key::NetworkExpensive(network),
+        };
+        Self { key, ..self }
+    }
+
     /// The tier of the quota.
     #[must_use]
     pub const fn tier(&self) -> Tier {
@@ -133,6 +145,8 @@ impl Pending {
                 .is_err();
             let shared = &self.limits.shared;
             if is_late {
+                // Nobody else should wait as long for what does not come.
+                shared.be_alone();
                 return shared.decide_alone(self.payer, self.cost);
             }
             match self.limits.ask(self.payer, self.cost) {
@@ -163,6 +177,7 @@ struct Shared {
     anonymous: Quota,
     regular: Quota,
     premium: Quota,
+    expensive: Quota,
     spans: Spans,
     started: Instant,
     /// Who failed to sign in.
@@ -210,6 +225,11 @@ impl RateLimits {
             anonymous: quota(config.anonymous),
             regular: quota(config.regular),
             premium: quota(config.premium),
+            expensive: quota(QuotaConfig {
+                per_minute: config.expensive_per_minute,
+                // No bound of its own.
+                per_hour: config.expensive_per_minute * 60,
+            }),
             spans,
             started: Instant::now(),
             throttle: Mutex::default(),
@@ -244,7 +264,7 @@ impl RateLimits {
 
     fn ask(&self, payer: Payer, cost: u32) -> Verdict {
         let shared = &self.shared;
-        let (now, quota) = (shared.now(), shared.quota(payer.tier));
+        let (now, quota) = (shared.now(), shared.quota(payer));
         let pending = |answered| {
             let deadline = shared
                 .lending
@@ -319,8 +339,15 @@ impl Shared {
         own
     }
 
+    /// For a while nobody asks Redis.
+    fn be_alone(&self) {
+        if let Some(lending) = &self.lending {
+            lending.alone_until.store(self.now() + ALONE, Ordering::Relaxed);
+        }
+    }
+
     fn decide_alone(&self, payer: Payer, cost: u32) -> Decision {
-        let (now, quota) = (self.now(), self.quota(payer.tier));
+        let (now, quota) = (self.now(), self.quota(payer));
         let alone = |entry: &mut Entry, _| self.count_alone(entry, cost, now, quota);
         self.table.with(payer.key, now, alone)
     }
@@ -329,11 +356,12 @@ impl Shared {
         millis(self.started.elapsed())
     }
 
-    const fn quota(&self, tier: Tier) -> Quota {
-        match tier {
-            Tier::Anonymous => self.anonymous,
-            Tier::Regular => self.regular,
-            Tier::Premium => self.premium,
+    const fn quota(&self, payer: Payer) -> Quota {
+        match (payer.key, payer.tier) {
+            (Key::UserExpensive(_) | Key::NetworkExpensive(_), _) => self.expensive,
+            (_, Tier::Anonymous) => self.anonymous,
+            (_, Tier::Regular) => self.regular,
+            (_, Tier::Premium) => self.premium,
         }
     }
 }

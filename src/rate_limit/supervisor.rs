@@ -24,7 +24,6 @@ use actix::prelude::*;
 use futures_util::StreamExt;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// What it is called in logs and metrics.
@@ -35,8 +34,6 @@ const TICK: Duration = Duration::from_millis(250);
 const BATCH: usize = 32;
 /// Leases whose end is waited for.
 const LEASES_MAX: usize = 100_000;
-/// For how long Redis is left alone after it has failed, in milliseconds.
-const ALONE: Millis = 250;
 /// The arbiter it runs on, if there are as many.
 const ARBITER: u128 = 2;
 
@@ -129,7 +126,7 @@ impl Supervisor {
             let answers = match lender::ask(&lending.redis, shared.spans, &questions).await {
                 Ok(answers) => answers,
                 Err(error) => {
-                    lending.alone_until.store(shared.now() + ALONE, Ordering::Relaxed);
+                    shared.be_alone();
                     tracing::debug!(%error, "quotas are counted by this node alone");
                     Vec::new()
                 }

@@ -32,6 +32,9 @@ const CLEAN_INTERVAL: Millis = 1_000;
 pub(super) enum Key {
     User(UserId),
     Network(Network),
+    /// A user's budget for what costs much.
+    UserExpensive(UserId),
+    NetworkExpensive(Network),
 }
 
 /// Whether a subject has a budget of its own.

@@ -9,6 +9,7 @@ use super::elsewhere::{Elsewhere, ROSTER_PART, Turn};
 use crate::bus::{Bus, Envelope, PeerWord, To};
 use crate::config::SessionsConfig;
 use crate::conversations::Audience;
+use crate::error::CloseCode;
 use crate::ids::{ConnectionId, NodeId, UserId};
 use crate::rate_limit::Network;
 use crate::wire::frames::Notice;
@@ -27,6 +28,16 @@ pub(super) enum Full {
     User,
     /// The client's network has as many as it may.
     Network,
+}
+
+impl Full {
+    /// What the connection is closed with.
+    pub(super) const fn close_code(self) -> CloseCode {
+        match self {
+            Self::User | Self::Network => CloseCode::TooManyConnections,
+            Self::Node => CloseCode::Overloaded,
+        }
+    }
 }
 
 #[derive(Debug, Default)]

@@ -33,7 +33,7 @@ use crate::config::SessionsConfig;
 use crate::conversations::{Audience, Conversations};
 use crate::error::CloseCode;
 use crate::ids::{NodeId, Role, UserId, UserStatus};
-use crate::metrics::Depth;
+use crate::metrics::{Depth, Surface, metrics};
 use crate::rate_limit::RateLimits;
 use crate::supervision::{ArbiterPool, DeathGuard, Mailbox, RestartPolicy, named, supervise};
 use crate::wire::frames::Goodbye;
@@ -239,7 +239,11 @@ impl Sessions {
 
     /// A socket has opened.
     fn connected(&self, connection: &Arc<Connection>) -> Result<(), directory::Full> {
-        if self.shared.directory.insert(connection)? {
+        let inserted = self.shared.directory.insert(connection);
+        if matches!(inserted, Err(directory::Full::User | directory::Full::Network)) {
+            metrics().rate_limited(connection.payer().tier(), Surface::Connections);
+        }
+        if inserted? {
             self.announce(connection.user_id, true);
         }
         Ok(())

@@ -13,7 +13,6 @@
 use super::answers::{acknowledge, budget, confirm, hello};
 use super::body::Body;
 use super::connection::Connection;
-use super::directory::Full as DirectoryFull;
 use super::incoming::{Incoming, IncomingStream};
 use super::link::Link;
 use super::refusals::Refusals;
@@ -67,14 +66,7 @@ pub fn open(
     let mut response = ws::handshake_with_protocols(request, &protocols)?;
     let link = Rc::new(Link::new(connection.clone(), &opening.request_id));
     if let Err(full) = sessions.connected(&connection) {
-        let code = match full {
-            DirectoryFull::User | DirectoryFull::Network => {
-                metrics().rate_limited(connection.payer().tier(), Surface::Connections);
-                CloseCode::TooManyConnections
-            }
-            DirectoryFull::Node => CloseCode::Overloaded,
-        };
-        connection.outbox.close(Some(code));
+        connection.outbox.close(Some(full.close_code()));
         // Nobody looks after it from outside: it ends with the close frame.
         link.end();
     }

@@ -5,8 +5,12 @@
  * no more than that are sent. An operation marked `repeat` outlives the connection: it is idempotent (a send by its id,
  * the others by what they say), and one that got no answer may or may not have been done. The rest fails with the
  * connection, because the next one begins with its own subscriptions.
+ *
+ * The server takes what makes a change from a quota of the user. When it is used up, all of these frames wait as long as
+ * the server says, whatever their conversation; then one asks, and only when it is taken do the others follow, no more at
+ * a time than are left. A client that tried them all would be refused for each, and cut off for it in the end.
  */
-import { backoffDelay, isRetryable } from './policy.js';
+import { backoffDelay, isLimited, isRetryable } from './policy.js';
 
 /** Operations that may wait; a program that goes on asking beyond is told so. */
 const OPERATIONS_MAX = 1_000;
@@ -29,10 +33,22 @@ export class Operations {
   #window = 0;
   #unanswered = 0;
   #timer = null;
+  #paused;
+  #pausedUntil = 0;
+  /** How many limited frames may be under way at a time, and how many are. */
+  #credit = Infinity;
+  #limited = 0;
+  /** Counts limited frames; an answer to one that was sent before the latest refusal says nothing about what is left. */
+  #turn = 0;
+  #refusedTurn = 0;
 
-  /** @param {(frame: object) => void} transmit writes one frame to the open connection */
-  constructor(transmit) {
+  /**
+   * @param {(frame: object) => void} transmit writes one frame to the open connection
+   * @param {(until: number) => void} [paused] the quota is used up until then, in Unix milliseconds
+   */
+  constructor(transmit, paused = () => {}) {
     this.#transmit = transmit;
+    this.#paused = paused;
   }
 
   get size() {
@@ -55,7 +71,7 @@ export class Operations {
     }
     return new Promise((resolve, reject) => {
       const ref = String(this.#nextRef++);
-      const operation = { frame: { ...frame, ref }, repeat, onReply, sent: false, refusals: 0, notBefore: 0, resolve, reject };
+      const operation = { frame: { ...frame, ref }, repeat, onReply, sent: false, turn: 0, refusals: 0, notBefore: 0, resolve, reject };
       this.#operations.set(ref, operation);
       this.#pump();
     });
@@ -71,6 +87,7 @@ export class Operations {
   close() {
     this.#window = 0;
     this.#unanswered = 0;
+    this.#limited = 0;
     clearTimeout(this.#timer);
     for (const [ref, operation] of [...this.#operations]) {
       operation.sent = false;
@@ -85,6 +102,9 @@ export class Operations {
     for (const operation of this.#operations.values()) operation.reject(refusal);
     this.#operations.clear();
     this.#unanswered = 0;
+    this.#limited = 0;
+    this.#pausedUntil = 0;
+    this.#credit = Infinity;
   }
 
   /** A reply of the server. */
@@ -92,10 +112,19 @@ export class Operations {
     const operation = this.#operations.get(frame.ref);
     if (!operation?.sent) return;
     this.#unanswered -= 1;
+    if (isLimited(operation.frame.type)) this.#limited -= 1;
     if (frame.type !== 'error') {
       this.#operations.delete(frame.ref);
+      if (frame.type === 'ack' && operation.turn > this.#refusedTurn) this.#credit = frame.budget ? Math.max(1, frame.budget.remaining) : Infinity;
       operation.onReply?.(frame);
       operation.resolve(frame);
+    } else if (frame.code === 'rate_limited') {
+      // It will be done, so it does not count as a refusal however often it happens.
+      operation.sent = false;
+      this.#credit = 1;
+      this.#refusedTurn = this.#turn;
+      const until = Date.now() + (frame.retry_after_ms ?? 1_000) + backoffDelay(0);
+      if (until > this.#pausedUntil) this.#paused((this.#pausedUntil = until));
     } else if (isRetryable(frame.code) && operation.refusals < REFUSALS_MAX) {
       operation.sent = false;
       operation.refusals += 1;
@@ -112,10 +141,20 @@ export class Operations {
     if (this.#window === 0) return;
     const now = Date.now();
     const held = new Set();
+    const over = new Set();
     let wakeAt = Infinity;
     for (const operation of this.#operations.values()) {
       if (this.#unanswered >= this.#window) return;
       if (operation.sent || held.has(operation.frame.conversation)) continue;
+      if (isLimited(operation.frame.type)) {
+        // What costs nothing goes on meanwhile.
+        if (over.has(operation.frame.conversation)) continue;
+        if (this.#pausedUntil > now || this.#limited >= this.#credit) {
+          over.add(operation.frame.conversation);
+          if (this.#pausedUntil > now) wakeAt = Math.min(wakeAt, this.#pausedUntil);
+          continue;
+        }
+      }
       if (operation.notBefore > now) {
         // Later ones of the conversation wait with it: people's messages keep the order in which they were written.
         held.add(operation.frame.conversation);
@@ -124,6 +163,10 @@ export class Operations {
       }
       operation.sent = true;
       this.#unanswered += 1;
+      if (isLimited(operation.frame.type)) {
+        this.#limited += 1;
+        operation.turn = this.#turn += 1;
+      }
       this.#transmit(operation.frame);
     }
     if (wakeAt < Infinity) this.#timer = setTimeout(() => this.#pump(), wakeAt - now);

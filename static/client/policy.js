@@ -51,6 +51,11 @@ export function isRetryable(code) {
   return code === 'rate_limited' || code === 'overloaded' || code === 'unavailable';
 }
 
+/** Frames that the server takes from the user's quota. */
+export function isLimited(type) {
+  return type === 'send' || type === 'edit' || type === 'delete' || type === 'react';
+}
+
 /**
  * A UUID version 7: sorted by time, so that the server's index inserts stay local.
  *

@@ -23,6 +23,7 @@ export class Composer {
   #replyTo = null;
   #editing = null;
   #idle = null;
+  #pause = null;
 
   /** @param {object} options `{id, title, bytesMax, send(body, replyTo), edit(message, body), typing(on), lastOwn(), nameOf(id)}` */
   constructor(options) {
@@ -32,9 +33,10 @@ export class Composer {
     this.input.value = drafts.get(this.#id) ?? '';
     this.context = h('div', { class: 'composer-context', hidden: true, dataset: { testid: 'composer-context' } });
     this.room = h('span', { class: 'composer-room', role: 'status', dataset: { testid: 'composer-room' } });
+    this.notice = h('p', { class: 'composer-notice', role: 'status', hidden: true, dataset: { testid: 'composer-notice' } });
     this.submit = h('button', { type: 'submit', class: 'send-button', 'aria-label': 'Send', title: 'Send', dataset: { testid: 'send' } }, icon('send'));
     const emoji = iconButton('smile', 'Insert an emoji', { dataset: { testid: 'insert-emoji' }, on: { click: () => emojiPicker(emoji, (text) => this.#insert(text)) } });
-    this.node = h('form', { class: 'composer', dataset: { testid: 'composer-form' } }, this.context, h('div', { class: 'composer-box' }, emoji, this.input, this.room, this.submit));
+    this.node = h('form', { class: 'composer', dataset: { testid: 'composer-form' } }, this.notice, this.context, h('div', { class: 'composer-box' }, emoji, this.input, this.room, this.submit));
     this.node.addEventListener('submit', (event) => (event.preventDefault(), this.#send()));
     this.input.addEventListener('input', () => this.#changed(true));
     this.input.addEventListener('keydown', (event) => this.#key(event));
@@ -47,11 +49,25 @@ export class Composer {
     this.input.placeholder = title ? `Message ${title}` : 'Message';
   }
 
+  /** Says that what is sent waits until then, in Unix milliseconds. */
+  paused(until) {
+    clearInterval(this.#pause);
+    const show = () => {
+      const seconds = Math.ceil((until - Date.now()) / 1_000);
+      this.notice.hidden = seconds <= 0;
+      this.notice.textContent = seconds > 0 ? `Sending paused, ${seconds} s` : '';
+      if (seconds <= 0) clearInterval(this.#pause);
+    };
+    this.#pause = setInterval(show, 1_000);
+    show();
+  }
+
   focus() {
     this.input.focus({ preventScroll: true });
   }
 
   destroy() {
+    clearInterval(this.#pause);
     if (this.#editing) this.cancel();
     this.#stopTyping();
   }

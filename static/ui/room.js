@@ -18,6 +18,7 @@ export class Room {
   #path;
   #detailsOpen = false;
   #abort = new AbortController();
+  #unlisten;
 
   /** @param {object} options `{client, conversation, names, title, back(), changed()}` */
   constructor({ client, conversation, names, title, back }) {
@@ -37,6 +38,7 @@ export class Room {
     };
     this.thread = new Thread({ client, conversation, names, actions });
     this.composer = this.#composer(title);
+    this.#unlisten = client.on('paused', ({ until }) => this.composer.paused(until));
     this.details = new Details({
       conversation,
       self: conversation.self,
@@ -112,6 +114,7 @@ export class Room {
 
   destroy() {
     this.#abort.abort();
+    this.#unlisten();
     this.thread.destroy();
     this.composer.destroy();
   }

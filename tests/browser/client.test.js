@@ -162,6 +162,63 @@ test('a refusal that is worth repeating is repeated, in order; another one is to
   assert.equal(conversation.byId.get(id).body, 'third');
 });
 
+test('when the quota is used up everything waits as told, whatever its conversation, and nothing fails', async () => {
+  const state = world();
+  const conversation = await online(state);
+  const second = state.server.createConversation('Second', state.user);
+  const paused = [];
+  state.client.on('paused', ({ until }) => paused.push(until - Date.now()));
+  let left = 3;
+  let refused = 0;
+  state.refuses = ({ type }) => {
+    if (type !== 'send') return null;
+    if (left > 0) {
+      left -= 1;
+      return null;
+    }
+    refused += 1;
+    return { code: 'rate_limited', retry_after_ms: 5_000 };
+  };
+  for (let n = 1; n <= 10; n += 1) state.client.send(state.talk.id, `text ${n}`);
+  state.client.send(second.id, 'elsewhere');
+  await settle();
+  assert.equal(state.talk.messages.size, 3);
+  assert.equal(refused, 8, 'what was under way');
+  assert.ok(paused.at(-1) >= 5_000 && paused.at(-1) <= 5_500, `${paused}`);
+  // Nothing is tried before the time, not even what is written only now; what costs nothing goes on.
+  state.client.send(second.id, 'later');
+  const before = state.sent.length;
+  state.client.subscribe(second.id);
+  await pass(4_900);
+  assert.deepEqual(state.typesSent().slice(before), ['subscribe']);
+  // Then one asks, and is refused for all, however often.
+  for (let round = 0; round < 20; round += 1) await pass(5_600);
+  assert.ok(refused >= 8 + 15 && refused <= 8 + 25, `${refused}`);
+  assert.equal(conversation.pending.size, 7, 'waiting is not failing');
+  assert.ok([...conversation.pending.values()].every(({ status }) => status === 'pending'));
+  left = Infinity;
+  await pass(6_000);
+  assert.deepEqual(conversation.messages.map(({ body }) => body), Array.from({ length: 10 }, (_, idx) => `text ${idx + 1}`));
+  assert.equal(second.messages.size, 2);
+});
+
+test('no more at a time than are left, when the server says how few', async () => {
+  const state = world();
+  await online(state);
+  state.refuses = (frame) => (frame.type === 'send' ? { code: 'rate_limited', retry_after_ms: 1_000 } : null);
+  for (let n = 0; n < 6; n += 1) state.client.send(state.talk.id, `text ${n}`);
+  await settle();
+  state.refuses = null;
+  state.swallows = (frame) => frame.type === 'send';
+  state.sent.length = 0;
+  await pass(1_600);
+  assert.equal(state.sent.length, 1, 'one asks');
+  const [{ ref, id }] = state.sent;
+  state.last().deliver({ type: 'ack', ref, conversation: state.talk.id, id, seq: 1, rev: 2, created_at: '2026-11-22T10:00:00.000Z', budget: { limit: 100, remaining: 3, reset_ms: 500 } });
+  await settle();
+  assert.equal(state.sent.length, 1 + 3);
+});
+
 test('a lost live frame is repaired', async () => {
   const state = world();
   const conversation = await online(state);

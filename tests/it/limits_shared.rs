@@ -192,13 +192,46 @@ async fn a_frozen_redis_holds_nobody_up() {
 #[actix_web::test]
 async fn a_crash_of_the_supervisor_gives_nothing_away() {
     let redis = TestRedis::start().await;
-    let app = start(&redis).await;
+    let app = TestApp::with(|config| {
+        limits(config);
+        config.redis = redis.config();
+    })
+    .await;
     let (ann, conversation) = app.person_with_conversation("Ann").await;
-    fail::cfg("rate_limit::ask", "1*panic->off").unwrap();
-    let acknowledged = hammer(std::slice::from_ref(&ann), 4, conversation).await;
+    // Again and again, until its budget of restarts is spent: this node counts alone then.
+    fail::cfg("rate_limit::ask", "panic").unwrap();
+    let (mut socket, mut longest) = (ann.connect().await, Duration::ZERO);
+    for _ in 0..20 {
+        let asked = Instant::now();
+        socket.post(conversation, MessageId::new(), "x").await;
+        longest = longest.max(asked.elapsed());
+    }
+    assert!(longest < Duration::from_secs(1), "{longest:?}");
+    fail::remove("rate_limit::ask");
+    let acknowledged = 20 + hammer(std::slice::from_ref(&ann), 4, conversation).await;
     assert!((QUOTA * 95 / 100..QUOTA).contains(&acknowledged), "{acknowledged}");
     // Flushed, too: Redis has forgotten, the node has not.
     redis.flush().await;
     ann.get("/api/me").await.problem(429, "rate_limited");
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn sends_keep_their_order_while_redis_is_asked() {
+    let redis = TestRedis::start().await;
+    let app = start(&redis).await;
+    let (ann, conversation) = app.person_with_conversation("Ann").await;
+    let mut socket = ann.connect().await;
+    const SENDS: usize = 60;
+    for n in 0..SENDS {
+        let id = MessageId::new();
+        let frame = serde_json::json!({"type": "send", "ref": format!("r{n}"), "conversation": conversation,
+            "id": id, "body": format!("{n}")});
+        socket.send_json(&frame).await;
+    }
+    for n in 0..SENDS {
+        let ack = socket.reply_to(&format!("r{n}")).await;
+        assert_eq!((&ack["type"], &ack["seq"]), (&"ack".into(), &(n + 1).into()), "{ack}");
+    }
     app.stop().await;
 }
