@@ -1,7 +1,7 @@
 //! API keys: made by people, used by programs over REST and the socket, gone everywhere within five seconds.
 
 use crate::support::client::{Ended, uuid_of};
-use crate::support::{Answer, Person, RawSocket, Socket, TestApp, eventually};
+use crate::support::{Answer, Person, RawSocket, ServerProcess, Socket, TestApp, eventually};
 use parlance::ids::{MessageId, UserId};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -495,4 +495,49 @@ async fn keys_are_used_by_many_at_once() {
     let mut raw = RawSocket::connect(app.address, &bot.token, None).await;
     assert!(raw.read_frame().await.is_some());
     app.stop().await;
+}
+
+/// However much is logged, no secret is: also not when it is put where it does not belong.
+#[actix_web::test]
+async fn no_key_reaches_the_log() {
+    let server = ServerProcess::start(&[("RUST_LOG", "trace"), ("LOG_FORMAT", "json")]);
+    let (ann, c) = server.person_with_conversation("Ann").await;
+    let input = json!({"name": "bot", "scopes": ["chat", "admin"]});
+    let (bot, id) = program(&ann, &ann.post("/api/keys", input).await.ok());
+    let secret = bot.token.clone();
+    bot.get("/api/me").await.ok();
+    let mut socket = bot.connect().await;
+    socket.subscribe(c, None).await;
+    socket
+        .refused(json!({"type": "refresh", "token": secret}), "forbidden")
+        .await;
+    for path in [
+        format!("/ws?ticket={secret}"),
+        format!("/api/conversations?token={secret}"),
+        format!("/api/keys/{secret}"),
+        format!("/{secret}"),
+    ] {
+        assert!(bot.get(&path).await.status >= 400, "{path}");
+    }
+    for (name, value) in [
+        ("authorization", format!("Basic {secret}")),
+        ("cookie", format!("session={secret}; refresh={secret}")),
+        ("x-request-id", format!("{secret} {secret}")),
+    ] {
+        let request = server.http().post(server.url("/auth/refresh")).header(name, value);
+        assert!(request.send().await.unwrap().status().is_client_error(), "{name}");
+    }
+    ann.post("/api/keys", json!({"name": "bot", "scopes": [secret]}))
+        .await
+        .problem(400, "bad_request");
+    ann.delete(&format!("/api/keys/{id}")).await.ok();
+    socket.expect_close(4001).await;
+    let log = server.log();
+    server.terminate();
+    assert!(
+        log.contains("API key made") && log.contains(&id),
+        "it is the log of this"
+    );
+    let leaks: Vec<_> = log.lines().filter(|line| line.contains(&secret[3..])).collect();
+    assert!(leaks.is_empty(), "{leaks:#?}");
 }
