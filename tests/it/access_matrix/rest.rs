@@ -560,6 +560,12 @@ async fn nobody_outruns_their_suspension() {
     ] {
         owner.patch(&path, change).await.problem(403, "forbidden");
     }
+    // Nor to do to others what they may not do any more.
+    let plain = format!("/api/users/{}", world.person(Who::Plain).id);
+    owner
+        .patch(&plain, json!({"tier": "premium"}))
+        .await
+        .problem(403, "forbidden");
     owner
         .post("/api/keys", json!({"name": "x", "scopes": ["chat"]}))
         .await
