@@ -83,7 +83,7 @@ impl App {
         let lender = redis.clone().map(|redis| (redis, config.redis.timeout));
         let limits = RateLimits::start(&config.limits, lender, &arbiters);
         let cache = Cache::start((node, bus.clone()), redis, &config.cache, &arbiters);
-        let auth = Auth::start(&config, database.clone()).await?;
+        let auth = Auth::start(&config, database.clone(), cache.clone()).await?;
         let tenants = Tenants::start(database.clone(), auth.clone(), cache.clone(), &arbiters);
         let (lobby, audience) = lobby(&config.sessions, node, bus.clone());
         let parts = Parts {

@@ -5,14 +5,15 @@
 //! an index takes would still have to find a preimage. A plain SHA-256 is enough where the input is 256 random bits; the
 //! slow hash is for what people choose.
 //!
-//! A key costs one query when it is first seen, then none for [`REMEMBERED_FOR`]: [`KeyMemory`] holds who it stands for,
-//! and which keys are unknown, and each use is checked against the picture of what was deleted or changed since, as a
-//! token is. So nothing that decides a permission is older than that picture, whatever the memory holds. Only people
-//! make and delete keys, so a key that got away makes no others; it never does more than its user may at that moment.
+//! A key costs one query when it is first seen, then none for [`REMEMBERED_FOR`]: the cache holds who it stands for, or that
+//! it is nobody's, and each use is checked against the picture of what was deleted or changed since, as a token is. So
+//! nothing that decides a permission is older than that picture, whatever is remembered. Only in this process: Redis is not
+//! asked who somebody is, or who can write there could be anybody. Only people make and delete keys, so a key that got away
+//! makes no others; it never does more than its user may at that moment.
 //!
-//! Bounds: [`KEYS_MAX`] keys of a user, [`REMEMBERED_MAX`] remembered. Many callers with one unknown key wait for one
-//! query. When the database is away, keys that are remembered go on working until they are forgotten, then callers get
-//! `unavailable`.
+//! Bounds: [`KEYS_MAX`] keys of a user; what is remembered is bounded by the cache. Many callers with one unknown key wait
+//! for one query. When the database is away, keys that are remembered go on working until they are forgotten, then callers
+//! get `unavailable`.
 
 use super::account::check_name;
 use super::last_used::Due;
@@ -22,9 +23,9 @@ use super::scopes::{Scope, Scopes};
 use super::sign_in::{hash_opaque, make_opaque};
 use super::store::api_keys as store;
 use super::{Auth, Error, Shared};
+use crate::cache::{Cacheable, Kind, Loaded, keys};
 use crate::config::Secret;
 use crate::ids::{ApiKeyId, Role, UserStatus};
-use crate::metrics::{Level, metrics};
 use crate::wire::frames::{Timestamp, optional_timestamp, timestamp};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
@@ -40,10 +41,8 @@ const KEY_BYTES: usize = PREFIX.len() + 43;
 pub(super) const KEYS_MAX: i64 = 50;
 /// The longest life a key can be given; without an end it lives until it is deleted.
 const LIFE_MAX: TimeDelta = TimeDelta::days(3_653);
-/// How long it is remembered who a key stands for. Less than the picture keeps, which is what keeps it honest.
+/// How long it is remembered who a key stands for, at most. Less than the picture keeps, which is what keeps it honest.
 pub(super) const REMEMBERED_FOR: Duration = Duration::from_secs(60);
-/// Keys that are remembered, known and unknown ones.
-const REMEMBERED_MAX: u64 = 10_000;
 /// Keys that have run out are listed for this long, so that it can be seen why a program stopped.
 pub(super) const EXPIRED_AGE: Duration = Duration::from_secs(30 * 24 * 3_600);
 
@@ -97,19 +96,16 @@ pub(super) struct Holder {
     pub(super) status: UserStatus,
 }
 
-/// Who recently seen keys stand for; `None` for those that are nobody's. A secret is random and shown to its owner after it
-/// was kept, so a key that is unknown stays unknown.
-pub(super) struct KeyMemory {
-    holders: moka::future::Cache<[u8; 32], Option<Arc<Holder>>>,
-}
+/// Who a key stands for, as this process remembers it. A secret is random and shown to its owner after it was kept, so a
+/// key that is unknown stays unknown.
+#[derive(Clone)]
+struct CachedHolder(Arc<Holder>);
 
-impl Default for KeyMemory {
-    fn default() -> Self {
-        let holders = moka::future::Cache::builder()
-            .max_capacity(REMEMBERED_MAX)
-            .time_to_live(REMEMBERED_FOR)
-            .build();
-        Self { holders }
+impl Cacheable for CachedHolder {
+    const KIND: Kind = Kind::ApiKey;
+
+    fn weight(&self) -> usize {
+        size_of::<Holder>() + self.0.principal.name.len()
     }
 }
 
@@ -225,20 +221,20 @@ impl Auth {
 }
 
 impl Shared {
-    async fn find_holder(&self, key: &str) -> Result<Option<Arc<Holder>>, Error> {
-        let hash: [u8; 32] = hash_opaque(key)
-            .try_into()
-            .map_err(|_| Error::Hash("not 32 bytes".to_owned()))?;
-        if let Some(known) = self.keys.holders.get(&hash).await {
-            metrics().cache_hit("api_key", Level::L1);
-            return Ok(known);
-        }
-        metrics().cache_missed("api_key");
-        let load = async {
-            let client = self.database.client().await?;
-            Ok(store::find_api_key(&client, &hash).await?.map(Arc::new))
+    async fn find_holder(&self, secret: &str) -> Result<Option<Arc<Holder>>, Error> {
+        let hash = hash_opaque(secret);
+        let (key, database) = (keys::api_key(&hash), self.database.clone());
+        let load = || async move {
+            let client = database.client().await?;
+            let holder = store::find_api_key(&client, &hash).await?;
+            Ok(Loaded {
+                value: holder.map(|holder| CachedHolder(Arc::new(holder))),
+                depends_on: Vec::new(),
+                keep: true,
+            })
         };
-        self.keys.holders.try_get_with(hash, load).await.map_err(Error::LookUp)
+        let found = self.cache.get_or_load_here(&key, REMEMBERED_FOR, load).await;
+        Ok(found.map_err(Error::LookUp)?.map(|CachedHolder(holder)| holder))
     }
 
     /// Writes when keys were last used. What cannot be written is tried again in the next round.

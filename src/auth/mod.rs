@@ -46,6 +46,7 @@ pub use scopes::{Scope, Scopes};
 pub use sign_in::{Registration, SignedIn};
 pub use token::TokenError;
 
+use crate::cache::Cache;
 use crate::config::Config;
 use crate::database::{self, Database};
 use crate::error::Code;
@@ -172,7 +173,7 @@ struct Shared {
     signer: token::Signer,
     passwords: Passwords,
     picture: Picture,
-    keys: api_keys::KeyMemory,
+    cache: Cache,
     last_used: LastUsed,
     upkeep: Upkeep,
     access_token_ttl: Duration,
@@ -184,7 +185,7 @@ impl Auth {
     ///
     /// # Errors
     /// [`Error::Key`] without a usable key, [`Error::Database`] if the events cannot be read.
-    pub async fn start(config: &Config, database: Database) -> Result<Self, Error> {
+    pub async fn start(config: &Config, database: Database, cache: Cache) -> Result<Self, Error> {
         let key = signing_key::load(config.auth.jwt_secret.as_ref(), &config.data_dir)?;
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         // Nothing that is remembered of credentials is older than the oldest token, or than a look-up of a key.
@@ -195,7 +196,7 @@ impl Auth {
             signer: token::Signer::new(&key, config.auth.access_token_ttl),
             passwords: Passwords::new(cores)?,
             picture,
-            keys: api_keys::KeyMemory::default(),
+            cache,
             last_used: LastUsed::default(),
             upkeep: Upkeep::default(),
             access_token_ttl: config.auth.access_token_ttl,

@@ -22,11 +22,13 @@ pub enum Kind {
     Tenant,
     /// The first page of a user's conversations.
     Conversations,
+    /// Who an API key stands for.
+    ApiKey,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 3] = [Self::User, Self::Tenant, Self::Conversations];
+    pub const ALL: [Self; 4] = [Self::User, Self::Tenant, Self::Conversations, Self::ApiKey];
 
     /// The word for it.
     #[must_use]
@@ -35,6 +37,7 @@ impl Kind {
             Self::User => "user",
             Self::Tenant => "tenant",
             Self::Conversations => "conversations",
+            Self::ApiKey => "api_key",
         }
     }
 }
@@ -102,6 +105,20 @@ pub fn conversations<T: Cacheable>(tenant: TenantId, user: UserId, limit: i64, o
     if let Some(only) = only {
         // A string takes everything.
         write!(text, ":{only}").unwrap_or_default();
+    }
+    Key::new(text)
+}
+
+/// Who an API key stands for, by the SHA-256 of its secret: `api_key:{hash}`.
+#[must_use]
+pub fn api_key<T: Cacheable>(hash: &[u8]) -> Key<T> {
+    const {
+        assert!(matches!(T::KIND, Kind::ApiKey), "API keys are cached as another type");
+    }
+    let mut text = "api_key:".to_owned();
+    for byte in hash {
+        // A string takes everything.
+        write!(text, "{byte:02x}").unwrap_or_default();
     }
     Key::new(text)
 }

@@ -2,7 +2,8 @@
 //!
 //! It answers reads that would ask PostgreSQL the same question again. Nothing rests on it: without it everything is
 //! slower and as right. Messages and revisions are not cached, the conversation's actor is their cache; and nothing is that
-//! decides a permission, so that a change of rights never waits for a TTL.
+//! decides a permission by itself, so that a change of rights never waits for a TTL: who an API key stands for is, in this
+//! process only, and each use is checked against what `auth` knows of changes since.
 //!
 //! `keys.rs` names things, `stamps.rs` (pure) says what may still be shown, `local.rs` is the first level, `remote.rs`
 //! and `value.rs` the second, `flights.rs` lets one load for all who wait, `supervisor.rs` is the actor that talks to Redis
@@ -412,6 +413,7 @@ impl Shared {
             Kind::User => self.config.ttl_user,
             Kind::Tenant => self.config.ttl_tenant,
             Kind::Conversations => self.config.ttl_conversations,
+            Kind::ApiKey => self.config.ttl_api_key,
         }
     }
 

@@ -12,6 +12,8 @@ pub struct CacheConfig {
     pub ttl_tenant: Duration,
     /// `CACHE_TTL_CONVERSATIONS`: the first page of a user's conversations, in this process.
     pub ttl_conversations: Duration,
+    /// `CACHE_TTL_API_KEY`: who an API key stands for, in this process.
+    pub ttl_api_key: Duration,
     /// `CACHE_TTL_LOCAL`: anything in this process, at most.
     pub ttl_local: Duration,
     /// `CACHE_TTL_NEGATIVE`: that there is no such thing.
@@ -26,6 +28,7 @@ impl Default for CacheConfig {
             ttl_user: Duration::from_secs(300),
             ttl_tenant: Duration::from_secs(300),
             ttl_conversations: Duration::from_secs(60),
+            ttl_api_key: Duration::from_secs(60),
             ttl_local: Duration::from_secs(60),
             ttl_negative: Duration::from_secs(5),
             bytes: 64 * 1024 * 1024,
@@ -38,6 +41,7 @@ impl CacheConfig {
         pass.bounded("CACHE_TTL_USER", &mut self.ttl_user, seconds(0, 86_400));
         pass.bounded("CACHE_TTL_TENANT", &mut self.ttl_tenant, seconds(0, 86_400));
         pass.bounded("CACHE_TTL_CONVERSATIONS", &mut self.ttl_conversations, seconds(0, 60));
+        pass.bounded("CACHE_TTL_API_KEY", &mut self.ttl_api_key, seconds(0, 60));
         pass.bounded("CACHE_TTL_LOCAL", &mut self.ttl_local, seconds(0, 60));
         pass.bounded("CACHE_TTL_NEGATIVE", &mut self.ttl_negative, seconds(0, 60));
         pass.bounded("PARLANCE_CACHE_BYTES", &mut self.bytes, 1 << 20..=1 << 40);

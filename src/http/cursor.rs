@@ -5,7 +5,7 @@
 
 use super::error::Error;
 use crate::wire::frames::Timestamp;
-use chrono::DateTime;
+use chrono::{DateTime, Datelike as _};
 use uuid::Uuid;
 
 /// The position after an item that is ordered by time and id.
@@ -22,7 +22,9 @@ pub(super) fn parse(cursor: &str) -> Result<(Timestamp, Uuid), Error> {
     let parse = || {
         let (micros, id) = cursor.split_once('.')?;
         let at = DateTime::from_timestamp_micros(i64::from_str_radix(micros, 16).ok()?)?;
-        Some((at, Uuid::try_parse(id).ok()?))
+        // Nothing of ours is older, and PostgreSQL refuses what is much older or younger than that.
+        let is_ours = (1970..=9999).contains(&at.year());
+        Some((at, Uuid::try_parse(id).ok()?)).filter(|_| is_ours)
     };
     parse().ok_or_else(wrong)
 }
@@ -67,6 +69,8 @@ mod tests {
             &format!(".{id}"),
             &format!("1.{id}x"),
             &format!("ffffffffffffffffff.{id}"),
+            &format!("7000000000000000.{id}"),
+            &format!("-7000000000000000.{id}"),
             "1.2",
         ] {
             assert!(parse(bad).is_err(), "{bad}");

@@ -8,12 +8,15 @@ use super::extract::{self, Caller, Json, Path, Query};
 use crate::conversations::{Invite, Summary};
 use crate::ids::{ConversationId, InviteId};
 use actix_web::{HttpResponse, web};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike as _, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 /// Most uses an invitation can be limited to.
 const USES_MAX: i32 = 1_000_000;
+
+/// The last year that RFC 3339 can write.
+const YEAR_MAX: i32 = 9999;
 
 /// A page of invitations.
 #[derive(Serialize, ToSchema)]
@@ -69,6 +72,9 @@ pub(super) async fn create(
     let InviteInput { expires_at, max_uses } = input.0;
     if expires_at.is_some_and(|at| at <= Utc::now()) {
         return Err(Error::field("expires_at", "Not in the past."));
+    }
+    if expires_at.is_some_and(|at| at.year() > YEAR_MAX) {
+        return Err(Error::field("expires_at", "Too far away."));
     }
     if max_uses.is_some_and(|uses| !(1..=USES_MAX).contains(&uses)) {
         return Err(Error::field("max_uses", format!("1 to {USES_MAX}.")));

@@ -27,16 +27,16 @@ pub use session::open_echo;
 pub use session::{Opening, open};
 pub use socket::Socket;
 
-use crate::auth::{Auth, Event, Principal, Scope, UserState};
+use crate::auth::{Auth, Event, Scope, UserState};
 use crate::bus::{Bus, Envelope, PeerWord, To};
 use crate::config::SessionsConfig;
 use crate::conversations::{Audience, Conversations};
-use crate::error::CloseCode;
+use crate::error::{CloseCode, Code};
 use crate::ids::{NodeId, Role, UserId, UserStatus};
 use crate::metrics::{Depth, Surface, metrics};
 use crate::rate_limit::RateLimits;
 use crate::supervision::{ArbiterPool, DeathGuard, Mailbox, RestartPolicy, named, supervise};
-use crate::wire::frames::Goodbye;
+use crate::wire::frames::{Goodbye, Timestamp};
 use crate::wire::{Class, encode};
 use directory::{Directory, LocalAudience};
 use futures_util::StreamExt as _;
@@ -348,15 +348,27 @@ impl Sessions {
         }
     }
 
-    fn authenticate_token(&self, token: &str) -> Result<Principal, crate::auth::Error> {
-        self.shared.auth.authenticate_token(token)
+    /// Gives a connection renewed credentials; until when they are good.
+    fn renew(&self, connection: &Connection, token: &str) -> Result<Option<Timestamp>, (Code, &'static str)> {
+        if connection.principal().session_id().is_none() {
+            return Err((Code::Forbidden, "A connection of an API key needs no token."));
+        }
+        let renewed = self.shared.auth.authenticate_token(token);
+        let principal = renewed.map_err(|error| (error.code(), error.code().text()))?;
+        if principal.user_id != connection.user_id {
+            return Err((Code::Forbidden, "The token is another user's."));
+        }
+        let token_expires_at = principal.expires_at;
+        connection.set_principal(principal);
+        // What was revoked between the look at the token and now spoke of the old one to this connection.
+        self.recheck(connection);
+        Ok(token_expires_at)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::auth::Credential;
+    use crate::auth::{Credential, Principal};
     use crate::ids::{Role, SessionId, TenantId, Tier, UserId, UserKind};
 
     pub(super) fn principal(user_id: UserId) -> Principal {

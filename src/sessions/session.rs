@@ -302,15 +302,8 @@ impl Session {
     }
 
     fn refresh(&self, token: &str, reply: Reply) {
-        if self.connection.principal().session_id().is_none() {
-            return reply.error(Code::Forbidden, "A connection of an API key needs no token.");
-        }
-        match self.sessions.authenticate_token(token) {
-            Ok(principal) if principal.user_id == self.connection.user_id => {
-                let token_expires_at = principal.expires_at;
-                self.connection.set_principal(principal);
-                // What was revoked between the look at the token and now spoke of the old one to this connection.
-                self.sessions.recheck(&self.connection);
+        match self.sessions.renew(&self.connection, token) {
+            Ok(token_expires_at) => {
                 let frame = Done {
                     reference: reply.reference(),
                     rev: None,
@@ -318,8 +311,7 @@ impl Session {
                 };
                 reply.give(&frame);
             }
-            Ok(_) => reply.error(Code::Forbidden, "The token is another user's."),
-            Err(error) => reply.refuse(error.code()),
+            Err((code, message)) => reply.error(code, message),
         }
     }
 

@@ -248,6 +248,7 @@ impl Tenants {
             // What the caller may do is decided by what they are now, not by what their token says.
             let role = store::find_user_in(&tx, caller.tenant_id, caller.user_id)
                 .await?
+                .filter(|user| user.status == UserStatus::Active)
                 .map(|user| user.role);
             let n_owners = store::count_active_owners(&tx, caller.tenant_id).await?;
             let target = Target {

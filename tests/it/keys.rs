@@ -1,7 +1,7 @@
 //! API keys: made by people, used by programs over REST and the socket, gone everywhere within five seconds.
 
 use crate::support::client::{Ended, uuid_of};
-use crate::support::{Answer, Person, RawSocket, Socket, TestApp, eventually};
+use crate::support::{Answer, Person, RawSocket, ServerProcess, Socket, TestApp, eventually};
 use parlance::ids::{MessageId, UserId};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -135,6 +135,26 @@ async fn what_a_key_is_made_of_is_checked() {
     }
     change_user(&ann, bob.id, json!({"role": "admin"})).await;
     key_of(&bob, &["admin", "analytics:read"]).await;
+    // Times that PostgreSQL, or the wire, cannot hold.
+    for cursor in ["7000000000000000", "-7000000000000000"] {
+        let path = format!("/api/keys?cursor={cursor}.{}", uuid::Uuid::nil());
+        ann.get(&path).await.problem(400, "bad_request");
+    }
+    for expires_at in [
+        "+262142-12-31T00:00:00Z",
+        "+10000-01-01T00:00:00Z",
+        "-0001-01-01T00:00:00Z",
+    ] {
+        let invites = format!("/api/conversations/{c}/invites");
+        for path in ["/api/keys", &invites] {
+            let mut input = json!({"expires_at": expires_at});
+            if path == "/api/keys" {
+                input = json!({"name": "x", "scopes": ["chat"], "expires_at": expires_at});
+            }
+            let problem = ann.post(path, input).await.problem(400, "bad_request");
+            assert_eq!(problem["errors"][0]["field"], "expires_at", "{path} {expires_at}");
+        }
+    }
     let guest = app.guest("Gil", &ann.invite(c).await).await;
     guest
         .post("/api/keys", json!({"name": "x", "scopes": ["chat"]}))
@@ -248,7 +268,8 @@ async fn a_key_counts_only_in_the_header() {
         let request = app.http().get(app.url(&path)).header("Upgrade", "websocket");
         assert_eq!(request.send().await.unwrap().status().as_u16(), 401);
     }
-    let almost = format!("{}A", &bot.token[..45]);
+    // No key ends like this: the last character stands for four bits.
+    let almost = format!("{}B", &bot.token[..45]);
     // A path is not another one to the scopes than it is to the routes.
     let named = [
         (Method::PATCH, "/api/tenan%74"),
@@ -495,4 +516,49 @@ async fn keys_are_used_by_many_at_once() {
     let mut raw = RawSocket::connect(app.address, &bot.token, None).await;
     assert!(raw.read_frame().await.is_some());
     app.stop().await;
+}
+
+/// However much is logged, no secret is: also not when it is put where it does not belong.
+#[actix_web::test]
+async fn no_key_reaches_the_log() {
+    let server = ServerProcess::start(&[("RUST_LOG", "trace"), ("LOG_FORMAT", "json")]);
+    let (ann, c) = server.person_with_conversation("Ann").await;
+    let input = json!({"name": "bot", "scopes": ["chat", "admin"]});
+    let (bot, id) = program(&ann, &ann.post("/api/keys", input).await.ok());
+    let secret = bot.token.clone();
+    bot.get("/api/me").await.ok();
+    let mut socket = bot.connect().await;
+    socket.subscribe(c, None).await;
+    socket
+        .refused(json!({"type": "refresh", "token": secret}), "forbidden")
+        .await;
+    for path in [
+        format!("/ws?ticket={secret}"),
+        format!("/api/conversations?token={secret}"),
+        format!("/api/keys/{secret}"),
+        format!("/{secret}"),
+    ] {
+        assert!(bot.get(&path).await.status >= 400, "{path}");
+    }
+    for (name, value) in [
+        ("authorization", format!("Basic {secret}")),
+        ("cookie", format!("session={secret}; refresh={secret}")),
+        ("x-request-id", format!("{secret} {secret}")),
+    ] {
+        let request = server.http().post(server.url("/auth/refresh")).header(name, value);
+        assert!(request.send().await.unwrap().status().is_client_error(), "{name}");
+    }
+    ann.post("/api/keys", json!({"name": "bot", "scopes": [secret]}))
+        .await
+        .problem(400, "bad_request");
+    ann.delete(&format!("/api/keys/{id}")).await.ok();
+    socket.expect_close(4001).await;
+    let log = server.log();
+    server.terminate();
+    assert!(
+        log.contains("API key made") && log.contains(&id),
+        "it is the log of this"
+    );
+    let leaks: Vec<_> = log.lines().filter(|line| line.contains(&secret[3..])).collect();
+    assert!(leaks.is_empty(), "{leaks:#?}");
 }

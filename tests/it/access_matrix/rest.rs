@@ -548,8 +548,9 @@ async fn paths_do_not_mix() {
 async fn nobody_outruns_their_suspension() {
     let world = World::make().await;
     let owner = world.person(Who::Owner);
-    // Past the events, so that this node never hears of it.
-    let sql = "UPDATE users SET status = 'suspended' WHERE id = $1 RETURNING 1";
+    // Without an event, earlier ones included, so that this node never hears of it.
+    let sql = "WITH quiet AS (DELETE FROM auth_events WHERE user_id = $1) \
+               UPDATE users SET status = 'suspended' WHERE id = $1 RETURNING 1";
     world.app.database.query(sql, &[&owner.id.0]).await;
     owner.get("/api/me").await.ok();
     let before = world.digest().await;
@@ -560,6 +561,12 @@ async fn nobody_outruns_their_suspension() {
     ] {
         owner.patch(&path, change).await.problem(403, "forbidden");
     }
+    // Nor to do to others what they may not do any more.
+    let plain = format!("/api/users/{}", world.person(Who::Plain).id);
+    owner
+        .patch(&plain, json!({"tier": "premium"}))
+        .await
+        .problem(403, "forbidden");
     owner
         .post("/api/keys", json!({"name": "x", "scopes": ["chat"]}))
         .await
