@@ -79,7 +79,10 @@ impl App {
         let database = Database::open(&config).await?;
         let arbiters = ArbiterPool::start(config.conversations.arbiters);
         let redis = Redis::open(&config.redis)?;
-        let lender = redis.clone().map(|redis| (redis, config.redis.timeout));
+        let cache = Cache::start((node, bus.clone()), redis.clone(), &config.cache, &arbiters);
+        let auth = Auth::start(&config, database.clone()).await?;
+        let tenants = Tenants::start(database.clone(), auth.clone(), cache.clone(), &arbiters);
+        let lender = redis.map(|redis| (redis, config.redis.timeout));
         let limits = RateLimits::start(&config.limits, lender, &arbiters);
         let cache = Cache::start((node, bus.clone()), redis, &config.cache, &arbiters);
         let auth = Auth::start(&config, database.clone()).await?;
