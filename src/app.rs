@@ -82,16 +82,14 @@ impl App {
         let cache = Cache::start((node, bus.clone()), redis.clone(), &config.cache, &arbiters);
         let auth = Auth::start(&config, database.clone()).await?;
         let tenants = Tenants::start(database.clone(), auth.clone(), cache.clone(), &arbiters);
-        let lender = redis.map(|redis| (redis, config.redis.timeout));
-        let limits = RateLimits::start(&config.limits, lender, &arbiters);
-        let cache = Cache::start((node, bus.clone()), redis, &config.cache, &arbiters);
-        let auth = Auth::start(&config, database.clone()).await?;
-        let tenants = Tenants::start(database.clone(), auth.clone(), cache.clone(), &arbiters);
+        let redis = redis.map(|redis| (redis, config.redis.timeout));
+        let limits = RateLimits::start(&config.limits, redis, &arbiters);
         let (lobby, audience) = lobby(&config.sessions);
         let parts = Parts {
             node,
             database: database.clone(),
             bus: bus.clone(),
+            cache: cache.clone(),
             audience,
             arbiters: arbiters.clone(),
         };
@@ -103,7 +101,7 @@ impl App {
             (auth.clone(), limits.clone()),
             (&config.sessions, &arbiters),
         );
-        let health = Health::new(parts_of(&database, &bus));
+        let health = Health::new(parts_of(&database, &bus, &cache));
         let state = web::Data::new(http::State {
             auth: auth.clone(),
             tenants,
@@ -235,9 +233,16 @@ fn serve_metrics(
 }
 
 /// What readiness depends on.
-fn parts_of(database: &Database, bus: &Arc<dyn Bus>) -> Vec<http::Part> {
-    let (answering, migrated) = (database.clone(), database.clone());
-    vec![
+fn parts_of(database: &Database, bus: &Arc<dyn Bus>, cache: &Cache) -> Vec<http::Part> {
+    let (answering, migrated, cache) = (database.clone(), database.clone(), cache.clone());
+    let redis = cache.remote().map(|_| http::Part {
+        need: http::Need::Optional,
+        ..http::Part::required("redis", move || {
+            let cache = cache.clone();
+            async move { cache.check().await }
+        })
+    });
+    let required = [
         http::Part::required("database", move || {
             let database = answering.clone();
             async move { database.ping().await.map_err(|error| error.code().to_string()) }
@@ -255,5 +260,6 @@ fn parts_of(database: &Database, bus: &Arc<dyn Bus>) -> Vec<http::Part> {
             kind: Some(bus.name()),
             ..http::Part::required("bus", || std::future::ready(Ok(())))
         },
-    ]
+    ];
+    required.into_iter().chain(redis).collect()
 }

@@ -20,6 +20,7 @@ use super::state::{Effect, Millis, State};
 use super::subscribers::{Phase, Subscriber};
 use super::{Caller, Error};
 use crate::bus::Envelope;
+use crate::cache::Subject;
 use crate::error::Code;
 use crate::ids::{Rev, UserId};
 use crate::metrics::metrics;
@@ -143,6 +144,8 @@ impl StreamHandler<Command> for Conversation {
                     return reply.refuse(Code::NotFound);
                 }
                 self.state.read(caller.user_id, seq, self.now(), &mut self.effects);
+                // Before the answer: whoever has it may list conversations next.
+                self.settle(ctx);
                 reply.ok(None);
             }
             Command::Typing { caller, on, reply } => self.typing(&caller, on, reply),
@@ -306,7 +309,10 @@ impl Conversation {
                         self.flush(&mut batch);
                     }
                 }
-                Effect::MarkRead { user, seq } => self.shared.persistence.mark_read(self.state.id, user, seq),
+                Effect::MarkRead { user, seq } => {
+                    self.shared.persistence.mark_read(self.state.id, user, seq);
+                    self.shared.cache.touch(Subject::User(user));
+                }
                 Effect::MembersChanged { user, joined } => self.membership_changed(user, joined),
                 other => {
                     self.flush(&mut batch);
