@@ -365,7 +365,11 @@ impl Conversation {
             Effect::Notify(told) => self.notify(told),
             Effect::Detach { user, farewell } => self.detach(&farewell, |subscriber| subscriber.user == user),
             Effect::End { farewell } => self.detach(&farewell, |_| true),
-            Effect::CatchUp { after } => self.catch_up(after, ctx),
+            Effect::CatchUp { after } => {
+                // Nobody told the cache of what was missed either.
+                self.shared.cache.touch(Subject::Conversation(conversation));
+                self.catch_up(after, ctx);
+            }
             // Handled where effects are gathered, because they do not touch the order of pushes.
             Effect::Broadcast(_) | Effect::MarkRead { .. } | Effect::MembersChanged { .. } => {}
         }
@@ -376,6 +380,7 @@ impl Conversation {
     }
 
     fn membership_changed(&mut self, user: UserId, joined: bool) {
+        self.shared.cache.touch(Subject::User(user));
         if !joined {
             self.members.remove(user);
         } else if self.state.is_social() {

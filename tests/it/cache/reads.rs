@@ -7,6 +7,9 @@ use parlance::ids::{MessageId, UserId};
 use serde_json::json;
 use std::time::Duration;
 
+/// What no request may lose to Redis.
+const LOSS_MAX: Duration = Duration::from_millis(250);
+
 #[actix_web::test]
 async fn a_cached_user_and_tenant_cost_no_query() {
     let (app, proxy) = TestApp::behind_proxy().await;
@@ -67,7 +70,10 @@ async fn requests_go_on_whatever_becomes_of_redis() {
         &format!("/api/users/{}", bob.id),
     ]
     .map(str::to_owned);
-    let visit = async |fault: &str| {
+    // How long it takes anyway, on a machine that does other things too.
+    let mut usual = Duration::ZERO;
+    let visit = async |fault: &str, usual: Duration| {
+        let mut longest = Duration::ZERO;
         // Changed each time, so that each has to be looked up: the first level alone would prove nothing.
         let name = format!("Ann {fault}");
         ann.patch("/api/me", json!({"name": name})).await.ok();
@@ -75,38 +81,40 @@ async fn requests_go_on_whatever_becomes_of_redis() {
         ann.post_message(id, MessageId::new(), fault).await.ok();
         let (unknown, took) = timed(ann.get(&format!("/api/users/{}", UserId::new()))).await;
         unknown.problem(404, "not_found");
-        assert!(took < Duration::from_millis(250), "Redis {fault}: {took:?}");
+        assert!(took < usual + LOSS_MAX, "Redis {fault}: {took:?}");
         for path in &paths {
             let (answer, took) = timed(ann.get(path)).await;
             answer.ok();
-            assert!(took < Duration::from_millis(250), "{path}, Redis {fault}: {took:?}");
+            assert!(took < usual + LOSS_MAX, "{path}, Redis {fault}: {took:?}");
+            longest = longest.max(took);
         }
         assert_eq!(ann.get("/api/me").await.ok()["name"], name);
         assert_eq!(ann.get("/api/tenant").await.ok()["name"], name);
+        longest
     };
     let redis_is = async || ann.get("/health/ready").await.ok()["parts"]["redis"]["status"].clone();
     for n in 0..5 {
-        visit(&format!("well {n}")).await;
+        usual = usual.max(visit(&format!("well {n}"), usual).await);
     }
     assert_eq!(redis_is().await, "ok");
     redis.freeze();
     for n in 0..5 {
-        visit(&format!("frozen {n}")).await;
+        visit(&format!("frozen {n}"), usual).await;
     }
     assert_eq!(redis_is().await, "degraded", "and the node is ready");
     redis.thaw();
     eventually("Redis is well again", async || redis_is().await == "ok").await;
-    visit("thawed").await;
+    visit("thawed", usual).await;
     redis.kill_9();
     for n in 0..5 {
-        visit(&format!("dead {n}")).await;
+        visit(&format!("dead {n}"), usual).await;
     }
     assert_eq!(redis_is().await, "degraded");
     redis.restart().await;
     eventually("Redis is well again", async || redis_is().await == "ok").await;
-    visit("restarted").await;
+    visit("restarted", usual).await;
     redis.flush().await;
-    visit("emptied").await;
+    visit("emptied", usual).await;
     let scrape = Scrape::of(&app).await;
     assert!(scrape.sum("cache_l2_breaker_openings_total") >= 1.0);
     assert!(scrape.sum("cache_l2_errors_total") >= 4.0);
