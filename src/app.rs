@@ -80,16 +80,17 @@ impl App {
         let arbiters = ArbiterPool::start(config.conversations.arbiters);
         let bus = bus.unwrap_or_else(|| bus_of(&config, node, &arbiters));
         let redis = Redis::open(&config.redis)?;
-        let lender = redis.clone().map(|redis| (redis, config.redis.timeout));
-        let limits = RateLimits::start(&config.limits, lender, &arbiters);
-        let cache = Cache::start((node, bus.clone()), redis, &config.cache, &arbiters);
+        let cache = Cache::start((node, bus.clone()), redis.clone(), &config.cache, &arbiters);
         let auth = Auth::start(&config, database.clone(), cache.clone()).await?;
         let tenants = Tenants::start(database.clone(), auth.clone(), cache.clone(), &arbiters);
+        let lender = redis.map(|redis| (redis, config.redis.timeout));
+        let limits = RateLimits::start(&config.limits, lender, &arbiters);
         let (lobby, audience) = lobby(&config.sessions, node, bus.clone());
         let parts = Parts {
             node,
             database: database.clone(),
             bus: bus.clone(),
+            cache: cache.clone(),
             audience,
             arbiters: arbiters.clone(),
         };
@@ -101,7 +102,7 @@ impl App {
             (auth.clone(), limits.clone()),
             (&config.sessions, &arbiters),
         );
-        let health = Health::new(parts_of(&database, &bus));
+        let health = Health::new(parts_of(&database, &bus, &cache));
         let state = web::Data::new(http::State {
             auth: auth.clone(),
             tenants,
@@ -241,9 +242,17 @@ fn serve_metrics(
 }
 
 /// What readiness depends on.
-fn parts_of(database: &Database, bus: &Arc<dyn Bus>) -> Vec<http::Part> {
+fn parts_of(database: &Database, bus: &Arc<dyn Bus>, cache: &Cache) -> Vec<http::Part> {
     let (answering, migrated, speaking) = (database.clone(), database.clone(), bus.clone());
-    vec![
+    let cache = cache.clone();
+    let redis = cache.remote().map(|_| http::Part {
+        need: http::Need::Optional,
+        ..http::Part::required("redis", move || {
+            let cache = cache.clone();
+            async move { cache.check().await }
+        })
+    });
+    let required = [
         http::Part::required("database", move || {
             let database = answering.clone();
             async move { database.ping().await.map_err(|error| error.code().to_string()) }
@@ -264,5 +273,6 @@ fn parts_of(database: &Database, bus: &Arc<dyn Bus>) -> Vec<http::Part> {
                 std::future::ready(speaking.trouble().map_or(Ok(()), |trouble| Err(trouble.to_owned())))
             })
         },
-    ]
+    ];
+    required.into_iter().chain(redis).collect()
 }

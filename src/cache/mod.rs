@@ -31,7 +31,7 @@ use crate::bus::{Bus, Envelope, Invalidation, To};
 use crate::config::CacheConfig;
 use crate::ids::NodeId;
 use crate::metrics::{Level, metrics};
-use crate::redis::Redis;
+use crate::redis::{self, Redis};
 use crate::supervision::{ArbiterPool, Mailbox};
 use flights::{Flights, Joined};
 use futures_util::FutureExt as _;
@@ -232,6 +232,15 @@ impl Cache {
         self.shared.stamps.touch(self.shared.stamps.stripe_of(subject));
     }
 
+    /// Makes a guard that says so when it is dropped, as [`Self::delete_on_drop`].
+    #[must_use]
+    pub fn touch_on_drop(&self, subjects: Vec<Subject>) -> impl Drop + use<> {
+        Changed {
+            cache: self.clone(),
+            subjects,
+        }
+    }
+
     /// Forgets everything in this process: something may have changed that nobody was told of.
     pub fn touch_all(&self) {
         self.shared.stamps.touch_all();
@@ -273,10 +282,15 @@ impl Cache {
         let Some(remote) = &self.shared.remote else {
             return Ok(());
         };
-        remote.redis().ping().await.map_err(|error| error.to_string())?;
+        // Also read by strangers, so without what the client library says.
+        remote.redis().ping().await.map_err(|error| match error {
+            redis::Error::Open => "not asked for now, after it failed several times",
+            redis::Error::Timeout { .. } => "no answer in time",
+            redis::Error::Url | redis::Error::Failed { .. } => "no usable answer",
+        })?;
         match remote.waiting() {
             0 => Ok(()),
-            n => Err(format!("{n} invalidations have not reached Redis")),
+            _ => Err("invalidations wait for it".to_owned()),
         }
     }
 }
@@ -289,6 +303,17 @@ struct Stale<T> {
 impl<T> Drop for Stale<T> {
     fn drop(&mut self) {
         self.cache.delete(&self.key);
+    }
+}
+
+struct Changed {
+    cache: Cache,
+    subjects: Vec<Subject>,
+}
+
+impl Drop for Changed {
+    fn drop(&mut self) {
+        self.subjects.iter().for_each(|subject| self.cache.touch(*subject));
     }
 }
 

@@ -35,6 +35,9 @@ const PENDING_MAX: usize = 10_000;
 const PURGES_MAX: usize = 8;
 /// Commands in one call.
 pub(super) const BATCH_MAX: usize = 64;
+/// How often the keys are gone through, with a pause between: a value that was on its way when the removal was announced
+/// may be written behind the first pass.
+const PURGE_PASSES: u32 = 2;
 /// About how many keys one step of a removal looks at.
 const SCAN_COUNT: usize = 500;
 /// How long a tombstone stays: longer than any load takes, from its first look at Redis to its write.
@@ -78,6 +81,8 @@ struct Pending {
 struct Purge {
     pattern: Pattern,
     cursor: u64,
+    /// How often the keys are still to be gone through.
+    passes: u32,
 }
 
 impl Pending {
@@ -86,7 +91,11 @@ impl Pending {
             self.purges.clear();
             return self.purge(Pattern::everything());
         }
-        self.purges.push_back(Purge { pattern, cursor: 0 });
+        self.purges.push_back(Purge {
+            pattern,
+            cursor: 0,
+            passes: PURGE_PASSES,
+        });
     }
 }
 
@@ -96,6 +105,8 @@ pub(super) enum Delivered {
     Keys(Vec<Arc<str>>),
     /// A pattern is gone.
     Pattern,
+    /// A pattern was gone through; once more after a pause.
+    Pass,
     /// There is more to do of the same.
     Some,
 }
@@ -282,6 +293,10 @@ impl Remote {
             purge.cursor = next;
             if next != 0 {
                 return Delivered::Some;
+            }
+            purge.passes -= 1;
+            if purge.passes > 0 {
+                return Delivered::Pass;
             }
             pending.purges.pop_front();
             Delivered::Pattern

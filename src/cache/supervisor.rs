@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 
 /// Values that wait to be written to Redis.
 pub(super) const PUTS_MAX: usize = 1_024;
-/// Pause before what Redis did not take is offered again.
+/// Pause before what Redis did not take is offered again; longer than a write can be on its way.
 const RETRY: Duration = Duration::from_millis(500);
 /// How often Redis is looked at.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
@@ -114,7 +114,7 @@ async fn deliver(shared: Arc<Shared>, remote: Arc<Remote>) {
                 shared.publish(Invalidation::Everything);
             }
             Some(Ok(Delivered::Some)) => {}
-            Some(Err(_)) => tokio::time::sleep(RETRY).await,
+            Some(Ok(Delivered::Pass) | Err(_)) => tokio::time::sleep(RETRY).await,
             None => remote.wake.notified().await,
         }
     }

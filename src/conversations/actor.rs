@@ -20,6 +20,7 @@ use super::state::{Effect, Millis, State};
 use super::subscribers::{Phase, Subscriber};
 use super::{Caller, Error};
 use crate::bus::Envelope;
+use crate::cache::Subject;
 use crate::error::Code;
 use crate::ids::{Rev, UserId};
 use crate::metrics::metrics;
@@ -143,6 +144,8 @@ impl StreamHandler<Command> for Conversation {
                     return reply.refuse(Code::NotFound);
                 }
                 self.state.read(caller.user_id, seq, self.now(), &mut self.effects);
+                // Before the answer: whoever has it may list conversations next.
+                self.settle(ctx);
                 reply.ok(None);
             }
             Command::Typing { caller, on, reply } => self.typing(&caller, on, reply),
@@ -306,7 +309,10 @@ impl Conversation {
                         self.flush(&mut batch);
                     }
                 }
-                Effect::MarkRead { user, seq } => self.shared.persistence.mark_read(self.state.id, user, seq),
+                Effect::MarkRead { user, seq } => {
+                    self.shared.persistence.mark_read(self.state.id, user, seq);
+                    self.shared.cache.touch(Subject::User(user));
+                }
                 Effect::MembersChanged { user, joined } => self.membership_changed(user, joined),
                 other => {
                     self.flush(&mut batch);
@@ -359,7 +365,11 @@ impl Conversation {
             Effect::Notify(told) => self.notify(told),
             Effect::Detach { user, farewell } => self.detach(&farewell, |subscriber| subscriber.user == user),
             Effect::End { farewell } => self.detach(&farewell, |_| true),
-            Effect::CatchUp { after } => self.catch_up(after, ctx),
+            Effect::CatchUp { after } => {
+                // Nobody told the cache of what was missed either.
+                self.shared.cache.touch(Subject::Conversation(conversation));
+                self.catch_up(after, ctx);
+            }
             // Handled where effects are gathered, because they do not touch the order of pushes.
             Effect::Broadcast(_) | Effect::MarkRead { .. } | Effect::MembersChanged { .. } => {}
         }
@@ -370,6 +380,7 @@ impl Conversation {
     }
 
     fn membership_changed(&mut self, user: UserId, joined: bool) {
+        self.shared.cache.touch(Subject::User(user));
         if !joined {
             self.members.remove(user);
         } else if self.state.is_social() {

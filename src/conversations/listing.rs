@@ -6,7 +6,7 @@
 //! limit, at most a hundred and one rows.
 
 use super::{Caller, Conversations, Error};
-use crate::database::Statement;
+use crate::database::{Client, Statement};
 use crate::error::Code;
 use crate::ids::{ConversationId, MemberRole, MessageId, Rev, Seq, UserId};
 use crate::persistence::{member_from_row, message_columns, message_from_row};
@@ -105,13 +105,19 @@ macro_rules! summaries {
 const LIST: Statement = Statement::new("conversations.list", summaries!());
 
 /// `latest` is how far the caller has read where the row may not know it yet.
-fn summary_of(row: &Row, latest: impl Fn(ConversationId) -> Option<Seq>) -> Summary {
+fn summary_of(row: &Row, caller: UserId, latest: impl Fn(ConversationId) -> Option<Seq>) -> Summary {
     let has_message = row.get::<_, Option<i64>>("seq").is_some();
     let id = ConversationId(row.get("page_id"));
     let last_seq: i64 = row.get("page_last_seq");
-    let read_seq = latest(id)
-        .map_or(0, |seq| seq.0.min(last_seq))
-        .max(row.get("page_read_seq"));
+    let last_message = has_message.then(|| message_from_row(row));
+    let read_seq = if last_message.as_ref().is_some_and(|message| message.author == caller) {
+        // Sending moves the marker; that may be a moment behind the message.
+        last_seq
+    } else {
+        latest(id)
+            .map_or(0, |seq| seq.0.min(last_seq))
+            .max(row.get("page_read_seq"))
+    };
     Summary {
         id,
         title: row.get("page_title"),
@@ -120,7 +126,7 @@ fn summary_of(row: &Row, latest: impl Fn(ConversationId) -> Option<Seq>) -> Summ
         rev: Rev(row.get("page_rev")),
         read_seq: Seq(read_seq),
         unread: (last_seq - read_seq).max(0),
-        last_message: has_message.then(|| message_from_row(row)),
+        last_message,
         last_message_at: row.get("page_last_message_at"),
         member_count: row.get("page_member_count"),
         created_at: row.get("page_created_at"),
@@ -180,8 +186,8 @@ impl Conversations {
         limit: i64,
         from: Option<(Timestamp, ConversationId)>,
     ) -> Result<Vec<Summary>, Error> {
-        let (active_at, id) = from.unzip();
-        self.summaries(caller, limit + 1, active_at, id, None).await
+        let client = self.shared.database.client().await?;
+        self.summaries_on(&client, caller, limit + 1, from.unzip(), None).await
     }
 
     /// One conversation of the caller.
@@ -189,21 +195,19 @@ impl Conversations {
     /// # Errors
     /// `not_found` unless the caller is a member; [`Error::Database`].
     pub async fn summary(&self, caller: Caller, id: ConversationId) -> Result<Summary, Error> {
-        self.summaries(caller, 1, None, None, Some(id))
-            .await?
-            .pop()
-            .ok_or(NOT_FOUND)
+        let client = self.shared.database.client().await?;
+        let mut found = self.summaries_on(&client, caller, 1, (None, None), Some(id)).await?;
+        found.pop().ok_or(NOT_FOUND)
     }
 
-    async fn summaries(
+    pub(super) async fn summaries_on(
         &self,
+        client: &Client,
         caller: Caller,
         limit: i64,
-        active_at: Option<Timestamp>,
-        id: Option<ConversationId>,
+        (active_at, id): (Option<Timestamp>, Option<ConversationId>),
         only: Option<ConversationId>,
     ) -> Result<Vec<Summary>, Error> {
-        let client = self.shared.database.client().await?;
         let (id, only) = (id.map(|id| id.0), only.map(|id| id.0));
         let rows = client
             .query(
@@ -215,7 +219,7 @@ impl Conversations {
         // A guest who is a member of more than the one conversation (made so by hand) is still confined to it.
         Ok(rows
             .iter()
-            .map(|row| summary_of(row, latest))
+            .map(|row| summary_of(row, caller.user_id, latest))
             .filter(|summary| caller.may_touch(summary.id))
             .collect())
     }

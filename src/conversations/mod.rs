@@ -8,13 +8,15 @@
 //! bus carries it to the other nodes.
 //!
 //! `slots.rs` is where an active conversation is reached, `registry.rs` supervises, `subscribers.rs` is who follows,
-//! `replay.rs` brings them to the present, `permissions.rs` is who may do what, `store.rs` reads. `listing.rs` and
-//! `invites.rs` are what REST asks besides.
+//! `replay.rs` brings them to the present, `permissions.rs` is who may do what, `store.rs` reads. `listing.rs`,
+//! `first_page.rs` and `invites.rs` are what REST asks besides.
 
 mod actor;
 #[cfg(feature = "bench")]
 #[doc(hidden)]
 pub mod bench;
+mod error;
+mod first_page;
 mod invites;
 mod listing;
 mod memberships;
@@ -30,11 +32,14 @@ mod subscribers;
 mod timers;
 
 pub use crate::persistence::{Receipt, Request};
+pub use error::Error;
+pub use first_page::Encode;
 pub use invites::{INVITES_MAX, Invite};
 pub use listing::{History, Range, Summary};
 
 use crate::auth::Principal;
 use crate::bus::{Bus, Envelope, PeerWord, To};
+use crate::cache::{Cache, Subject};
 use crate::config::ConversationsConfig;
 use crate::database::Database;
 use crate::error::Code;
@@ -57,46 +62,6 @@ const ACTOR: &str = "conversation";
 pub const ROOM_TIMEOUT: Duration = Duration::from_secs(2);
 /// Most users that may be named when a conversation is made.
 pub const FIRST_MEMBERS_MAX: usize = 100;
-
-/// Why a conversation did not do something.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The rules or the present state forbid it; what to tell the caller.
-    #[error("refused: {1}")]
-    Refused(Code, &'static str),
-    /// Too many conversations, or too much for this one.
-    #[error("the conversation is overloaded")]
-    Overloaded,
-    /// The change was not committed.
-    #[error(transparent)]
-    Persistence(#[from] crate::persistence::Error),
-    /// A read failed.
-    #[error(transparent)]
-    Database(#[from] crate::database::Error),
-}
-
-impl Error {
-    /// The public code.
-    #[must_use]
-    pub fn code(&self) -> Code {
-        match self {
-            Self::Refused(code, _) => *code,
-            Self::Overloaded => Code::Overloaded,
-            Self::Persistence(error) => error.code(),
-            Self::Database(error) => error.code(),
-        }
-    }
-
-    /// The sentence for people.
-    #[must_use]
-    pub fn message(&self) -> &'static str {
-        match self {
-            Self::Refused(_, message) => message,
-            Self::Persistence(error) => error.message(),
-            Self::Overloaded | Self::Database(_) => self.code().text(),
-        }
-    }
-}
 
 /// Who asks something of a conversation.
 #[derive(Clone, Copy, Debug)]
@@ -175,6 +140,8 @@ pub struct Parts {
     pub database: Database,
     /// The other nodes.
     pub bus: Arc<dyn Bus>,
+    /// What is remembered of lists.
+    pub cache: Cache,
     /// The sessions.
     pub audience: Arc<dyn Audience>,
     /// Where actors run.
@@ -193,6 +160,7 @@ impl Conversations {
             slots: sink,
             bus: parts.bus.clone(),
             node: parts.node,
+            cache: parts.cache.clone(),
         });
         let sink: Arc<dyn CommitSink> = publishing;
         let persistence = Persistence::start(parts.database.clone(), lanes, &parts.arbiters, &sink);
@@ -202,6 +170,7 @@ impl Conversations {
             database: parts.database,
             persistence,
             bus: parts.bus,
+            cache: parts.cache,
             audience: parts.audience,
             readers: Shared::readers(),
             clock: replay::Clock::start(),
@@ -282,9 +251,13 @@ impl Conversations {
                 "Too many members; add the others afterwards.",
             ));
         }
+        let first = std::iter::once(caller.user_id).chain(others.iter().copied());
+        // Also when the caller goes away while it is being made.
+        let changed = self.shared.cache.touch_on_drop(first.map(Subject::User).collect());
         let made = store::insert(&self.shared.database, caller.tenant_id, caller.user_id, title, &others).await?;
         let id =
             made.map_err(|store::Unknown| Error::Refused(Code::NotFound, "A member is not a user who can be added."))?;
+        drop(changed);
         let notice = Notice {
             conversation: id,
             last_seq: Seq::ZERO,
@@ -344,10 +317,13 @@ struct Publishing {
     slots: Arc<dyn CommitSink>,
     bus: Arc<dyn Bus>,
     node: NodeId,
+    cache: Cache,
 }
 
 impl CommitSink for Publishing {
     fn committed(&self, committed: crate::wire::Committed) {
+        // First, because whoever waits for the receipt may list conversations next.
+        first_page::committed(&self.cache, &committed);
         // Also without changes: a receipt that was lost once tells others how far the conversation is.
         if self.bus.has_peers(self.node) {
             let to = To::Conversation(committed.conversation_id);

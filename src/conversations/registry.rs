@@ -19,8 +19,9 @@ use super::replay::{Clock, READERS_MAX, read_all};
 use super::slots::{Fact, Slot, Slots};
 use super::state::State;
 use super::subscribers::{Phase, Subscriber};
-use super::{Audience, store};
+use super::{Audience, first_page, store};
 use crate::bus::{Bus, Delivery, Envelope, To};
+use crate::cache::{Cache, Subject};
 use crate::database::Database;
 use crate::error::{CloseCode, Code};
 use crate::ids::{ConversationId, NodeId, Seq, UserId};
@@ -58,6 +59,7 @@ pub(super) struct Shared {
     pub(super) database: Database,
     pub(super) persistence: Persistence,
     pub(super) bus: Arc<dyn Bus>,
+    pub(super) cache: Cache,
     pub(super) audience: Arc<dyn Audience>,
     pub(super) readers: Semaphore,
     pub(super) clock: Clock,
@@ -179,14 +181,22 @@ impl Drop for Starting {
 impl StreamHandler<Delivery> for Registry {
     fn handle(&mut self, Delivery { envelope, published_at }: Delivery, ctx: &mut Self::Context) {
         metrics().bus_lagged(published_at.elapsed());
-        let Shared { slots, audience, .. } = &*self.shared;
+        let Shared {
+            slots, audience, cache, ..
+        } = &*self.shared;
         match envelope {
-            Envelope::Committed(committed) => slots.tell(committed.conversation_id, Fact::Committed(committed)),
+            Envelope::Committed(committed) => {
+                first_page::committed(cache, &committed);
+                slots.tell(committed.conversation_id, Fact::Committed(committed));
+            }
             Envelope::Read {
                 conversation_id,
                 user_id: user,
                 seq,
-            } => slots.tell(conversation_id, Fact::Read { user, seq }),
+            } => {
+                cache.touch(Subject::User(user));
+                slots.tell(conversation_id, Fact::Read { user, seq });
+            }
             Envelope::Typing {
                 conversation_id,
                 user_id: user,
@@ -209,6 +219,10 @@ impl StreamHandler<Delivery> for Registry {
                         .is_some_and(|slot| slot.subscribers.lock().contains(connection))
                 };
                 for (user, unread) in unread {
+                    if last_seq == Seq::ZERO {
+                        // A new conversation: nothing was committed to it that would have told.
+                        cache.touch(Subject::User(user));
+                    }
                     let notice = Notice {
                         conversation: conversation_id,
                         last_seq,

@@ -1,7 +1,7 @@
 //! The SQL by which a conversation starts, catches up and replays. Only reads; what changes goes through `persistence`.
 
 use super::state::{Loaded, Member};
-use crate::database::{Database, Error, Statement};
+use crate::database::{Client, Database, Error, Statement};
 use crate::ids::{ConversationId, MemberRole, Rev, Seq, TenantId, UserId, UserKind};
 use crate::persistence::{member_from_row, message_columns, message_from_row};
 use crate::wire::frames::{ConversationChanged, Message};
@@ -141,6 +141,25 @@ pub(super) async fn list_revs(
     Ok(rows
         .iter()
         .map(|row| (ConversationId(row.get("id")), Rev(row.get("rev"))))
+        .collect())
+}
+
+/// The conversations a user is a member of, in no order; `limit` of them at most.
+pub(super) async fn list_memberships(
+    client: &Client,
+    tenant_id: TenantId,
+    user_id: UserId,
+    limit: i64,
+) -> Result<Vec<ConversationId>, Error> {
+    const SQL: Statement = Statement::new(
+        "conversation_members.list_of_user",
+        "SELECT conversation_id FROM conversation_members
+         WHERE tenant_id = $1 AND user_id = $2 AND removed_at IS NULL LIMIT $3",
+    );
+    let rows = client.query(&SQL, &[&tenant_id.0, &user_id.0, &limit]).await?;
+    Ok(rows
+        .iter()
+        .map(|row| ConversationId(row.get("conversation_id")))
         .collect())
 }
 

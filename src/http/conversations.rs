@@ -5,8 +5,9 @@ use super::cursor;
 use super::error::Error;
 use super::extract::{self, Caller, Json, Path, Query};
 use crate::auth::check_name;
-use crate::conversations::{Request, Summary};
+use crate::conversations::{self, Request, Summary};
 use crate::ids::{ConversationId, UserId};
+use actix_web::http::header::ContentType;
 use actix_web::{HttpResponse, web};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -61,11 +62,22 @@ pub(super) async fn list(
     query: Query<PageQuery>,
 ) -> Result<HttpResponse, Error> {
     let limit = extract::page_limit(query.0.limit)?;
-    let from = query.0.cursor.as_deref().map(cursor::parse).transpose()?;
-    let from = from.map(|(at, id)| (at, ConversationId(id)));
-    let items = state.conversations.list((&caller.0).into(), limit, from).await?;
+    let caller = (&caller.0).into();
+    let body = match query.0.cursor.as_deref().map(cursor::parse).transpose()? {
+        None => state.conversations.first_page(caller, limit, encode).await?,
+        Some((at, id)) => {
+            let from = Some((at, ConversationId(id)));
+            let items = state.conversations.list(caller, limit, from).await?;
+            encode(items, limit).map_err(conversations::Error::from)?.into()
+        }
+    };
+    Ok(HttpResponse::Ok().content_type(ContentType::json()).body(body))
+}
+
+/// A page as it is answered.
+fn encode(items: Vec<Summary>, limit: i64) -> serde_json::Result<Vec<u8>> {
     let (items, next) = extract::cut_page(items, limit, |last| cursor::after(last.active_at(), last.id.0));
-    Ok(HttpResponse::Ok().json(ConversationPage { items, next }))
+    serde_json::to_vec(&ConversationPage { items, next })
 }
 
 /// Make a conversation; the caller is its owner. Not for guests.

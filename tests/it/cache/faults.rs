@@ -1,9 +1,10 @@
 //! Redis dead, frozen, emptied, restarted or mad, and the supervisor dying: reads go on, and nobody waits for it.
 
-use super::{Node, Truth, in_redis, key};
+use super::{Node, Thing, Truth, in_redis, key};
 use crate::support::redis::{TestRedis, timed};
 use crate::support::{eventually, pass};
 use parlance::bus::{Bus as _, Envelope, InProcessBus, Invalidation, To};
+use parlance::cache::Key;
 use parlance::config::{RedisConfig, Secret};
 use parlance::ids::NodeId;
 use parlance::redis::{BreakerState, Redis};
@@ -45,6 +46,13 @@ impl Scene {
             );
         }
         assert_eq!(truth.loads(), n);
+    }
+
+    async fn until_written(&self, key: &Key<Thing>) {
+        eventually("the value is in Redis", async || {
+            !self.redis.keys(&in_redis(key)).await.is_empty()
+        })
+        .await;
     }
 
     async fn until_redis_is_used_again(&self) {
@@ -120,10 +128,7 @@ async fn a_redis_that_is_emptied_is_filled_again() {
         scene.node.cache.touch_all();
         scene.node.read(&truth, &key).await;
         assert_eq!(truth.loads(), loads);
-        eventually("it is written", async || {
-            !scene.redis.keys(&in_redis(&key)).await.is_empty()
-        })
-        .await;
+        scene.until_written(&key).await;
         scene.redis.flush().await;
     }
     scene.read_on(5).await;
@@ -194,12 +199,13 @@ async fn the_supervisor_dies_and_what_it_did_goes_on() {
     let (truth, first, second) = (Truth::new("old"), key(), key());
     for key in [&first, &second] {
         scene.node.read(&truth, key).await;
+        scene.until_written(key).await;
     }
     truth.set("new");
     scene.redis.flush().await;
     fail::cfg("cache::supervisor", "1*panic(on purpose)").unwrap();
     let elsewhere = NodeId::new();
-    let invalidate = |key: &parlance::cache::Key<super::Thing>| {
+    let invalidate = |key: &Key<Thing>| {
         let keys = vec![key.text().clone()];
         scene.bus.publish(
             elsewhere,
@@ -216,6 +222,9 @@ async fn the_supervisor_dies_and_what_it_did_goes_on() {
         .await;
     }
     scene.until_redis_is_used_again().await;
+    for key in [&first, &second] {
+        scene.until_written(key).await;
+    }
     truth.set("newer");
     scene.redis.flush().await;
     invalidate(&first);

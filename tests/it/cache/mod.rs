@@ -2,6 +2,7 @@
 
 mod faults;
 mod levels;
+mod lists;
 mod reads;
 
 use crate::support::redis::TestRedis;

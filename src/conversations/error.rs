@@ -1,0 +1,59 @@
+//! Why a conversation, or a read of conversations, did not do something.
+
+use crate::error::Code;
+use std::sync::Arc;
+
+/// Why a conversation did not do something.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The rules or the present state forbid it; what to tell the caller.
+    #[error("refused: {1}")]
+    Refused(Code, &'static str),
+    /// Too many conversations, or too much for this one.
+    #[error("the conversation is overloaded")]
+    Overloaded,
+    /// The change was not committed.
+    #[error(transparent)]
+    Persistence(#[from] crate::persistence::Error),
+    /// A read failed.
+    #[error(transparent)]
+    Database(#[from] crate::database::Error),
+    /// An answer could not be written.
+    #[error("an answer could not be encoded: {0}")]
+    Encode(#[from] serde_json::Error),
+    /// Any of these, met by somebody who loaded for several.
+    #[error(transparent)]
+    Shared(Arc<Self>),
+}
+
+impl From<Arc<Self>> for Error {
+    fn from(error: Arc<Self>) -> Self {
+        Arc::try_unwrap(error).unwrap_or_else(Self::Shared)
+    }
+}
+
+impl Error {
+    /// The public code.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Refused(code, _) => *code,
+            Self::Overloaded => Code::Overloaded,
+            Self::Persistence(error) => error.code(),
+            Self::Database(error) => error.code(),
+            Self::Encode(_) => Code::Internal,
+            Self::Shared(error) => error.code(),
+        }
+    }
+
+    /// The sentence for people.
+    #[must_use]
+    pub fn message(&self) -> &'static str {
+        match self {
+            Self::Refused(_, message) => message,
+            Self::Persistence(error) => error.message(),
+            Self::Overloaded | Self::Database(_) | Self::Encode(_) => self.code().text(),
+            Self::Shared(error) => error.message(),
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! The first page of a person's conversations, as it is asked for all the time: kept, encoded, until something on it
+//! changes.
+//!
+//! It depends on the conversations of the person, all of them and not only those on the page, because a message in any of
+//! them brings it to the top; and on the person, that is, on their memberships and read markers. All of that is told to
+//! the cache as it happens ([`committed`], [`Cache::touch`]): a message costs two atomic operations, whether the
+//! conversation has two members or ten thousand, and nobody's page is looked for. So on this node a page never shows what
+//! was before a change whose author has been answered.
+//!
+//! Other nodes are told by the bus, which may lose things; so where there are others a page is kept for
+//! [`AGE_MAX_WITH_PEERS`] at most. Pages are not put into Redis (`docs/adr/0013-stamps-instead-of-removal.md`).
+//!
+//! Bounds: a person in more than [`DEPENDS_MAX`] conversations is asked for anew each time; the pages of all take part in
+//! the cache's bound in bytes.
+
+use super::{Caller, Conversations, Error, Reach, Summary, store};
+use crate::cache::{Cache, Cacheable, Kind, Loaded, Subject, keys};
+use crate::wire::{Change, Committed};
+use bytes::Bytes;
+use std::time::Duration;
+
+/// Conversations that a page may depend on: more would cost more to look at than the page saves.
+const DEPENDS_MAX: usize = 1_000;
+/// How old a page may become where other nodes change things too, should the bus have lost what it depends on.
+const AGE_MAX_WITH_PEERS: Duration = Duration::from_secs(5);
+
+/// Makes the answer of a page: the conversations, one more than the limit if there are more, and the limit.
+pub type Encode = fn(Vec<Summary>, i64) -> serde_json::Result<Vec<u8>>;
+
+/// An encoded page.
+#[derive(Clone, Debug)]
+struct FirstPage(Bytes);
+
+impl Cacheable for FirstPage {
+    const KIND: Kind = Kind::Conversations;
+
+    fn weight(&self) -> usize {
+        self.0.len()
+    }
+}
+
+/// Tells the cache of a commit, on whichever node it was made.
+pub(super) fn committed(cache: &Cache, committed: &Committed) {
+    for change in &committed.changes {
+        // Whoever joins has pages that do not know the conversation yet.
+        if let Change::Member(member) = change {
+            cache.touch(Subject::User(member.user.id));
+        }
+    }
+    cache.touch(Subject::Conversation(committed.conversation_id));
+}
+
+impl Conversations {
+    /// The first `limit` of the caller's conversations, newest activity first, as `encode` writes them. From memory, if
+    /// nothing has changed.
+    ///
+    /// # Errors
+    /// [`Error::Database`], [`Error::Encode`].
+    pub async fn first_page(&self, caller: Caller, limit: i64, encode: Encode) -> Result<Bytes, Error> {
+        let only = match caller.reach {
+            Reach::Tenant => None,
+            Reach::Only(Some(only)) => Some(only),
+            // Sees nothing; not worth remembering.
+            Reach::Only(None) => return Ok(encode(Vec::new(), limit)?.into()),
+        };
+        let key = keys::conversations(caller.tenant_id, caller.user_id, limit, only);
+        let shared = &self.shared;
+        let age_max = if shared.bus.has_peers(shared.node) {
+            AGE_MAX_WITH_PEERS
+        } else {
+            Duration::MAX
+        };
+        let conversations = self.clone();
+        let load = move || async move { conversations.load_first_page(caller, limit, encode).await };
+        let page = shared.cache.get_or_load_here::<FirstPage, _, _>(&key, age_max, load);
+        Ok(page.await?.map(|page| page.0).unwrap_or_default())
+    }
+
+    /// The page and what it depends on, in one flight. They need not be of one snapshot: a membership that comes or goes
+    /// in between is told as a change of the person.
+    async fn load_first_page(&self, caller: Caller, limit: i64, encode: Encode) -> Result<Loaded<FirstPage>, Error> {
+        let client = self.shared.database.client().await?;
+        let more = i64::try_from(DEPENDS_MAX + 1).unwrap_or(i64::MAX);
+        let (summaries, memberships) = tokio::join!(
+            self.summaries_on(&client, caller, limit + 1, (None, None), None),
+            store::list_memberships(&client, caller.tenant_id, caller.user_id, more),
+        );
+        let (summaries, memberships) = (summaries?, memberships?);
+        let keep = memberships.len() <= DEPENDS_MAX;
+        Ok(Loaded {
+            value: Some(FirstPage(encode(summaries, limit)?.into())),
+            depends_on: std::iter::once(Subject::User(caller.user_id))
+                .chain(memberships.into_iter().map(Subject::Conversation))
+                .collect(),
+            keep,
+        })
+    }
+}
