@@ -33,7 +33,7 @@ schemathesis: ## Only the REST interface against its own document
 lint: ## Formatting, clippy with warnings as errors, the house rules
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-features --all-targets -- -D warnings
-	$(CARGO) test --quiet --all-features --test it -- tidy::
+	$(CARGO) test --quiet --all-features --test it -- tidy
 
 audit: ## Known holes, licences and sources of the dependencies (needs cargo-deny or cargo-audit, and the network)
 	@if cargo deny --version >/dev/null 2>&1; then cargo deny check; \
