@@ -4,7 +4,7 @@ SHELL := /bin/sh
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-pure test-it test-browser conformance schemathesis lint fmt bench load clean
+.PHONY: help run test test-pure test-it test-browser conformance schemathesis lint audit fmt bench load clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,7 +33,12 @@ schemathesis: ## Only the REST interface against its own document
 lint: ## Formatting, clippy with warnings as errors, the house rules
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-features --all-targets -- -D warnings
-	$(CARGO) test --quiet --all-features --test it -- tidy::
+	$(CARGO) test --quiet --all-features --test it -- tidy
+
+audit: ## Known holes, licences and sources of the dependencies (needs cargo-deny or cargo-audit, and the network)
+	@if cargo deny --version >/dev/null 2>&1; then cargo deny check; \
+	elif cargo audit --version >/dev/null 2>&1; then cargo audit && echo "Licences and sources: not checked; that needs cargo-deny."; \
+	else echo "Install one first: cargo install --locked cargo-deny (or cargo-audit)." >&2; exit 1; fi
 
 fmt: ## Format the code
 	$(CARGO) fmt

@@ -12,6 +12,7 @@ cd "$(dirname "$0")/.."
 . scripts/lib.sh
 
 seed=${SCHEMATHESIS_SEED:-20261122}
+root=$PWD
 venv=.dev/schemathesis
 work=$(mktemp -d "${TMPDIR:-/tmp}/parlance-schemathesis.XXXXXX")
 chmod 755 "$work" # The embedded PostgreSQL may run as an account of its own.
@@ -83,11 +84,15 @@ round() {
     header=()
     [ ! -f "$work/$name" ] || header=(--header "Authorization: Bearer $(cat "$work/$name")")
     # What a document can say about valid input is less than what holds: bytes rather than characters, dates that have
-    # not passed, one parameter of several. So a refusal of what looks valid is no failure.
-    timeout 60 "$venv/bin/schemathesis" --config-file scripts/schemathesis.toml run "$site/openapi.json" \
-        --seed "$seed" --generation-database none --no-color --continue-on-failure --no-shrink \
-        --exclude-checks positive_data_acceptance --report junit --report-junit-path "$work/$name.xml" \
-        "${header[@]}" "$@" >"$work/$name.out" 2>&1 || true
+    # not passed, one parameter of several. So a refusal of what looks valid is no failure. A directory is left behind
+    # where it runs.
+    (
+        cd "$work" || exit
+        timeout 60 "$root/$venv/bin/schemathesis" --config-file "$root/scripts/schemathesis.toml" \
+            run "$site/openapi.json" --seed "$seed" --generation-database none --no-color --continue-on-failure --no-shrink \
+            --exclude-checks positive_data_acceptance --report junit --report-junit-path "$work/$name.xml" \
+            "${header[@]}" "$@" >"$work/$name.out" 2>&1
+    ) || true
     sed -n '/FAILURES ==/,$p; /ERRORS ==/,$p; /^Test cases:/,+1p' "$work/$name.out" | cut -c 1-400 | head -n 200
 }
 # Signing out would end the round's own credentials; as nobody it is asked all the same.

@@ -107,11 +107,29 @@ start_database() {
     export TEST_DATABASE_URL=$address
 }
 
+# What the tests' servers have logged, all together: no address, password, token, key or invitation of the tests is in it.
+search_logs() {
+    if [ -z "$(cat "$TEST_LOG_DIR"/*.log 2>/dev/null | head -c 1)" ]; then
+        echo "The tests have left no log."
+        return 1
+    fi
+    if grep -hnEi 'canary|@example\.org|eyJ[a-z0-9_-]{8,}\.|pk_[a-z0-9_-]{20}|argon2id\$' "$TEST_LOG_DIR"/*.log | cut -c 1-400 | head -n 20 |
+        grep .; then
+        echo "0 passed, 1 failed"
+        return 1
+    fi
+    echo "$(cat "$TEST_LOG_DIR"/*.log | wc -l) lines"
+    echo "1 passed, 0 failed"
+}
+
 if wanted pure; then count "pure tests" cargo_tests "--lib" "$@"; fi
 
 if wanted it; then
     if start_database; then
+        export TEST_LOG_DIR=$work/logs
+        mkdir "$TEST_LOG_DIR"
         count "integration tests" cargo_tests "--test it" "$@"
+        count "secrets in their log" search_logs
     else
         echo "What the integration tests need (PostgreSQL, Redis) could not be started."
         failed=$((failed + 1))

@@ -60,4 +60,5 @@ mod socket;
 mod supervision;
 mod support;
 mod tidy;
+mod tidy_tenants;
 mod users;

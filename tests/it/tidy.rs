@@ -42,10 +42,10 @@ const NEIGHBOURS: [(&str, &str); 5] = [
 ];
 
 /// A file of the project.
-struct Source {
+pub struct Source {
     /// Its path from the root of the repository.
-    path: String,
-    text: String,
+    pub path: String,
+    pub text: String,
 }
 
 impl Source {
@@ -68,7 +68,7 @@ impl Source {
     }
 
     /// Its code without comments; the content of strings only where `with_strings`.
-    fn code(&self, with_strings: bool) -> String {
+    pub fn code(&self, with_strings: bool) -> String {
         code_of(self.product(), with_strings)
     }
 
@@ -101,7 +101,7 @@ fn walk(directory: &Path, extensions: &[&str], found: &mut Vec<PathBuf>) {
     }
 }
 
-fn sources(directories: &[&str], extensions: &[&str]) -> Vec<Source> {
+pub fn sources(directories: &[&str], extensions: &[&str]) -> Vec<Source> {
     let mut paths = Vec::new();
     for directory in directories {
         walk(&root().join(directory), extensions, &mut paths);
@@ -117,7 +117,7 @@ fn sources(directories: &[&str], extensions: &[&str]) -> Vec<Source> {
 }
 
 /// The code of the product: without its unit tests in files of their own.
-fn product() -> Vec<Source> {
+pub fn product() -> Vec<Source> {
     sources(&["src"], &["rs"])
         .into_iter()
         .filter(|source| !source.is_unit_test())
@@ -125,7 +125,7 @@ fn product() -> Vec<Source> {
 }
 
 #[track_caller]
-fn expect_none(rule: &str, broken: &[String]) {
+pub fn expect_none(rule: &str, broken: &[String]) {
     assert!(broken.is_empty(), "{rule}\n  {}\n", broken.join("\n  "));
 }
 
@@ -232,7 +232,7 @@ fn top_names(group: &str) -> Vec<String> {
     names
 }
 
-fn first_word(text: &str) -> Option<String> {
+pub fn first_word(text: &str) -> Option<String> {
     let word: String = text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
     (!word.is_empty()).then_some(word)
 }

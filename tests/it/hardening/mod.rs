@@ -3,4 +3,5 @@
 
 mod answers;
 mod odd_requests;
+mod secrets;
 mod slow_clients;

@@ -7,13 +7,17 @@ use super::redis::TestRedis;
 use super::{PATIENCE, TempDir};
 use parlance::app::App;
 use parlance::bus::{Bus, InProcessBus};
-use parlance::config::{Config, Secret};
+use parlance::config::{Config, LogFormat, Secret};
+use parlance::telemetry::{self, Terminal};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tracing_subscriber::fmt::TestWriter;
+use tracing_subscriber::fmt::writer::MakeWriterExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// A node.
 pub struct TestApp {
@@ -185,14 +189,21 @@ impl TestApp {
     }
 }
 
-/// Lets the nodes' log show beside a failing test: warnings, or what `RUST_LOG` says.
+/// Lets the nodes' log show beside a failing test: warnings, or what `RUST_LOG` says. Where the whole suite's log is kept
+/// (to be searched for what should not be in it), it goes there too, with more of it.
 fn log() {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,parlance=info"));
+    let kept = super::kept_log();
+    let usual = if kept.is_some() {
+        "info,parlance=debug"
+    } else {
+        "warn,parlance=info"
+    };
+    let filter = super::environment("RUST_LOG").unwrap_or_else(|| usual.to_owned());
+    let output = TestWriter::new();
+    let subscriber = match kept {
+        Some(file) => telemetry::subscriber(LogFormat::Pretty, &filter, Terminal::Plain, output.and(file)),
+        None => telemetry::subscriber(LogFormat::Pretty, &filter, Terminal::Plain, output),
+    };
     // Another test of this process may have done it.
-    let _: Result<(), _> = tracing_subscriber::fmt()
-        .compact()
-        .with_env_filter(filter)
-        .with_test_writer()
-        .try_init();
+    let _: Result<(), _> = subscriber.unwrap().try_init();
 }

@@ -55,6 +55,12 @@ pub fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
+/// Where this process adds to the log of the whole suite, if that is kept: `scripts/test.sh` searches it for secrets.
+pub fn kept_log() -> Option<std::fs::File> {
+    let path = PathBuf::from(environment("TEST_LOG_DIR")?).join(format!("{}.log", std::process::id()));
+    Some(std::fs::File::options().create(true).append(true).open(path).unwrap())
+}
+
 /// A directory that is removed again.
 pub struct TempDir(PathBuf);
 

@@ -4,7 +4,7 @@ use super::client::Site;
 use super::{PATIENCE, TempDir};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::Deref;
 use std::path::PathBuf;
@@ -155,6 +155,10 @@ impl Drop for ServerProcess {
                 "--- the end of the server's log\n{}",
                 lines[lines.len().saturating_sub(30)..].join("\n")
             );
+        }
+        if let Some(mut kept) = super::kept_log() {
+            // A test that has failed says so itself.
+            let _: Result<(), _> = kept.write_all(self.log().as_bytes());
         }
         // Whatever has ended already is fine.
         let _: Result<(), _> = self.child.kill();
