@@ -12,6 +12,8 @@ mod answers;
 mod body;
 mod connection;
 mod directory;
+#[cfg(feature = "conformance")]
+mod echo;
 mod elsewhere;
 mod incoming;
 mod link;
@@ -23,7 +25,7 @@ mod sweep;
 pub use body::WRITE_BUFFER_BYTES;
 pub use connection::Connection;
 #[cfg(feature = "conformance")]
-pub use session::open_echo;
+pub use echo::open_echo;
 pub use session::{Opening, open};
 pub use socket::Socket;
 

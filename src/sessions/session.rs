@@ -1,4 +1,4 @@
-//! The actor of one WebSocket. The only file that names actix-web-actors.
+//! The actor of one WebSocket. The only file that names actix-web-actors, but for the `echo.rs` of the conformance suite.
 //!
 //! It owns the identity, the subscriptions and the window of one connection. It reads messages from [`IncomingStream`]
 //! (not from the crate's own reader; see there why), turns each into a command for a conversation, and never waits for
@@ -385,98 +385,10 @@ impl Session {
 }
 
 /// Runs a session; the stream is polled so that it reads, and yields nothing.
-fn run<A>(session: A) -> impl Stream<Item = Result<Bytes, actix_web::Error>>
+pub(super) fn run<A>(session: A) -> impl Stream<Item = Result<Bytes, actix_web::Error>>
 where
     A: Actor<Context = ws::WebsocketContext<A>> + StreamHandler<Result<ws::Message, ws::ProtocolError>>,
 {
     let nothing = futures_util::stream::pending::<Result<Bytes, actix_web::error::PayloadError>>();
     ws::WebsocketContext::create(session, nothing)
 }
-
-/// An echo over the same reading and writing code, for the conformance suite; no identity, no limits but 16 MiB.
-#[cfg(feature = "conformance")]
-mod echo {
-    use super::*;
-
-    /// The largest message of the suite.
-    const MESSAGE_BYTES_MAX: usize = 16 << 20;
-
-    struct Echo {
-        connection: Arc<Connection>,
-        link: Rc<Link>,
-        incoming: Option<IncomingStream<web::Payload>>,
-    }
-
-    impl Actor for Echo {
-        type Context = ws::WebsocketContext<Self>;
-
-        fn started(&mut self, ctx: &mut Self::Context) {
-            if let Some(incoming) = self.incoming.take() {
-                ctx.add_stream(incoming);
-            }
-        }
-    }
-
-    impl StreamHandler<Result<ws::Message, ws::ProtocolError>> for Echo {
-        fn handle(&mut self, _: Result<ws::Message, ws::ProtocolError>, _: &mut Self::Context) {}
-    }
-
-    impl StreamHandler<Incoming> for Echo {
-        fn handle(&mut self, incoming: Incoming, _: &mut Self::Context) {
-            let outbox = &self.connection.outbox;
-            if matches!(incoming, Incoming::Close | Incoming::Broken(_)) {
-                self.link.end();
-            }
-            match incoming {
-                Incoming::Close => outbox.close(Some(CloseCode::Normal)),
-                Incoming::Broken(code) => outbox.close(Some(code)),
-                Incoming::Ping(payload) => outbox.pong(&payload),
-                Incoming::Pong => {}
-                Incoming::Binary(data) => {
-                    self.connection.take_up();
-                    outbox.push_binary(&data);
-                }
-                Incoming::Text(text) => {
-                    self.connection.take_up();
-                    outbox.push_text(&text);
-                }
-            }
-        }
-
-        fn finished(&mut self, _: &mut Self::Context) {
-            self.link.end();
-            self.connection.outbox.close(None);
-        }
-    }
-
-    /// Upgrades a request to an echo.
-    ///
-    /// # Errors
-    /// When the request is not a WebSocket handshake.
-    pub fn open_echo(request: &HttpRequest, payload: web::Payload) -> Result<HttpResponse, actix_web::Error> {
-        let mut response = ws::handshake(request)?;
-        let nobody = Principal {
-            tenant_id: crate::ids::TenantId::new(),
-            user_id: crate::ids::UserId::new(),
-            credential: crate::auth::Credential::Session(crate::ids::SessionId::new()),
-            kind: crate::ids::UserKind::System,
-            name: "echo".into(),
-            role: crate::ids::Role::Guest,
-            tier: crate::ids::Tier::Anonymous,
-            conversation: None,
-            expires_at: None,
-        };
-        let connection = Arc::new(Connection::new(nobody, Network::NONE, None));
-        let outbox = connection.outbox.clone();
-        let link = Rc::new(Link::new(connection.clone(), "echo"));
-        let incoming = IncomingStream::new(payload, link.clone(), MESSAGE_BYTES_MAX);
-        let echo = Echo {
-            connection,
-            link: link.clone(),
-            incoming: Some(incoming),
-        };
-        Ok(response.streaming(Body::new(run(echo), outbox, link)))
-    }
-}
-#[cfg(feature = "conformance")]
-pub use echo::open_echo;

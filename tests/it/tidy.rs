@@ -393,10 +393,11 @@ fn the_web_framework_stays_at_the_edge() {
         "src/main.rs",
         "src/shutdown.rs",
         "src/sessions/session.rs",
+        "src/sessions/echo.rs",
     ];
     expect_only_in("actix_web", &edge);
     // Deprecated upstream: when it has to go, one file changes.
-    expect_only_in("actix_web_actors", &["src/sessions/session.rs"]);
+    expect_only_in("actix_web_actors", &["src/sessions/session.rs", "src/sessions/echo.rs"]);
 }
 
 #[test]
