@@ -49,7 +49,12 @@ measure() {
     local side=$1
     shift
     rm -rf "$work/data"
-    env -u DATABASE_URL RATE_LIMIT_ENABLED=false BIND=127.0.0.1:0 DATA_DIR="$work/data" LOG_FORMAT=json "$@" \
+    # All sockets come from here. A revision from before there was such a cap would refuse the name.
+    local cap=()
+    if "$work/parlance-$side" config | grep -q '^PARLANCE_CONNECTIONS_PER_ADDRESS='; then
+        cap=(PARLANCE_CONNECTIONS_PER_ADDRESS=1000000)
+    fi
+    env -u DATABASE_URL "${cap[@]}" RATE_LIMIT_ENABLED=false BIND=127.0.0.1:0 DATA_DIR="$work/data" LOG_FORMAT=json "$@" \
         "$work/parlance-$side" serve >"$work/log" 2>&1 &
     server=$!
     local address=

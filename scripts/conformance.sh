@@ -47,7 +47,7 @@ if [ -z "$url" ]; then
     cargo test --quiet --all-features --test it --no-run
     binary=$(cargo metadata --format-version 1 --no-deps | python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')/debug/parlance
     port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-    BIND=127.0.0.1:$port DATA_DIR=$work/data env -u DATABASE_URL "$binary" serve >"$work/server.log" 2>&1 &
+    BIND=127.0.0.1:$port DATA_DIR=$work/data RATE_LIMIT_ENABLED=false env -u DATABASE_URL "$binary" serve >"$work/server.log" 2>&1 &
     server=$!
     python3 - "$port" "$server" <<'PYTHON'
 import os, sys, time, urllib.request

@@ -33,6 +33,7 @@ fn read(state: &State) -> Readings {
     let pool = state.database.status();
     let mut depths = state.conversations.depths();
     depths.extend(state.sessions.depths());
+    depths.push(state.limits.depth());
     Readings {
         pool_size: pool.connections,
         pool_overflow: pool.connections.saturating_sub(pool.connections_kept),

@@ -35,7 +35,7 @@ pub use window::{Decision, Millis, Quota, Spans};
 
 use crate::config::{LimitsConfig, QuotaConfig};
 use crate::ids::{Tier, UserId};
-use crate::metrics::metrics;
+use crate::metrics::{Depth, metrics};
 use crate::redis::Redis;
 use crate::supervision::{ArbiterPool, Mailbox};
 use parking_lot::Mutex;
@@ -245,6 +245,18 @@ impl RateLimits {
     #[must_use]
     pub fn is_enabled(&self) -> bool {
         self.shared.enabled
+    }
+
+    /// What waits for the supervisor.
+    #[must_use]
+    pub fn depth(&self) -> Depth {
+        let asks = self.shared.lending.as_ref().map(|lending| lending.asks.sender());
+        let total = asks.map_or(0, |asks| asks.max_capacity() - asks.capacity());
+        Depth {
+            actor: supervisor::ACTOR,
+            total,
+            deepest: total,
+        }
     }
 
     /// Counts requests of one caller, all or none of them, and waits for Redis where that has to be. `None` when limits

@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// What it is called in logs and metrics.
-const ACTOR: &str = "rate_limit";
+pub(super) const ACTOR: &str = "rate_limit";
 /// Between two shards that are cleaned (all of them in half a minute), and two looks for leases that have ended.
 const TICK: Duration = Duration::from_millis(250);
 /// Questions in one call: Redis does nothing else meanwhile.

@@ -5,6 +5,7 @@
 
 use crate::support::app::TestApp;
 use crate::support::client::{Answer, PASSWORD, Site, Socket};
+use crate::support::scrape::Scrape;
 use crate::support::{PATIENCE, back_off, pass};
 use futures_util::future::join_all;
 use parlance::config::{Config, QuotaConfig};
@@ -293,6 +294,12 @@ async fn who_floods_on_is_cut_with_4101() {
     }
     socket.try_post(conversation, MessageId::new(), "x").await.unwrap_err();
     socket.expect_close(4101).await;
+    ann.get("/api/me").await.problem(429, "rate_limited");
+    let scrape = Scrape::of(&app).await;
+    for (surface, refusals) in [("socket", 51.0), ("rest", 1.0)] {
+        let labels = [("tier", "regular"), ("surface", surface)];
+        assert_eq!(scrape.value("rate_limited_total", &labels), refusals, "{surface}");
+    }
     app.stop().await;
 }
 
