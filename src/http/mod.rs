@@ -147,6 +147,8 @@ fn pages_and_socket(config: &mut ServiceConfig) {
     config
         .service(to("/").get(pages::index))
         .service(to("/i/{code}").get(pages::index))
+        .service(to("/docs").get(pages::docs))
+        .service(to("/docs/socket").get(pages::docs_socket))
         .service(to("/static/{hash}/{path:.*}").get(pages::file))
         .service(to("/ws").get(ws::open));
 }

@@ -227,6 +227,8 @@ mod tests {
             "/",
             "/i/{code}",
             "/static/{hash}/{path:.*}",
+            "/docs",
+            "/docs/socket",
             "/openapi.json",
             "/asyncapi.json",
             "/conformance",

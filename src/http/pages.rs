@@ -3,21 +3,35 @@
 //! All files share one hash, so `/static/<hash>/…` can be cached for ever and relative imports between modules stay
 //! within one version; `/` and the application's own paths answer `index.html`, which is never cached and points to the
 //! present hash. A path with another hash is `not_found`: answering it with today's content would poison caches.
-//! Everything is read once at the start (in development builds from the disk), a few hundred KiB.
+//! Everything is read once at the start (in development builds from the disk), about two MiB, most of it the vendored
+//! viewer of `/docs`. Files as large as that are compressed once and not for each request; in a release nothing is copied,
+//! because the files stand in the program.
 
 use super::State;
 use super::error::Error;
 use crate::error::Code;
-use actix_web::http::header::{self, HeaderValue};
+use actix_web::http::header::{self, AcceptEncoding, ContentEncoding, Encoding, Header as _, HeaderValue};
 use actix_web::web::{self, Bytes};
 use actix_web::{HttpRequest, HttpResponse};
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use sha2::{Digest, Sha256};
+use std::borrow::Cow;
 use std::collections::HashMap;
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::sync::OnceLock;
 
 /// Where `index.html` wants the path of this version.
 const PLACEHOLDER: &str = "__STATIC__";
+/// The page of the application.
 const INDEX: &str = "index.html";
+/// The REST API for people.
+const DOCS: &str = "docs/rest.html";
+/// The socket for people.
+const DOCS_SOCKET: &str = "docs/socket.html";
+/// Files of at least so many bytes are compressed once and kept so.
+const LARGE_BYTES: usize = 256 * 1_024;
 
 #[derive(rust_embed::RustEmbed)]
 #[folder = "static/"]
@@ -27,13 +41,21 @@ struct Files;
 struct Asset {
     body: Bytes,
     kind: HeaderValue,
+    /// Of a large file: what gzip makes of it, once somebody wanted it.
+    compressed: OnceLock<Bytes>,
+}
+
+/// A page that points to the files of this version, and its tag.
+struct Page {
+    text: Bytes,
+    etag: HeaderValue,
 }
 
 /// The page's files, ready to be answered.
 pub struct Assets {
     hash: String,
     files: HashMap<String, Asset>,
-    index: Option<(Bytes, HeaderValue)>,
+    pages: HashMap<&'static str, Page>,
 }
 
 impl Assets {
@@ -53,21 +75,28 @@ impl Assets {
             files.insert(
                 path.clone(),
                 Asset {
-                    body: file.data.into_owned().into(),
+                    body: match file.data {
+                        Cow::Borrowed(data) => Bytes::from_static(data),
+                        Cow::Owned(data) => data.into(),
+                    },
+                    compressed: OnceLock::new(),
                     kind: kind_of(&path, file.metadata.mimetype()),
                 },
             );
         }
         let hash = hex(&digest.finalize(), 16);
-        let index = files.get(INDEX).map(|file| {
-            let page = String::from_utf8_lossy(&file.body).replace(PLACEHOLDER, &format!("/static/{hash}"));
-            let etag = format!("W/\"{}\"", hex(&Sha256::digest(page.as_bytes()), 16));
-            (
-                Bytes::from(page),
-                HeaderValue::from_str(&etag).unwrap_or(HeaderValue::from_static("\"\"")),
-            )
-        });
-        Self { hash, files, index }
+        let page = |name: &'static str| {
+            let file: &Asset = files.get(name)?;
+            let text = String::from_utf8_lossy(&file.body).replace(PLACEHOLDER, &format!("/static/{hash}"));
+            let etag = format!("W/\"{}\"", hex(&Sha256::digest(text.as_bytes()), 16));
+            let page = Page {
+                text: Bytes::from(text),
+                etag: HeaderValue::from_str(&etag).unwrap_or(HeaderValue::from_static("\"\"")),
+            };
+            Some((name, page))
+        };
+        let pages = [INDEX, DOCS, DOCS_SOCKET].into_iter().filter_map(page).collect();
+        Self { hash, files, pages }
     }
 }
 
@@ -106,8 +135,22 @@ fn is_cached(request: &HttpRequest, etag: &HeaderValue) -> bool {
 
 /// `GET /`, `/i/{code}`: the page.
 pub(super) async fn index(request: HttpRequest, state: web::Data<State>) -> Result<HttpResponse, Error> {
-    let (page, etag) = state.assets.index.as_ref().ok_or_else(|| Error::new(Code::NotFound))?;
-    let mut answer = if is_cached(&request, etag) {
+    answer_page(&request, &state.assets, INDEX)
+}
+
+/// `GET /docs`: the REST API for people.
+pub(super) async fn docs(request: HttpRequest, state: web::Data<State>) -> Result<HttpResponse, Error> {
+    answer_page(&request, &state.assets, DOCS)
+}
+
+/// `GET /docs/socket`: the socket for people.
+pub(super) async fn docs_socket(request: HttpRequest, state: web::Data<State>) -> Result<HttpResponse, Error> {
+    answer_page(&request, &state.assets, DOCS_SOCKET)
+}
+
+fn answer_page(request: &HttpRequest, assets: &Assets, name: &str) -> Result<HttpResponse, Error> {
+    let Page { text, etag } = assets.pages.get(name).ok_or_else(|| Error::new(Code::NotFound))?;
+    let mut answer = if is_cached(request, etag) {
         HttpResponse::NotModified()
     } else {
         HttpResponse::Ok()
@@ -115,10 +158,10 @@ pub(super) async fn index(request: HttpRequest, state: web::Data<State>) -> Resu
     answer
         .insert_header((header::CACHE_CONTROL, "no-cache"))
         .insert_header((header::ETAG, etag.clone()));
-    if is_cached(&request, etag) {
+    if is_cached(request, etag) {
         return Ok(answer.finish());
     }
-    Ok(answer.content_type("text/html; charset=utf-8").body(page.clone()))
+    Ok(answer.content_type("text/html; charset=utf-8").body(text.clone()))
 }
 
 /// `GET /static/{hash}/{path}`: a file of the page.
@@ -147,9 +190,54 @@ pub(super) async fn file(
     if is_cached(&request, &etag) {
         return Ok(answer.finish());
     }
+    answer.insert_header((header::CONTENT_TYPE, asset.kind.clone()));
+    if asset.body.len() < LARGE_BYTES || !takes_gzip(&request) {
+        return Ok(answer.body(asset.body.clone()));
+    }
+    let body = compressed(&state, &path).await?;
     Ok(answer
-        .insert_header((header::CONTENT_TYPE, asset.kind.clone()))
-        .body(asset.body.clone()))
+        .insert_header(ContentEncoding::Gzip)
+        .insert_header((header::VARY, "accept-encoding"))
+        .body(body))
+}
+
+fn takes_gzip(request: &HttpRequest) -> bool {
+    let ours = [Encoding::gzip(), Encoding::identity()];
+    let accepted = AcceptEncoding::parse(request).ok();
+    accepted.and_then(|accepted| accepted.negotiate(ours.iter())) == Some(Encoding::gzip())
+}
+
+/// What gzip makes of a large file; the first who wants it lets it be made, on a thread that serves nobody.
+async fn compressed(state: &web::Data<State>, path: &str) -> Result<Bytes, Error> {
+    let find = |state: &State, path: &str| {
+        state
+            .assets
+            .files
+            .get(path)
+            .and_then(|asset| asset.compressed.get().cloned())
+    };
+    if let Some(known) = find(state, path) {
+        return Ok(known);
+    }
+    let (state, path) = (state.clone(), path.to_owned());
+    let made = web::block(move || {
+        let asset = state.assets.files.get(&path)?;
+        Some(asset.compressed.get_or_init(|| gzip(&asset.body)).clone())
+    });
+    let made = made
+        .await
+        .map_err(|error| Error::from_feature(Code::Internal, error.to_string()))?;
+    made.ok_or_else(|| Error::new(Code::NotFound))
+}
+
+fn gzip(data: &[u8]) -> Bytes {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    // Writing to memory does not fail.
+    encoder
+        .write_all(data)
+        .and_then(|()| encoder.finish())
+        .unwrap_or_default()
+        .into()
 }
 
 #[cfg(test)]

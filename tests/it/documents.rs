@@ -1,17 +1,66 @@
 //! The published documents against what the server really says.
 
+use crate::auth::{cookie, email_of, login, refresh};
 use crate::support::client::PASSWORD;
 use crate::support::{Answer, Person, Site, TestApp};
 use parlance::ids::MessageId;
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-/// The OpenAPI document, and which of its operations were held against it.
+/// What is wrong with a value by a schema of a document: what the schema says, and fields that it does not know. Readers
+/// have to ignore those, so schemas allow them; but what we send is what we document.
+fn complaints(document: &Value, schema: &Value, value: &Value) -> Vec<String> {
+    let mut whole = schema.clone();
+    whole["components"] = document["components"].clone();
+    let validator = jsonschema::validator_for(&whole).unwrap();
+    let mut found: Vec<_> = validator.iter_errors(value).map(|error| error.to_string()).collect();
+    find_strangers(document, &[schema], value, "", &mut found);
+    found
+}
+
+/// Adds the fields of `value` that none of the schemas knows.
+fn find_strangers(document: &Value, schemas: &[&Value], value: &Value, place: &str, found: &mut Vec<String>) {
+    // Whatever the value may be together: references, all of, one of.
+    let (mut whole, mut next) = (Vec::new(), schemas.to_vec());
+    while let Some(schema) = next.pop() {
+        if let Some(reference) = schema["$ref"].as_str() {
+            next.push(document.pointer(reference.strip_prefix('#').unwrap()).unwrap());
+        }
+        for parts in ["allOf", "oneOf", "anyOf"] {
+            next.extend(schema[parts].as_array().into_iter().flatten());
+        }
+        whole.push(schema);
+    }
+    match value {
+        Value::Object(fields) if whole.iter().any(|schema| schema["properties"].is_object()) => {
+            for (name, value) in fields {
+                let of: Vec<_> = whole.iter().map(|schema| &schema["properties"][name]).collect();
+                let of: Vec<_> = of.into_iter().filter(|schema| !schema.is_null()).collect();
+                let place = format!("{place}.{name}");
+                if of.is_empty() {
+                    found.push(format!("{place} is not documented"));
+                } else {
+                    find_strangers(document, &of, value, &place, found);
+                }
+            }
+        }
+        Value::Array(items) => {
+            let of: Vec<_> = whole.iter().map(|schema| &schema["items"]).collect();
+            let of: Vec<_> = of.into_iter().filter(|schema| schema.is_object()).collect();
+            for item in items {
+                find_strangers(document, &of, item, &format!("{place}[]"), found);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The OpenAPI document, and which of its operations were held against it, with which statuses.
 struct Document {
     document: Value,
-    seen: RefCell<BTreeSet<(String, String)>>,
+    seen: RefCell<BTreeSet<(String, String, String)>>,
 }
 
 impl Document {
@@ -35,9 +84,10 @@ impl Document {
     fn check(&self, method: &str, template: &str, answer: &Answer) {
         let operation = &self.document["paths"][template][method.to_lowercase()];
         assert!(operation.is_object(), "{method} {template} is not documented");
-        self.seen.borrow_mut().insert((method.to_owned(), template.to_owned()));
         let responses = &operation["responses"];
         let status = answer.status.to_string();
+        let tried = (method.to_owned(), template.to_owned(), status.clone());
+        self.seen.borrow_mut().insert(tried);
         let response = responses.get(&status).unwrap_or(&responses["default"]);
         if answer.status < 400 {
             assert!(
@@ -50,29 +100,32 @@ impl Document {
             return;
         };
         let kind = answer.header("content-type").unwrap();
-        let mut schema = content
+        let schema = &content
             .get(kind)
-            .unwrap_or_else(|| panic!("{method} {template}: {kind}"))["schema"]
-            .clone();
-        schema["components"] = self.document["components"].clone();
-        let validator = jsonschema::validator_for(&schema).unwrap();
-        let errors: Vec<_> = validator
-            .iter_errors(&answer.body)
-            .map(|error| error.to_string())
-            .collect();
+            .unwrap_or_else(|| panic!("{method} {template}: {kind}"))["schema"];
+        let errors = complaints(&self.document, schema, &answer.body);
         assert!(errors.is_empty(), "{method} {template}: {errors:?} in {}", answer.body);
     }
 
-    /// Asserts that nothing documented was left out.
+    /// All operations, with their answers.
+    fn operations(&self) -> impl Iterator<Item = (&str, String, &Map<String, Value>)> {
+        let paths = self.document["paths"].as_object().unwrap();
+        paths.iter().flat_map(|(path, item)| {
+            let methods = item.as_object().unwrap().iter();
+            methods.map(move |(method, operation)| {
+                let answers = operation["responses"].as_object().unwrap();
+                (path.as_str(), method.to_uppercase(), answers)
+            })
+        })
+    }
+
+    /// Asserts that every documented success has occurred.
     fn assert_complete(&self, except: &[&str]) {
         let seen = self.seen.borrow();
-        for (path, item) in self.document["paths"].as_object().unwrap() {
-            for method in item.as_object().unwrap().keys() {
-                let operation = (method.to_uppercase(), path.clone());
-                assert!(
-                    seen.contains(&operation) || except.contains(&path.as_str()),
-                    "{operation:?} was not tried"
-                );
+        for (path, method, answers) in self.operations().filter(|(path, ..)| !except.contains(path)) {
+            for status in answers.keys().filter(|status| status.starts_with(['2', '3'])) {
+                let wanted = (method.clone(), path.to_owned(), status.clone());
+                assert!(seen.contains(&wanted), "{wanted:?} did not occur");
             }
         }
     }
@@ -190,9 +243,16 @@ async fn every_answer_fits_the_document() {
     call("POST /auth/ticket", "/auth/ticket", None).await;
     let entrance = json!({"email": ann.email, "password": PASSWORD});
     call("POST /auth/login", "/auth/login", Some(entrance)).await;
-    call("POST /auth/refresh", "/auth/refresh", None).await;
-    call("POST /auth/logout-all", "/auth/logout-all", None).await;
     call("POST /auth/logout", "/auth/logout", None).await;
+    let answer = login(&app, email_of(&ann), PASSWORD).await;
+    documented.check("POST", "/auth/login", &answer);
+    let answer = refresh(&app, &cookie(&answer, "refresh").value).await;
+    documented.check("POST", "/auth/refresh", &answer);
+    let token = answer.body["access_token"].as_str().unwrap().to_owned();
+    let again = Person { token, ..ann.clone() };
+    documented
+        .call(&again, "POST /auth/logout-all", "/auth/logout-all", None)
+        .await;
     // Neither of them answers JSON: `socket/` and `metrics.rs` are about them.
     documented.assert_complete(&["/ws", "/metrics"]);
     app.stop().await;
@@ -200,7 +260,7 @@ async fn every_answer_fits_the_document() {
 
 #[actix_web::test]
 async fn the_socket_speaks_as_its_document_says() {
-    let app = TestApp::start().await;
+    let mut app = TestApp::start().await;
     let document = app.request(Method::GET, "/asyncapi.json", None, None).await.ok();
     assert_eq!(document["asyncapi"], "3.0.0");
     let ([ann, bob], conversation) = app.conversation_of(["Ann", "Bob"]).await;
@@ -229,23 +289,86 @@ async fn the_socket_speaks_as_its_document_says() {
     ] {
         frames.push(socket.ask(frame).await);
     }
-    other.expect("typing").await;
+    frames.push(other.expect("typing").await);
     other.ask(of("read", json!({"seq": 1}))).await;
+    frames.push(
+        socket
+            .refused(json!({"type": "ping", "colour": 1}), "bad_request")
+            .await,
+    );
     let title = json!({"title": "Other"});
     ann.patch(&format!("/api/conversations/{conversation}"), title)
         .await
         .ok();
     frames.push(other.expect("conversation").await);
+    // Ann's first socket has unsubscribed, so it is told of news; Cem joins and comes online.
+    other.post(conversation, MessageId::new(), "news").await;
+    frames.push(socket.expect("notice").await);
+    let cem = app.join("Cem", &ann.invite(conversation).await).await;
+    frames.push(other.expect("member").await);
+    let cems = cem.connect().await;
+    frames.push(other.expect("presence").await);
+    frames.push(cems.hello().clone());
+    app.begin_stop();
+    frames.push(other.expect("goodbye").await);
     frames.extend(socket.drain());
     frames.extend(other.drain());
+    let messages = document["components"]["messages"].as_object().unwrap();
+    let mut missing: BTreeMap<_, _> = messages.iter().filter(|(key, _)| key.starts_with("server_")).collect();
     for frame in frames {
         let key = format!("server_{}", frame["type"].as_str().unwrap());
-        let mut schema = document["components"]["messages"][&key]["payload"].clone();
-        assert!(schema.is_object(), "{key} is not documented");
-        schema["components"] = document["components"].clone();
-        let validator = jsonschema::validator_for(&schema).unwrap();
-        let errors: Vec<_> = validator.iter_errors(&frame).map(|error| error.to_string()).collect();
+        let message = messages.get(&key).unwrap_or_else(|| panic!("{key} is not documented"));
+        let errors = complaints(&document, &message["payload"], &frame);
         assert!(errors.is_empty(), "{errors:?} in {frame}");
+        missing.remove(&key);
+    }
+    assert!(missing.is_empty(), "not tried: {:?}", missing.keys());
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn what_is_served_is_what_is_documented() {
+    let app = TestApp::start().await;
+    let documented = Document::load(&app).await;
+    let mut methods: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    for (path, method, _) in documented.operations() {
+        methods.entry(path).or_default().insert(method);
+    }
+    for (path, methods) in methods {
+        // A value that every kind of parameter takes; who asks is nobody.
+        let place: String = path
+            .split('/')
+            .map(|part| {
+                if part.starts_with('{') {
+                    "0192f0c1-2345-7abc-8def-0123456789ab"
+                } else {
+                    part
+                }
+            })
+            .collect::<Vec<_>>()
+            .join("/");
+        let refused = app.request(Method::PUT, &place, None, None).await;
+        assert_eq!(refused.status, 405, "PUT {place}");
+        let allowed = refused
+            .header("allow")
+            .unwrap()
+            .split(',')
+            .map(|method| method.trim().to_owned());
+        assert_eq!(
+            allowed.filter(|method| method != "HEAD").collect::<BTreeSet<_>>(),
+            methods,
+            "{path}"
+        );
+        for method in methods {
+            let answer = app
+                .request(method.parse().unwrap(), &place, None, Some(json!({})))
+                .await;
+            assert!(
+                answer.status != 405 && answer.status != 500,
+                "{method} {place}: {}",
+                answer.status
+            );
+        }
     }
     app.stop().await;
 }
