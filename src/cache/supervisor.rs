@@ -11,13 +11,15 @@
 use super::Shared;
 use super::remote::{BATCH_MAX, Delivered, Put, Remote};
 use crate::bus::{Delivery, Envelope, Invalidation};
-use crate::supervision::{ArbiterPool, DeathGuard, Reader, RestartPolicy, supervise};
+use crate::supervision::{self, ArbiterPool, DeathGuard, Reader, RestartPolicy, supervise};
 use actix::prelude::*;
 use futures_util::StreamExt as _;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
+/// What it is called in logs and metrics.
+const ACTOR: &str = "cache";
 /// Values that wait to be written to Redis.
 pub(super) const PUTS_MAX: usize = 1_024;
 /// Pause before what Redis did not take is offered again; longer than a write can be on its way.
@@ -29,7 +31,7 @@ const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 pub(super) fn start(shared: &Arc<Shared>, arbiters: &ArbiterPool) {
     let shared = shared.clone();
     arbiters.spawn(0, async move {
-        let start = |generation, guard| {
+        let begin = |generation, guard| {
             let shared = shared.clone();
             actix::spawn(async move {
                 let puts = shared.puts.reader().await;
@@ -38,16 +40,16 @@ pub(super) fn start(shared: &Arc<Shared>, arbiters: &ArbiterPool) {
                     // What was told between two generations was heard by nobody.
                     shared.stamps.touch_all();
                 }
-                Supervisor {
+                let supervisor = Supervisor {
                     shared,
                     puts: Some(puts),
                     envelopes: Some(envelopes),
                     _guard: guard,
-                }
-                .start();
+                };
+                supervision::start(ACTOR, None, supervisor);
             });
         };
-        supervise("cache", RestartPolicy::default(), start, |_| ()).await;
+        supervise(ACTOR, RestartPolicy::default(), begin, |_| ()).await;
     });
 }
 

@@ -157,10 +157,7 @@ impl StreamHandler<Incoming> for Session {
             Incoming::Binary(_) => outbox.close(Some(CloseCode::BadProtocol)),
             // What is not taken up before the goodbye is repeated on another node.
             Incoming::Text(_) if self.connection.is_draining() => {}
-            Incoming::Text(text) => {
-                let link = self.link.clone();
-                link.span().in_scope(|| self.take_up(&text, ctx));
-            }
+            Incoming::Text(text) => self.link.clone().span().in_scope(|| self.take_up(&text, ctx)),
         }
     }
 

@@ -9,7 +9,7 @@
 use crate::auth::{Auth, Event, Tenant, User};
 use crate::cache::{Cache, Cacheable, Kind, Pattern, Shareable, keys};
 use crate::ids::{Role, TenantId, Tier, UserId, UserKind, UserStatus};
-use crate::supervision::{ArbiterPool, DeathGuard, RestartPolicy, supervise};
+use crate::supervision::{ArbiterPool, DeathGuard, RestartPolicy, named, supervise};
 use bytestring::ByteString;
 use chrono::serde::ts_microseconds;
 use chrono::{DateTime, Utc};
@@ -145,15 +145,19 @@ impl From<CachedTenant> for TenantShape {
     }
 }
 
+/// What follows changes of users is called this in logs and metrics.
+const TASK: &str = "cached_users";
+
 /// Forgets users whenever `auth` hears that they have changed, on whichever node.
 pub(super) fn follow_changes(auth: &Auth, cache: &Cache, arbiters: &ArbiterPool) {
     let (auth, cache) = (auth.clone(), cache.clone());
     arbiters.spawn(0, async move {
         let start = |generation, guard| {
             let (auth, cache) = (auth.clone(), cache.clone());
-            actix::spawn(async move { follow(&auth, &cache, generation, guard).await });
+            let follow = async move { follow(&auth, &cache, generation, guard).await };
+            actix::spawn(named(TASK, None, follow));
         };
-        supervise("cached_users", RestartPolicy::default(), start, |_| ()).await;
+        supervise(TASK, RestartPolicy::default(), start, |_| ()).await;
     });
 }
 

@@ -455,6 +455,20 @@ fn statements_have_names_of_their_own() {
 }
 
 #[test]
+fn actors_run_under_a_name() {
+    let mut broken = Vec::new();
+    for source in product() {
+        if source.module().is_some() && source.code(false).contains(".start();") {
+            broken.push(source.path);
+        }
+    }
+    expect_none(
+        "an actor is started with `supervision::start`, so that its panics are logged with its name",
+        &broken,
+    );
+}
+
+#[test]
 fn times_in_the_log_are_numbers() {
     // `as_millis` is a u128, which JSON has no number for: the log writes it as a text.
     let is_field = |line: &&str| line.contains("_ms = ") && line.contains(".as_millis()");
