@@ -84,6 +84,8 @@ fn mistakes_are_refused_by_name() {
     check_error(&[("JWT_SECRET", "short")], &["at least 32 bytes"]);
     check_error(&[("DATABASE_URL", "mysql://x")], &["DATABASE_URL"]);
     check_error(&[("REDIS_URL", "http://x")], &["REDIS_URL"]);
+    check_error(&[("METRICS_BIND", "9464")], &["METRICS_BIND"]);
+    check_error(&[("METRICS_BIND", "127.0.0.1:8080")], &["another address than BIND"]);
     check_error(&[("REDIS_URL", "rediss://x:6379")], &["TLS"]);
     check_error(
         &[("PARLANCE_REDIS_TIMEOUT", "51ms")],

@@ -89,6 +89,9 @@ pub(super) async fn envelope(
         request.head_mut().method = Method::GET;
     }
     request.extensions_mut().insert(id.clone());
+    // The pattern, never the path or the query: they may hold an invitation's code or a ticket. Asked before anything can
+    // go wrong, because a request that runs out of time is gone afterwards.
+    let route = request.match_pattern().unwrap_or_else(|| NO_ROUTE.to_owned());
     let state = request.app_data::<web::Data<State>>().cloned();
     let state = state.ok_or_else(|| Error::new(Code::Internal))?;
     let cors = Cors::of(&request, &state);
@@ -118,9 +121,6 @@ pub(super) async fn envelope(
     let elapsed = started.elapsed();
     match result {
         Ok(answer) => {
-            // The pattern, never the path or the query: they may hold an invitation's code or a ticket.
-            let route = answer.request().match_pattern();
-            let route = route.unwrap_or_else(|| NO_ROUTE.to_owned());
             let mut answer = problematize(answer, &id);
             furnish(answer.headers_mut(), elapsed);
             write_log(&method, &route, answer.status(), elapsed);
@@ -133,9 +133,9 @@ pub(super) async fn envelope(
             let fallback = Error::from_status(error.as_response_error().status_code());
             let mut answer = respond(own.unwrap_or(&fallback), &id, &HeaderMap::new());
             furnish(answer.headers_mut(), elapsed);
-            write_log(&method, NO_ROUTE, answer.status(), elapsed);
+            write_log(&method, &route, answer.status(), elapsed);
             let status = answer.status().as_u16();
-            metrics().http_answered(method.as_str(), NO_ROUTE.to_owned(), status, elapsed);
+            metrics().http_answered(method.as_str(), route, status, elapsed);
             let answer = answer.map_body(|head, body| watch.answer_begins(head, body));
             Err(InternalError::from_response(error, answer).into())
         }

@@ -2,10 +2,11 @@
 //!
 //! The counters are the process's, so whoever compares numbers does so in a process of its own.
 
-use crate::support::{Scrape, ServerProcess, eventually};
+use crate::support::{Scrape, ServerProcess, TestApp, eventually};
 use parlance::ids::MessageId;
 use reqwest::Method;
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 const REQUESTS: &str = "http_requests_total";
 
@@ -142,4 +143,27 @@ async fn a_reader_that_is_too_slow_is_counted() {
     })
     .await;
     server.terminate();
+}
+
+#[actix_web::test]
+async fn a_request_that_runs_out_of_time_is_counted_with_its_route() {
+    let app = TestApp::with(|config| config.http.request_deadline = Duration::from_millis(300)).await;
+    let ann = app.register("Ann").await;
+    let (client, connection) = tokio_postgres::connect(app.database.url(), tokio_postgres::NoTls)
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    client
+        .batch_execute("BEGIN; LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
+        .await
+        .unwrap();
+    let labels = [("method", "PATCH"), ("path", "/api/me"), ("status_code", "503")];
+    let before = Scrape::of(&app).await.value(REQUESTS, &labels);
+    ann.patch("/api/me", serde_json::json!({"name": "Anna"}))
+        .await
+        .problem(503, "unavailable");
+    client.batch_execute("ROLLBACK").await.unwrap();
+    drop(client);
+    assert_eq!(Scrape::of(&app).await.value(REQUESTS, &labels) - before, 1.0);
+    app.stop().await;
 }
