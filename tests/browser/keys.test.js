@@ -2,14 +2,10 @@
  * API keys on the page: made, shown once, used by a program, deleted; by mouse, and as axe-core sees it.
  */
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { after, before, test } from 'node:test';
+import { accessibleInBoth as accessible } from './support/axe.js';
 import { Person, eventually, openBrowser, roomOfTwo } from './support/person.js';
 import { Server } from './support/server.js';
-
-const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
-const SHOTS = process.env.SCREENSHOTS;
 
 let server;
 let browser;
@@ -23,20 +19,6 @@ after(async () => {
   await browser?.close();
   await server?.stop();
 });
-
-/** Nothing serious in either palette. */
-async function accessible(person, view) {
-  for (const colorScheme of ['light', 'dark']) {
-    await person.page.emulateMedia({ colorScheme });
-    if (SHOTS) await person.page.screenshot({ path: `${SHOTS}/${view}-${colorScheme}.png` });
-    await person.page.evaluate(AXE);
-    const serious = await person.page.evaluate(async () => {
-      const { violations } = await window.axe.run(document, { resultTypes: ['violations'] });
-      return violations.filter(({ impact }) => impact === 'serious' || impact === 'critical').map(({ id, nodes }) => ({ id, where: nodes.slice(0, 3).map(({ html }) => html.slice(0, 160)) }));
-    });
-    assert.deepEqual(serious, [], `${view}, ${colorScheme}`);
-  }
-}
 
 async function openKeys(person) {
   await person.by('account').click();

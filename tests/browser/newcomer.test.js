@@ -3,14 +3,12 @@
  * a talk by keyboard alone, what the page's files weigh, and what axe-core finds on each view.
  */
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { get } from 'node:http';
 import { after, before, test } from 'node:test';
+import { accessible, accessibleInBoth as inBoth } from './support/axe.js';
 import { Person, eventually, openBrowser } from './support/person.js';
 import { Server } from './support/server.js';
 
-const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 const FIRST_VISIT_BYTES = 80_000;
 
 let server;
@@ -25,18 +23,6 @@ after(async () => {
   await browser?.close();
   await server?.stop();
 });
-
-/** Nothing that axe-core calls serious or critical; colours that are still fading in would be taken for faint ones. */
-async function accessible(person, view) {
-  await person.page.evaluate(() => Promise.all(document.getAnimations().filter((animation) => animation.effect?.getComputedTiming().endTime !== Infinity).map((animation) => animation.finished.catch(() => {}))));
-  await person.page.evaluate(AXE);
-  const found = await person.page.evaluate(async () => {
-    const { violations } = await window.axe.run(document, { resultTypes: ['violations'] });
-    return violations.map(({ id, impact, nodes }) => ({ id, impact, where: nodes.slice(0, 3).map(({ html, failureSummary }) => `${html.slice(0, 160)} — ${failureSummary}`) }));
-  });
-  const serious = found.filter(({ impact }) => impact === 'serious' || impact === 'critical');
-  assert.deepEqual(serious, [], `${view}: ${JSON.stringify(serious, null, 1)}`);
-}
 
 test('from the first page to a talk without a mouse', async () => {
   const ada = await Person.arrive(browser, server, 'Ada Lindqvist');
@@ -86,12 +72,6 @@ test('from the first page to a talk without a mouse', async () => {
 
 test('axe-core finds nothing serious, light and dark, wide and narrow', async () => {
   const ada = await Person.arrive(browser, server, 'Ada Lindqvist');
-  const inBoth = async (person, view) => {
-    for (const colorScheme of ['light', 'dark']) {
-      await person.page.emulateMedia({ colorScheme });
-      await accessible(person, `${view}, ${colorScheme}`);
-    }
-  };
   await ada.page.goto(server.url);
   await ada.by('sign-up-form').waitFor();
   await inBoth(ada, 'sign up');
