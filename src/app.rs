@@ -107,6 +107,7 @@ impl App {
             auth: auth.clone(),
             tenants,
             database: database.clone(),
+            cache,
             conversations: conversations.clone(),
             sessions: sessions.clone(),
             guards: http::Guards::new(&config.limits),

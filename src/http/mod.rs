@@ -46,6 +46,7 @@ pub use health::{Check, Health, Need, Part};
 pub use pages::Assets;
 
 use crate::auth::Auth;
+use crate::cache::Cache;
 use crate::config::Config;
 use crate::conversations::Conversations;
 use crate::database::Database;
@@ -66,6 +67,8 @@ pub struct State {
     pub tenants: Tenants,
     /// For readiness.
     pub database: Database,
+    /// For what is measured.
+    pub cache: Cache,
     /// Conversations and what happens in them.
     pub conversations: Conversations,
     /// Live sockets.

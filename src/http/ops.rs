@@ -34,6 +34,7 @@ fn read(state: &State) -> Readings {
     let mut depths = state.conversations.depths();
     depths.extend(state.sessions.depths());
     depths.push(state.limits.depth());
+    let (cache_bytes, cache_entries) = state.cache.size();
     Readings {
         pool_size: pool.connections,
         pool_overflow: pool.connections.saturating_sub(pool.connections_kept),
@@ -42,6 +43,9 @@ fn read(state: &State) -> Readings {
         pool_max: pool.connections_max,
         sockets_open: state.sessions.open_count(),
         conversations_active: state.conversations.active_count(),
+        cache_entries,
+        cache_bytes,
+        cache_invalidations_waiting: state.cache.remote().map_or(0, |remote| remote.waiting),
         depths,
     }
 }

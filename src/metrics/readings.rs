@@ -36,12 +36,18 @@ pub struct Readings {
     pub sockets_open: usize,
     /// Conversations in memory.
     pub conversations_active: usize,
+    /// Values the cache holds in this process.
+    pub cache_entries: u64,
+    /// Their size.
+    pub cache_bytes: u64,
+    /// Invalidations that Redis has not taken yet.
+    pub cache_invalidations_waiting: usize,
     /// What waits for the actors.
     pub depths: Vec<Depth>,
 }
 
 /// The gauges that [`Readings`] becomes.
-const GAUGES: [(&str, &str); 7] = [
+const GAUGES: [(&str, &str); 10] = [
     ("db_connection_pool_size", "Connections of the pool that exist"),
     (
         "db_connection_pool_overflow",
@@ -55,6 +61,12 @@ const GAUGES: [(&str, &str); 7] = [
     ("db_connection_pool_max", "Connections the pool may have"),
     ("sockets_open", "Open sockets"),
     ("conversations_active", "Conversations in memory"),
+    ("cache_entries", "Values the cache holds in this process"),
+    ("cache_bytes", "Bytes of the values the cache holds in this process"),
+    (
+        "cache_invalidations_waiting",
+        "Invalidations that Redis has not taken yet",
+    ),
 ];
 const DEPTH: (&str, &str) = ("actor_mailbox_depth", "Messages that wait for all actors of a name");
 const DEEPEST: (&str, &str) = ("actor_mailbox_depth_max", "Messages in the fullest mailbox of a name");
@@ -86,9 +98,16 @@ impl Readings {
             self.pool_max,
             self.sockets_open,
             self.conversations_active,
-        ];
+        ]
+        .map(|count| count as u64)
+        .into_iter()
+        .chain([
+            self.cache_entries,
+            self.cache_bytes,
+            self.cache_invalidations_waiting as u64,
+        ]);
         for ((name, help), value) in GAUGES.into_iter().zip(values) {
-            registry.register(name, help, ConstGauge::new(signed(value as u64)));
+            registry.register(name, help, ConstGauge::new(signed(value)));
         }
         registry.register(DEPTH.0, DEPTH.1, self.by_actor(|depth| depth.total));
         registry.register(DEEPEST.0, DEEPEST.1, self.by_actor(|depth| depth.deepest));
