@@ -5,7 +5,7 @@
 //! what stands there is still what its loader saw before it read the truth. *An invalidation does not reach Redis*: it
 //! waits here, is tried again, and until then this node neither reads nor writes that key there; if too many wait, all
 //! that is ours in Redis is removed, and none of it is read before. *Redis comes back with a memory of before*
-//! (restarted from a snapshot): its run id is another, and all that is ours is removed.
+//! (restarted from a snapshot): the run id written beside our values is not its own, and all of them are removed.
 //!
 //! Other nodes are told of an invalidation at once, and again when it has reached Redis: one that had its first level
 //! emptied in between may have read the old value there once more. What is lost when this process dies before Redis has
@@ -35,6 +35,8 @@ const PENDING_MAX: usize = 10_000;
 const PURGES_MAX: usize = 8;
 /// Commands in one call.
 pub(super) const BATCH_MAX: usize = 64;
+/// Where the run id stands of the Redis that our values were written to; not itself under [`PREFIX`].
+const WRITTEN_TO: &str = "parlance:cache-written-to";
 /// How often the keys are gone through, with a pause between: a value that was on its way when the removal was announced
 /// may be written behind the first pass.
 const PURGE_PASSES: u32 = 2;
@@ -76,6 +78,8 @@ struct Pending {
     keys: HashMap<Arc<str>, u64>,
     number: u64,
     purges: VecDeque<Purge>,
+    /// What the mark becomes when all removals are done.
+    run_id: Option<String>,
 }
 
 struct Purge {
@@ -97,6 +101,29 @@ impl Pending {
             passes: PURGE_PASSES,
         });
     }
+
+    /// Notes a step of the first removal; the mark to be set, if it was the last step of the last one.
+    fn purged(&mut self, pattern: &Pattern, next: u64) -> (Delivered, Option<String>) {
+        // It may have been replaced by a larger one meanwhile, which begins at its beginning.
+        let Some(purge) = self.purges.front_mut().filter(|purge| purge.pattern == *pattern) else {
+            return (Delivered::Some, None);
+        };
+        purge.cursor = next;
+        if next != 0 {
+            return (Delivered::Some, None);
+        }
+        purge.passes -= 1;
+        if purge.passes > 0 {
+            return (Delivered::Pass, None);
+        }
+        self.purges.pop_front();
+        let run_id = if self.purges.is_empty() {
+            self.run_id.take()
+        } else {
+            None
+        };
+        (Delivered::Pattern, run_id)
+    }
 }
 
 /// A step of delivering what waits.
@@ -111,31 +138,9 @@ pub(super) enum Delivered {
     Some,
 }
 
-/// Which Redis it is.
-#[derive(Default)]
-struct RunId {
-    known: Option<String>,
-    /// There was no answer before anything was known.
-    missed: bool,
-}
-
-impl RunId {
-    /// Takes an answer, or none; whether it is certainly no other Redis than the one before.
-    fn is_same(&mut self, id: Option<&str>) -> bool {
-        let Some(id) = id else {
-            self.missed |= self.known.is_none();
-            return true;
-        };
-        let missed = std::mem::take(&mut self.missed);
-        let before = self.known.replace(id.to_owned());
-        before.map_or(!missed, |before| before == id)
-    }
-}
-
 pub(super) struct Remote {
     redis: Redis,
     pending: Mutex<Pending>,
-    run_id: Mutex<RunId>,
     /// Something waits.
     pub(super) wake: Notify,
     errors: AtomicU64,
@@ -147,7 +152,6 @@ impl Remote {
         Self {
             redis,
             pending: Mutex::default(),
-            run_id: Mutex::default(),
             wake: Notify::new(),
             errors: AtomicU64::new(0),
             rejected: AtomicU64::new(0),
@@ -284,23 +288,15 @@ impl Remote {
             let purge = pending.purges.front()?;
             (purge.pattern.clone(), purge.cursor)
         };
-        Some(self.purge_step(&pattern, cursor).await.map(|next| {
-            let mut pending = self.pending.lock();
-            // It may have been replaced by a larger one meanwhile, which begins at its beginning.
-            let Some(purge) = pending.purges.front_mut().filter(|purge| purge.pattern == pattern) else {
-                return Delivered::Some;
-            };
-            purge.cursor = next;
-            if next != 0 {
-                return Delivered::Some;
-            }
-            purge.passes -= 1;
-            if purge.passes > 0 {
-                return Delivered::Pass;
-            }
-            pending.purges.pop_front();
-            Delivered::Pattern
-        }))
+        let next = match self.purge_step(&pattern, cursor).await {
+            Ok(next) => next,
+            Err(error) => return Some(Err(error)),
+        };
+        let (delivered, run_id) = self.pending.lock().purged(&pattern, next);
+        if let Some(run_id) = run_id {
+            self.mark(&run_id).await;
+        }
+        Some(Ok(delivered))
     }
 
     async fn purge_step(&self, pattern: &Pattern, cursor: u64) -> Result<u64, Error> {
@@ -314,16 +310,38 @@ impl Remote {
         Ok(next)
     }
 
-    /// Looks whether it is the same Redis as before; a successor may remember what was invalidated since. Also what
-    /// closes the breaker when nobody else asks.
+    /// Looks whether Redis is the one that our values were written to: its run id stands beside them. One that was
+    /// restarted from a snapshot has another, and may remember what was invalidated since. Also what closes the breaker
+    /// when nobody else asks.
     pub(super) async fn watch(&self) {
-        let info = self.ask::<String>("info", cmd("INFO").arg("server")).await;
-        let id = info.as_deref().unwrap_or_default().lines();
-        let id = id.filter_map(|line| line.strip_prefix("run_id:")).next();
-        let same = self.run_id.lock().is_same(id);
-        if !same {
-            tracing::warn!("Redis was away; what is cached there is removed");
-            self.purge(Pattern::everything());
+        let mut look = pipe();
+        look.cmd("INFO").arg("server").cmd("GET").arg(WRITTEN_TO);
+        let Ok((info, written_to)) = self.ask::<(String, Option<String>)>("cache.watch", &look).await else {
+            return;
+        };
+        let Some(id) = info.lines().find_map(|line| line.strip_prefix("run_id:")) else {
+            return;
+        };
+        match written_to {
+            Some(known) if known == id => {}
+            // Being removed. The mark is set when that is done, so that whoever comes later does the same if we die.
+            Some(_) if !self.pending.lock().purges.is_empty() => {}
+            Some(_) => {
+                tracing::warn!("Redis was restarted; what is cached there is removed");
+                self.pending.lock().run_id = Some(id.to_owned());
+                self.purge(Pattern::everything());
+            }
+            None => self.mark(id).await,
+        }
+    }
+
+    /// Writes which Redis our values are written to; tried again by the next look if it does not succeed.
+    async fn mark(&self, run_id: &str) {
+        let marked = self
+            .ask::<()>("cache.mark", cmd("SET").arg(WRITTEN_TO).arg(run_id))
+            .await;
+        if marked.is_err() {
+            tracing::debug!("Redis could not be marked");
         }
     }
 }
@@ -361,22 +379,6 @@ fn millis(ttl: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn another_redis_is_told_from_a_pause() {
-        let check = |answers: &[Option<&str>], expected: &[bool]| {
-            let mut run_id = RunId::default();
-            let same: Vec<_> = answers.iter().map(|id| run_id.is_same(*id)).collect();
-            assert_eq!(same, expected, "{answers:?}");
-        };
-        check(&[Some("a"), Some("a"), None, Some("a")], &[true, true, true, true]);
-        check(&[Some("a"), Some("b"), Some("b")], &[true, false, true]);
-        check(&[Some("a"), None, None, Some("b")], &[true, true, true, false]);
-        check(
-            &[None, None, Some("a"), None, Some("a")],
-            &[true, true, false, true, true],
-        );
-    }
 
     #[test]
     fn too_much_waiting_becomes_one_removal_of_everything() {

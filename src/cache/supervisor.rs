@@ -30,12 +30,14 @@ const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 /// Starts it under supervision.
 pub(super) fn start(shared: &Arc<Shared>, arbiters: &ArbiterPool) {
     let shared = shared.clone();
+    // Before anything can be remembered that somebody else may change.
+    let mut first = Some(shared.bus.subscribe(shared.node));
     arbiters.spawn(0, async move {
         let begin = |generation, guard| {
-            let shared = shared.clone();
+            let (shared, first) = (shared.clone(), first.take());
             actix::spawn(async move {
                 let puts = shared.puts.reader().await;
-                let envelopes = shared.bus.subscribe(shared.node);
+                let envelopes = first.unwrap_or_else(|| shared.bus.subscribe(shared.node));
                 if generation > 1 {
                     // What was told between two generations was heard by nobody.
                     shared.stamps.touch_all();

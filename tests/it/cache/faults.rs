@@ -99,12 +99,21 @@ async fn a_redis_that_is_killed_and_comes_back_with_old_values_is_not_believed()
     let mut scene = Scene::new().await;
     let (truth, key) = (Truth::new("old"), key());
     scene.node.read(&truth, &key).await;
+    eventually("it is written which Redis it is", async || {
+        !scene.redis.keys("parlance:cache-written-to").await.is_empty()
+    })
+    .await;
+    let before: String = scene.redis.ask(&["GET", "parlance:cache-written-to"]).await;
     scene.redis.kill_9();
     scene.read_on(50).await;
     truth.set("new");
     scene.node.cache.delete(&key);
     scene.redis.restart().await;
     // As if it had been restarted from a snapshot of before.
+    scene
+        .redis
+        .ask::<()>(&["SET", "parlance:cache-written-to", &before])
+        .await;
     let stale = super::key();
     for key in [&key, &stale] {
         scene
