@@ -7,6 +7,7 @@
 //! outbox; here is one drain of it, 64 KiB and less unless a single frame is larger.
 
 use super::link::Link;
+use super::pace::Pace;
 use crate::supervision::{Running, enter};
 use crate::wire::{Drained, Outbox};
 use bytes::Bytes;
@@ -32,6 +33,7 @@ pub(super) struct Body<S> {
     link: Rc<Link>,
     /// For the log, should the session panic.
     running: Running,
+    pace: Pace,
     /// Taken from the outbox, not yet handed over.
     rest: Bytes,
 }
@@ -47,6 +49,7 @@ impl<S> Body<S> {
             session: Box::pin(session),
             outbox,
             link,
+            pace: Pace::default(),
             rest: Bytes::new(),
         }
     }
@@ -71,9 +74,13 @@ where
         if let Poll::Ready(end) = this.session.as_mut().poll_next(cx) {
             return Poll::Ready(end);
         }
+        if this.pace.must_wait(cx) {
+            return Poll::Pending;
+        }
         match this.outbox.drain(DRAIN_BYTES_MAX, cx.waker()) {
             Drained::Chunk { bytes, replies } => {
                 this.link.answered(replies);
+                this.pace.taken(bytes.len());
                 this.rest = bytes;
                 Poll::Ready(Some(Ok(this.next_piece())))
             }

@@ -17,6 +17,7 @@ mod echo;
 mod elsewhere;
 mod incoming;
 mod link;
+mod pace;
 mod refusals;
 mod session;
 mod socket;
