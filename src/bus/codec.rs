@@ -1,7 +1,7 @@
 //! Envelopes as bytes, between nodes that may be of different versions while an installation is upgraded.
 //!
 //! A version byte, who publishes, when, then the envelope in postcard's form. A node that gets another version, or bytes
-//! that are not an envelope, counts and ignores them: what they told is repaired from PostgreSQL like anything lost. So a
+//! that are not an envelope, ignores them: what they told is repaired from PostgreSQL like anything lost. So a
 //! change of these types means another [`VERSION`], and a rolling upgrade across it costs seconds of delay. Changes have
 //! their own form here, because their `Serialize` is the client protocol's: it leaves out what clients need not know, and
 //! times in it are text.

@@ -47,7 +47,7 @@ pub struct LimitsConfig {
     pub flood: FloodConfig,
     /// `PARLANCE_FLOOD_AUTH_PER_SECOND`, `PARLANCE_FLOOD_AUTH_BURST`: those to `/auth/…`.
     pub flood_auth: FloodConfig,
-    /// `TRUSTED_PROXIES`: whose `X-Forwarded-For` is believed.
+    /// `TRUSTED_PROXIES`: whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed.
     pub trusted_proxies: Vec<IpNet>,
     /// The minute of the quotas. Not a setting.
     pub minute: Duration,

@@ -171,7 +171,7 @@ pub(super) enum PartStatus {
 pub(super) struct PartAnswer {
     /// How it is.
     status: PartStatus,
-    /// Which kind of it is in use, where there are several (`in_process` for the bus).
+    /// Which kind of it is in use, where there are several (`in_process` or `redis` for the bus).
     #[serde(skip_serializing_if = "Option::is_none")]
     kind: Option<&'static str>,
     /// What is wrong with it.

@@ -1,8 +1,8 @@
 //! `GET /ws`: who may open a socket, then the upgrade.
 //!
 //! Everything is checked before the upgrade, so a refusal is an ordinary problem document that a client can read:
-//! draining or full (503), origin (403, whatever the credentials), credentials (401), sub-protocol (400). Credentials are
-//! those of every route, or a ticket, so no long-lived secret is ever in a URL.
+//! draining or full (503), origin (403, whatever the credentials), sub-protocol (400, before a ticket is spent),
+//! credentials (401). Credentials are those of every route, or a ticket, so no long-lived secret is ever in a URL.
 
 use super::error::Error;
 use super::{State, client_address, envelope, extract};
