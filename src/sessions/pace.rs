@@ -7,7 +7,8 @@
 //! worker nothing is delayed; above it, a socket that was written to less than [`PAUSE`] ago is drained when the pause is
 //! over. Large writes do not count and are not delayed: they share already.
 //!
-//! One [`Pacer`] a worker thread, no lock. Its waiting list is bounded by the worker's sockets, each waits in it once.
+//! One [`Pacer`] a worker thread, no lock. A socket waits once for each pause, and what has been woken is gone a pause later, so
+//! the list is bounded by twice the worker's sockets.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -36,7 +37,7 @@ struct Pacer {
     window_since: Cell<Option<Instant>>,
     writes: Cell<u32>,
     is_busy: Cell<bool>,
-    /// In the order in which their pauses end.
+    /// In the order in which they began to wait, which is nearly that in which their pauses end: a wake may be late by one.
     waiting: RefCell<VecDeque<(Instant, Waker)>>,
     is_ticking: Cell<bool>,
 }
