@@ -3,7 +3,8 @@
 //! The script is in `lease.lua` beside this file, which says how it counts. Here is only how a question is put into words
 //! and an answer read; an answer of another shape is a failure like none.
 
-use super::share::{Grant, Question, Slots, lease_life};
+use super::lease::Slots;
+use super::share::{Grant, Question, lease_life};
 use super::table::Key;
 use super::window::Spans;
 use crate::redis::{Error, Redis};

@@ -3,6 +3,7 @@
 //! | file | what |
 //! |---|---|
 //! | `window.rs` | two sliding windows of one subject; pure |
+//! | `lease.rs` | the slices of a quota that this node holds, each with when it ends and where it is given back; pure |
 //! | `share.rs` | what this node holds of a quota that nodes share; pure |
 //! | `table.rs` | what is known of all subjects, in shards |
 //! | `supervisor.rs` | the actor that asks Redis and looks after the table |
@@ -23,6 +24,7 @@
 //! in are counted by each node for itself, in 100,000 records.
 
 mod doors;
+mod lease;
 mod lender;
 mod share;
 mod supervisor;
@@ -302,13 +304,14 @@ impl RateLimits {
                 quota,
                 cost,
             };
-            match entry.share.take(cost, now) {
+            match entry.share.standing(cost, now) {
                 Standing::Held => {
-                    if entry.share.is_low(now, shared.spans) {
+                    let decision = shared.count_held(entry, cost, now, quota);
+                    if decision.is_admitted() && entry.share.is_low(now, shared.spans) {
                         // If there is no room for the question, the next who needs it asks.
                         lending.send(ask, entry, now);
                     }
-                    Verdict::Decided(shared.count_held(entry, cost, now, quota))
+                    Verdict::Decided(decision)
                 }
                 Standing::Refused(retry_after_ms) => Verdict::Decided(entry.share.refusal(retry_after_ms, quota, now)),
                 Standing::Unknown if lending.send(ask, entry, now) => {
@@ -331,13 +334,13 @@ impl Lending {
 }
 
 impl Shared {
-    /// Counts what was taken from a lease. The window of this node has the last word: after an outage it knows more.
+    /// Counts what a lease has room for. The window of this node has the last word: after an outage it knows more.
     fn count_held(&self, entry: &mut Entry, cost: u32, now: Millis, quota: Quota) -> Decision {
         let own = entry.window.check(cost, now, quota, self.spans);
         if !own.is_admitted() {
-            entry.share.put_back(cost);
             return own;
         }
+        entry.share.spend(cost, now);
         entry.share.correct(own, quota, now)
     }
 
