@@ -54,7 +54,7 @@ use tokio::sync::futures::OwnedNotified;
 
 /// Questions to Redis that wait.
 const ASKS_MAX: usize = 10_000;
-/// For how long Redis is left alone after it, or who asks it, has failed.
+/// For how long Redis is left alone after it has failed; about one subject, after a question that was not heard.
 const ALONE: Millis = 250;
 
 /// Where a client is, as far as limits tell addresses apart: an IPv4 address, or the first 64 bits of an IPv6 one, because
@@ -147,9 +147,8 @@ impl Pending {
                 .is_err();
             let shared = &self.limits.shared;
             if is_late {
-                // Nobody else should wait as long for what does not come.
-                shared.be_alone();
-                return shared.decide_alone(self.payer, self.cost);
+                // One subject's lateness says nothing about the others: only an error of Redis does.
+                return shared.decide_late(self.payer, self.cost);
             }
             match self.limits.ask(self.payer, self.cost) {
                 Verdict::Decided(decision) => return decision,
@@ -296,7 +295,8 @@ impl RateLimits {
             let Some(lending) = &shared.lending else {
                 return Verdict::Decided(entry.window.check(cost, now, quota, shared.spans));
             };
-            if place == Place::Shared || now < lending.alone_until.load(Ordering::Relaxed) {
+            let is_alone = entry.share.is_alone(now) || now < lending.alone_until.load(Ordering::Relaxed);
+            if place == Place::Shared || is_alone {
                 return Verdict::Decided(shared.count_alone(entry, cost, now, quota));
             }
             let ask = Ask {
@@ -315,6 +315,7 @@ impl RateLimits {
                 }
                 Standing::Refused(retry_after_ms) => Verdict::Decided(entry.share.refusal(retry_after_ms, quota, now)),
                 Standing::Unknown if lending.send(ask, entry, now) => {
+                    entry.share.wait(cost);
                     pending(entry.answered.get_or_insert_default().clone().notified_owned())
                 }
                 Standing::Unknown => Verdict::Decided(shared.count_alone(entry, cost, now, quota)),
@@ -329,7 +330,11 @@ impl Lending {
         if !entry.share.may_ask(now, millis(self.patience)) {
             return true;
         }
-        self.asks.sender().try_send(ask).is_ok()
+        let is_sent = self.asks.sender().try_send(ask).is_ok();
+        if !is_sent {
+            entry.share.was_not_asked();
+        }
+        is_sent
     }
 }
 
@@ -354,17 +359,21 @@ impl Shared {
         own
     }
 
-    /// For a while nobody asks Redis.
+    /// For a while nobody asks Redis, which has failed.
     fn be_alone(&self) {
         if let Some(lending) = &self.lending {
             lending.alone_until.store(self.now() + ALONE, Ordering::Relaxed);
         }
     }
 
-    fn decide_alone(&self, payer: Payer, cost: u32) -> Decision {
+    /// Decides for one who has waited in vain.
+    fn decide_late(&self, payer: Payer, cost: u32) -> Decision {
         let (now, quota) = (self.now(), self.quota(payer));
-        let alone = |entry: &mut Entry, _| self.count_alone(entry, cost, now, quota);
-        self.table.with(payer.key, now, alone)
+        let patience = self.lending.as_ref().map_or(0, |lending| millis(lending.patience));
+        self.table.with(payer.key, now, |entry, _| {
+            entry.share.was_late(now, patience, ALONE);
+            self.count_alone(entry, cost, now, quota)
+        })
     }
 
     fn now(&self) -> Millis {

@@ -68,6 +68,10 @@ pub(super) struct Share {
     known_at: Millis,
     refused_until: Millis,
     asked_at: Option<Millis>,
+    /// What those who wait for an answer need together.
+    waiting: u32,
+    /// Until when Redis is not asked about this subject, because it was not heard in time.
+    alone_until: Millis,
     arrears: u32,
 }
 
@@ -102,6 +106,29 @@ impl Share {
         true
     }
 
+    /// The question could not be put after all: the next who needs it asks.
+    pub(super) const fn was_not_asked(&mut self) {
+        self.asked_at = None;
+    }
+
+    /// Somebody waits for the answer.
+    pub(super) const fn wait(&mut self, cost: u32) {
+        self.waiting = self.waiting.saturating_add(cost);
+    }
+
+    /// Somebody has waited in vain. If the question was not heard, the next need not wait as long; if others were quicker
+    /// with the answers, all is well with Redis.
+    pub(super) fn was_late(&mut self, now: Millis, patience: Millis, alone: Millis) {
+        if self.asked_at.is_some_and(|at| now >= at + patience) {
+            (self.waiting, self.alone_until) = (0, now + alone);
+        }
+    }
+
+    /// Whether this node counts alone for a while.
+    pub(super) const fn is_alone(&self, now: Millis) -> bool {
+        now < self.alone_until
+    }
+
     /// Something was admitted without a lease.
     pub(super) fn owe(&mut self, cost: u32, quota: Quota) {
         // More than the quota cannot be counted in a window anyway.
@@ -121,7 +148,7 @@ impl Share {
             wanted: if cost == 0 {
                 0
             } else {
-                cost.max(smallest / SLICES_PER_QUOTA)
+                cost.max(smallest / SLICES_PER_QUOTA).max(self.waiting.min(smallest))
             },
             quota,
             arrears: std::mem::take(&mut self.arrears),
@@ -142,7 +169,7 @@ impl Share {
             // Something was given back: an answer, but to nobody.
             return;
         }
-        self.asked_at = None;
+        (self.asked_at, self.waiting, self.alone_until) = (None, 0, 0);
         (self.known, self.known_at) = (grant, now);
         if grant.granted < question.cost {
             self.refused_until = now + grant.retry_after_ms.min(REFUSAL);
@@ -155,7 +182,7 @@ impl Share {
     /// A question was not answered: what it told is told again. What it gave back may have arrived, and is not.
     pub(super) fn failed(&mut self, question: &Question) {
         if question.wanted > 0 {
-            self.asked_at = None;
+            (self.asked_at, self.waiting) = (None, 0);
         }
         self.arrears += question.arrears;
     }
@@ -343,6 +370,35 @@ mod tests {
         assert_eq!(share.question(1, QUOTA, 1).arrears, 0);
         share.owe(5_000, QUOTA);
         assert_eq!(share.question(1, QUOTA, 1).arrears, 1_000);
+    }
+
+    #[test]
+    fn a_slice_is_large_enough_for_all_who_wait() {
+        let mut share = Share::default();
+        for _ in 0..12 {
+            share.wait(1);
+        }
+        let question = share.question(1, QUOTA, 0);
+        assert_eq!(question.wanted, 12);
+        share.granted(&question, grant(12), (0, 1), SPANS);
+        assert_eq!(share.question(1, QUOTA, 2).wanted, 5, "nobody waits any more");
+        share.wait(5_000);
+        assert_eq!(share.question(1, QUOTA, 2).wanted, 100);
+    }
+
+    #[test]
+    fn only_who_was_not_heard_goes_on_alone() {
+        let mut share = Share::default();
+        assert!(share.may_ask(0, 100));
+        share.was_not_asked();
+        assert!(share.may_ask(50, 100), "what could not be put is put by the next");
+        share.was_late(100, 100, 250);
+        assert!(!share.is_alone(100), "this question may still be answered in time");
+        share.was_late(150, 100, 250);
+        assert!(share.is_alone(399) && !share.is_alone(400));
+        let question = share.question(1, QUOTA, 150);
+        share.granted(&question, grant(5), (150, 151), SPANS);
+        assert!(!share.is_alone(152), "it was heard after all");
     }
 
     #[test]
