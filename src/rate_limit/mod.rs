@@ -42,6 +42,7 @@ use crate::redis::Redis;
 use crate::supervision::{ArbiterPool, Mailbox};
 use parking_lot::Mutex;
 use share::Standing;
+use std::collections::VecDeque;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -54,6 +55,8 @@ use tokio::sync::futures::OwnedNotified;
 
 /// Questions to Redis that wait.
 const ASKS_MAX: usize = 10_000;
+/// Subjects of which Redis is told, when it is back, what they used meanwhile; of those beyond, with their next question.
+const DEBTORS_MAX: usize = 10_000;
 /// For how long Redis is left alone after it has failed; about one subject, after a question that was not heard.
 const ALONE: Millis = 250;
 
@@ -193,6 +196,8 @@ struct Lending {
     asks: Mailbox<Ask>,
     /// Until when Redis is not asked, because it has just failed.
     alone_until: AtomicU64,
+    /// Who was counted alone, and has to be told of. Locked for one push or a few pops, also under a shard's lock.
+    debtors: Mutex<VecDeque<Key>>,
     /// How long a question is waited for.
     patience: Duration,
 }
@@ -218,6 +223,7 @@ impl RateLimits {
             redis,
             asks: Mailbox::new(ASKS_MAX),
             alone_until: AtomicU64::new(0),
+            debtors: Mutex::default(),
             patience: 2 * deadline,
         });
         let shared = Arc::new(Shared {
@@ -297,7 +303,7 @@ impl RateLimits {
             };
             let is_alone = entry.share.is_alone(now) || now < lending.alone_until.load(Ordering::Relaxed);
             if place == Place::Shared || is_alone {
-                return Verdict::Decided(shared.count_alone(entry, cost, now, quota));
+                return Verdict::Decided(shared.count_alone(entry, payer.key, cost, (now, quota)));
             }
             let ask = Ask {
                 key: payer.key,
@@ -318,7 +324,7 @@ impl RateLimits {
                     entry.share.wait(cost);
                     pending(entry.answered.get_or_insert_default().clone().notified_owned())
                 }
-                Standing::Unknown => Verdict::Decided(shared.count_alone(entry, cost, now, quota)),
+                Standing::Unknown => Verdict::Decided(shared.count_alone(entry, payer.key, cost, (now, quota))),
             }
         })
     }
@@ -336,6 +342,23 @@ impl Lending {
         }
         is_sent
     }
+
+    /// Notes of whom Redis has to be told, as far as there is room.
+    fn note_debtors(&self, keys: impl IntoIterator<Item = Key>) {
+        let mut debtors = self.debtors.lock();
+        let room = DEBTORS_MAX.saturating_sub(debtors.len());
+        debtors.extend(keys.into_iter().take(room));
+    }
+
+    /// Some of those whom Redis has to be told of; nobody while it is left alone.
+    fn debtors(&self, most: usize, now: Millis) -> Vec<Key> {
+        if now < self.alone_until.load(Ordering::Relaxed) {
+            return Vec::new();
+        }
+        let mut debtors = self.debtors.lock();
+        let count = debtors.len().min(most);
+        debtors.drain(..count).collect()
+    }
 }
 
 impl Shared {
@@ -350,11 +373,14 @@ impl Shared {
     }
 
     /// Counts without the other nodes, who hear of it when Redis can be asked again.
-    fn count_alone(&self, entry: &mut Entry, cost: u32, now: Millis, quota: Quota) -> Decision {
+    fn count_alone(&self, entry: &mut Entry, key: Key, cost: u32, (now, quota): (Millis, Quota)) -> Decision {
         metrics().rate_limit_fell_back();
         let own = entry.window.check(cost, now, quota, self.spans);
-        if own.is_admitted() {
-            entry.share.owe(cost, quota);
+        if own.is_admitted()
+            && entry.share.owe(cost, quota)
+            && let Some(lending) = &self.lending
+        {
+            lending.note_debtors([key]);
         }
         own
     }
@@ -372,7 +398,7 @@ impl Shared {
         let patience = self.lending.as_ref().map_or(0, |lending| millis(lending.patience));
         self.table.with(payer.key, now, |entry, _| {
             entry.share.was_late(now, patience, ALONE);
-            self.count_alone(entry, cost, now, quota)
+            self.count_alone(entry, payer.key, cost, (now, quota))
         })
     }
 

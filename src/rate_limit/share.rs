@@ -129,10 +129,12 @@ impl Share {
         now < self.alone_until
     }
 
-    /// Something was admitted without a lease.
-    pub(super) fn owe(&mut self, cost: u32, quota: Quota) {
+    /// Something was admitted without a lease. Whether it is the first that has to be told.
+    pub(super) fn owe(&mut self, cost: u32, quota: Quota) -> bool {
+        let is_first = self.arrears == 0;
         // More than the quota cannot be counted in a window anyway.
         self.arrears = (self.arrears + cost).min(quota.per_hour);
+        is_first
     }
 
     /// What to ask, with what there is to tell.

@@ -144,6 +144,11 @@ async fn without_redis_each_node_counts_alone_and_tells_it_later() {
     }
     assert_eq!((taken, refused), (30, 0));
     redis.restart().await;
+    // It is told by itself, without anybody asking; but for what was leased before.
+    eventually("both have told it", async || {
+        counted(&redis, "user").await >= alone + taken - QUOTA / 20
+    })
+    .await;
     // As soon as both have told it, both know that it is more than the quota: long before either's own window is full.
     let mut more = 0;
     eventually("the nodes share again", async || {
