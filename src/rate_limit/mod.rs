@@ -19,9 +19,10 @@
 //! Where nodes share quotas it spends what the node has leased, and only where nothing is left it waits for the supervisor,
 //! which asks Redis for everybody who waits in one call.
 //!
-//! Bounds: 131,072 subjects, then newcomers share budgets (`table.rs`); [`ASKS_MAX`] questions, then this node counts alone,
-//! as it does while Redis is away: each node then gives at most the quota, never more, and never nothing. Failures to sign
-//! in are counted by each node for itself, in 100,000 records.
+//! Bounds: 65,536 users and as many networks, then newcomers share budgets (`table.rs`); [`ASKS_MAX`] questions, then this
+//! node counts alone, as it does while Redis is away: each node then gives at most the quota, never more, and never
+//! nothing. [`DEBTORS_MAX`] are remembered who were counted so. Failures to sign in are counted by each node for itself, in
+//! 100,000 records.
 
 mod doors;
 mod lease;

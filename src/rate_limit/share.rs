@@ -1,19 +1,20 @@
 //! What this node holds of a quota that is shared with other nodes: pure.
 //!
-//! A node does not ask for every request. It leases a slice of at most a twentieth of the quota for at most a fortieth of
-//! the window (1.5 s of a minute), spends it without asking anybody, and asks for the next when half of it is spent. What
-//! is left when the lease ends is given back; what a node that died had leased is counted as used until it leaves the
-//! window. Where Redis has nothing left, that answer holds for [`REFUSAL`], so that who floods a node does not flood Redis.
+//! A node does not ask for every request. It leases a slice of a twentieth of the quota, or what all who wait need, for at
+//! most a fortieth of the window (1.5 s of a minute), spends it without asking anybody, and asks for the next when half of
+//! it is spent, unless it is small (`lease.rs`). What is left when the lease ends is given back; what a node that died had
+//! leased is counted as used until it leaves the window. Where Redis has nothing left, that answer holds for [`REFUSAL`], so
+//! that who floods a node does not flood Redis.
 //!
-//! What was admitted while Redis could not be asked is told to it with the next question, so that a node does not begin
-//! anew after an outage.
+//! What was admitted while Redis could not be asked is told to it when it can, so that a node does not begin anew after an
+//! outage.
 
 use super::lease::{Lease, Slots};
 use super::window::{Decision, Millis, Quota, Spans};
 
 /// Leases are so many times shorter than the window.
 const LEASES_PER_WINDOW: u64 = 40;
-/// A slice is at most this part of the quota.
+/// A slice is this part of the quota, where nobody needs more.
 const SLICES_PER_QUOTA: u32 = 20;
 /// For how long a refusal of Redis is repeated without asking again.
 const REFUSAL: Millis = 100;

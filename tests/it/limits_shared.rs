@@ -63,7 +63,7 @@ async fn hammer(people: &[Person], sockets: usize, conversation: ConversationId)
 /// What Redis has counted in the minutes of all subjects of a kind.
 async fn counted(redis: &TestRedis, kind: &str) -> usize {
     let mut sum = 0;
-    for key in redis.keys(&format!("rate_limit:{kind}:*")).await {
+    for key in redis.keys(&format!("parlance:rate_limit:{kind}:*")).await {
         let fields: Vec<String> = redis.ask(&["HGETALL", &key]).await;
         let minutes = fields.chunks(2).filter(|pair| pair[0].starts_with('m'));
         sum += minutes.map(|pair| pair[1].parse::<usize>().unwrap()).sum::<usize>();
