@@ -3,7 +3,8 @@
 //! The script is in `lease.lua` beside this file, which says how it counts. Here is only how a question is put into words
 //! and an answer read; an answer of another shape is a failure like none.
 
-use super::share::{Grant, Question, Slots, lease_life};
+use super::lease::Slots;
+use super::share::{Grant, Question, lease_life};
 use super::table::Key;
 use super::window::Spans;
 use crate::redis::{Error, Redis};
@@ -39,10 +40,10 @@ pub(super) async fn ask(redis: &Redis, spans: Spans, questions: &[(Key, Question
 /// The key of a subject. Each is a slot of its own in a cluster; a batch is for one server.
 fn name(key: Key) -> String {
     match key {
-        Key::User(id) => format!("rate_limit:user:{id}"),
-        Key::Network(network) => format!("rate_limit:network:{:x}", network.0),
-        Key::UserExpensive(id) => format!("rate_limit:expensive:user:{id}"),
-        Key::NetworkExpensive(network) => format!("rate_limit:expensive:network:{:x}", network.0),
+        Key::User(id) => format!("parlance:rate_limit:user:{id}"),
+        Key::Network(network) => format!("parlance:rate_limit:network:{:x}", network.0),
+        Key::UserExpensive(id) => format!("parlance:rate_limit:expensive:user:{id}"),
+        Key::NetworkExpensive(network) => format!("parlance:rate_limit:expensive:network:{:x}", network.0),
     }
 }
 

@@ -3,6 +3,7 @@
 //! | file | what |
 //! |---|---|
 //! | `window.rs` | two sliding windows of one subject; pure |
+//! | `lease.rs` | the slices of a quota that this node holds, each with when it ends and where it is given back; pure |
 //! | `share.rs` | what this node holds of a quota that nodes share; pure |
 //! | `table.rs` | what is known of all subjects, in shards |
 //! | `supervisor.rs` | the actor that asks Redis and looks after the table |
@@ -18,11 +19,13 @@
 //! Where nodes share quotas it spends what the node has leased, and only where nothing is left it waits for the supervisor,
 //! which asks Redis for everybody who waits in one call.
 //!
-//! Bounds: 131,072 subjects, then newcomers share budgets (`table.rs`); [`ASKS_MAX`] questions, then this node counts alone,
-//! as it does while Redis is away: each node then gives at most the quota, never more, and never nothing. Failures to sign
-//! in are counted by each node for itself, in 100,000 records.
+//! Bounds: 65,536 users and as many networks, then newcomers share budgets (`table.rs`); [`ASKS_MAX`] questions, then this
+//! node counts alone, as it does while Redis is away: each node then gives at most the quota, never more, and never
+//! nothing. [`DEBTORS_MAX`] are remembered who were counted so. Failures to sign in are counted by each node for itself, in
+//! 100,000 records.
 
 mod doors;
+mod lease;
 mod lender;
 mod share;
 mod supervisor;
@@ -40,6 +43,7 @@ use crate::redis::Redis;
 use crate::supervision::{ArbiterPool, Mailbox};
 use parking_lot::Mutex;
 use share::Standing;
+use std::collections::VecDeque;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -52,7 +56,9 @@ use tokio::sync::futures::OwnedNotified;
 
 /// Questions to Redis that wait.
 const ASKS_MAX: usize = 10_000;
-/// For how long Redis is left alone after it, or who asks it, has failed.
+/// Subjects of which Redis is told, when it is back, what they used meanwhile; of those beyond, with their next question.
+const DEBTORS_MAX: usize = 10_000;
+/// For how long Redis is left alone after it has failed; about one subject, after a question that was not heard.
 const ALONE: Millis = 250;
 
 /// Where a client is, as far as limits tell addresses apart: an IPv4 address, or the first 64 bits of an IPv6 one, because
@@ -145,9 +151,8 @@ impl Pending {
                 .is_err();
             let shared = &self.limits.shared;
             if is_late {
-                // Nobody else should wait as long for what does not come.
-                shared.be_alone();
-                return shared.decide_alone(self.payer, self.cost);
+                // One subject's lateness says nothing about the others: only an error of Redis does.
+                return shared.decide_late(self.payer, self.cost);
             }
             match self.limits.ask(self.payer, self.cost) {
                 Verdict::Decided(decision) => return decision,
@@ -192,6 +197,8 @@ struct Lending {
     asks: Mailbox<Ask>,
     /// Until when Redis is not asked, because it has just failed.
     alone_until: AtomicU64,
+    /// Who was counted alone, and has to be told of. Locked for one push or a few pops, also under a shard's lock.
+    debtors: Mutex<VecDeque<Key>>,
     /// How long a question is waited for.
     patience: Duration,
 }
@@ -217,6 +224,7 @@ impl RateLimits {
             redis,
             asks: Mailbox::new(ASKS_MAX),
             alone_until: AtomicU64::new(0),
+            debtors: Mutex::default(),
             patience: 2 * deadline,
         });
         let shared = Arc::new(Shared {
@@ -294,27 +302,30 @@ impl RateLimits {
             let Some(lending) = &shared.lending else {
                 return Verdict::Decided(entry.window.check(cost, now, quota, shared.spans));
             };
-            if place == Place::Shared || now < lending.alone_until.load(Ordering::Relaxed) {
-                return Verdict::Decided(shared.count_alone(entry, cost, now, quota));
+            let is_alone = entry.share.is_alone(now) || now < lending.alone_until.load(Ordering::Relaxed);
+            if place == Place::Shared || is_alone {
+                return Verdict::Decided(shared.count_alone(entry, payer.key, cost, (now, quota)));
             }
             let ask = Ask {
                 key: payer.key,
                 quota,
                 cost,
             };
-            match entry.share.take(cost, now) {
+            match entry.share.standing(cost, now) {
                 Standing::Held => {
-                    if entry.share.is_low(now, shared.spans) {
+                    let decision = shared.count_held(entry, cost, now, quota);
+                    if decision.is_admitted() && entry.share.is_low(now, shared.spans) {
                         // If there is no room for the question, the next who needs it asks.
                         lending.send(ask, entry, now);
                     }
-                    Verdict::Decided(shared.count_held(entry, cost, now, quota))
+                    Verdict::Decided(decision)
                 }
                 Standing::Refused(retry_after_ms) => Verdict::Decided(entry.share.refusal(retry_after_ms, quota, now)),
                 Standing::Unknown if lending.send(ask, entry, now) => {
+                    entry.share.wait(cost);
                     pending(entry.answered.get_or_insert_default().clone().notified_owned())
                 }
-                Standing::Unknown => Verdict::Decided(shared.count_alone(entry, cost, now, quota)),
+                Standing::Unknown => Verdict::Decided(shared.count_alone(entry, payer.key, cost, (now, quota))),
             }
         })
     }
@@ -326,42 +337,70 @@ impl Lending {
         if !entry.share.may_ask(now, millis(self.patience)) {
             return true;
         }
-        self.asks.sender().try_send(ask).is_ok()
+        let is_sent = self.asks.sender().try_send(ask).is_ok();
+        if !is_sent {
+            entry.share.was_not_asked();
+        }
+        is_sent
+    }
+
+    /// Notes of whom Redis has to be told, as far as there is room.
+    fn note_debtors(&self, keys: impl IntoIterator<Item = Key>) {
+        let mut debtors = self.debtors.lock();
+        let room = DEBTORS_MAX.saturating_sub(debtors.len());
+        debtors.extend(keys.into_iter().take(room));
+    }
+
+    /// Some of those whom Redis has to be told of; nobody while it is left alone.
+    fn debtors(&self, most: usize, now: Millis) -> Vec<Key> {
+        if now < self.alone_until.load(Ordering::Relaxed) {
+            return Vec::new();
+        }
+        let mut debtors = self.debtors.lock();
+        let count = debtors.len().min(most);
+        debtors.drain(..count).collect()
     }
 }
 
 impl Shared {
-    /// Counts what was taken from a lease. The window of this node has the last word: after an outage it knows more.
+    /// Counts what a lease has room for. The window of this node has the last word: after an outage it knows more.
     fn count_held(&self, entry: &mut Entry, cost: u32, now: Millis, quota: Quota) -> Decision {
         let own = entry.window.check(cost, now, quota, self.spans);
         if !own.is_admitted() {
-            entry.share.put_back(cost);
             return own;
         }
+        entry.share.spend(cost, now);
         entry.share.correct(own, quota, now)
     }
 
     /// Counts without the other nodes, who hear of it when Redis can be asked again.
-    fn count_alone(&self, entry: &mut Entry, cost: u32, now: Millis, quota: Quota) -> Decision {
+    fn count_alone(&self, entry: &mut Entry, key: Key, cost: u32, (now, quota): (Millis, Quota)) -> Decision {
         metrics().rate_limit_fell_back();
         let own = entry.window.check(cost, now, quota, self.spans);
-        if own.is_admitted() {
-            entry.share.owe(cost, quota);
+        if own.is_admitted()
+            && entry.share.owe(cost, quota)
+            && let Some(lending) = &self.lending
+        {
+            lending.note_debtors([key]);
         }
         own
     }
 
-    /// For a while nobody asks Redis.
+    /// For a while nobody asks Redis, which has failed.
     fn be_alone(&self) {
         if let Some(lending) = &self.lending {
             lending.alone_until.store(self.now() + ALONE, Ordering::Relaxed);
         }
     }
 
-    fn decide_alone(&self, payer: Payer, cost: u32) -> Decision {
+    /// Decides for one who has waited in vain.
+    fn decide_late(&self, payer: Payer, cost: u32) -> Decision {
         let (now, quota) = (self.now(), self.quota(payer));
-        let alone = |entry: &mut Entry, _| self.count_alone(entry, cost, now, quota);
-        self.table.with(payer.key, now, alone)
+        let patience = self.lending.as_ref().map_or(0, |lending| millis(lending.patience));
+        self.table.with(payer.key, now, |entry, _| {
+            entry.share.was_late(now, patience, ALONE);
+            self.count_alone(entry, payer.key, cost, (now, quota))
+        })
     }
 
     fn now(&self) -> Millis {

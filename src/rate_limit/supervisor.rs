@@ -1,15 +1,16 @@
 //! The supervisor of the counters: an actor that does what no request should have to do.
 //!
 //! It owns the conversation with Redis: it asks for slices of quotas, for all who wait in one call, gives back what was not
-//! spent when a lease ends, and while Redis fails it lets everybody count alone. And it owns the upkeep of the table: a
-//! shard every [`TICK`], it forgets who is idle and
+//! spent when a lease ends, and while Redis fails it lets everybody count alone; as soon as it answers again, it tells it of
+//! all who were admitted meanwhile. And it owns the upkeep of the table: a shard every [`TICK`], it forgets who is idle and
 //! which failures are old, and it says when the table is so full that subjects share budgets.
 //! Counting itself is done by the handle, directly in the table, from whichever thread asks: a question to an actor costs
 //! microseconds and a turn in its mailbox, a count under a shard's lock a tenth of one, and the socket asks for every
 //! message.
 //!
 //! Bounds: 10,000 questions wait (then the asker counts alone), [`BATCH`] are asked in one call, one call at a time;
-//! [`LEASES_MAX`] leases are remembered, and those beyond lapse.
+//! [`LEASES_MAX`] leases are remembered, and those beyond lapse; 10,000 who were counted alone are told of, a batch every
+//! [`TELL_PAUSE`], so that who waits for an answer gets it in between.
 //!
 //! A crash loses no count: they are not in it. Questions under way are lost, whose askers count alone after twice Redis'
 //! deadline; questions that wait are asked by the successor; leases it remembered lapse: what was not spent of them counts
@@ -32,6 +33,8 @@ pub(super) const ACTOR: &str = "rate_limit";
 const TICK: Duration = Duration::from_millis(250);
 /// Questions in one call: Redis does nothing else meanwhile.
 const BATCH: usize = 32;
+/// Between two batches of those who were counted alone.
+const TELL_PAUSE: Duration = Duration::from_millis(10);
 /// Leases whose end is waited for.
 const LEASES_MAX: usize = 100_000;
 /// The arbiter it runs on, if there are as many.
@@ -46,6 +49,8 @@ pub(super) struct Supervisor {
     leases: VecDeque<(Millis, Key)>,
     /// The shard to clean next.
     shard: usize,
+    /// Whether the next batch of those who were counted alone is due soon.
+    is_telling: bool,
     _guard: DeathGuard,
 }
 
@@ -66,6 +71,7 @@ impl Supervisor {
                         asks,
                         leases: VecDeque::new(),
                         shard: 0,
+                        is_telling: false,
                         _guard: guard,
                     };
                     start(ACTOR, None, supervisor);
@@ -93,23 +99,48 @@ impl Supervisor {
             );
         }
         self.give_back(now, ctx);
+        if !self.is_telling {
+            self.tell(ctx);
+        }
+    }
+
+    /// Tells Redis of some who were counted alone, and of the others soon after.
+    fn tell(&mut self, ctx: &mut Context<Self>) {
+        self.is_telling = false;
+        let now = self.shared.now();
+        let Some(lending) = &self.shared.lending else {
+            return;
+        };
+        let debtors = lending.debtors(BATCH, now);
+        if debtors.is_empty() {
+            return;
+        }
+        self.report(debtors, now, ctx);
+        self.is_telling = true;
+        ctx.run_later(TELL_PAUSE, Self::tell);
     }
 
     /// Gives back what is left of leases that have ended.
     fn give_back(&mut self, now: Millis, ctx: &mut Context<Self>) {
-        let mut questions = Vec::new();
-        while questions.len() < BATCH
+        let mut ended = Vec::new();
+        while ended.len() < BATCH
             && let Some((until, key)) = self.leases.front().copied()
             && until <= now
         {
             self.leases.pop_front();
-            let ask = |entry: &mut super::Entry| entry.share.question(0, UNASKED, now);
-            if let Some(question) = self.shared.table.with_known(key, ask)
-                && question.back + question.arrears > 0
-            {
-                questions.push((key, question));
-            }
+            ended.push(key);
         }
+        self.report(ended, now, ctx);
+    }
+
+    /// Says what there is to say of these subjects, and wants nothing.
+    fn report(&self, keys: Vec<Key>, now: Millis, ctx: &mut Context<Self>) {
+        let question = |key| {
+            let ask = |entry: &mut super::Entry| entry.share.question(0, UNASKED, now);
+            let question = self.shared.table.with_known(key, ask)?;
+            (question.back + question.arrears > 0).then_some((key, question))
+        };
+        let questions: Vec<_> = keys.into_iter().filter_map(question).collect();
         if !questions.is_empty() {
             self.ask(questions, ctx);
         }
@@ -132,7 +163,7 @@ impl Supervisor {
                 }
             };
             let mut answers = answers.into_iter();
-            let mut leases = Vec::new();
+            let (mut leases, mut unheard) = (Vec::new(), Vec::new());
             for (key, question) in questions {
                 let (answer, now) = (answers.next(), shared.now());
                 let until = shared.table.with_known(key, |entry| {
@@ -145,10 +176,14 @@ impl Supervisor {
                     }
                     entry.share.lease_until()
                 });
+                if answer.is_none() && question.arrears > 0 {
+                    unheard.push(key);
+                }
                 if answer.is_some_and(|grant| grant.granted > 0) {
                     leases.extend(until.map(|until| (until, key)));
                 }
             }
+            lending.note_debtors(unheard);
             leases
         };
         ctx.wait(asking.into_actor(self).map(|leases, supervisor, _| {

@@ -3,10 +3,11 @@
 //! It is plain data shared by the handle, which counts in it from any thread, and the supervisor, which removes what is
 //! idle; nothing waits while a shard is locked. It outlives a crash of the supervisor, so a crash gives no quota away.
 //!
-//! Bounds: [`SUBJECTS_MAX`] subjects. A shard that is full first looks, at most once a second, for subjects that are idle;
-//! if there are none, further subjects share [`OVERFLOW`] budgets of the shard by their hash. So a flood of new addresses
-//! makes room neither for itself (everybody beyond shares) nor at the cost of those who are known (they keep theirs), and
-//! nobody is shut out for good.
+//! Bounds: [`SUBJECTS_MAX`] subjects, half of them users and half networks, because addresses can be made up and users
+//! cannot: however many networks there are, no user shares a budget with one. A half of a shard that is full first looks, at
+//! most once a second, for subjects that are idle; if there are none, further subjects share [`OVERFLOW`] budgets of that
+//! half by their hash. So a flood of new addresses makes room neither for itself (everybody beyond shares) nor at the cost
+//! of those who are known (they keep theirs), and nobody is shut out for good.
 
 use super::share::Share;
 use super::window::{Millis, Spans, Window};
@@ -22,7 +23,7 @@ use tokio::sync::Notify;
 pub(super) const SUBJECTS_MAX: usize = 131_072;
 /// Locks; more than threads that may want one.
 const SHARDS: usize = 64;
-/// Budgets that the subjects beyond the bound of a shard share.
+/// Budgets that the subjects beyond the bound of half a shard share.
 const OVERFLOW: usize = 16;
 /// Between two looks of a full shard for idle subjects.
 const CLEAN_INTERVAL: Millis = 1_000;
@@ -35,6 +36,16 @@ pub(super) enum Key {
     /// A user's budget for what costs much.
     UserExpensive(UserId),
     NetworkExpensive(Network),
+}
+
+impl Key {
+    /// Which half of a shard it is in.
+    const fn half(self) -> usize {
+        match self {
+            Self::User(_) | Self::UserExpensive(_) => 0,
+            Self::Network(_) | Self::NetworkExpensive(_) => 1,
+        }
+    }
 }
 
 /// Whether a subject has a budget of its own.
@@ -61,8 +72,11 @@ impl Entry {
     }
 }
 
+/// The users of a shard, and its networks.
+type Shard = [Half; 2];
+
 #[derive(Debug, Default)]
-struct Shard {
+struct Half {
     subjects: HashMap<Key, Entry>,
     overflow: Vec<Entry>,
     cleaned_at: Millis,
@@ -73,7 +87,7 @@ struct Shard {
 pub(super) struct Table {
     shards: Box<[Mutex<Shard>]>,
     hasher: RandomState,
-    subjects_per_shard: usize,
+    subjects_per_half: usize,
     spans: Spans,
     /// How often somebody had to share.
     crowded: AtomicU64,
@@ -84,7 +98,7 @@ impl Table {
         Self {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             hasher: RandomState::new(),
-            subjects_per_shard: subjects_max.div_ceil(SHARDS),
+            subjects_per_half: subjects_max.div_ceil(2 * SHARDS),
             spans,
             crowded: AtomicU64::new(0),
         }
@@ -93,14 +107,14 @@ impl Table {
     /// Does something with what is known of a subject, or of those it shares a budget with.
     pub(super) fn with<R>(&self, key: Key, now: Millis, act: impl FnOnce(&mut Entry, Place) -> R) -> R {
         let hash = self.hasher.hash_one(key);
-        let mut shard = self.shards[hash as usize % SHARDS].lock();
+        let shard = &mut self.shards[hash as usize % SHARDS].lock()[key.half()];
         if let Some(entry) = shard.subjects.get_mut(&key) {
             return act(entry, Place::Own);
         }
-        if shard.subjects.len() >= self.subjects_per_shard && now >= shard.cleaned_at + CLEAN_INTERVAL {
+        if shard.subjects.len() >= self.subjects_per_half && now >= shard.cleaned_at + CLEAN_INTERVAL {
             shard.clean(now, self.spans);
         }
-        if shard.subjects.len() < self.subjects_per_shard {
+        if shard.subjects.len() < self.subjects_per_half {
             return act(shard.subjects.entry(key).or_default(), Place::Own);
         }
         self.crowded.fetch_add(1, Ordering::Relaxed);
@@ -113,8 +127,7 @@ impl Table {
     /// Does something with what is known of a subject that has a place of its own; nothing where there is none.
     pub(super) fn with_known<R>(&self, key: Key, act: impl FnOnce(&mut Entry) -> R) -> Option<R> {
         let hash = self.hasher.hash_one(key);
-        self.shards[hash as usize % SHARDS]
-            .lock()
+        self.shards[hash as usize % SHARDS].lock()[key.half()]
             .subjects
             .get_mut(&key)
             .map(act)
@@ -127,12 +140,15 @@ impl Table {
 
     /// Forgets the idle subjects of one shard.
     pub(super) fn clean(&self, shard: usize, now: Millis) {
-        self.shards[shard % SHARDS].lock().clean(now, self.spans);
+        for half in self.shards[shard % SHARDS].lock().iter_mut() {
+            half.clean(now, self.spans);
+        }
     }
 
     /// How many subjects are known.
     pub(super) fn len(&self) -> usize {
-        self.shards.iter().map(|shard| shard.lock().subjects.len()).sum()
+        let known = |shard: &Mutex<Shard>| shard.lock().iter().map(|half| half.subjects.len()).sum::<usize>();
+        self.shards.iter().map(known).sum()
     }
 
     /// How often since the last time somebody had to share, because there were too many.
@@ -141,7 +157,7 @@ impl Table {
     }
 }
 
-impl Shard {
+impl Half {
     fn clean(&mut self, now: Millis, spans: Spans) {
         self.cleaned_at = now;
         self.subjects.retain(|_, entry| !entry.is_idle(now, spans));
@@ -180,7 +196,7 @@ mod tests {
 
     #[test]
     fn a_full_table_is_neither_wide_open_nor_shut() {
-        let table = Table::new(SHARDS, SPANS);
+        let table = Table::new(2 * SHARDS, SPANS);
         let known: Vec<_> = std::iter::repeat_with(user)
             .filter(|key| admitted(&table, *key, 0))
             .take(1_000)
@@ -198,5 +214,23 @@ mod tests {
             table.clean(shard, 300_000);
         }
         assert_eq!(table.len(), 0);
+    }
+
+    #[test]
+    fn made_up_networks_crowd_only_each_other() {
+        let table = Table::new(8 * SHARDS, SPANS);
+        for n in 1..=20_000_u128 {
+            let network = Network::from(std::net::IpAddr::from((n << 64).to_be_bytes()));
+            admitted(&table, Key::Network(network), 0);
+        }
+        assert!(table.take_crowded() > 0 && table.len() <= 4 * SHARDS);
+        // Each user has a whole budget all the same: there are far fewer than places, in any shard.
+        for key in std::iter::repeat_with(user).take(SHARDS / 16) {
+            for n in 0..10 {
+                assert!(admitted(&table, key, 1), "{n}");
+            }
+            assert!(!admitted(&table, key, 1));
+        }
+        assert_eq!(table.take_crowded(), 0);
     }
 }

@@ -238,6 +238,38 @@ async fn the_socket_refuses_before_anything_is_done_and_warns_before_that() {
 }
 
 #[actix_web::test]
+async fn the_hour_binds_where_less_of_it_is_left() {
+    let app = TestApp::with(|config| {
+        with_quota(3)(config);
+        config.limits.regular.per_hour = 5;
+        (config.limits.minute, config.limits.hour) = (Duration::from_secs(1), Duration::from_secs(6));
+    })
+    .await;
+    let ann = app.register("Ann").await;
+    for (limit, left) in [(3, 2), (3, 1), (3, 0), (5, 1), (5, 0)] {
+        if (limit, left) == (5, 1) {
+            // The minute is over, the hour is not.
+            pass(Duration::from_millis(1_002)).await;
+        }
+        let answer = ann.get("/api/me").await;
+        let (of, remaining) = (
+            number(&answer, "x-ratelimit-limit"),
+            number(&answer, "x-ratelimit-remaining"),
+        );
+        assert_eq!((answer.status, of, remaining), (200, limit, left));
+    }
+    pass(Duration::from_millis(1_002)).await;
+    let refused = ann.get("/api/me").await;
+    assert_eq!(number(&refused, "x-ratelimit-limit"), 5, "the minute has room again");
+    let wait = number(&refused, "retry-after");
+    assert!((2..=5).contains(&wait), "{wait}");
+    refused.problem(429, "rate_limited");
+    pass(Duration::from_secs(wait.unsigned_abs())).await;
+    assert_eq!(ann.get("/api/me").await.status, 200, "it was honest");
+    app.stop().await;
+}
+
+#[actix_web::test]
 async fn fifty_connections_together_get_the_quota_and_no_more() {
     const QUOTA: usize = 40;
     let app = TestApp::with(|config| {

@@ -63,7 +63,7 @@ async fn hammer(people: &[Person], sockets: usize, conversation: ConversationId)
 /// What Redis has counted in the minutes of all subjects of a kind.
 async fn counted(redis: &TestRedis, kind: &str) -> usize {
     let mut sum = 0;
-    for key in redis.keys(&format!("rate_limit:{kind}:*")).await {
+    for key in redis.keys(&format!("parlance:rate_limit:{kind}:*")).await {
         let fields: Vec<String> = redis.ask(&["HGETALL", &key]).await;
         let minutes = fields.chunks(2).filter(|pair| pair[0].starts_with('m'));
         sum += minutes.map(|pair| pair[1].parse::<usize>().unwrap()).sum::<usize>();
@@ -144,6 +144,11 @@ async fn without_redis_each_node_counts_alone_and_tells_it_later() {
     }
     assert_eq!((taken, refused), (30, 0));
     redis.restart().await;
+    // It is told by itself, without anybody asking; but for what was leased before.
+    eventually("both have told it", async || {
+        counted(&redis, "user").await >= alone + taken - QUOTA / 20
+    })
+    .await;
     // As soon as both have told it, both know that it is more than the quota: long before either's own window is full.
     let mut more = 0;
     eventually("the nodes share again", async || {
