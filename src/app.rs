@@ -224,6 +224,8 @@ fn serve(config: &Config, listener: TcpListener, state: web::Data<http::State>) 
 fn bus_of(config: &Config, node: NodeId, arbiters: &ArbiterPool) -> Arc<dyn Bus> {
     match RedisBus::start(node, &config.redis, arbiters) {
         Some(bus) => Arc::new(bus),
+        // A database of the operator's may have other nodes on it; the private one has not.
+        None if config.database.url.is_some() => Arc::new(InProcessBus::among_others()),
         None => Arc::new(InProcessBus::default()),
     }
 }

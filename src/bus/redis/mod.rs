@@ -23,13 +23,13 @@ use super::{Bus, Delivery, ENVELOPES_MAX, Envelope, To, codec};
 use crate::config::RedisConfig;
 use crate::ids::{ConversationId, NodeId};
 use crate::metrics::metrics;
-use crate::supervision::{ArbiterPool, Mailbox, RestartPolicy, supervise};
+use crate::supervision::{ArbiterPool, Mailbox, RestartBudget, RestartPolicy, Verdict, jittered, supervise};
 use ::redis::Client;
 use chrono::Utc;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc};
 use topics::Topics;
 
@@ -121,6 +121,13 @@ impl Shared {
     }
 }
 
+/// The pause before connecting is tried again. A spent budget says when it has a place again, which may be much later than
+/// Redis is back.
+fn pause(reconnects: &mut RestartBudget, now: Instant) -> Duration {
+    let (Verdict::Restart(delay) | Verdict::Exhausted(delay)) = reconnects.record(now);
+    jittered(delay.min(RECONNECTS.delay_max))
+}
+
 /// Where what concerns somebody is published.
 fn channel(to: To) -> String {
     match to {
@@ -145,8 +152,17 @@ impl Bus for RedisBus {
     }
 
     fn has_peers(&self, _: NodeId) -> bool {
+        if !self.shared.listens.load(Ordering::Relaxed) {
+            // Whoever does not listen hears nobody, and knows nothing from that.
+            return true;
+        }
         let silence = Utc::now().timestamp_millis() - self.shared.peer_heard_ms.load(Ordering::Relaxed);
         u128::from(silence.unsigned_abs()) < PEER_SILENCE_MAX.as_millis()
+    }
+
+    /// Always: Redis is there to be shared, and others change things also while it is away.
+    fn may_have_peers(&self, _: NodeId) -> bool {
+        true
     }
 
     fn subscribe(&self, _: NodeId) -> mpsc::Receiver<Delivery> {
@@ -176,5 +192,21 @@ impl Bus for RedisBus {
     fn trouble(&self) -> Option<&'static str> {
         let up = self.shared.publishes.load(Ordering::Relaxed) && self.shared.listens.load(Ordering::Relaxed);
         (!up).then_some("Redis is away: other nodes hear of changes with a delay of seconds")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn however_often_connecting_fails_it_is_tried_again_soon() {
+        let (mut reconnects, mut now) = (RestartBudget::new(RECONNECTS), Instant::now());
+        for attempt in 0..500 {
+            let pause = pause(&mut reconnects, now);
+            assert!(pause <= RECONNECTS.delay_max, "attempt {attempt}: {pause:?}");
+            // Refused at once, or after all patience.
+            now += pause + if attempt % 3 == 0 { PATIENCE } else { Duration::ZERO };
+        }
     }
 }

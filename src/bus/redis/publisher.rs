@@ -3,9 +3,9 @@
 //! While a batch is under way the next one gathers; no timer delays anything. A batch that fails is not sent again: it may
 //! have been carried out, and whoever missed it repairs it by revision.
 
-use super::{Letter, PATIENCE, RECONNECTS, Shared};
+use super::{Letter, PATIENCE, RECONNECTS, Shared, pause};
 use crate::metrics::metrics;
-use crate::supervision::{DeathGuard, Reader, RestartBudget, Verdict, jittered};
+use crate::supervision::{DeathGuard, Reader, RestartBudget};
 use ::redis::aio::MultiplexedConnection;
 use ::redis::{AsyncConnectionConfig, RedisError, pipe};
 use futures_util::StreamExt as _;
@@ -32,8 +32,7 @@ pub(super) async fn run(shared: Arc<Shared>, guard: DeathGuard) {
             Err(error) => tracing::debug!(%error, "the bus cannot connect to publish"),
         }
         shared.publishes.store(false, Ordering::Relaxed);
-        let (Verdict::Restart(delay) | Verdict::Exhausted(delay)) = reconnects.record(Instant::now());
-        discard_for(&mut outgoing, jittered(delay)).await;
+        discard_for(&mut outgoing, pause(&mut reconnects, Instant::now())).await;
     }
 }
 

@@ -4,10 +4,10 @@
 //! not answer a ping. After every connect, and whenever another conversation is followed, the node is told to compare its
 //! revision: something may have been said while nobody listened.
 
-use super::{PATIENCE, RECONNECTS, Shared, channel};
+use super::{PATIENCE, RECONNECTS, Shared, channel, pause};
 use crate::bus::{Delivery, Envelope, To, codec};
 use crate::ids::ConversationId;
-use crate::supervision::{DeathGuard, RestartBudget, Verdict, jittered};
+use crate::supervision::{DeathGuard, RestartBudget};
 use ::redis::aio::{PubSubSink, PubSubStream};
 use ::redis::{ErrorKind, RedisError, RedisResult, Value};
 use chrono::Utc;
@@ -37,8 +37,7 @@ pub(super) async fn run(shared: Arc<Shared>, guard: DeathGuard) {
             Err(error) => tracing::debug!(%error, "the bus cannot connect to listen"),
         }
         shared.listens.store(false, Ordering::Relaxed);
-        let (Verdict::Restart(delay) | Verdict::Exhausted(delay)) = reconnects.record(Instant::now());
-        tokio::time::sleep(jittered(delay)).await;
+        tokio::time::sleep(pause(&mut reconnects, Instant::now())).await;
     }
 }
 
