@@ -13,7 +13,7 @@ mod redis;
 pub use redis::RedisBus;
 
 use crate::ids::{ConversationId, NodeId, Seq, UserId};
-use crate::metrics::metrics;
+use crate::metrics::{Depth, metrics};
 use crate::wire::Committed;
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
@@ -160,6 +160,11 @@ pub trait Bus: Send + Sync + 'static {
 
     /// What operators call it, in health answers.
     fn name(&self) -> &'static str;
+
+    /// What waits to be sent, where anything waits.
+    fn depth(&self) -> Option<Depth> {
+        None
+    }
 
     /// What is wrong with it at the moment, for operators. A node works without a bus, with a delay of seconds.
     fn trouble(&self) -> Option<&'static str> {

@@ -180,14 +180,14 @@ impl Sessions {
 
     /// What waits for the actors here.
     #[must_use]
-    pub fn depths(&self) -> [Depth; 1] {
+    pub fn depth(&self) -> Depth {
         let presences = &self.shared.presences;
         let total = presences.max_capacity() - presences.capacity();
-        [Depth {
+        Depth {
             actor: PRESENCES,
             total,
             deepest: total,
-        }]
+        }
     }
 
     /// From now on no socket is opened.
