@@ -128,6 +128,7 @@ impl App {
             server: server.handle(),
             metrics: metrics.as_ref().map(|(_, server)| server.handle()),
             conversations,
+            cache,
             auth,
             arbiters,
             database,
