@@ -107,7 +107,8 @@ impl App {
             auth: auth.clone(),
             tenants,
             database: database.clone(),
-            cache,
+            cache: cache.clone(),
+            bus,
             conversations: conversations.clone(),
             sessions: sessions.clone(),
             guards: http::Guards::new(&config.limits),
@@ -116,10 +117,8 @@ impl App {
             assets: Assets::load(),
             config: config.clone(),
         });
-        let scraped = state.clone();
-        let metrics = metrics_listener
-            .map(|listener| serve_metrics(listener, scraped))
-            .transpose()?;
+        let metrics = metrics_listener.map(|listener| serve_metrics(listener, state.clone()));
+        let metrics = metrics.transpose()?;
         let server = serve(&config, listener, state).map_err(|error| Error::Listen(address, error))?;
         let measured_at = metrics.as_ref().map(|(address, _)| tracing::field::display(address));
         tracing::info!(node.id = %node, %address, metrics = measured_at, "node is up");
@@ -129,6 +128,7 @@ impl App {
             server: server.handle(),
             metrics: metrics.as_ref().map(|(_, server)| server.handle()),
             conversations,
+            cache,
             auth,
             arbiters,
             database,
@@ -224,6 +224,8 @@ fn serve(config: &Config, listener: TcpListener, state: web::Data<http::State>) 
 fn bus_of(config: &Config, node: NodeId, arbiters: &ArbiterPool) -> Arc<dyn Bus> {
     match RedisBus::start(node, &config.redis, arbiters) {
         Some(bus) => Arc::new(bus),
+        // A database of the operator's may have other nodes on it; the private one has not.
+        None if config.database.url.is_some() => Arc::new(InProcessBus::among_others()),
         None => Arc::new(InProcessBus::default()),
     }
 }

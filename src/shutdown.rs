@@ -2,10 +2,12 @@
 //!
 //! Readiness goes first, so that nobody sends new work; then the sockets are told goodbye, what was accepted is committed
 //! and answered, and they are closed with 4203; then the HTTP server stops; then writers, arbiters and the database.
+//! Between, Redis is told which of its values are old, unless it is away.
 //! A step that does not end by the deadline is left behind: what was acknowledged is durable anyway, and what was not is
 //! repeated by its client.
 
 use crate::auth::Auth;
+use crate::cache::Cache;
 use crate::conversations::Conversations;
 use crate::database::Database;
 use crate::http::Health;
@@ -16,6 +18,8 @@ use std::time::{Duration, Instant};
 
 /// The share of the time that is kept for the database to stop.
 const DATABASE_SHARE: u32 = 4;
+/// How long Redis may take to hear what is old; what it does not hear ends there with its TTL.
+const CACHE_TIME_MAX: Duration = Duration::from_secs(3);
 
 /// What has to be stopped, in the order of stopping.
 pub struct Shutdown {
@@ -29,6 +33,8 @@ pub struct Shutdown {
     pub metrics: Option<ServerHandle>,
     /// Conversations and their writers.
     pub conversations: Conversations,
+    /// What Redis has not heard of.
+    pub cache: Cache,
     /// Its upkeep.
     pub auth: Auth,
     /// The actors.
@@ -48,6 +54,9 @@ impl Shutdown {
         self.sessions.drain(deadline).await;
         within(deadline, "HTTP server", self.server.stop(true)).await;
         within(deadline, "writers", self.conversations.flush()).await;
+        // After the last change.
+        let soon = deadline.min(Instant::now() + CACHE_TIME_MAX);
+        within(soon, "cache", self.cache.flush()).await;
         // Until here, so that a scraper sees the end of the work.
         if let Some(metrics) = self.metrics {
             within(deadline, "metrics", metrics.stop(false)).await;

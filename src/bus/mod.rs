@@ -13,7 +13,7 @@ mod redis;
 pub use redis::RedisBus;
 
 use crate::ids::{ConversationId, NodeId, Seq, UserId};
-use crate::metrics::metrics;
+use crate::metrics::{Depth, metrics};
 use crate::wire::Committed;
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
@@ -149,11 +149,22 @@ pub trait Bus: Send + Sync + 'static {
     /// Whether anybody else listens, so that an envelope need not be made for nobody.
     fn has_peers(&self, node: NodeId) -> bool;
 
+    /// Whether anybody else may change what this node remembers, though it is not heard at the moment. What is kept on
+    /// the word of the bus is kept for seconds only while this is true.
+    fn may_have_peers(&self, node: NodeId) -> bool {
+        self.has_peers(node)
+    }
+
     /// Lets a node listen; dropping the receiver ends it. A node may have several ears, each with its own queue.
     fn subscribe(&self, node: NodeId) -> mpsc::Receiver<Delivery>;
 
     /// What operators call it, in health answers.
     fn name(&self) -> &'static str;
+
+    /// What waits to be sent, where anything waits.
+    fn depth(&self) -> Option<Depth> {
+        None
+    }
 
     /// What is wrong with it at the moment, for operators. A node works without a bus, with a delay of seconds.
     fn trouble(&self) -> Option<&'static str> {
@@ -166,9 +177,20 @@ pub trait Bus: Send + Sync + 'static {
 pub struct InProcessBus {
     nodes: RwLock<Vec<(NodeId, mpsc::Sender<Delivery>)>>,
     dropped: AtomicU64,
+    /// Whether other processes may serve the same installation, which this bus cannot reach.
+    others_unseen: bool,
 }
 
 impl InProcessBus {
+    /// The bus of a process that may not be the only one on its database.
+    #[must_use]
+    pub fn among_others() -> Self {
+        Self {
+            others_unseen: true,
+            ..Self::default()
+        }
+    }
+
     /// How many envelopes were dropped because a node did not keep up.
     #[must_use]
     pub fn dropped(&self) -> u64 {
@@ -196,6 +218,10 @@ impl Bus for InProcessBus {
         self.nodes.read().iter().any(|(known, _)| *known != node)
     }
 
+    fn may_have_peers(&self, node: NodeId) -> bool {
+        self.others_unseen || self.has_peers(node)
+    }
+
     fn subscribe(&self, node: NodeId) -> mpsc::Receiver<Delivery> {
         let (sender, receiver) = mpsc::channel(ENVELOPES_MAX);
         let mut nodes = self.nodes.write();
@@ -218,7 +244,7 @@ mod tests {
         let bus = InProcessBus::default();
         let (here, there) = (NodeId::new(), NodeId::new());
         let mut mine = bus.subscribe(here);
-        assert!(!bus.has_peers(here));
+        assert!(!bus.has_peers(here) && !bus.may_have_peers(here));
         let mut theirs = bus.subscribe(there);
         assert!(bus.has_peers(here));
         let lives = |number| Envelope::Peer(PeerWord::Lives { node: here, number });
@@ -234,5 +260,12 @@ mod tests {
             bus.publish(here, To::Everybody, lives(number));
         }
         assert_eq!(bus.dropped(), 1);
+    }
+
+    #[test]
+    fn who_may_not_be_alone_says_so_though_nobody_is_heard() {
+        let (bus, here) = (InProcessBus::among_others(), NodeId::new());
+        let _mine = bus.subscribe(here);
+        assert_eq!((bus.has_peers(here), bus.may_have_peers(here)), (false, true));
     }
 }

@@ -246,6 +246,14 @@ impl Cache {
         self.shared.stamps.touch_all();
     }
 
+    /// Returns when every invalidation has reached Redis; while Redis is away that is not soon. For an orderly stop: what
+    /// waits is known to nobody else.
+    pub async fn flush(&self) {
+        if let Some(remote) = &self.shared.remote {
+            remote.flush().await;
+        }
+    }
+
     /// How reads of a kind were answered.
     #[must_use]
     pub fn reads(&self, kind: Kind) -> Reads {

@@ -5,7 +5,8 @@
 //! what stands there is still what its loader saw before it read the truth. *An invalidation does not reach Redis*: it
 //! waits here, is tried again, and until then this node neither reads nor writes that key there; if too many wait, all
 //! that is ours in Redis is removed, and none of it is read before. *Redis comes back with a memory of before*
-//! (restarted from a snapshot): the run id written beside our values is not its own, and all of them are removed.
+//! (restarted from a snapshot): the run id written beside our values is not its own, and all of them are removed. So they
+//! are when it is gone: then Redis has forgotten things, our tombstones too, or makes room.
 //!
 //! Other nodes are told of an invalidation at once, and again when it has reached Redis: one that had its first level
 //! emptied in between may have read the old value there once more. What is lost when this process dies before Redis has
@@ -25,7 +26,7 @@ use parking_lot::Mutex;
 use redis::{Cmd, Pipeline, Value, cmd, pipe};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::Notify;
 
@@ -143,6 +144,10 @@ pub(super) struct Remote {
     pending: Mutex<Pending>,
     /// Something waits.
     pub(super) wake: Notify,
+    /// Nothing waits any more.
+    pub(super) idle: Notify,
+    /// Whether this process has seen the mark, or set it.
+    marked: AtomicBool,
     errors: AtomicU64,
     rejected: AtomicU64,
 }
@@ -153,6 +158,8 @@ impl Remote {
             redis,
             pending: Mutex::default(),
             wake: Notify::new(),
+            idle: Notify::new(),
+            marked: AtomicBool::new(false),
             errors: AtomicU64::new(0),
             rejected: AtomicU64::new(0),
         }
@@ -176,6 +183,18 @@ impl Remote {
     pub(super) fn waiting(&self) -> usize {
         let pending = self.pending.lock();
         pending.keys.len() + pending.purges.len()
+    }
+
+    /// Returns when Redis has heard of every invalidation.
+    pub(super) async fn flush(&self) {
+        loop {
+            // Before the look, so that what ends between the two is not missed.
+            let idle = self.idle.notified();
+            if self.waiting() == 0 {
+                return;
+            }
+            idle.await;
+        }
     }
 
     fn is_current(&self, key: &str) -> bool {
@@ -315,23 +334,25 @@ impl Remote {
     /// when nobody else asks.
     pub(super) async fn watch(&self) {
         let mut look = pipe();
-        look.cmd("INFO").arg("server").cmd("GET").arg(WRITTEN_TO);
-        let Ok((info, written_to)) = self.ask::<(String, Option<String>)>("cache.watch", &look).await else {
+        look.cmd("INFO").arg("server").cmd("GET").arg(WRITTEN_TO).cmd("DBSIZE");
+        let answer = self.ask::<(String, Option<String>, u64)>("cache.watch", &look).await;
+        let Ok((info, written_to, keys)) = answer else {
             return;
         };
         let Some(id) = info.lines().find_map(|line| line.strip_prefix("run_id:")) else {
             return;
         };
         match written_to {
-            Some(known) if known == id => {}
+            Some(known) if known == id => self.marked.store(true, Ordering::Relaxed),
             // Being removed. The mark is set when that is done, so that whoever comes later does the same if we die.
-            Some(_) if !self.pending.lock().purges.is_empty() => {}
-            Some(_) => {
-                tracing::warn!("Redis was restarted; what is cached there is removed");
+            _ if !self.pending.lock().purges.is_empty() => {}
+            // Nobody's, and nothing of anybody's that could be old.
+            None if keys == 0 && !self.marked.load(Ordering::Relaxed) => self.mark(id).await,
+            _ => {
+                tracing::warn!("Redis was restarted or has forgotten; what is cached there is removed");
                 self.pending.lock().run_id = Some(id.to_owned());
                 self.purge(Pattern::everything());
             }
-            None => self.mark(id).await,
         }
     }
 
@@ -340,8 +361,9 @@ impl Remote {
         let marked = self
             .ask::<()>("cache.mark", cmd("SET").arg(WRITTEN_TO).arg(run_id))
             .await;
-        if marked.is_err() {
-            tracing::debug!("Redis could not be marked");
+        match marked {
+            Ok(()) => self.marked.store(true, Ordering::Relaxed),
+            Err(_) => tracing::debug!("Redis could not be marked"),
         }
     }
 }

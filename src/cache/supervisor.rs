@@ -119,7 +119,10 @@ async fn deliver(shared: Arc<Shared>, remote: Arc<Remote>) {
             }
             Some(Ok(Delivered::Some)) => {}
             Some(Ok(Delivered::Pass) | Err(_)) => tokio::time::sleep(RETRY).await,
-            None => remote.wake.notified().await,
+            None => {
+                remote.idle.notify_waiters();
+                remote.wake.notified().await;
+            }
         }
     }
 }

@@ -7,7 +7,7 @@
 //! conversation has two members or ten thousand, and nobody's page is looked for. So on this node a page never shows what
 //! was before a change whose author has been answered.
 //!
-//! Other nodes are told by the bus, which may lose things; so where there are others a page is kept for
+//! Other nodes are told by the bus, which may lose things; so where there may be others, heard or not, a page is kept for
 //! [`AGE_MAX_WITH_PEERS`] at most. Pages are not put into Redis (`docs/adr/0013-stamps-instead-of-removal.md`).
 //!
 //! Bounds: a person in more than [`DEPENDS_MAX`] conversations is asked for anew each time; the pages of all take part in
@@ -21,8 +21,9 @@ use std::time::Duration;
 
 /// Conversations that a page may depend on: more would cost more to look at than the page saves.
 const DEPENDS_MAX: usize = 1_000;
-/// How old a page may become where other nodes change things too, should the bus have lost what it depends on.
-const AGE_MAX_WITH_PEERS: Duration = Duration::from_secs(5);
+/// How old a page may become where other nodes may change things too, should the bus have lost what it depends on. Five
+/// seconds are promised; the rest is for loading it again.
+const AGE_MAX_WITH_PEERS: Duration = Duration::from_secs(4);
 
 /// Makes the answer of a page: the conversations, one more than the limit if there are more, and the limit.
 pub type Encode = fn(Vec<Summary>, i64) -> serde_json::Result<Vec<u8>>;
@@ -65,7 +66,7 @@ impl Conversations {
         };
         let key = keys::conversations(caller.tenant_id, caller.user_id, limit, only);
         let shared = &self.shared;
-        let age_max = if shared.bus.has_peers(shared.node) {
+        let age_max = if shared.bus.may_have_peers(shared.node) {
             AGE_MAX_WITH_PEERS
         } else {
             Duration::MAX

@@ -46,6 +46,7 @@ pub use health::{Check, Health, Need, Part};
 pub use pages::Assets;
 
 use crate::auth::Auth;
+use crate::bus::Bus;
 use crate::cache::Cache;
 use crate::config::Config;
 use crate::conversations::Conversations;
@@ -69,6 +70,8 @@ pub struct State {
     pub database: Database,
     /// For what is measured.
     pub cache: Cache,
+    /// The same.
+    pub bus: Arc<dyn Bus>,
     /// Conversations and what happens in them.
     pub conversations: Conversations,
     /// Live sockets.

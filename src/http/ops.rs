@@ -32,7 +32,8 @@ pub(super) async fn scrape(state: web::Data<State>) -> Result<HttpResponse, Erro
 fn read(state: &State) -> Readings {
     let pool = state.database.status();
     let mut depths = state.conversations.depths();
-    depths.extend(state.sessions.depths());
+    depths.push(state.sessions.depth());
+    depths.extend(state.bus.depth());
     depths.push(state.limits.depth());
     let (cache_bytes, cache_entries) = state.cache.size();
     Readings {

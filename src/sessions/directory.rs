@@ -153,9 +153,10 @@ impl Directory {
         departed
     }
 
-    /// Whether a user is connected to another node.
-    pub(super) fn is_elsewhere(&self, user: UserId) -> bool {
-        self.table.read().elsewhere.contains(user)
+    /// Whether a user counts as connected, to whichever node.
+    pub(super) fn is_online(&self, user: UserId) -> bool {
+        let table = self.table.read();
+        table.users.contains_key(&user) || table.leaving.contains_key(&user) || table.elsewhere.contains(user)
     }
 
     /// How many of this node's users have come or gone since it started.
@@ -248,14 +249,13 @@ pub(super) struct LocalAudience {
     pub(super) node: NodeId,
     pub(super) bus: Arc<dyn Bus>,
     pub(super) directory: Arc<Directory>,
-    /// Presence changes heard from other nodes, on their way to the conversations.
-    pub(super) presences: tokio::sync::mpsc::Sender<(UserId, bool)>,
+    /// Users who turned on other nodes, on their way to the conversations.
+    pub(super) presences: tokio::sync::mpsc::Sender<UserId>,
 }
 
 impl Audience for LocalAudience {
     fn is_online(&self, user: UserId) -> bool {
-        let table = self.directory.table.read();
-        table.users.contains_key(&user) || table.leaving.contains_key(&user) || table.elsewhere.contains(user)
+        self.directory.is_online(user)
     }
 
     fn notify(&self, user: UserId, notice: Notice, subscribed: &dyn Fn(ConnectionId) -> bool) {
@@ -287,8 +287,8 @@ impl Audience for LocalAudience {
             let word = Envelope::Peer(PeerWord::Ask { node });
             self.bus.publish(self.node, To::Node(node), word);
         }
-        for turn in turns {
-            if self.presences.try_send(turn).is_err() {
+        for (user, _) in turns {
+            if self.presences.try_send(user).is_err() {
                 tracing::warn!("a presence change of another node is lost: too many wait");
             }
         }

@@ -61,7 +61,7 @@ const RETRY_AFTER_MS_MAX: u64 = 2_000;
 /// The part of the sessions that conversations are built with; see [`Sessions::start`].
 pub struct Lobby {
     directory: Arc<Directory>,
-    presences: Mailbox<(UserId, bool)>,
+    presences: Mailbox<UserId>,
 }
 
 /// Makes the table of connections, and the audience that conversations speak to.
@@ -92,7 +92,7 @@ struct Shared {
     limits: RateLimits,
     bus: Arc<dyn Bus>,
     /// Only to see how many wait.
-    presences: mpsc::Sender<(UserId, bool)>,
+    presences: mpsc::Sender<UserId>,
     draining: AtomicBool,
     heartbeat: Duration,
 }
@@ -140,15 +140,15 @@ impl Sessions {
             };
             supervise(REVOCATIONS, RestartPolicy::default(), listen, |_| ()).await;
         });
-        let (conversations, presences) = (sessions.shared.conversations.clone(), lobby.presences);
+        let (passing_on, presences) = (sessions.clone(), lobby.presences);
         arbiters.spawn(0, async move {
             let presences = Arc::new(presences);
             let pass_on = |_, guard: DeathGuard| {
-                let (conversations, presences) = (conversations.clone(), presences.clone());
+                let (sessions, presences) = (passing_on.clone(), presences.clone());
                 let pass_on = async move {
                     let (_guard, mut presences) = (guard, presences.reader().await);
-                    while let Some((user, online)) = presences.next().await {
-                        conversations.presence(user, online);
+                    while let Some(user) = presences.next().await {
+                        sessions.pass_on(user);
                     }
                 };
                 actix::spawn(named(PRESENCES, None, pass_on));
@@ -180,14 +180,14 @@ impl Sessions {
 
     /// What waits for the actors here.
     #[must_use]
-    pub fn depths(&self) -> [Depth; 1] {
+    pub fn depth(&self) -> Depth {
         let presences = &self.shared.presences;
         let total = presences.max_capacity() - presences.capacity();
-        [Depth {
+        Depth {
             actor: PRESENCES,
             total,
             deepest: total,
-        }]
+        }
     }
 
     /// From now on no socket is opened.
@@ -247,7 +247,8 @@ impl Sessions {
             metrics().rate_limited(connection.payer().tier(), Surface::Connections);
         }
         if inserted? {
-            self.announce(connection.user_id, true);
+            self.pass_on(connection.user_id);
+            self.tell_peers(connection.user_id, true);
         }
         Ok(())
     }
@@ -261,17 +262,22 @@ impl Sessions {
     fn settle_departed(&self, now: Instant) {
         for user in self.shared.directory.take_departed(now) {
             self.tell_peers(user, false);
-            if !self.shared.directory.is_elsewhere(user) {
-                self.shared.conversations.presence(user, false);
-            }
+            self.pass_on(user);
         }
     }
 
     /// Tells of users whose node is silent.
     fn settle_peers(&self, now: Instant) {
-        for (user, online) in self.shared.directory.expire_peers(now) {
-            self.shared.conversations.presence(user, online);
+        for (user, _) in self.shared.directory.expire_peers(now) {
+            self.pass_on(user);
         }
+    }
+
+    /// Tells the conversations how a user is now: not how they were when it was noticed, because that may be overtaken by
+    /// what is noticed elsewhere, and would stay.
+    fn pass_on(&self, user: UserId) {
+        let online = self.shared.directory.is_online(user);
+        self.shared.conversations.presence(user, online);
     }
 
     /// Tells the other nodes that this one lives. Always, not only when others are known: this is how they come to be.
@@ -280,11 +286,6 @@ impl Sessions {
         let number = self.shared.directory.number();
         let word = PeerWord::Lives { node, number };
         self.shared.bus.publish(node, To::Everybody, Envelope::Peer(word));
-    }
-
-    fn announce(&self, user: UserId, online: bool) {
-        self.shared.conversations.presence(user, online);
-        self.tell_peers(user, online);
     }
 
     fn tell_peers(&self, user_id: UserId, online: bool) {

@@ -195,13 +195,13 @@ async fn a_lost_publication_costs_seconds_and_nothing_else() {
         assert!(rev.is_none_or(|rev| frame["rev"] == rev + 1), "no hole");
         rev = frame["rev"].as_i64();
     }
-    // At the end of one: nothing shows it but the comparison, every five seconds.
+    // At the end of one: nothing shows it but the comparison, within five seconds.
     lossy.loses.store(true, Ordering::SeqCst);
     let posted = Instant::now();
     bobs.post(conversation, MessageId::new(), "the last").await;
     assert_eq!(anns.expect("message").await["body"], "the last");
     let took = posted.elapsed();
-    assert!(took < Duration::from_secs(5 + 2), "{took:?}");
+    assert!(took < Duration::from_secs(5), "{took:?}");
     assert!(lossy.lost.load(Ordering::SeqCst) >= 4);
     peer.stop().await;
     app.stop().await;

@@ -22,17 +22,20 @@ mod topics;
 use super::{Bus, Delivery, ENVELOPES_MAX, Envelope, To, codec};
 use crate::config::RedisConfig;
 use crate::ids::{ConversationId, NodeId};
-use crate::metrics::metrics;
-use crate::supervision::{ArbiterPool, Mailbox, RestartPolicy, supervise};
+use crate::metrics::{Depth, metrics};
+use crate::supervision::{ArbiterPool, Mailbox, RestartBudget, RestartPolicy, Verdict, jittered, named, supervise};
 use ::redis::Client;
 use chrono::Utc;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc};
 use topics::Topics;
 
+/// What the tasks are called in logs and metrics.
+const PUBLISHER: &str = "bus_publisher";
+const SUBSCRIBER: &str = "bus_subscriber";
 /// How long one round trip, or the making of a connection, may take until the connection counts as broken.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Another node that has not been heard for this long need not be told of everything.
@@ -54,6 +57,8 @@ struct Letter {
 struct Shared {
     node: NodeId,
     client: Client,
+    /// The number of the database in Redis. Channels do not belong to one, so it stands in their names.
+    database: i64,
     outgoing: Mailbox<Letter>,
     /// Those who listen on this node.
     incoming: Mutex<Vec<mpsc::Sender<Delivery>>>,
@@ -78,6 +83,7 @@ impl RedisBus {
         let client = Client::open(config.url.as_ref()?.expose()).ok()?;
         let shared = Arc::new(Shared {
             node,
+            database: client.get_connection_info().redis_settings().db(),
             client,
             outgoing: Mailbox::new(ENVELOPES_MAX),
             incoming: Mutex::default(),
@@ -90,22 +96,42 @@ impl RedisBus {
         let publishing = shared.clone();
         arbiters.spawn(0, async move {
             let start = |_, guard| {
-                actix::spawn(publisher::run(publishing.clone(), guard));
+                actix::spawn(named(PUBLISHER, None, publisher::run(publishing.clone(), guard)));
             };
-            supervise("bus_publisher", RestartPolicy::default(), start, |_| ()).await;
+            supervise(PUBLISHER, RestartPolicy::default(), start, |_| ()).await;
         });
         let listening = shared.clone();
         arbiters.spawn(1, async move {
             let start = |_, guard| {
-                actix::spawn(subscriber::run(listening.clone(), guard));
+                actix::spawn(named(SUBSCRIBER, None, subscriber::run(listening.clone(), guard)));
             };
-            supervise("bus_subscriber", RestartPolicy::default(), start, |_| ()).await;
+            supervise(SUBSCRIBER, RestartPolicy::default(), start, |_| ()).await;
         });
         Some(Self { shared })
     }
 }
 
+/// A connection that works, until this is dropped, however that comes.
+struct Connected<'a>(&'a AtomicBool);
+
+impl<'a> Connected<'a> {
+    fn new(flag: &'a AtomicBool) -> Self {
+        flag.store(true, Ordering::Relaxed);
+        Self(flag)
+    }
+}
+
+impl Drop for Connected<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+}
+
 impl Shared {
+    fn channel(&self, to: To) -> String {
+        channel(self.database, to)
+    }
+
     /// Hands an envelope to the node; dropped when it does not keep up.
     fn deliver(&self, delivery: &Delivery) {
         for listener in &*self.incoming.lock() {
@@ -121,12 +147,19 @@ impl Shared {
     }
 }
 
+/// The pause before connecting is tried again. A spent budget says when it has a place again, which may be much later than
+/// Redis is back.
+fn pause(reconnects: &mut RestartBudget, now: Instant) -> Duration {
+    let (Verdict::Restart(delay) | Verdict::Exhausted(delay)) = reconnects.record(now);
+    jittered(delay.min(RECONNECTS.delay_max))
+}
+
 /// Where what concerns somebody is published.
-fn channel(to: To) -> String {
+fn channel(database: i64, to: To) -> String {
     match to {
-        To::Everybody => "parlance:bus:everybody".to_owned(),
-        To::Conversation(id) => format!("parlance:bus:conversation:{id}"),
-        To::Node(id) => format!("parlance:bus:node:{id}"),
+        To::Everybody => format!("parlance:bus:{database}:everybody"),
+        To::Conversation(id) => format!("parlance:bus:{database}:conversation:{id}"),
+        To::Node(id) => format!("parlance:bus:{database}:node:{id}"),
     }
 }
 
@@ -136,7 +169,7 @@ impl Bus for RedisBus {
             return;
         };
         let letter = Letter {
-            channel: channel(to),
+            channel: self.shared.channel(to),
             bytes,
         };
         if self.shared.outgoing.sender().try_send(letter).is_err() {
@@ -145,8 +178,17 @@ impl Bus for RedisBus {
     }
 
     fn has_peers(&self, _: NodeId) -> bool {
+        if !self.shared.listens.load(Ordering::Relaxed) {
+            // Whoever does not listen hears nobody, and knows nothing from that.
+            return true;
+        }
         let silence = Utc::now().timestamp_millis() - self.shared.peer_heard_ms.load(Ordering::Relaxed);
         u128::from(silence.unsigned_abs()) < PEER_SILENCE_MAX.as_millis()
+    }
+
+    /// Always: Redis is there to be shared, and others change things also while it is away.
+    fn may_have_peers(&self, _: NodeId) -> bool {
+        true
     }
 
     fn subscribe(&self, _: NodeId) -> mpsc::Receiver<Delivery> {
@@ -173,8 +215,55 @@ impl Bus for RedisBus {
         "redis"
     }
 
+    fn depth(&self) -> Option<Depth> {
+        let total = self.shared.outgoing.depth();
+        Some(Depth {
+            actor: PUBLISHER,
+            total,
+            deepest: total,
+        })
+    }
+
     fn trouble(&self) -> Option<&'static str> {
         let up = self.shared.publishes.load(Ordering::Relaxed) && self.shared.listens.load(Ordering::Relaxed);
         (!up).then_some("Redis is away: other nodes hear of changes with a delay of seconds")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn installations_in_different_databases_of_one_redis_do_not_hear_each_other() {
+        let url = |path| crate::config::Secret::new(format!("redis://127.0.0.1:6379{path}"));
+        let database = |path| {
+            let client = Client::open(url(path).expose()).unwrap();
+            client.get_connection_info().redis_settings().db()
+        };
+        assert_eq!(channel(database(""), To::Everybody), "parlance:bus:0:everybody");
+        assert_eq!(channel(database("/3"), To::Everybody), "parlance:bus:3:everybody");
+    }
+
+    #[test]
+    fn a_connection_counts_as_broken_also_after_a_panic() {
+        let flag = AtomicBool::new(false);
+        let dies = std::panic::AssertUnwindSafe(|| {
+            let _connected = Connected::new(&flag);
+            assert!(!flag.load(Ordering::Relaxed), "on purpose");
+        });
+        assert!(std::panic::catch_unwind(dies).is_err());
+        assert!(!flag.load(Ordering::Relaxed));
+    }
+
+    #[test]
+    fn however_often_connecting_fails_it_is_tried_again_soon() {
+        let (mut reconnects, mut now) = (RestartBudget::new(RECONNECTS), Instant::now());
+        for attempt in 0..500 {
+            let pause = pause(&mut reconnects, now);
+            assert!(pause <= RECONNECTS.delay_max, "attempt {attempt}: {pause:?}");
+            // Refused at once, or after all patience.
+            now += pause + if attempt % 3 == 0 { PATIENCE } else { Duration::ZERO };
+        }
     }
 }

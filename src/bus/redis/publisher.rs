@@ -3,14 +3,13 @@
 //! While a batch is under way the next one gathers; no timer delays anything. A batch that fails is not sent again: it may
 //! have been carried out, and whoever missed it repairs it by revision.
 
-use super::{Letter, PATIENCE, RECONNECTS, Shared};
+use super::{Connected, Letter, PATIENCE, RECONNECTS, Shared, pause};
 use crate::metrics::metrics;
-use crate::supervision::{DeathGuard, Reader, RestartBudget, Verdict, jittered};
+use crate::supervision::{DeathGuard, Reader, RestartBudget};
 use ::redis::aio::MultiplexedConnection;
 use ::redis::{AsyncConnectionConfig, RedisError, pipe};
 use futures_util::StreamExt as _;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// Most envelopes in one round trip.
@@ -23,7 +22,7 @@ pub(super) async fn run(shared: Arc<Shared>, guard: DeathGuard) {
     loop {
         match connect(&shared).await {
             Ok(connection) => {
-                shared.publishes.store(true, Ordering::Relaxed);
+                let _connected = Connected::new(&shared.publishes);
                 let Err(error) = publish(&mut outgoing, connection).await else {
                     return;
                 };
@@ -31,9 +30,7 @@ pub(super) async fn run(shared: Arc<Shared>, guard: DeathGuard) {
             }
             Err(error) => tracing::debug!(%error, "the bus cannot connect to publish"),
         }
-        shared.publishes.store(false, Ordering::Relaxed);
-        let (Verdict::Restart(delay) | Verdict::Exhausted(delay)) = reconnects.record(Instant::now());
-        discard_for(&mut outgoing, jittered(delay)).await;
+        discard_for(&mut outgoing, pause(&mut reconnects, Instant::now())).await;
     }
 }
 

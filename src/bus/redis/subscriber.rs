@@ -1,20 +1,20 @@
 //! Listens to Redis, and tells it what the node wants to hear.
 //!
 //! A connection that has died without a word (a frozen Redis, a network that swallows packets) is noticed because it does
-//! not answer a ping. After every connect, and whenever another conversation is followed, the node is told to compare its
+//! not answer a ping. What has come is taken up also while an answer is awaited, because the client library keeps it without
+//! a bound until then; taking up is to hand it on or to drop it. After every connect, and whenever another conversation is followed, the node is told to compare its
 //! revision: something may have been said while nobody listened.
 
-use super::{PATIENCE, RECONNECTS, Shared, channel};
+use super::{Connected, PATIENCE, RECONNECTS, Shared, pause};
 use crate::bus::{Delivery, Envelope, To, codec};
 use crate::ids::ConversationId;
-use crate::supervision::{DeathGuard, RestartBudget, Verdict, jittered};
+use crate::supervision::{DeathGuard, RestartBudget};
 use ::redis::aio::{PubSubSink, PubSubStream};
-use ::redis::{ErrorKind, RedisError, RedisResult, Value};
+use ::redis::{ErrorKind, Msg, RedisError, RedisResult, Value};
 use chrono::Utc;
 use futures_util::StreamExt as _;
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// Between two pings.
@@ -36,9 +36,7 @@ pub(super) async fn run(shared: Arc<Shared>, guard: DeathGuard) {
             }
             Err(error) => tracing::debug!(%error, "the bus cannot connect to listen"),
         }
-        shared.listens.store(false, Ordering::Relaxed);
-        let (Verdict::Restart(delay) | Verdict::Exhausted(delay)) = reconnects.record(Instant::now());
-        tokio::time::sleep(jittered(delay)).await;
+        tokio::time::sleep(pause(&mut reconnects, Instant::now())).await;
     }
 }
 
@@ -53,35 +51,51 @@ async fn within<T>(answer: impl Future<Output = RedisResult<T>>) -> RedisResult<
 /// Listens until the connection breaks.
 async fn listen(shared: &Shared, mut sink: PubSubSink, mut stream: PubSubStream) -> RedisResult<()> {
     shared.topics.lock().start_over();
-    within(sink.subscribe(&[channel(To::Everybody), channel(To::Node(shared.node))])).await?;
-    follow(shared, &mut sink).await?;
-    shared.listens.store(true, Ordering::Relaxed);
+    let own = [shared.channel(To::Everybody), shared.channel(To::Node(shared.node))];
+    meanwhile(shared, &mut stream, sink.subscribe(&own)).await?;
+    follow(shared, &mut sink, &mut stream).await?;
+    let _connected = Connected::new(&shared.listens);
     // Whoever is there may not have spoken for long; until they do they are assumed.
     shared.heard_peer();
     let mut pings = tokio::time::interval(PING_INTERVAL);
     loop {
         tokio::select! {
-            message = stream.next() => match message {
-                Some(message) => take_in(shared, message.get_payload_bytes()),
-                None => return Err((ErrorKind::Io, "the connection was closed").into()),
-            },
-            () = shared.topics_changed.notified() => follow(shared, &mut sink).await?,
+            message = stream.next() => take_in(shared, message)?,
+            () = shared.topics_changed.notified() => follow(shared, &mut sink, &mut stream).await?,
             _ = pings.tick() => {
-                within(sink.ping::<Value>()).await?;
+                meanwhile(shared, &mut stream, sink.ping::<Value>()).await?;
             }
         }
     }
 }
 
+/// Waits for an answer as [`within`], and takes up what comes meanwhile.
+async fn meanwhile<T>(
+    shared: &Shared,
+    stream: &mut PubSubStream,
+    answer: impl Future<Output = RedisResult<T>>,
+) -> RedisResult<T> {
+    let mut answer = std::pin::pin!(within(answer));
+    loop {
+        tokio::select! {
+            answer = &mut answer => return answer,
+            message = stream.next() => take_in(shared, message)?,
+        }
+    }
+}
+
 /// Tells Redis what has changed in what the node wants to hear.
-async fn follow(shared: &Shared, sink: &mut PubSubSink) -> RedisResult<()> {
+async fn follow(shared: &Shared, sink: &mut PubSubSink, stream: &mut PubSubStream) -> RedisResult<()> {
     let changes = shared.topics.lock().take_changes();
-    let names = |ids: &[ConversationId]| ids.iter().map(|id| channel(To::Conversation(*id))).collect::<Vec<_>>();
+    let names = |ids: &[ConversationId]| -> Vec<_> {
+        let name = |id: &ConversationId| shared.channel(To::Conversation(*id));
+        ids.iter().map(name).collect()
+    };
     for ids in changes.unsubscribe.chunks(CHANNELS_MAX) {
-        within(sink.unsubscribe(names(ids))).await?;
+        meanwhile(shared, stream, sink.unsubscribe(names(ids))).await?;
     }
     for ids in changes.subscribe.chunks(CHANNELS_MAX) {
-        within(sink.subscribe(names(ids))).await?;
+        meanwhile(shared, stream, sink.subscribe(names(ids))).await?;
         shared.deliver(&Delivery {
             envelope: Envelope::Resumed(ids.to_vec()),
             published_at: Instant::now(),
@@ -90,8 +104,12 @@ async fn follow(shared: &Shared, sink: &mut PubSubSink) -> RedisResult<()> {
     Ok(())
 }
 
-fn take_in(shared: &Shared, bytes: &[u8]) {
-    match codec::decode(bytes) {
+/// Hands on what a message says; an error when there are no more.
+fn take_in(shared: &Shared, message: Option<Msg>) -> RedisResult<()> {
+    let Some(message) = message else {
+        return Err((ErrorKind::Io, "the connection was closed").into());
+    };
+    match codec::decode(message.get_payload_bytes()) {
         // A node hears itself, too.
         Ok(received) if received.from == shared.node => {}
         Ok(received) => {
@@ -108,4 +126,5 @@ fn take_in(shared: &Shared, bytes: &[u8]) {
             tracing::debug!(%error, "the bus carried something that is not understood");
         }
     }
+    Ok(())
 }
