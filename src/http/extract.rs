@@ -84,6 +84,17 @@ pub async fn identify(request: &HttpRequest, state: &State) -> Result<Principal,
     Ok(principal)
 }
 
+/// Who makes the request, by an access token in header or cookie: never a query, so that whoever asks costs nothing.
+///
+/// # Errors
+/// As [`identify`]; a key is `unauthenticated`.
+pub fn identify_by_token(request: &HttpRequest, state: &State) -> Result<Principal, Error> {
+    match bearer(request)? {
+        Some(token) => Ok(state.auth.authenticate_token(token)?),
+        None => by_cookie(request, state),
+    }
+}
+
 /// A key in a cookie would be sent along by a browser for pages that its owner never meant; so only a token counts.
 fn by_cookie(request: &HttpRequest, state: &State) -> Result<Principal, Error> {
     let Some(cookie) = request.cookie(cookies::SESSION) else {
