@@ -481,6 +481,47 @@ async fn signing_up_slows_down() {
 }
 
 #[actix_web::test]
+async fn refused_frames_of_any_kind_are_a_flood() {
+    let app = TestApp::with(with_quota(100)).await;
+    let ann = app.register("Ann").await;
+    let wrong = json!({"type": "ping", "x": 1});
+    let mut socket = ann.connect().await;
+    for _ in 0..51 {
+        socket.refused(wrong.clone(), "bad_request").await;
+    }
+    socket.expect_close(4101).await;
+    app.stop().await;
+    // Without limits nobody counts.
+    let app = TestApp::start().await;
+    let mut socket = app.register("Ann").await.connect().await;
+    for _ in 0..60 {
+        socket.refused(wrong.clone(), "bad_request").await;
+    }
+    assert_eq!(socket.ask(json!({"type": "ping"})).await["type"], "pong");
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn subscribing_is_free_two_hundred_times_in_ten_seconds() {
+    let app = TestApp::with(with_quota(100)).await;
+    let (ann, conversation) = app.person_with_conversation("Ann").await;
+    let mut socket = ann.connect().await;
+    let started = Instant::now();
+    for _ in 0..200 {
+        socket.subscribe(conversation, None).await;
+    }
+    let frame = json!({"type": "subscribe", "conversation": conversation});
+    if started.elapsed() < Duration::from_secs(9) {
+        let refused = socket.refused(frame.clone(), "rate_limited").await;
+        let wait = refused["retry_after_ms"].as_u64().unwrap();
+        assert!((1..=10_001).contains(&wait), "{refused}");
+    }
+    // Another socket has its own.
+    ann.connect().await.subscribe(conversation, None).await;
+    app.stop().await;
+}
+
+#[actix_web::test]
 async fn what_costs_much_has_a_quota_besides() {
     let app = TestApp::with(with_quota(100)).await;
     let ann = app.register("Ann").await;
