@@ -100,6 +100,13 @@ impl Share {
         Standing::Unknown
     }
 
+    /// In how many milliseconds there will be something, where Redis has just said that there is nothing.
+    pub(super) fn refused_for(&self, now: Millis) -> Option<Millis> {
+        let has_lease = now < self.lease.until && self.lease.left > 0;
+        let is_refused = !has_lease && now < self.refused_until;
+        is_refused.then(|| (self.known_at + self.known.retry_after_ms).saturating_sub(now).max(1))
+    }
+
     /// Puts back what was taken and then not used.
     pub(super) const fn put_back(&mut self, cost: u32) {
         self.lease.left += cost;

@@ -61,7 +61,11 @@ async fn asking_costs_the_database_nothing_however_often() {
     let before = statements().await;
     let random = format!("pk_{}", "x".repeat(43));
     let ask = |n: usize| {
-        let path = if n.is_multiple_of(2) { "/health" } else { "/health/ready" };
+        let path = if n.is_multiple_of(2) {
+            "/health"
+        } else {
+            "/health/ready"
+        };
         let token = [None, Some(&*ann.token), Some(&*key), Some(&*random)][n / 2 % 4];
         app.request(Method::GET, path, token, None)
     };
