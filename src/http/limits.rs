@@ -11,6 +11,7 @@
 //! An address that has used up its quota causes no query: keys that are not known yet are not looked up for it, and tickets
 //! not redeemed.
 
+use super::bounds::Budget;
 use super::error::Error;
 use super::{State, client_address, extract};
 use crate::error::Code;
@@ -61,6 +62,8 @@ pub(super) async fn limits(
         // Not `into_response`, which forgets the error behind an answer.
         return Ok(ServiceResponse::new(request.into_parts().0, refused));
     }
+    // The deadline may pass, and then nothing comes back here.
+    Budget::note(request.request(), decision);
     let mut answer = match next.call(request).await {
         Ok(answer) => answer.map_into_boxed_body(),
         // A middleware further in has failed, and the request is gone with it; the headers travel in the error.
