@@ -596,6 +596,7 @@ async fn an_answer_that_comes_too_late_was_counted_and_says_so() {
     client.batch_execute(lock).await.unwrap();
     let late = ann.patch("/api/me", json!({"name": "Anna"})).await;
     client.batch_execute("ROLLBACK").await.unwrap();
+    drop(client);
     assert_eq!(
         (
             number(&late, "x-ratelimit-limit"),
