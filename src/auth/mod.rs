@@ -113,6 +113,9 @@ pub enum Error {
     /// Looking a key up failed, for all who asked at that moment.
     #[error("{0}")]
     LookUp(Arc<Error>),
+    /// A key that nobody here knows yet, shown by somebody for whom it is not looked up.
+    #[error("The quota is used up; the API key was not looked up.")]
+    NotLookedUp,
     /// Too many unredeemed tickets.
     #[error("Too many tickets wait to be redeemed.")]
     TooManyTickets,
@@ -155,6 +158,7 @@ impl Error {
             Self::InviteNotFound | Self::KeyNotFound => Code::NotFound,
             Self::TooManyTickets | Self::TooManyKeys => Code::LimitReached,
             Self::LookUp(error) => error.code(),
+            Self::NotLookedUp => Code::RateLimited,
             Self::Overloaded => Code::Overloaded,
             Self::Hash(_) | Self::Key(_) | Self::Row(_) | Self::Word(_) => Code::Internal,
             Self::Database(error) => error.code(),
@@ -215,13 +219,13 @@ impl Auth {
     }
 
     /// Who a credential of an `Authorization` header stands for: an access token, without a query, or an API key, with
-    /// one at most; with all that has changed since.
+    /// one at most, and only if `may_look_up`, which is asked for keys alone; with all that has changed since.
     ///
     /// # Errors
     /// [`Error::Token`], [`Error::ApiKey`], [`Error::Revoked`], [`Error::Suspended`], [`Error::LookUp`].
-    pub async fn authenticate(&self, credential: &str) -> Result<Principal, Error> {
+    pub async fn authenticate(&self, credential: &str, may_look_up: impl FnOnce() -> bool) -> Result<Principal, Error> {
         if api_keys::is_key(credential) {
-            self.authenticate_key(credential).await
+            self.authenticate_key(credential, may_look_up()).await
         } else {
             self.authenticate_token(credential)
         }

@@ -9,6 +9,7 @@
 use super::State;
 use super::error::Error;
 use crate::error::Code;
+use crate::rate_limit::Decision;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{Payload, RequestHead, ServiceRequest, ServiceResponse};
 use actix_web::http::header::{self, HeaderValue};
@@ -31,6 +32,19 @@ pub(super) const BODY_BYTES_MAX: usize = 1_024 * 1_024;
 #[derive(Clone, Default)]
 struct Reading(Rc<Cell<bool>>);
 
+/// What was decided about the caller's quota, once it was: the answer of a request that is gone tells it too.
+#[derive(Clone, Default)]
+pub(super) struct Budget(Rc<Cell<Option<Decision>>>);
+
+impl Budget {
+    /// Notes a decision about a request.
+    pub(super) fn note(request: &HttpRequest, decision: Decision) {
+        if let Some(Self(budget)) = request.extensions().get() {
+            budget.set(Some(decision));
+        }
+    }
+}
+
 /// The middleware: checks the head, then gives the rest its time.
 pub(super) async fn bound(
     request: ServiceRequest,
@@ -40,13 +54,21 @@ pub(super) async fn bound(
         return Ok(request.error_response(error));
     }
     let time = State::of(request.request())?.config.http.request_deadline;
-    let reading = Reading::default();
+    let (reading, budget) = (Reading::default(), Budget::default());
     request.extensions_mut().insert(reading.clone());
-    match tokio::time::timeout(time, next.call(request)).await {
-        Ok(answer) => answer.map(ServiceResponse::map_into_boxed_body),
-        Err(_) if reading.0.get() => Err(Error::from_status(StatusCode::REQUEST_TIMEOUT).into()),
-        Err(_) => Err(Error::from_feature(Code::Unavailable, "the request's deadline passed".to_owned()).into()),
+    request.extensions_mut().insert(budget.clone());
+    if let Ok(answer) = tokio::time::timeout(time, next.call(request)).await {
+        return answer.map(ServiceResponse::map_into_boxed_body);
     }
+    let late = if reading.0.get() {
+        Error::from_status(StatusCode::REQUEST_TIMEOUT)
+    } else {
+        Error::from_feature(Code::Unavailable, "the request's deadline passed".to_owned())
+    };
+    Err(match budget.0.get() {
+        Some(decision) => late.with_budget(decision).into(),
+        None => late.into(),
+    })
 }
 
 fn check_head(head: &RequestHead) -> Result<(), Error> {

@@ -9,7 +9,7 @@
 //! Bounds: a body is as `bounds.rs` says; a page of a list has 1–100 items.
 
 use super::error::Error;
-use super::{State, access, bounds, cookies, envelope, origin};
+use super::{State, access, bounds, cookies, envelope, limits, origin};
 use crate::auth::Principal;
 use crate::error::Code;
 use actix_web::dev::Payload;
@@ -69,19 +69,34 @@ pub async fn authenticate(request: &HttpRequest, state: &State) -> Result<Princi
 /// Who makes the request, whatever it is for; found out once for each request.
 ///
 /// # Errors
-/// `unauthenticated`, `forbidden` for a suspended user or a cookie from a foreign page.
+/// `unauthenticated`, `rate_limited` for a key that is not looked up because its address has used up its quota, `forbidden` for a suspended user or a cookie from a foreign page.
 pub async fn identify(request: &HttpRequest, state: &State) -> Result<Principal, Error> {
     let known = request.extensions().get::<Caller>().cloned();
     if let Some(Caller(principal)) = known {
         return Ok(principal);
     }
     let principal = match bearer(request)? {
-        Some(credential) => state.auth.authenticate(credential).await?,
+        Some(credential) => {
+            // Who makes up keys pays with their address for looking them up, and then they are not.
+            let may_look_up = || limits::foresee(request, state).is_none();
+            state.auth.authenticate(credential, may_look_up).await?
+        }
         None => by_cookie(request, state)?,
     };
     envelope::note_caller(&principal);
     request.extensions_mut().insert(Caller(principal.clone()));
     Ok(principal)
+}
+
+/// Who makes the request, by an access token in header or cookie: never a query, so that whoever asks costs nothing.
+///
+/// # Errors
+/// As [`identify`]; a key is `unauthenticated`.
+pub fn identify_by_token(request: &HttpRequest, state: &State) -> Result<Principal, Error> {
+    match bearer(request)? {
+        Some(token) => Ok(state.auth.authenticate_token(token)?),
+        None => by_cookie(request, state),
+    }
 }
 
 /// A key in a cookie would be sent along by a browser for pages that its owner never meant; so only a token counts.

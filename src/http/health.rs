@@ -3,6 +3,10 @@
 //! `live` says only that the process answers: a broken database must not make an orchestrator restart it. `ready` asks
 //! each named part, all at once, each for [`CHECK_TIMEOUT`] at most, and is false from the beginning of a shutdown. A part
 //! without which the node still serves is `degraded` when it fails, and the node stays ready.
+//!
+//! Everybody may ask, as often as they like, and no quota counts it. So one question is under way at a time, and its
+//! answer is good for [`REMEMBERED_FOR`]: what the parts cost does not grow with those who ask. Credentials that need a
+//! look-up are not looked up here for the same reason.
 
 use super::{State, extract};
 use crate::auth::Scope;
@@ -13,10 +17,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+use tokio::sync::Mutex;
 use utoipa::ToSchema;
 
 /// Longest a part may take to answer.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
+/// For how long what the parts have answered is repeated.
+const REMEMBERED_FOR: Duration = Duration::from_secs(1);
 
 /// Whether a node can serve without a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +85,13 @@ pub struct Health {
     draining: Arc<AtomicBool>,
     started: Instant,
     parts: Arc<[Part]>,
+    remembered: Arc<Mutex<Option<Remembered>>>,
+}
+
+/// What the parts have answered, each by its name, and when.
+struct Remembered {
+    at: Instant,
+    parts: BTreeMap<&'static str, PartAnswer>,
 }
 
 impl Health {
@@ -88,6 +102,7 @@ impl Health {
             draining: Arc::default(),
             started: Instant::now(),
             parts: parts.into(),
+            remembered: Arc::default(),
         }
     }
 
@@ -112,10 +127,26 @@ impl Health {
         }
     }
 
-    /// Asks every part.
-    async fn ask(&self) -> HealthAnswer {
+    /// Asks every part, or repeats what they have just answered. Whoever comes meanwhile waits for the same answers.
+    async fn ask_parts(&self) -> BTreeMap<&'static str, PartAnswer> {
+        let mut remembered = self.remembered.lock().await;
+        if let Some(Remembered { at, parts }) = &*remembered
+            && at.elapsed() < REMEMBERED_FOR
+        {
+            return parts.clone();
+        }
         let asked = self.parts.iter().map(|part| async { (part.name, part.ask().await) });
-        let mut parts: BTreeMap<_, _> = join_all(asked).await.into_iter().collect();
+        let parts: BTreeMap<_, _> = join_all(asked).await.into_iter().collect();
+        *remembered = Some(Remembered {
+            at: Instant::now(),
+            parts: parts.clone(),
+        });
+        parts
+    }
+
+    /// How the node is and its parts are. That it is going away is never remembered, but known.
+    async fn ask(&self) -> HealthAnswer {
+        let mut parts = self.ask_parts().await;
         let is_ready = parts.values().all(|part| part.status != PartStatus::Failing);
         let node = if self.is_draining() {
             PartStatus::Failing
@@ -167,7 +198,7 @@ pub(super) enum PartStatus {
 }
 
 /// A part of the node.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub(super) struct PartAnswer {
     /// How it is.
     status: PartStatus,
@@ -222,7 +253,7 @@ pub(super) async fn live(state: web::Data<State>) -> HttpResponse {
 pub(super) async fn ready(request: HttpRequest, state: web::Data<State>) -> HttpResponse {
     let mut answer = state.health.ask().await;
     // Whoever is nobody, or has wrong credentials, gets the plain answer: an orchestrator must always get one.
-    let caller = extract::authenticate(&request, &state).await;
+    let caller = extract::identify_by_token(&request, &state);
     if caller.is_ok_and(|caller| caller.scopes().contains(Scope::Admin)) {
         let pool = state.database.status();
         answer.pool = Some(PoolAnswer {
@@ -249,6 +280,7 @@ pub(super) async fn health(state: web::Data<State>) -> HttpResponse {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::AtomicUsize;
 
     fn part(name: &'static str, need: Need, answer: Result<(), String>) -> Part {
         Part {
@@ -281,6 +313,25 @@ mod tests {
             (answer.status, answer.parts["node"].status),
             (Status::Draining, PartStatus::Failing)
         );
+    }
+
+    #[tokio::test]
+    async fn many_who_ask_at_once_cost_one_question() {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counter = asked.clone();
+        let part = Part::required("a", move || {
+            counter.fetch_add(1, Ordering::Relaxed);
+            async {
+                tokio::task::yield_now().await;
+                Ok(())
+            }
+        });
+        let health = Health::new(vec![part]);
+        let answers = join_all((0..100).map(|_| health.ask())).await;
+        assert!(answers.iter().all(|answer| answer.status == Status::Ok));
+        assert_eq!(asked.load(Ordering::Relaxed), 1);
+        health.drain();
+        assert_eq!(health.ask().await.status, Status::Draining, "at once");
     }
 
     #[tokio::test(start_paused = true)]

@@ -5,8 +5,13 @@
 //! answer, whatever it is, tells what is left.
 //!
 //! Free are health, metrics and the documents, which operators and machines read by the clock, the page and its files, and
-//! the socket's handshake, which the caps on connections judge; what is sent on the socket then pays.
+//! the socket's handshake, which the caps on connections judge; what is sent on the socket then pays. A handshake whose
+//! credentials are wrong is its address's like any other request.
+//!
+//! An address that has used up its quota causes no query: keys that are not known yet are not looked up for it, and tickets
+//! not redeemed.
 
+use super::bounds::Budget;
 use super::error::Error;
 use super::{State, client_address, extract};
 use crate::error::Code;
@@ -57,6 +62,8 @@ pub(super) async fn limits(
         // Not `into_response`, which forgets the error behind an answer.
         return Ok(ServiceResponse::new(request.into_parts().0, refused));
     }
+    // The deadline may pass, and then nothing comes back here.
+    Budget::note(request.request(), decision);
     let mut answer = match next.call(request).await {
         Ok(answer) => answer.map_into_boxed_body(),
         // A middleware further in has failed, and the request is gone with it; the headers travel in the error.
@@ -90,6 +97,33 @@ async fn payer(request: &HttpRequest, state: &State) -> Payer {
     match extract::identify(request, state).await {
         Ok(principal) => Payer::user(principal.user_id, principal.tier),
         Err(_) => Payer::address(client_address::of(request, state)),
+    }
+}
+
+/// The refusal of whoever shows no valid credentials at this address, while its quota is used up; nothing is counted.
+pub(super) fn foresee(request: &HttpRequest, state: &State) -> Option<Error> {
+    if !state.limits.is_enabled() {
+        return None;
+    }
+    let payer = Payer::address(client_address::of(request, state));
+    state.limits.foresee(payer).map(Error::over_quota)
+}
+
+/// Charges a handshake whose credentials were refused to its address; what it is answered.
+pub(super) async fn charge(request: &HttpRequest, state: &State, error: Error) -> Error {
+    if !matches!(
+        error.code(),
+        Code::Unauthenticated | Code::Forbidden | Code::RateLimited
+    ) {
+        return error;
+    }
+    let payer = Payer::address(client_address::of(request, state));
+    match state.limits.check(payer, 1).await {
+        Some(decision) if !decision.is_admitted() => {
+            metrics().rate_limited(payer.tier(), Surface::Rest);
+            Error::over_quota(decision)
+        }
+        _ => error,
     }
 }
 

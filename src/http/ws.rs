@@ -2,10 +2,11 @@
 //!
 //! Everything is checked before the upgrade, so a refusal is an ordinary problem document that a client can read:
 //! draining or full (503), origin (403, whatever the credentials), sub-protocol (400, before a ticket is spent),
-//! credentials (401). Credentials are those of every route, or a ticket, so no long-lived secret is ever in a URL.
+//! credentials (401; from an address that has used up its quota with such, 429). Credentials are those of every route, or a ticket, so no long-lived secret is ever in a URL.
 
 use super::error::Error;
-use super::{State, client_address, envelope, extract};
+use super::{State, client_address, envelope, extract, limits};
+use crate::auth::Principal;
 use crate::error::Code;
 use crate::sessions::{self, Opening, Socket};
 use actix_web::http::header;
@@ -48,13 +49,9 @@ pub(super) async fn open(
     }
     // Before the ticket is spent.
     let protocol = agree(&request)?;
-    let principal = match query.ticket {
-        Some(ticket) => {
-            let principal = state.auth.redeem_ticket(&ticket).await?;
-            envelope::note_caller(&principal);
-            principal
-        }
-        None => extract::authenticate(&request, &state).await?,
+    let principal = match authenticate(&request, &state, query.ticket).await {
+        Ok(principal) => principal,
+        Err(error) => return Err(limits::charge(&request, &state, error).await),
     };
     let socket = request.conn_data::<Arc<Socket>>().cloned();
     let network = client_address::of(&request, &state).into();
@@ -71,6 +68,18 @@ pub(super) async fn open(
         },
     )
     .map_err(|error| Error::with_detail(Code::BadRequest, format!("This is not a WebSocket handshake: {error}.")))
+}
+
+async fn authenticate(request: &HttpRequest, state: &State, ticket: Option<String>) -> Result<Principal, Error> {
+    let Some(ticket) = ticket else {
+        return extract::authenticate(request, state).await;
+    };
+    if let Some(refusal) = limits::foresee(request, state) {
+        return Err(refusal);
+    }
+    let principal = state.auth.redeem_ticket(&ticket).await?;
+    envelope::note_caller(&principal);
+    Ok(principal)
 }
 
 /// Takes our sub-protocol from those that are offered; a client that offers none gets none.

@@ -282,6 +282,22 @@ impl RateLimits {
         self.shared.enabled.then(|| self.ask(payer, cost))
     }
 
+    /// The refusal that a request of one caller would get, as far as this node knows: counts nothing and asks nobody.
+    #[must_use]
+    pub fn foresee(&self, payer: Payer) -> Option<Decision> {
+        let shared = &self.shared;
+        let (now, quota) = (shared.now(), shared.quota(payer));
+        let refusal = |entry: &mut Entry| {
+            let own = entry.window.refusal(now, quota, shared.spans);
+            own.or_else(|| {
+                let wait = entry.share.refused_for(now)?;
+                Some(entry.share.refusal(wait, quota, now))
+            })
+        };
+        // Whoever is not known has used nothing, and nothing is ever known where limits are off.
+        shared.table.with_known(payer.key, refusal).flatten()
+    }
+
     fn ask(&self, payer: Payer, cost: u32) -> Verdict {
         let shared = &self.shared;
         let (now, quota) = (shared.now(), shared.quota(payer));

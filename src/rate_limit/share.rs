@@ -93,6 +93,12 @@ impl Share {
         self.lease.spend(cost, now);
     }
 
+    /// In how many milliseconds there will be something, where Redis has just said that there is nothing.
+    pub(super) fn refused_for(&self, now: Millis) -> Option<Millis> {
+        let is_refused = self.lease.live(now) == 0 && now < self.refused_until;
+        is_refused.then(|| (self.known_at + self.known.retry_after_ms).saturating_sub(now).max(1))
+    }
+
     /// Whether the next slice should be asked for already.
     pub(super) const fn is_low(&self, now: Millis, spans: Spans) -> bool {
         self.lease.is_low(now, lease_life(spans))

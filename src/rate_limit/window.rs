@@ -145,6 +145,17 @@ impl Window {
         self.state(now, quota, spans)
     }
 
+    /// The refusal that one request would get now; counts nothing.
+    pub(super) fn refusal(&mut self, now: Millis, quota: Quota, spans: Spans) -> Option<Decision> {
+        self.prune(now, spans);
+        let minute_free_at = self.minute.free_at(1, quota.per_minute, now, spans.minute);
+        let free_at = minute_free_at.max(self.hour.free_at(1, quota.per_hour, now, spans.hour));
+        (free_at > now).then(|| Decision {
+            retry_after_ms: Some(free_at - now),
+            ..self.state(now, quota, spans)
+        })
+    }
+
     /// Where it stands, as if something free had been admitted.
     fn state(&self, now: Millis, quota: Quota, spans: Spans) -> Decision {
         let minute_left = quota.per_minute.saturating_sub(self.minute.total);

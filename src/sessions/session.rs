@@ -15,7 +15,7 @@ use super::body::Body;
 use super::connection::Connection;
 use super::incoming::{Incoming, IncomingStream};
 use super::link::Link;
-use super::refusals::Refusals;
+use super::refusals::{Refusals, Subscribes};
 use super::{Sessions, Socket};
 use crate::auth::Principal;
 use crate::conversations::{Caller, Conversation, Follower, Full, Request};
@@ -84,6 +84,7 @@ pub fn open(
         seats: Arc::new(Semaphore::new(limits::SUBSCRIPTIONS_MAX)),
         bad_frames: 0,
         refusals: Refusals::default(),
+        subscribes: Subscribes::default(),
     };
     session.greet();
     let outbox = session.connection.outbox.clone();
@@ -112,8 +113,10 @@ struct Session {
     seats: Arc<Semaphore>,
     /// `bad_frame` errors in a row.
     bad_frames: u32,
-    /// What was refused because the user's quota is used up.
+    /// What was refused: for the user's quota, for the number of subscriptions, or because it was no good frame.
     refusals: Refusals,
+    /// The `subscribe` that were taken up.
+    subscribes: Subscribes,
 }
 
 impl Actor for Session {
@@ -209,12 +212,25 @@ impl Session {
 
     /// Does what its user's quota allows, and refuses the rest before anything is done.
     fn settle(&mut self, frame: ClientFrame, reply: Reply, decision: Decision, ctx: &mut ws::WebsocketContext<Self>) {
+        if self.connection.outbox.is_closed() {
+            // While Redis was asked: revoked, say.
+            return reply.forgo();
+        }
         let Some(retry_after_ms) = decision.retry_after_ms else {
             return self.perform(frame, reply, budget(decision), ctx);
         };
+        self.refuse_for_number(reply, retry_after_ms);
+    }
+
+    fn refuse_for_number(&mut self, reply: Reply, retry_after_ms: u64) {
         metrics().rate_limited(self.connection.payer().tier(), Surface::Socket);
         reply.limited(retry_after_ms);
-        if self.refusals.record(Instant::now()) {
+        self.note_refusal();
+    }
+
+    /// Cuts off a client that goes on sending what is refused, unless limits are off.
+    fn note_refusal(&mut self) {
+        if self.sessions.shared.limits.is_enabled() && self.refusals.record(Instant::now()) {
             self.connection.outbox.close(Some(CloseCode::Flooding));
         }
     }
@@ -288,13 +304,15 @@ impl Session {
             message: error.message,
             retry_after_ms: error.code.retry_after_ms(),
         });
-        if error.code != Code::BadFrame {
+        if error.code == Code::BadFrame {
+            self.bad_frames += 1;
+        } else {
             self.bad_frames = 0;
-            return;
         }
-        self.bad_frames += 1;
         if self.bad_frames >= limits::BAD_FRAMES_MAX {
             outbox.close(Some(CloseCode::BadProtocol));
+        } else {
+            self.note_refusal();
         }
     }
 
@@ -319,6 +337,13 @@ impl Session {
         reply: Reply,
         ctx: &mut ws::WebsocketContext<Self>,
     ) {
+        if self.sessions.shared.limits.is_enabled()
+            && let Err(wait) = self.subscribes.admit(Instant::now())
+        {
+            // Rounded up, so that it is true.
+            let retry_after_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+            return self.refuse_for_number(reply, retry_after_ms.saturating_add(1));
+        }
         let connection = self.connection.id;
         let follows = |known: &Subscription| known.conversation.is_followed_by(connection);
         let seat = self.seats.clone().try_acquire_owned().ok();

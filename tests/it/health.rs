@@ -1,9 +1,11 @@
 //! Health by part, and metrics on an address of their own.
 
 use crate::support::{Scrape, TestApp, eventually};
+use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Instant;
 
 #[actix_web::test]
 async fn readiness_names_its_parts_and_shows_the_pool_to_admins_only() {
@@ -44,6 +46,36 @@ async fn readiness_names_its_parts_and_shows_the_pool_to_admins_only() {
         (&live["parts"], &live["pool"], &live["status"]),
         (&json!({}), &Value::Null, &"ok".into())
     );
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn asking_costs_the_database_nothing_however_often() {
+    let app = TestApp::start().await;
+    let (ann, key) = {
+        let ann = app.register("Ann").await;
+        let key = ann.post("/api/keys", json!({"name": "bot", "scopes": ["admin"]})).await;
+        (ann, key.ok()["secret"].as_str().unwrap().to_owned())
+    };
+    let statements = async || Scrape::of(&app).await.sum("db_query_duration_seconds_count");
+    let before = statements().await;
+    let random = format!("pk_{}", "x".repeat(43));
+    let ask = |n: usize| {
+        let path = if n.is_multiple_of(2) {
+            "/health"
+        } else {
+            "/health/ready"
+        };
+        let token = [None, Some(&*ann.token), Some(&*key), Some(&*random)][n / 2 % 4];
+        app.request(Method::GET, path, token, None)
+    };
+    let started = Instant::now();
+    for answer in join_all((0..200).map(ask)).await {
+        assert_eq!(answer.ok()["parts"]["database"]["status"], "ok");
+    }
+    // Two parts ask the database, and a poll of the background may come between.
+    let (cost, seconds) = (statements().await - before, started.elapsed().as_secs_f64().ceil());
+    assert!(cost <= 5.0 * (seconds + 1.0), "{cost} in {seconds} s");
     app.stop().await;
 }
 

@@ -513,6 +513,134 @@ async fn signing_up_slows_down() {
 }
 
 #[actix_web::test]
+async fn refused_frames_of_any_kind_are_a_flood() {
+    let app = TestApp::with(with_quota(100)).await;
+    let ann = app.register("Ann").await;
+    let wrong = json!({"type": "ping", "x": 1});
+    let mut socket = ann.connect().await;
+    for _ in 0..51 {
+        socket.refused(wrong.clone(), "bad_request").await;
+    }
+    socket.expect_close(4101).await;
+    app.stop().await;
+    // Without limits nobody counts.
+    let app = TestApp::start().await;
+    let mut socket = app.register("Ann").await.connect().await;
+    for _ in 0..60 {
+        socket.refused(wrong.clone(), "bad_request").await;
+    }
+    assert_eq!(socket.ask(json!({"type": "ping"})).await["type"], "pong");
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn subscribing_is_free_two_hundred_times_in_ten_seconds() {
+    let app = TestApp::with(with_quota(100)).await;
+    let (ann, conversation) = app.person_with_conversation("Ann").await;
+    let mut socket = ann.connect().await;
+    let started = Instant::now();
+    for _ in 0..200 {
+        socket.subscribe(conversation, None).await;
+    }
+    let frame = json!({"type": "subscribe", "conversation": conversation});
+    if started.elapsed() < Duration::from_secs(9) {
+        let refused = socket.refused(frame.clone(), "rate_limited").await;
+        let wait = refused["retry_after_ms"].as_u64().unwrap();
+        assert!((1..=10_001).contains(&wait), "{refused}");
+    }
+    // Another socket has its own.
+    ann.connect().await.subscribe(conversation, None).await;
+    app.stop().await;
+}
+
+/// Whoever makes up credentials pays for it with the address, and then no longer with the database.
+#[actix_web::test]
+async fn made_up_keys_and_tickets_cost_no_query_beyond_the_quota() {
+    let app = TestApp::with(|config| {
+        with_quota(1_000)(config);
+        config.limits.anonymous = quota(6);
+        config.limits.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
+    })
+    .await;
+    let ann = app.register("Ann").await;
+    let key = ann
+        .post("/api/keys", json!({"name": "bot", "scopes": ["chat"]}))
+        .await
+        .ok();
+    let key = key["secret"].as_str().unwrap();
+    let ask = async |path: &str, token: Option<&str>| {
+        let request = app.http().get(app.url(path)).header("x-forwarded-for", "198.51.100.1");
+        let request = request
+            .header("connection", "Upgrade")
+            .header("upgrade", "websocket")
+            .header("sec-websocket-version", "13")
+            .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
+        let request = token.into_iter().fold(request, reqwest::RequestBuilder::bearer_auth);
+        Site::read(request.send().await.unwrap()).await.unwrap()
+    };
+    assert_eq!(ask("/api/me", Some(key)).await.status, 200, "it is known from now on");
+    let made_up = |n: usize| format!("pk_{n:043}");
+    let ticket = |n: usize| format!("/ws?ticket={n:043}");
+    for n in 0..2 {
+        assert_eq!(ask("/api/me", Some(&made_up(n))).await.status, 401);
+        assert_eq!(ask("/ws", Some(&made_up(10 + n))).await.status, 401);
+        assert_eq!(ask(&ticket(n), None).await.status, 401);
+    }
+    let looked_up = async || {
+        let scrape = Scrape::of(&app).await;
+        ["api_keys.find", "socket_tickets.take"]
+            .map(|query| scrape.value("db_query_duration_seconds_count", &[("query", query)]))
+    };
+    let before = looked_up().await;
+    assert_eq!(before, [5.0, 2.0]);
+    for n in 100..110 {
+        let refused = ask("/api/me", Some(&made_up(n))).await;
+        assert_eq!(number(&refused, "x-ratelimit-remaining"), 0);
+        refused.problem(429, "rate_limited");
+        for (path, token) in [("/ws".to_owned(), Some(made_up(n))), (ticket(n), None)] {
+            let refused = ask(&path, token.as_deref()).await;
+            assert!(number(&refused, "retry-after") > 0);
+            refused.problem(429, "rate_limited");
+        }
+    }
+    assert_eq!(looked_up().await, before);
+    assert_eq!(
+        ask("/api/me", Some(key)).await.status,
+        200,
+        "who is known is not concerned"
+    );
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn an_answer_that_comes_too_late_was_counted_and_says_so() {
+    let app = TestApp::with(|config| {
+        with_quota(10)(config);
+        config.http.request_deadline = Duration::from_millis(500);
+    })
+    .await;
+    let ann = app.register("Ann").await;
+    let (client, connection) = tokio_postgres::connect(app.database.url(), tokio_postgres::NoTls)
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    let lock = "BEGIN; LOCK TABLE users IN ACCESS EXCLUSIVE MODE";
+    client.batch_execute(lock).await.unwrap();
+    let late = ann.patch("/api/me", json!({"name": "Anna"})).await;
+    client.batch_execute("ROLLBACK").await.unwrap();
+    drop(client);
+    assert_eq!(
+        (
+            number(&late, "x-ratelimit-limit"),
+            number(&late, "x-ratelimit-remaining")
+        ),
+        (10, 9)
+    );
+    late.problem(503, "unavailable");
+    app.stop().await;
+}
+
+#[actix_web::test]
 async fn what_costs_much_has_a_quota_besides() {
     let app = TestApp::with(with_quota(100)).await;
     let ann = app.register("Ann").await;
