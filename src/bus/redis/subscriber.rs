@@ -1,9 +1,11 @@
 //! Listens to Redis, and tells it what the node wants to hear.
 //!
 //! A connection that has died without a word (a frozen Redis, a network that swallows packets) is noticed because it does
-//! not answer a ping. What has come is taken up also while an answer is awaited, because the client library keeps it without
-//! a bound until then; taking up is to hand it on or to drop it. After every connect, and whenever another conversation is followed, the node is told to compare its
+//! not answer a ping. After every connect, and whenever another conversation is followed, the node is told to compare its
 //! revision: something may have been said while nobody listened.
+//!
+//! Bounds: what has come is taken up also while an answer is awaited, because the client library keeps it without a bound
+//! until then; taking it up is to hand it on or to drop it, and waits for nobody.
 
 use super::{Connected, PATIENCE, RECONNECTS, Shared, pause};
 use crate::bus::{Delivery, Envelope, To, codec};

@@ -27,12 +27,14 @@ impl Scene {
         let (redis, bus) = (TestRedis::start().await, Arc::default());
         let client = Redis::open(&redis.config()).unwrap().unwrap();
         let node = Node::start(&bus, Some(client.clone()));
-        Self {
+        let scene = Self {
             redis,
             client,
             bus,
             node,
-        }
+        };
+        scene.until_marked().await;
+        scene
     }
 
     /// Reads things that are nowhere but in the truth; none may take long.
@@ -56,10 +58,7 @@ impl Scene {
     }
 
     async fn until_marked(&self) {
-        eventually("it is written which Redis it is", async || {
-            !self.redis.keys("parlance:cache-written-to").await.is_empty()
-        })
-        .await;
+        super::until_marked(&self.redis).await;
     }
 
     /// Takes values out of Redis without a word to anybody.

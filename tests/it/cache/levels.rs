@@ -13,6 +13,7 @@ use std::time::Duration;
 async fn pair() -> (TestRedis, Node, Node) {
     let (redis, bus) = (TestRedis::start().await, Arc::default());
     let nodes = (Node::on(&bus, &redis), Node::on(&bus, &redis));
+    super::until_marked(&redis).await;
     (redis, nodes.0, nodes.1)
 }
 

@@ -102,6 +102,14 @@ fn key() -> Key<Thing> {
     keys::user(TenantId::new(), UserId::new())
 }
 
+/// Waits until it stands in Redis whose values it holds: what is there before that is not believed.
+async fn until_marked(redis: &TestRedis) {
+    crate::support::eventually("it is written which Redis it is", async || {
+        !redis.keys("parlance:cache-written-to").await.is_empty()
+    })
+    .await;
+}
+
 /// Where a key stands in Redis.
 fn in_redis(key: &Key<Thing>) -> String {
     format!("parlance:cache:{}", key.text())
