@@ -108,16 +108,23 @@ pub(super) struct Pace {
 impl Pace {
     /// So many bytes have been taken from the outbox.
     pub(super) fn taken(&mut self, bytes: usize) {
-        self.written = (bytes < SMALL_BYTES).then(Instant::now);
-        if let Some(now) = self.written {
+        self.taken_at(bytes, Instant::now());
+    }
+
+    fn taken_at(&mut self, bytes: usize, now: Instant) {
+        self.written = (bytes < SMALL_BYTES).then_some(now);
+        if self.written.is_some() {
             PACER.with(|pacer| pacer.count(now));
         }
     }
 
     /// Whether the outbox should be left alone for now; then the task is woken when that is over.
     pub(super) fn must_wait(&mut self, cx: &Context<'_>) -> bool {
+        self.written.is_some() && self.must_wait_at(cx, Instant::now())
+    }
+
+    fn must_wait_at(&mut self, cx: &Context<'_>, now: Instant) -> bool {
         let Some(written) = self.written else { return false };
-        let now = Instant::now();
         let until = written + PAUSE;
         let must = now < until && PACER.with(|pacer| pacer.is_busy(now));
         if !must {
@@ -155,20 +162,15 @@ mod tests {
         let wakes = std::sync::Arc::new(Wakes::default());
         let waker = Waker::from(wakes.clone());
         let cx = Context::from_waker(&waker);
-        let mut pace = Pace::default();
-        assert!(!pace.must_wait(&cx), "nothing was written yet");
-        let busy = |pace: &mut Pace| {
-            let since = Instant::now();
-            while since.elapsed() < 3 * WINDOW {
-                pace.taken(10);
-            }
-        };
-        busy(&mut pace);
-        assert!(pace.must_wait(&cx) && pace.must_wait(&cx));
+        let (mut pace, now) = (Pace::default(), Instant::now());
+        assert!(!pace.must_wait_at(&cx, now), "nothing was written yet");
+        (0..BUSY_WRITES).for_each(|_| pace.taken_at(10, now - WINDOW));
+        pace.taken_at(10, now);
+        assert!(pace.must_wait_at(&cx, now) && pace.must_wait_at(&cx, now));
         wakes.woken.notified().await;
-        assert!(!pace.must_wait(&cx), "the pause is over");
-        pace.taken(SMALL_BYTES);
-        assert!(!pace.must_wait(&cx), "a large write is not followed by a pause");
+        assert!(!pace.must_wait_at(&cx, now + PAUSE), "the pause is over");
+        pace.taken_at(SMALL_BYTES, now);
+        assert!(!pace.must_wait_at(&cx, now), "a large write is not followed by a pause");
     }
 
     #[derive(Default)]
