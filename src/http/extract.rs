@@ -69,7 +69,8 @@ pub async fn authenticate(request: &HttpRequest, state: &State) -> Result<Princi
 /// Who makes the request, whatever it is for; found out once for each request.
 ///
 /// # Errors
-/// `unauthenticated`, `rate_limited` for a key that is not looked up because its address has used up its quota, `forbidden` for a suspended user or a cookie from a foreign page.
+/// `unauthenticated`; `rate_limited` for a key that is not looked up, as its address has used up its quota;
+/// `forbidden` for a suspended user or a cookie from a foreign page.
 pub async fn identify(request: &HttpRequest, state: &State) -> Result<Principal, Error> {
     let known = request.extensions().get::<Caller>().cloned();
     if let Some(Caller(principal)) = known {

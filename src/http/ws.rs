@@ -2,7 +2,8 @@
 //!
 //! Everything is checked before the upgrade, so a refusal is an ordinary problem document that a client can read:
 //! draining or full (503), origin (403, whatever the credentials), sub-protocol (400, before a ticket is spent),
-//! credentials (401; from an address that has used up its quota with such, 429). Credentials are those of every route, or a ticket, so no long-lived secret is ever in a URL.
+//! credentials (401; from an address that has used up its quota with such, 429).
+//! Credentials are those of every route, or a ticket, so no long-lived secret is ever in a URL.
 
 use super::error::Error;
 use super::{State, client_address, envelope, extract, limits};

@@ -341,8 +341,8 @@ impl Session {
             && let Err(wait) = self.subscribes.admit(Instant::now())
         {
             // Rounded up, so that it is true.
-            let retry_after_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-            return self.refuse_for_number(reply, retry_after_ms.saturating_add(1));
+            let wait = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+            return self.refuse_for_number(reply, wait.saturating_add(1));
         }
         let connection = self.connection.id;
         let follows = |known: &Subscription| known.conversation.is_followed_by(connection);
