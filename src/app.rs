@@ -1,6 +1,6 @@
 //! The composition root: everything a node consists of is made here, in this order, and handed to whoever needs it.
 //!
-//! database → redis → cache → auth, tenants → limits → lobby (the table of sockets, as conversations see it) →
+//! database → bus → redis → cache → auth, tenants → limits → lobby (the table of sockets, as conversations see it) →
 //! conversations (writer lanes, registry) → sessions → HTTP server. If it is not here, it does not exist. The same path
 //! serves the program and the tests, which bind port 0 and ask for [`App::port`].
 
