@@ -32,42 +32,12 @@ finish() {
 trap finish EXIT
 trap 'exit 130' INT TERM
 
-if ! cmp -s scripts/conformance.txt "$venv/requirements.txt"; then
-    rm -rf "$venv"
-    mkdir -p .dev
-    python3 -m venv "$venv"
-    "$venv/bin/pip" install --quiet --disable-pip-version-check --require-hashes --only-binary=:all: -r scripts/conformance.txt
-    cp scripts/conformance.txt "$venv/requirements.txt"
-fi
+ensure_venv conformance
 
 url=${1:-}
 if [ -z "$url" ]; then
-    ensure_postgres
-    # With the tests, so that dependencies are built once, with the same features.
-    cargo test --quiet --all-features --test it --no-run
-    binary=$(cargo metadata --format-version 1 --no-deps | python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')/debug/parlance
-    port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-    BIND=127.0.0.1:$port DATA_DIR=$work/data RATE_LIMIT_ENABLED=false env -u DATABASE_URL "$binary" serve >"$work/server.log" 2>&1 &
-    server=$!
-    python3 - "$port" "$server" <<'PYTHON'
-import os, sys, time, urllib.request
-port, pid = sys.argv[1:]
-deadline = time.monotonic() + 60
-while True:
-    try:
-        if urllib.request.urlopen(f"http://127.0.0.1:{port}/health/ready", timeout=2).status == 200:
-            break
-    except OSError:
-        pass
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        sys.exit("the server ended before it was ready")
-    if time.monotonic() > deadline:
-        sys.exit("the server was not ready within 60 s")
-    time.sleep(0.05)
-PYTHON
-    url=ws://127.0.0.1:$port/conformance
+    start_server "$work"
+    url=ws://${site#http://}/conformance
 fi
 
 # The runner's exit status says only that something failed; its report says what, and how each connection ended.

@@ -31,3 +31,31 @@ ensure_postgres() {
         scripts/postgres.sh /var/lib/parlance
     fi
 }
+
+# Python's packages of scripts/NAME.txt, each with its hash, in .dev/NAME.
+ensure_venv() {
+    cmp -s "scripts/$1.txt" ".dev/$1/requirements.txt" && return 0
+    rm -rf ".dev/$1"
+    mkdir -p .dev
+    python3 -m venv ".dev/$1"
+    ".dev/$1/bin/pip" install --quiet --disable-pip-version-check --require-hashes --only-binary=:all: -r "scripts/$1.txt"
+    cp "scripts/$1.txt" ".dev/$1/requirements.txt"
+}
+
+# Builds the server as the tests are built, so that dependencies are built once, and starts it on a free port with its data
+# in a directory, without limits. Sets `server`, its process, and `site`, its address; its log is server.log there.
+start_server() {
+    ensure_postgres
+    cargo test --quiet --all-features --test it --no-run
+    server_binary=$(cargo metadata --format-version 1 --no-deps | python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')/debug/parlance
+    env -u DATABASE_URL -u REDIS_URL BIND=127.0.0.1:0 DATA_DIR="$1/data" LOG_FORMAT=json RATE_LIMIT_ENABLED=false \
+        "$server_binary" serve >"$1/address" 2>"$1/server.log" &
+    server=$!
+    for _ in $(seq 600); do
+        site=$(sed -n 's/^Parlance is at //p' "$1/address")
+        [ -n "$site" ] && return 0
+        kill -0 "$server" 2>/dev/null || die "the server ended before it was ready"
+        sleep 0.1
+    done
+    die "the server was not ready within 60 s"
+}

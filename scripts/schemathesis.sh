@@ -35,28 +35,8 @@ finish() {
 trap finish EXIT
 trap 'exit 130' INT TERM
 
-if ! cmp -s scripts/schemathesis.txt "$venv/requirements.txt"; then
-    rm -rf "$venv"
-    mkdir -p .dev
-    python3 -m venv "$venv"
-    "$venv/bin/pip" install --quiet --disable-pip-version-check --require-hashes --only-binary=:all: -r scripts/schemathesis.txt
-    cp scripts/schemathesis.txt "$venv/requirements.txt"
-fi
-
-ensure_postgres
-# With the tests, so that dependencies are built once, with the same features.
-cargo test --quiet --all-features --test it --no-run
-binary=$(cargo metadata --format-version 1 --no-deps | python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')/debug/parlance
-env -u DATABASE_URL -u REDIS_URL BIND=127.0.0.1:0 DATA_DIR="$work/data" LOG_FORMAT=json RATE_LIMIT_ENABLED=false \
-    "$binary" serve >"$work/address" 2>"$work/server.log" &
-server=$!
-for _ in $(seq 600); do
-    site=$(sed -n 's/^Parlance is at //p' "$work/address")
-    [ -n "$site" ] && break
-    kill -0 "$server" 2>/dev/null || die "the server ended before it was ready"
-    sleep 0.1
-done
-[ -n "$site" ] || die "the server was not ready within 60 s"
+ensure_venv schemathesis
+start_server "$work"
 
 # People, a conversation with a message in it, and a way for a guest to get there.
 python3 - "$site" "$work" <<'PYTHON'
