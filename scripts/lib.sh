@@ -59,3 +59,29 @@ start_server() {
     done
     die "the server was not ready within 60 s"
 }
+
+# Prints the path of a program: the one that a variable names, the one on PATH, the one in .dev/NAME, or the distribution's
+# package fetched into there. What makes a program good enough, `runs PATH` says, which the caller defines.
+#   find_program NAME PACKAGE PROGRAM VARIABLE ITS_VALUE WHICH
+find_program() {
+    program_name=$(basename "$3")
+    if [ -n "$5" ]; then
+        runs "$5" || die "$4 is set to $5, which does not run or is not $6."
+        echo "$5"
+        return
+    fi
+    for program_path in "$(command -v "$program_name" || true)" "$PWD/.dev/$1/$program_name"; do
+        if [ -x "$program_path" ] && runs "$program_path"; then
+            echo "$program_path"
+            return
+        fi
+    done
+    if scripts/debian.sh "$1" "$2" "$3"; then
+        if runs "$program_path"; then
+            echo "$program_path"
+            return
+        fi
+        echo "The program in Debian's package $2 does not run here, or is not $6." >&2
+    fi
+    die "There is no $program_name. Install one (on Debian: sudo apt-get install $2), or set $4 to the path of one, $6."
+}

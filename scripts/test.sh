@@ -9,7 +9,7 @@
 # of its own in it. TEST_DATABASE_URL names another one: any whose account may make databases. A runner that ends badly
 # without a count (it did not build, say) counts as one failure.
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit
 . scripts/lib.sh
 
 what=${1:-all}
@@ -87,7 +87,8 @@ start_database() {
     cargo test --quiet --all-features --test it --no-run || return 1
     ensure_postgres || return 1
     REDIS_SERVER=$(scripts/redis.sh) || return 1
-    export REDIS_SERVER
+    NGINX_SERVER=$(scripts/nginx.sh) || return 1
+    export REDIS_SERVER NGINX_SERVER
     [ -z "${TEST_DATABASE_URL:-}" ] || return 0
     local address=
     # Every test has a pool of its own.
@@ -131,7 +132,7 @@ if wanted it; then
         count "integration tests" cargo_tests "--test it" "$@"
         count "secrets in their log" search_logs
     else
-        echo "What the integration tests need (PostgreSQL, Redis) could not be started."
+        echo "What the integration tests need (PostgreSQL, Redis, nginx) could not be started."
         failed=$((failed + 1))
     fi
 fi

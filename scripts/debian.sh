@@ -1,0 +1,71 @@
+#!/bin/sh
+# Puts a package of Debian (or one like it) and those of its libraries that are missing into .dev/NAME, with or without root.
+#
+#   scripts/debian.sh NAME PACKAGE [PROGRAM]...
+#
+# They are downloaded and unpacked under .dev/NAME/root, not installed: an installation needs root, and Debian's package of
+# a server would start a service that nobody asked for. For each PROGRAM, a path in the package such as usr/bin/redis-server,
+# .dev/NAME gets a starter of its name, which finds the libraries and becomes the program: its process id is the program's.
+# apt checks what it downloads against the signatures of the distribution. What was there before is replaced at the end and
+# at once, or not at all. It prints nothing but messages, to stderr; whether anything has to be fetched is for the callers
+# to know (redis.sh, nginx.sh).
+set -eu
+cd "$(dirname "$0")/.."
+
+[ $# -ge 2 ] || {
+    echo "usage: $0 NAME PACKAGE [PROGRAM]..." >&2
+    exit 2
+}
+name=$1
+wanted=$2
+shift 2
+
+fail() {
+    echo "Debian's package $wanted could not be fetched: $1" >&2
+    exit 1
+}
+
+{ command -v apt-get && command -v dpkg-deb; } >/dev/null || fail "this is not a Debian or one like it"
+
+# What an installation would bring: the package, and only those it needs that are not there.
+missing() { LC_ALL=C apt-get install --simulate --no-install-recommends "$wanted" 2>/dev/null | sed -n 's/^Inst \([^ ]*\) .*/\1/p'; }
+packages=$(missing)
+if [ -z "$packages" ] && [ "$(id -u)" = 0 ]; then
+    apt-get update -qq >&2 || fail "apt-get update did not work"
+    packages=$(missing)
+fi
+# Removed but still known to be installed, or the package lists are empty.
+[ -n "$packages" ] || fail "apt knows no package $wanted that it could install (the lists may be empty: apt-get update)"
+
+mkdir -p .dev
+work=$(mktemp -d "$PWD/.dev/.$name.XXXXXX")
+trap 'rm -rf "$work"' EXIT INT TERM
+# As root, apt would download as an account of its own; and who is root starts servers as another account.
+chmod 755 "$work"
+mkdir "$work/root" "$work/packages"
+# shellcheck disable=SC2086 # They are words.
+echo "Fetching" $packages "..." >&2
+# shellcheck disable=SC2086
+(cd "$work/packages" && apt-get download -qq -o APT::Sandbox::User=root $packages >&2) || fail "apt-get download did not work"
+for package in "$work"/packages/*.deb; do
+    dpkg-deb -x "$package" "$work/root" || fail "$package could not be unpacked"
+done
+rm -rf "$work/packages"
+
+libraries=
+for directory in "$work"/root/usr/lib/*-linux-* "$work"/root/lib/*-linux-*; do
+    [ ! -d "$directory" ] || libraries="$libraries\$home/root${directory#"$work/root"}:"
+done
+for program; do
+    [ -f "$work/root/$program" ] || fail "there is no $program in it"
+    starter=$work/$(basename "$program")
+    cat >"$starter" <<STARTER
+#!/bin/sh
+home=\$(dirname "\$0")
+LD_LIBRARY_PATH=$libraries\${LD_LIBRARY_PATH:-} exec "\$home/root/$program" "\$@"
+STARTER
+    chmod 755 "$starter"
+done
+
+rm -rf ".dev/$name"
+mv "$work" ".dev/$name"
