@@ -54,6 +54,7 @@ pub struct App {
     server: Server,
     metrics: Option<(SocketAddr, Server)>,
     shutdown: Shutdown,
+    drain_delay: Duration,
     shutdown_timeout: Duration,
 }
 
@@ -138,6 +139,7 @@ impl App {
             server,
             metrics,
             shutdown,
+            drain_delay: config.drain_delay,
             shutdown_timeout: config.shutdown_timeout,
         })
     }
@@ -172,7 +174,7 @@ impl App {
             ended = &mut server => ended.map_err(std::io::Error::other).flatten(),
             () = stop => Ok(()),
         };
-        self.shutdown.run(self.shutdown_timeout).await;
+        self.shutdown.run(self.drain_delay, self.shutdown_timeout).await;
         if let Some(metrics) = metrics {
             metrics.abort();
         }
@@ -207,8 +209,8 @@ fn serve(config: &Config, listener: TcpListener, state: web::Data<http::State>) 
         .max_connections(config.sessions.connections_max)
         .keep_alive(config.http.keep_alive)
         .client_request_timeout(config.http.request_timeout)
-        // Our own drain comes first; what is left then is short.
-        .shutdown_timeout(5)
+        // A request may take as long as its commit; the deadline of the shutdown ends it before this does.
+        .shutdown_timeout(config.shutdown_timeout.as_secs() + 1)
         .disable_signals()
         .on_connect(move |connection, extensions| {
             if let Some(socket) = connection.downcast_ref::<TcpStream>().and_then(Socket::duplicate) {

@@ -1,10 +1,15 @@
 //! Going away in order, under one deadline.
 //!
-//! Readiness goes first, so that nobody sends new work; then the sockets are told goodbye, what was accepted is committed
-//! and answered, and they are closed with 4203; then the HTTP server stops; then writers, arbiters and the database.
-//! Between, Redis is told which of its values are old, unless it is away.
+//! Readiness goes first, and where a balancer needs time to notice, the node goes on serving for that time. Then the
+//! sockets are told goodbye, one after the other and not all at once, what was accepted is committed and answered, and
+//! they are closed with 4203. All this while requests are answered, the last ones with `Connection: close`; new sockets
+//! get a clean 503. Then the HTTP server stops: nothing is accepted any more, idle connections end, requests under way
+//! are finished. Then writers, arbiters and at last the database. Between, Redis is told which of its values are old,
+//! unless it is away.
+//!
 //! A step that does not end by the deadline is left behind: what was acknowledged is durable anyway, and what was not is
-//! repeated by its client.
+//! repeated by its client. So everything together takes `PARLANCE_DRAIN_DELAY` and `PARLANCE_SHUTDOWN_TIMEOUT` at most,
+//! and a moment for the process to end; whoever starts the process should not kill it before that.
 
 use crate::auth::Auth;
 use crate::cache::Cache;
@@ -44,11 +49,18 @@ pub struct Shutdown {
 }
 
 impl Shutdown {
-    /// Stops everything, within `timeout`.
-    pub async fn run(self, timeout: Duration) {
+    /// Stops everything, within `timeout` after `delay`.
+    pub async fn run(self, delay: Duration, timeout: Duration) {
+        self.health.drain();
+        if !delay.is_zero() {
+            tracing::info!(
+                delay_ms = delay.as_secs_f64() * 1e3,
+                "going away: not ready any more, still serving"
+            );
+            tokio::time::sleep(delay).await;
+        }
         let started = Instant::now();
         let deadline = started + timeout - timeout / DATABASE_SHARE;
-        self.health.drain();
         let sockets = self.sessions.open_count();
         tracing::info!(sockets, "shutting down: saying goodbye");
         self.sessions.drain(deadline).await;

@@ -46,6 +46,9 @@ pub struct Config {
     pub log_filter: String,
     /// `PARLANCE_SHUTDOWN_TIMEOUT`: how long everything together may take to stop.
     pub shutdown_timeout: Duration,
+    /// `PARLANCE_DRAIN_DELAY`: how long it still serves, new sockets too, when `/health/ready` has begun to say that it
+    /// goes away; for balancers that ask once in a while.
+    pub drain_delay: Duration,
     /// The connection to PostgreSQL.
     pub database: DatabaseConfig,
     /// The connection to Redis.
@@ -74,6 +77,7 @@ impl Default for Config {
             log_format: LogFormat::Pretty,
             log_filter: "info".to_owned(),
             shutdown_timeout: Duration::from_secs(30),
+            drain_delay: Duration::ZERO,
             database: DatabaseConfig::default(),
             redis: RedisConfig::default(),
             cache: CacheConfig::default(),
@@ -154,6 +158,7 @@ impl Config {
         pass.value("LOG_FORMAT", &mut self.log_format);
         pass.value("RUST_LOG", &mut self.log_filter);
         pass.bounded("PARLANCE_SHUTDOWN_TIMEOUT", &mut self.shutdown_timeout, seconds(1, 600));
+        pass.bounded("PARLANCE_DRAIN_DELAY", &mut self.drain_delay, seconds(0, 120));
         self.database.walk(pass);
         self.redis.walk(pass);
         self.cache.walk(pass);

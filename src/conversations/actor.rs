@@ -258,6 +258,7 @@ impl Conversation {
     /// Performs the effects of what just happened and arms the next timer.
     pub(super) fn settle(&mut self, ctx: &mut Context<Self>) {
         self.run_effects(ctx);
+        self.slot.reached(self.state.rev);
         self.arm_timer(ctx);
     }
 

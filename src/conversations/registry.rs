@@ -24,7 +24,7 @@ use crate::bus::{Bus, Delivery, Envelope, To};
 use crate::cache::{Cache, Subject};
 use crate::database::Database;
 use crate::error::{CloseCode, Code};
-use crate::ids::{ConversationId, NodeId, Seq, UserId};
+use crate::ids::{ConversationId, NodeId, Rev, Seq, UserId};
 use crate::metrics::metrics;
 use crate::persistence::Persistence;
 use crate::supervision::{
@@ -46,8 +46,8 @@ pub(super) const STARTS_MAX: usize = 10_000;
 /// Between two comparisons of revisions with the database. Five seconds are promised; the rest is for the comparison and
 /// for reading what was missed.
 const COMPARE_INTERVAL: Duration = Duration::from_secs(4);
-/// Conversations in one comparing query.
-const COMPARE_IDS: usize = 1_000;
+/// Conversations in one comparing query: one is enough for most nodes, and it stays far below the statement timeout.
+const COMPARE_IDS: usize = 10_000;
 /// How long a conversation that cannot be loaded keeps its callers waiting.
 const LOAD_PATIENCE: Duration = Duration::from_secs(8);
 /// Pause between attempts to load.
@@ -209,7 +209,8 @@ impl StreamHandler<Delivery> for Registry {
             Envelope::Peer(word) => audience.hear(word),
             Envelope::Resumed(ids) => {
                 let shared = self.shared.clone();
-                let compare = async move { compare(&shared, &ids).await };
+                let known = shared.slots.revs_of(&ids);
+                let compare = async move { compare(&shared, &known).await };
                 ctx.spawn(compare.into_actor(self));
             }
             Envelope::Notices {
@@ -246,17 +247,17 @@ impl StreamHandler<Delivery> for Registry {
 impl Registry {
     fn compare(&mut self, ctx: &mut Context<Self>) {
         let shared = self.shared.clone();
-        let compare = async move { compare(&shared, &shared.slots.ids()).await };
+        let compare = async move { compare(&shared, &shared.slots.revs()).await };
         ctx.spawn(compare.into_actor(self).map(|(), _, ctx| {
             ctx.run_later(COMPARE_INTERVAL, Self::compare);
         }));
     }
 }
 
-/// Tells active conversations the revision they have in the database; one that knows less reads on.
-async fn compare(shared: &Shared, ids: &[ConversationId]) {
-    for ids in ids.chunks(COMPARE_IDS) {
-        match store::list_revs(&shared.database, ids).await {
+/// Tells conversations that know less than the database how far they are there; they read on.
+async fn compare(shared: &Shared, known: &[(ConversationId, Rev)]) {
+    for known in known.chunks(COMPARE_IDS) {
+        match store::list_newer(&shared.database, known).await {
             Ok(revs) => {
                 for (conversation_id, observed) in revs {
                     let committed = Committed {

@@ -27,6 +27,8 @@ pub(super) const READERS_MAX: usize = 8;
 const DIRECT_BYTES_MAX: usize = 64 * 1024;
 /// About how many changes a conversation reads at once to catch up; it goes on from there. Fewer than an outbox holds.
 const CATCH_UP_MAX: usize = 500;
+/// About how many bytes of them, likewise: a node that has missed much must not cut its readers for what it reads.
+const CATCH_UP_BYTES_MAX: usize = 256 * 1024;
 
 /// Why a replay ended early.
 enum Broken {
@@ -337,8 +339,8 @@ fn fits(frames: &[Frame]) -> bool {
     frames.iter().map(Frame::len).sum::<usize>() <= DIRECT_BYTES_MAX
 }
 
-/// The net effect of what came after a revision, ascending, at most about [`CATCH_UP_MAX`] changes of it; for a
-/// conversation that missed something.
+/// The net effect of what came after a revision, ascending, at most about [`CATCH_UP_MAX`] changes and
+/// [`CATCH_UP_BYTES_MAX`] of it; for a conversation that missed something.
 pub(super) async fn read_all(
     shared: &Shared,
     id: ConversationId,
@@ -347,9 +349,10 @@ pub(super) async fn read_all(
     let _permit = shared.readers.acquire().await;
     let target = store::load_rev(&shared.database, id).await?;
     let mut found = Vec::new();
-    let mut from = after;
-    while from < target && found.len() < CATCH_UP_MAX {
+    let (mut from, mut bytes) = (after, 0);
+    while from < target && found.len() < CATCH_UP_MAX && bytes < CATCH_UP_BYTES_MAX {
         let page = store::load_changes(&shared.database, id, from, target).await?;
+        bytes += page.changes.iter().map(Change::weight).sum::<usize>();
         found.extend(page.changes);
         from = page.through;
     }

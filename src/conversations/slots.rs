@@ -17,6 +17,7 @@ use futures_util::StreamExt as _;
 use parking_lot::{Mutex, RwLock};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
@@ -104,6 +105,8 @@ pub(super) struct Slot {
     pub(super) late: Mutex<Vec<Command>>,
     pub(super) facts: Mailbox<Fact>,
     pub(super) subscribers: Mutex<Subscribers>,
+    /// The revision that the actor has reached, for whoever compares; nothing is decided by it.
+    rev: AtomicI64,
 }
 
 impl Slot {
@@ -114,7 +117,18 @@ impl Slot {
             late: Mutex::default(),
             facts: Mailbox::new(FACTS_MAX),
             subscribers: Mutex::new(Subscribers::default()),
+            rev: AtomicI64::new(0),
         })
+    }
+
+    /// The revision that the actor has reached; zero before it was loaded.
+    fn rev(&self) -> Rev {
+        Rev(self.rev.load(Ordering::Relaxed))
+    }
+
+    /// The actor has reached a revision.
+    pub(super) fn reached(&self, rev: Rev) {
+        self.rev.store(rev.0, Ordering::Relaxed);
     }
 
     /// How many commands and facts wait.
@@ -267,9 +281,17 @@ impl Slots {
         depth
     }
 
-    /// All active conversations.
-    pub(super) fn ids(&self) -> Vec<ConversationId> {
-        self.slots.read().keys().copied().collect()
+    /// All active conversations, and the revision that each has reached.
+    pub(super) fn revs(&self) -> Vec<(ConversationId, Rev)> {
+        let slots = self.slots.read();
+        slots.values().map(|slot| (slot.id, slot.rev())).collect()
+    }
+
+    /// Those of some conversations that are active, likewise.
+    pub(super) fn revs_of(&self, ids: &[ConversationId]) -> Vec<(ConversationId, Rev)> {
+        let slots = self.slots.read();
+        let active = ids.iter().filter_map(|id| slots.get(id));
+        active.map(|slot| (slot.id, slot.rev())).collect()
     }
 
     /// Notes that a user is a member of an active conversation.

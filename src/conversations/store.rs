@@ -127,17 +127,19 @@ pub(super) async fn load_rev(database: &Database, id: ConversationId) -> Result<
         .get("rev")))
 }
 
-/// The present revisions of many conversations.
-pub(super) async fn list_revs(
+/// Of many conversations with the revision that is known of each, those that have gone further, and how far.
+pub(super) async fn list_newer(
     database: &Database,
-    ids: &[ConversationId],
+    known: &[(ConversationId, Rev)],
 ) -> Result<Vec<(ConversationId, Rev)>, Error> {
+    // By the primary key, row for row: the planner takes an array for ten rows, however many it has.
     const SQL: Statement = Statement::new(
-        "conversations.list_revs",
-        "SELECT id, rev FROM conversations WHERE id = ANY($1)",
+        "conversations.list_newer",
+        "SELECT c.id, c.rev FROM unnest($1::uuid[], $2::bigint[]) AS known (id, rev)
+         JOIN conversations c ON c.id = known.id WHERE c.rev > known.rev",
     );
-    let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
-    let rows = database.client().await?.query(&SQL, &[&ids]).await?;
+    let (ids, revs): (Vec<Uuid>, Vec<i64>) = known.iter().map(|(id, rev)| (id.0, rev.0)).unzip();
+    let rows = database.client().await?.query(&SQL, &[&ids, &revs]).await?;
     Ok(rows
         .iter()
         .map(|row| (ConversationId(row.get("id")), Rev(row.get("rev"))))

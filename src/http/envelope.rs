@@ -14,7 +14,7 @@ use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::error::InternalError;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use actix_web::http::{Method, StatusCode};
+use actix_web::http::{ConnectionType, Method, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, ResponseError, web};
 use std::time::{Duration, Instant};
@@ -116,6 +116,7 @@ pub(super) async fn envelope(
             .await
             .map(ServiceResponse::map_into_boxed_body),
     };
+    let is_draining = state.health.is_draining();
     // What is logged from here on belongs to the request too.
     let _entered = span.entered();
     let elapsed = started.elapsed();
@@ -125,7 +126,14 @@ pub(super) async fn envelope(
             furnish(answer.headers_mut(), elapsed);
             write_log(&method, &route, answer.status(), elapsed);
             metrics().http_answered(method.as_str(), route, answer.status().as_u16(), elapsed);
-            Ok(answer.map_body(|head, body| watch.answer_begins(head, body)))
+            Ok(answer.map_body(|head, body| {
+                let body = watch.answer_begins(head, body);
+                if is_draining && head.status != StatusCode::SWITCHING_PROTOCOLS {
+                    // The next request of this connection, which a balancer may keep, belongs to another node.
+                    head.set_connection_type(ConnectionType::Close);
+                }
+                body
+            }))
         }
         Err(error) => {
             // Only a middleware fails like this; the request is gone with it, so the answer travels in the error.

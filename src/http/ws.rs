@@ -9,7 +9,7 @@ use super::error::Error;
 use super::{State, client_address, envelope, extract, limits};
 use crate::auth::Principal;
 use crate::error::Code;
-use crate::sessions::{self, Opening, Socket};
+use crate::sessions::{self, Opening, Refused, Socket, Unopened};
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
@@ -35,13 +35,7 @@ pub(super) async fn open(
     state: web::Data<State>,
     extract::Query(query): extract::Query<Query>,
 ) -> Result<HttpResponse, Error> {
-    state.sessions.check_room().map_err(|refused| {
-        let detail = match refused {
-            sessions::Refused::Draining => "This node is going away; connect again.",
-            sessions::Refused::Full => "This node has as many connections as it can.",
-        };
-        Error::with_detail(Code::Overloaded, detail)
-    })?;
+    state.sessions.check_room().map_err(refusal)?;
     if extract::origin_allowed(&request, &state) == Some(false) {
         return Err(Error::with_detail(
             Code::Forbidden,
@@ -68,7 +62,20 @@ pub(super) async fn open(
             network,
         },
     )
-    .map_err(|error| Error::with_detail(Code::BadRequest, format!("This is not a WebSocket handshake: {error}.")))
+    .map_err(|unopened| match unopened {
+        Unopened::Refused(refused) => refusal(refused),
+        Unopened::Handshake(error) => {
+            Error::with_detail(Code::BadRequest, format!("This is not a WebSocket handshake: {error}."))
+        }
+    })
+}
+
+fn refusal(refused: Refused) -> Error {
+    let detail = match refused {
+        Refused::Draining => "This node is going away; connect again.",
+        Refused::Full => "This node has as many connections as it can.",
+    };
+    Error::with_detail(Code::Overloaded, detail)
 }
 
 async fn authenticate(request: &HttpRequest, state: &State, ticket: Option<String>) -> Result<Principal, Error> {

@@ -89,9 +89,15 @@ impl Connection {
         })
     }
 
-    /// A frame that will be replied to has been taken up.
-    pub(super) fn take_up(&self) {
-        self.unanswered.fetch_add(1, Ordering::Relaxed);
+    /// Takes a frame up that will be replied to; false when nothing more is taken up. Counted first and asked then, as the
+    /// other side says so first and counts then: one of the two sees the other, and no frame is taken up unnoticed.
+    pub(super) fn take_up(&self) -> bool {
+        self.unanswered.fetch_add(1, Ordering::SeqCst);
+        let is_taken = !self.draining.load(Ordering::SeqCst);
+        if !is_taken {
+            self.answered(1);
+        }
+        is_taken
     }
 
     /// Replies have been handed to the socket.
@@ -110,7 +116,7 @@ impl Connection {
     /// Frames whose replies have not been handed to the socket.
     #[must_use]
     pub fn unanswered(&self) -> usize {
-        self.unanswered.load(Ordering::Relaxed) as usize
+        self.unanswered.load(Ordering::SeqCst) as usize
     }
 
     /// Bytes have come in.
@@ -132,7 +138,7 @@ impl Connection {
 
     /// From now on nothing more is taken up.
     pub(super) fn drain(&self) {
-        self.draining.store(true, Ordering::Relaxed);
+        self.draining.store(true, Ordering::SeqCst);
     }
 
     /// Whether nothing more is taken up.

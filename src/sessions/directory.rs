@@ -22,6 +22,8 @@ use std::time::{Duration, Instant};
 /// Why a connection is not taken in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Full {
+    /// The node is going away.
+    Leaving,
     /// The node has as many as it may.
     Node,
     /// The user has as many as they may.
@@ -36,12 +38,15 @@ impl Full {
         match self {
             Self::User | Self::Network => CloseCode::TooManyConnections,
             Self::Node => CloseCode::Overloaded,
+            Self::Leaving => CloseCode::Draining,
         }
     }
 }
 
 #[derive(Debug, Default)]
 struct Table {
+    /// The node is going away; nobody is taken in any more.
+    is_leaving: bool,
     connections: HashMap<ConnectionId, Arc<Connection>>,
     users: HashMap<UserId, Vec<Arc<Connection>>>,
     /// How many connections there are from each network.
@@ -79,9 +84,16 @@ impl Directory {
         }
     }
 
-    /// Whether the node has as many connections as it may.
-    pub(super) fn is_full(&self) -> bool {
-        self.table.read().connections.len() >= self.connections_max
+    /// Whether the node would take a connection in.
+    pub(super) fn check_room(&self) -> Result<(), Full> {
+        self.table.read().check_room(self.connections_max)
+    }
+
+    /// From now on nobody is taken in; those who have been. One step, so that nobody comes in unseen.
+    pub(super) fn refuse_newcomers(&self) -> Vec<Arc<Connection>> {
+        let mut table = self.table.write();
+        table.is_leaving = true;
+        table.connections.values().cloned().collect()
     }
 
     /// How many connections there are.
@@ -93,9 +105,7 @@ impl Directory {
     /// also when the user is connected there: each counts on how many others.
     pub(super) fn insert(&self, connection: &Arc<Connection>) -> Result<bool, Full> {
         let mut table = self.table.write();
-        if table.connections.len() >= self.connections_max {
-            return Err(Full::Node);
-        }
+        table.check_room(self.connections_max)?;
         let user = connection.user_id;
         let known = table.users.get(&user).map_or(0, Vec::len);
         if known >= self.connections_per_user {
@@ -206,6 +216,11 @@ impl Directory {
         self.table.write().elsewhere.take_met()
     }
 
+    /// This node could not hear the others until now.
+    pub(super) fn forgive_peers(&self, now: Instant) {
+        self.table.write().elsewhere.forgive(now);
+    }
+
     /// Who turned because their node has been silent for too long.
     pub(super) fn expire_peers(&self, now: Instant) -> Vec<Turn> {
         let mut table = self.table.write();
@@ -237,6 +252,16 @@ impl Directory {
 }
 
 impl Table {
+    fn check_room(&self, connections_max: usize) -> Result<(), Full> {
+        if self.is_leaving {
+            return Err(Full::Leaving);
+        }
+        if self.connections.len() >= connections_max {
+            return Err(Full::Node);
+        }
+        Ok(())
+    }
+
     /// Of those who turned elsewhere, the ones who are not here.
     fn seen_from_here(&self, mut turns: Vec<Turn>) -> Vec<Turn> {
         turns.retain(|(user, _)| !self.users.contains_key(user) && !self.leaving.contains_key(user));
@@ -404,5 +429,16 @@ mod tests {
         directory.remove(&first, Instant::now());
         directory.remove(&first, Instant::now());
         assert_eq!((directory.len(), directory.all().len()), (0, 0));
+    }
+
+    #[test]
+    fn a_node_that_goes_takes_nobody_in_and_knows_whom_it_has() {
+        let directory = directory(10, 20, 20);
+        assert_eq!(directory.check_room(), Ok(()));
+        assert_eq!(directory.insert(&connection(UserId::new())), Ok(true));
+        assert_eq!(directory.refuse_newcomers().len(), 1);
+        assert_eq!(directory.check_room(), Err(Full::Leaving));
+        assert_eq!(directory.insert(&connection(UserId::new())), Err(Full::Leaving));
+        assert_eq!(directory.len(), 1);
     }
 }

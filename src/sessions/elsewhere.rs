@@ -135,6 +135,11 @@ impl Elsewhere {
             .collect()
     }
 
+    /// Nobody could be heard until now: each node's silence begins anew.
+    pub(super) fn forgive(&mut self, now: Instant) {
+        self.peers.values_mut().for_each(|peer| peer.heard_at = now);
+    }
+
     /// Takes out the nodes that have been silent for too long.
     pub(super) fn expire(&mut self, now: Instant) -> Vec<Turn> {
         let silent = |peer: &Peer| now.duration_since(peer.heard_at) >= SILENCE_MAX;
@@ -226,6 +231,15 @@ mod tests {
         assert_eq!(elsewhere.nodes_of(ann).collect::<Vec<_>>(), [two]);
         assert_eq!(elsewhere.expire(after(now, 30)), [(ann, false)]);
         assert!(!elsewhere.contains(ann));
+    }
+
+    #[test]
+    fn who_was_asleep_takes_nobody_for_gone() {
+        let (mut elsewhere, now, ann, node) = (Elsewhere::default(), Instant::now(), UserId::new(), NodeId::new());
+        elsewhere.roster((node, 0), (0, 1), vec![ann], now);
+        elsewhere.forgive(after(now, 60));
+        assert_eq!(elsewhere.expire(after(now, 60)), []);
+        assert_eq!(elsewhere.expire(after(now, 80)), [(ann, false)]);
     }
 
     proptest! {

@@ -2,8 +2,8 @@
 //!
 //! `session.rs` is the socket's actor, `incoming.rs` what it reads, `body.rs` what it writes, `link.rs` what both share,
 //! `answers.rs` what it says to changes, `refusals.rs` when it has refused enough, `connection.rs` and `directory.rs` the
-//! sockets as others see them, `sweep.rs` what must happen from outside, `socket.rs` the descriptor by which a stuck one
-//! is ended.
+//! sockets as others see them, `sweep.rs` what must happen from outside, `drain.rs` how they go when the node goes,
+//! `socket.rs` the descriptor by which a stuck one is ended.
 //!
 //! Bounds: 50,000 connections on a node (then 503), 20 of a user and 100 of an address (then 4005), 32 unanswered frames of
 //! one (then it is not read), 1 MiB or 1,024 frames waiting for one (then it is cut).
@@ -12,6 +12,7 @@ mod answers;
 mod body;
 mod connection;
 mod directory;
+mod drain;
 #[cfg(feature = "conformance")]
 mod echo;
 mod elsewhere;
@@ -27,7 +28,7 @@ pub use body::WRITE_BUFFER_BYTES;
 pub use connection::Connection;
 #[cfg(feature = "conformance")]
 pub use echo::open_echo;
-pub use session::{Opening, open};
+pub use session::{Opening, Unopened, open};
 pub use socket::Socket;
 
 use crate::auth::{Auth, Event, Scope, UserState};
@@ -39,12 +40,10 @@ use crate::ids::{NodeId, Role, UserId, UserStatus};
 use crate::metrics::{Depth, Surface, metrics};
 use crate::rate_limit::RateLimits;
 use crate::supervision::{ArbiterPool, DeathGuard, Mailbox, RestartPolicy, named, supervise};
-use crate::wire::frames::{Goodbye, Timestamp};
-use crate::wire::{Class, encode};
+use crate::wire::frames::Timestamp;
 use directory::{Directory, LocalAudience};
 use futures_util::StreamExt as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use sweep::Sweeper;
 use tokio::sync::{broadcast, mpsc};
@@ -55,8 +54,6 @@ const REVOCATIONS: &str = "revocations";
 const PRESENCES: &str = "presences";
 /// Presence changes of other nodes that wait for the conversations.
 const PRESENCES_MAX: usize = 10_000;
-/// Longest pause that a client is asked to make before it reconnects to a server that goes away, in milliseconds.
-const RETRY_AFTER_MS_MAX: u64 = 2_000;
 
 /// The part of the sessions that conversations are built with; see [`Sessions::start`].
 pub struct Lobby {
@@ -93,7 +90,6 @@ struct Shared {
     bus: Arc<dyn Bus>,
     /// Only to see how many wait.
     presences: mpsc::Sender<UserId>,
-    draining: AtomicBool,
     heartbeat: Duration,
 }
 
@@ -124,7 +120,6 @@ impl Sessions {
             limits,
             bus,
             presences: lobby.presences.sender().clone(),
-            draining: AtomicBool::new(false),
             heartbeat: config.heartbeat,
         };
         let sessions = Self {
@@ -163,13 +158,11 @@ impl Sessions {
     /// # Errors
     /// [`Refused`].
     pub fn check_room(&self) -> Result<(), Refused> {
-        if self.shared.draining.load(Ordering::Relaxed) {
-            return Err(Refused::Draining);
+        match self.shared.directory.check_room() {
+            Err(directory::Full::Leaving) => Err(Refused::Draining),
+            Err(_) => Err(Refused::Full),
+            Ok(()) => Ok(()),
         }
-        if self.shared.directory.is_full() {
-            return Err(Refused::Full);
-        }
-        Ok(())
     }
 
     /// How many sockets are open.
@@ -187,52 +180,6 @@ impl Sessions {
             actor: PRESENCES,
             total,
             deepest: total,
-        }
-    }
-
-    /// From now on no socket is opened.
-    pub fn start_draining(&self) {
-        self.shared.draining.store(true, Ordering::Relaxed);
-    }
-
-    /// Says goodbye to every socket, lets what was accepted be answered, and closes them with 4203. Returns when all are
-    /// gone or the deadline has come.
-    pub async fn drain(&self, deadline: Instant) {
-        self.start_draining();
-        for connection in self.shared.directory.all() {
-            let goodbye = Goodbye {
-                reason: "draining",
-                retry_after_ms: rand::random_range(0..=RETRY_AFTER_MS_MAX),
-            };
-            connection.drain();
-            connection.outbox.push(encode(&goodbye), Class::Snapshot);
-        }
-        let now = Instant::now();
-        // Kept back, so that close frames still arrive when something cannot be committed in time.
-        let patience = now + deadline.saturating_duration_since(now) * 3 / 4;
-        let flush = async {
-            if tokio::time::timeout_at(patience.into(), self.shared.conversations.flush())
-                .await
-                .is_err()
-            {
-                tracing::error!("what was accepted could not be committed before the deadline");
-            }
-        };
-        // Meanwhile those who wait for nothing go: a database that stands still must not hold them up.
-        tokio::join!(flush, self.close_answered(patience, deadline));
-    }
-
-    /// Closes each socket when all that was accepted from it is answered, or at `patience`; ends when all are gone, or at
-    /// the deadline.
-    async fn close_answered(&self, patience: Instant, deadline: Instant) {
-        let mut tick = tokio::time::interval(Duration::from_millis(20));
-        while self.open_count() > 0 && Instant::now() < deadline {
-            for connection in self.shared.directory.all() {
-                if connection.unanswered() == 0 || Instant::now() >= patience {
-                    connection.outbox.close(Some(CloseCode::Draining));
-                }
-            }
-            tick.tick().await;
         }
     }
 

@@ -13,12 +13,13 @@
 use super::answers::{acknowledge, budget, confirm, hello};
 use super::body::Body;
 use super::connection::Connection;
+use super::directory::Full;
 use super::incoming::{Incoming, IncomingStream};
 use super::link::Link;
 use super::refusals::{Refusals, Subscribes};
-use super::{Sessions, Socket};
+use super::{Refused, Sessions, Socket};
 use crate::auth::Principal;
-use crate::conversations::{Caller, Conversation, Follower, Full, Request};
+use crate::conversations::{self, Caller, Conversation, Follower, Request};
 use crate::error::{CloseCode, Code};
 use crate::ids::ConversationId;
 use crate::metrics::{Surface, metrics};
@@ -51,21 +52,34 @@ pub struct Opening {
     pub network: Network,
 }
 
+/// Why a socket was not opened.
+#[derive(Debug)]
+pub enum Unopened {
+    /// The request is not a WebSocket handshake.
+    Handshake(actix_web::Error),
+    /// The node went away while the request was looked at.
+    Refused(Refused),
+}
+
 /// Upgrades a request to a socket and starts its session.
 ///
 /// # Errors
-/// When the request is not a WebSocket handshake.
+/// [`Unopened`].
 pub fn open(
     sessions: &Sessions,
     request: &HttpRequest,
     payload: web::Payload,
     opening: Opening,
-) -> Result<HttpResponse, actix_web::Error> {
+) -> Result<HttpResponse, Unopened> {
     let connection = Arc::new(Connection::new(opening.principal, opening.network, opening.socket));
     let protocols: Vec<_> = opening.protocol.into_iter().collect();
-    let mut response = ws::handshake_with_protocols(request, &protocols)?;
+    let response = ws::handshake_with_protocols(request, &protocols);
+    let mut response = response.map_err(|error| Unopened::Handshake(error.into()))?;
     let link = Rc::new(Link::new(connection.clone(), &opening.request_id));
     if let Err(full) = sessions.connected(&connection) {
+        if full == Full::Leaving {
+            return Err(Unopened::Refused(Refused::Draining));
+        }
         connection.outbox.close(Some(full.close_code()));
         // Nobody looks after it from outside: it ends with the close frame.
         link.end();
@@ -189,7 +203,9 @@ impl Session {
         let reply = if matches!(frame, ClientFrame::Typing { .. }) && reference.is_none() {
             Reply::none()
         } else {
-            self.connection.take_up();
+            if !self.connection.take_up() {
+                return;
+            }
             Reply::new(self.connection.outbox.clone(), reference)
         };
         if !frame.is_limited() {
@@ -297,7 +313,9 @@ impl Session {
 
     fn refuse_frame(&mut self, error: ParseError) {
         let outbox = &self.connection.outbox;
-        self.connection.take_up();
+        if !self.connection.take_up() {
+            return;
+        }
         outbox.reply(&ErrorFrame {
             reference: error.reference,
             code: error.code,
@@ -388,7 +406,7 @@ impl Session {
         id: ConversationId,
         reply: Reply,
         ctx: &mut ws::WebsocketContext<Self>,
-        command: impl FnOnce(&mut Conversation, Caller, Reply) -> Result<(), Full>,
+        command: impl FnOnce(&mut Conversation, Caller, Reply) -> Result<(), conversations::Full>,
     ) {
         let caller = Caller::from(&self.connection.principal());
         let sent = match self.subscriptions.get_mut(&id) {
@@ -401,7 +419,7 @@ impl Session {
         self.wait_for_room(sent, ctx);
     }
 
-    fn wait_for_room(&self, sent: Result<(), Full>, ctx: &mut ws::WebsocketContext<Self>) {
+    fn wait_for_room(&self, sent: Result<(), conversations::Full>, ctx: &mut ws::WebsocketContext<Self>) {
         let Err(full) = sent else { return };
         self.link.block();
         let link = self.link.clone();

@@ -5,6 +5,9 @@
 //! not polled and cannot look after itself. It pings; it closes who has been silent, whose token has run out; it cuts
 //! who takes no bytes; and it shuts the TCP connection of who does not end by itself. The cost is a few loads for each
 //! connection and second.
+//!
+//! A process that was stopped for a while (a debugger, a machine that moved) has heard nobody meanwhile, and that was
+//! nobody's fault: when the sweep itself comes late, clients and other nodes are forgiven that time.
 
 use super::elsewhere::WORD_INTERVAL;
 use super::{Connection, Sessions};
@@ -25,6 +28,9 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// How long a closing connection may take until its TCP connection is shut down.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// A sweep that comes this late finds the process asleep, and not its clients.
+const SLEEP_MIN: Duration = Duration::from_secs(4);
+
 /// What the sweep remembers of a connection.
 struct Watch {
     /// The outbox's count of drains when it last changed, and since when it has not.
@@ -42,6 +48,7 @@ pub(super) struct Sweeper {
     watches: HashMap<ConnectionId, Watch>,
     /// When the other nodes were last told that this one lives.
     spoke_at: Option<Instant>,
+    swept_at: Instant,
     _guard: DeathGuard,
 }
 
@@ -57,6 +64,7 @@ impl Sweeper {
                     config,
                     watches: HashMap::new(),
                     spoke_at: None,
+                    swept_at: Instant::now(),
                     _guard: guard,
                 };
                 start(ACTOR, None, sweeper);
@@ -70,6 +78,9 @@ impl Sweeper {
         fail::fail_point!("sessions::sweep");
         let now = Instant::now();
         let now_ms = Utc::now().timestamp_millis();
+        if now.duration_since(std::mem::replace(&mut self.swept_at, now)) >= SLEEP_MIN {
+            self.forgive(now);
+        }
         for connection in self.sessions.directory().all() {
             let watch = self.watches.entry(connection.id).or_insert_with(|| Watch {
                 drains: None,
@@ -89,6 +100,19 @@ impl Sweeper {
 }
 
 impl Sweeper {
+    /// Begins anew with everybody's silence.
+    fn forgive(&mut self, now: Instant) {
+        tracing::warn!("the process was asleep; nobody's silence meanwhile counts");
+        for connection in self.sessions.directory().all() {
+            connection.heard();
+        }
+        for watch in self.watches.values_mut() {
+            watch.since = now;
+            watch.closing_since = watch.closing_since.map(|_| now);
+        }
+        self.sessions.directory().forgive_peers(now);
+    }
+
     /// Tells the other nodes that this one lives, when it is time.
     fn speak(&mut self, now: Instant) {
         if self.spoke_at.is_none_or(|at| now.duration_since(at) >= WORD_INTERVAL) {

@@ -44,7 +44,7 @@ const WITHOUT_TENANT: [(&str, &str); 22] = [
     ("messages.load_recent", "the actor's own conversation"),
     ("conversations.load_rev", "the actor's own conversation"),
     (
-        "conversations.list_revs",
+        "conversations.list_newer",
         "the conversations active on this node; answers numbers only",
     ),
     (

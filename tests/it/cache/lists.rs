@@ -12,7 +12,7 @@ const LIST: &str = "/api/conversations";
 /// Statements that run by the clock, or on behalf of nobody.
 const BACKGROUND: [&str; 4] = [
     "auth_events.",
-    "conversations.list_revs",
+    "conversations.list_newer",
     "conversation_members.move_read",
     "ping",
 ];

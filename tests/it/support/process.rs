@@ -84,6 +84,16 @@ impl ServerProcess {
         self.child.wait().unwrap();
     }
 
+    /// Stops it in its tracks: connections stay open, and nothing is answered.
+    pub fn freeze(&self) {
+        kill_process(self.pid(), Signal::STOP).unwrap();
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self) {
+        kill_process(self.pid(), Signal::CONT).unwrap();
+    }
+
     /// `kill -9` of PostgreSQL's main process, which also ends the others.
     pub fn kill_9_postgres(&self) {
         if let Some(pid) = self.postgres_pid() {

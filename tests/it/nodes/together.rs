@@ -1,4 +1,4 @@
-//! Two nodes on one database: one order, one presence, one identity; and what a lost publication costs.
+//! Nodes of one process: what they share, and what a lost publication costs.
 
 use crate::support::{Person, Socket, TestApp, pass};
 use parlance::bus::{Bus, Delivery, Envelope, InProcessBus, To};
