@@ -5,8 +5,8 @@
 //! together.
 //!
 //! Imports go downwards only (checked by `tests/it/tidy.rs`):
-//! `app`, `shutdown` › `http` › `sessions` › `conversations` › `tenants`, `auth`, `persistence`, `rate_limit` › `cache` ›
-//! `database`, `redis`, `bus`, `wire` › `config`, `telemetry` › `supervision` › `metrics` › `ids`, `error`.
+//! `app`, `probe`, `shutdown` › `http` › `sessions` › `conversations` › `tenants`, `auth`, `persistence`, `rate_limit` ›
+//! `cache` › `database`, `redis`, `bus`, `wire` › `config`, `telemetry` › `supervision` › `metrics` › `ids`, `error`.
 
 pub mod app;
 pub mod auth;
@@ -20,6 +20,7 @@ pub mod http;
 pub mod ids;
 pub mod metrics;
 pub mod persistence;
+pub mod probe;
 pub mod rate_limit;
 pub mod redis;
 pub mod sessions;

@@ -5,6 +5,7 @@ use clap::{Parser, Subcommand};
 use parlance::app::App;
 use parlance::config::Config;
 use parlance::database::Database;
+use parlance::probe::{self, Question};
 use parlance::telemetry;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use std::error::Error;
@@ -28,6 +29,12 @@ enum Command {
     Migrate,
     /// Print the configuration that would be used, without its secrets.
     Config,
+    /// Ask the node that listens on BIND whether it lives, and fail unless it does.
+    Health {
+        /// Ask whether it should get work, not only whether it lives.
+        #[arg(long)]
+        ready: bool,
+    },
     /// Run only the private PostgreSQL, print its address, and stop it again when told to stop.
     Database,
 }
@@ -53,13 +60,18 @@ fn run(command: Command) -> Result<(), Box<dyn Error>> {
     if let Command::Config = command {
         return Ok(write!(std::io::stdout(), "{config}")?);
     }
+    if let Command::Health { ready } = command {
+        let question = if ready { Question::Ready } else { Question::Live };
+        let answer = probe::ask(config.bind, question)?;
+        return Ok(writeln!(std::io::stdout(), "{answer}")?);
+    }
     telemetry::init(&config)?;
     // What FAILPOINTS says shall go wrong, in test builds.
     #[cfg(feature = "failpoints")]
     let _faults = fail::FailScenario::setup();
     actix::System::new().block_on(async {
         match command {
-            Command::Serve | Command::Config => serve(config).await,
+            Command::Serve | Command::Config | Command::Health { .. } => serve(config).await,
             Command::Migrate => migrate(&config).await,
             Command::Database => database(&config).await,
         }

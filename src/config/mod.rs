@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 mod cache;
+mod files;
 mod limits;
 mod metrics;
 mod redis;
@@ -92,7 +93,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Reads the environment and, behind it, the nearest `.env` file.
+    /// Reads the environment and, behind it, the nearest `.env` file; secrets also from the files that `NAME_FILE` names.
     ///
     /// # Errors
     /// All mistakes found, together.
@@ -113,7 +114,12 @@ impl Config {
             Err(error) => errors.push(format!(".env: {error}")),
         }
         // Names and values that are not Unicode cannot be ours.
-        vars.extend(std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))));
+        let environment = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
+        let environment: BTreeMap<_, _> = environment.collect();
+        let secrets = Self::secrets();
+        files::give_way(&mut vars, &environment, &secrets);
+        vars.extend(environment);
+        files::resolve(&mut vars, &secrets, &mut errors);
         match Self::from_vars(&vars) {
             Ok(config) if errors.is_empty() => Ok(config),
             Ok(_) => Err(ConfigErrors(errors)),
@@ -130,11 +136,7 @@ impl Config {
     /// All mistakes found, together.
     pub fn from_vars(vars: &BTreeMap<String, String>) -> Result<Self, ConfigErrors> {
         let mut config = Self::default();
-        let mut pass = Pass {
-            vars: Some(vars),
-            errors: Vec::new(),
-            lines: Vec::new(),
-        };
+        let mut pass = Pass::over(Some(vars));
         config.walk(&mut pass);
         config.check_together(&mut pass.errors);
         let known: Vec<&str> = pass.lines.iter().map(|(name, _)| *name).collect();
@@ -149,6 +151,13 @@ impl Config {
         } else {
             Err(ConfigErrors(pass.errors))
         }
+    }
+
+    /// The names of the settings that are secrets.
+    fn secrets() -> Vec<&'static str> {
+        let mut pass = Pass::over(None);
+        Self::default().walk(&mut pass);
+        pass.secrets
     }
 
     /// Every setting once: its name, its place and its bounds.
@@ -202,11 +211,7 @@ impl Config {
 /// Prints what will be used, one `NAME=value` a line, secrets masked.
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut pass = Pass {
-            vars: None,
-            errors: Vec::new(),
-            lines: Vec::new(),
-        };
+        let mut pass = Pass::over(None);
         self.clone().walk(&mut pass);
         for (name, value) in pass.lines {
             writeln!(f, "{name}={value}")?;
@@ -233,9 +238,19 @@ struct Pass<'a> {
     vars: Option<&'a BTreeMap<String, String>>,
     errors: Vec<String>,
     lines: Vec<(&'static str, String)>,
+    secrets: Vec<&'static str>,
 }
 
-impl Pass<'_> {
+impl<'a> Pass<'a> {
+    const fn over(vars: Option<&'a BTreeMap<String, String>>) -> Self {
+        Self {
+            vars,
+            errors: Vec::new(),
+            lines: Vec::new(),
+            secrets: Vec::new(),
+        }
+    }
+
     /// A setting whose type alone says what is valid.
     fn value<T: Setting>(&mut self, name: &'static str, place: &mut T) {
         self.checked(name, place, |_| Ok(()));
@@ -268,6 +283,9 @@ impl Pass<'_> {
             }
         }
         self.lines.push((name, place.show()));
+        if T::IS_SECRET {
+            self.secrets.push(name);
+        }
     }
 }
 

@@ -196,3 +196,89 @@ fn quotas_and_trusted_proxies_are_read() {
     );
     check_error(&[("RATE_LIMIT_PREMIUM_PER_HOUR", "0")], &["must be from 1 to 100000"]);
 }
+
+/// A file in the system's directory for such, gone at the end.
+struct TempFile(std::path::PathBuf);
+
+impl TempFile {
+    fn with(content: &[u8]) -> Self {
+        let path = std::env::temp_dir().join(format!("parlance-secret-{}", uuid::Uuid::now_v7()));
+        std::fs::write(&path, content).unwrap();
+        Self(path)
+    }
+
+    fn path(&self) -> String {
+        self.0.to_str().unwrap().to_owned()
+    }
+}
+
+impl Drop for TempFile {
+    fn drop(&mut self) {
+        std::fs::remove_file(&self.0).ok();
+    }
+}
+
+fn resolved(pairs: &[(&str, &str)]) -> (BTreeMap<String, String>, Vec<String>) {
+    let mut vars = pairs.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+    let mut errors = Vec::new();
+    files::resolve(&mut vars, &Config::secrets(), &mut errors);
+    (vars, errors)
+}
+
+#[test]
+fn every_secret_may_come_from_a_file() {
+    let secrets = Config::secrets();
+    for known in ["DATABASE_URL", "REDIS_URL", "JWT_SECRET"] {
+        assert!(secrets.contains(&known), "{known}");
+    }
+    for name in secrets {
+        let file = TempFile::with(b"a value = with # everything\n");
+        let (vars, errors) = resolved(&[(&format!("{name}_FILE"), &file.path()), (name, " ")]);
+        assert!(errors.is_empty(), "{errors:?}");
+        assert_eq!(vars[name], "a value = with # everything");
+        assert!(!vars.contains_key(&format!("{name}_FILE")), "it is no setting any more");
+    }
+    // Others are not secrets, and have no such form.
+    let (vars, errors) = resolved(&[("PARLANCE_HEARTBEAT_FILE", "/x")]);
+    assert!(errors.is_empty() && Config::from_vars(&vars).is_err());
+}
+
+#[test]
+fn a_secret_file_that_is_no_use_is_refused_by_name_and_not_repeated() {
+    let file = TempFile::with(b"hunter2\xff");
+    let (empty, long) = (TempFile::with(b"\n"), TempFile::with(&[b'x'; 65 * 1_024]));
+    let missing = format!("{}-gone", empty.path());
+    for (path, reason) in [
+        (file.path(), "not text"),
+        (empty.path(), "is empty"),
+        (long.path(), "more than"),
+        (missing, "cannot be read"),
+        ("/".to_owned(), "cannot be read"),
+    ] {
+        let (_, errors) = resolved(&[("JWT_SECRET_FILE", &path)]);
+        assert_eq!(errors.len(), 1, "{errors:?}");
+        assert!(
+            errors[0].starts_with("JWT_SECRET_FILE: ") && errors[0].contains(reason),
+            "{errors:?}"
+        );
+        assert!(!errors[0].contains("hunter2") && errors[0].len() < 300, "{errors:?}");
+    }
+    let (_, errors) = resolved(&[("JWT_SECRET_FILE", &file.path()), ("JWT_SECRET", "hunter2")]);
+    assert_eq!(errors, ["JWT_SECRET_FILE: JWT_SECRET is set too; use one of them"]);
+    assert!(resolved(&[("JWT_SECRET_FILE", "  ")]).1.is_empty(), "empty is not set");
+}
+
+#[test]
+fn the_environment_wins_over_the_env_file_in_either_form() {
+    let vars = |name: &str, value: &str| BTreeMap::from([(name.to_owned(), value.to_owned())]);
+    for front in ["REDIS_URL", "REDIS_URL_FILE"] {
+        for behind in ["REDIS_URL", "REDIS_URL_FILE"] {
+            let mut left = vars(behind, "old");
+            files::give_way(&mut left, &vars(front, "new"), &Config::secrets());
+            assert!(left.is_empty(), "{front} over {behind}");
+            let mut left = vars(behind, "old");
+            files::give_way(&mut left, &vars(front, ""), &Config::secrets());
+            assert_eq!(left.len(), 1, "what is empty wins over nothing");
+        }
+    }
+}

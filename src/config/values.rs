@@ -10,6 +10,9 @@ use std::time::Duration;
 
 /// A value that can be read from the environment and shown again.
 pub(super) trait Setting: Sized {
+    /// Whether it is masked when shown, and may come from a file.
+    const IS_SECRET: bool = false;
+
     /// The value a text stands for, or what a text should look like.
     fn parse(text: &str) -> Result<Self, String>;
     /// The text an operator would write for it; masked if it is a secret.
@@ -192,6 +195,8 @@ impl Setting for Option<SocketAddr> {
 }
 
 impl Setting for Option<Secret> {
+    const IS_SECRET: bool = true;
+
     fn parse(text: &str) -> Result<Self, String> {
         Ok(Some(Secret::new(text)))
     }

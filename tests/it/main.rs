@@ -47,6 +47,7 @@ mod metrics;
 mod nodes;
 mod passivation;
 mod persistence;
+mod program;
 mod redis;
 mod redis_bus;
 mod rest;

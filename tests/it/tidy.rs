@@ -16,7 +16,7 @@ const COMMENT_CHARS_MAX: usize = 130;
 
 /// The layers, top first: a module imports from lower layers, and from its own folder.
 const LAYERS: [&[&str]; 11] = [
-    &["main", "app", "shutdown"],
+    &["main", "app", "probe", "shutdown"],
     &["http"],
     &["sessions"],
     &["conversations"],
@@ -31,8 +31,9 @@ const LAYERS: [&[&str]; 11] = [
 ];
 
 /// Imports within a layer that are meant.
-const NEIGHBOURS: [(&str, &str); 5] = [
+const NEIGHBOURS: [(&str, &str); 6] = [
     ("main", "app"),
+    ("main", "probe"),
     ("app", "shutdown"),
     // Changing a user is announced as signing in is: by auth's events.
     ("tenants", "auth"),
