@@ -54,8 +54,8 @@ pub struct App {
     server: Server,
     metrics: Option<(SocketAddr, Server)>,
     shutdown: Shutdown,
-    drain_delay: Duration,
-    shutdown_timeout: Duration,
+    /// How long the node still serves when it is told to stop, and how long stopping may take then.
+    shutdown_times: (Duration, Duration),
 }
 
 impl App {
@@ -139,8 +139,7 @@ impl App {
             server,
             metrics,
             shutdown,
-            drain_delay: config.drain_delay,
-            shutdown_timeout: config.shutdown_timeout,
+            shutdown_times: (config.drain_delay, config.shutdown_timeout),
         })
     }
 
@@ -174,7 +173,8 @@ impl App {
             ended = &mut server => ended.map_err(std::io::Error::other).flatten(),
             () = stop => Ok(()),
         };
-        self.shutdown.run(self.drain_delay, self.shutdown_timeout).await;
+        let (delay, timeout) = self.shutdown_times;
+        self.shutdown.run(delay, timeout).await;
         if let Some(metrics) = metrics {
             metrics.abort();
         }
