@@ -2,7 +2,7 @@
 
 use crate::support::chaos::{Chaos, Proxy};
 use crate::support::client::Ended;
-use crate::support::{PATIENCE, Person, Socket, TestApp, eventually};
+use crate::support::{PATIENCE, Person, Socket, TestApp, eventually, pass};
 use parlance::config::Secret;
 use parlance::ids::{ConversationId, MessageId};
 use serde_json::{Value, json};
@@ -217,5 +217,113 @@ async fn it_ends_in_time_although_nothing_moves() {
     let mut again = ann.connect().await;
     again.post(c, id, "nobody knows").await;
     assert_eq!(again.subscribe(c, None).await.subscribed["last_seq"], 1);
+    app.stop().await;
+}
+
+/// The node goes while it looks at somebody's ticket: refused like whoever comes later, not dropped.
+#[actix_web::test]
+async fn a_handshake_that_is_under_way_is_refused_cleanly() {
+    let app = TestApp::start().await;
+    let mut node = app.peer().await;
+    let ann = app.register("Ann").await;
+    let here = ann.at(&node);
+    let mut idle = here.connect().await;
+    let ticket = here.post("/auth/ticket", Value::Null).await.ok();
+    let mut blocker = crate::support::db::connect(app.database.url()).await;
+    let lock = blocker.transaction().await.unwrap();
+    lock.batch_execute("LOCK TABLE socket_tickets IN ACCESS EXCLUSIVE MODE")
+        .await
+        .unwrap();
+    let path = format!("/ws?ticket={}", ticket["ticket"].as_str().unwrap());
+    let handshake = node
+        .http()
+        .get(node.url(&path))
+        .header("Connection", "Upgrade")
+        .header("Upgrade", "websocket")
+        .header("Sec-WebSocket-Version", "13")
+        .header("Sec-WebSocket-Key", "cGFybGFuY2UtdGVzdC0wMA==")
+        .send();
+    let handshake = actix_web::rt::spawn(handshake);
+    let waiting = "SELECT FROM pg_locks WHERE relation = 'socket_tickets'::regclass AND NOT granted";
+    eventually("the ticket is being redeemed", async || {
+        !app.database.query(waiting, &[]).await.is_empty()
+    })
+    .await;
+    node.begin_stop();
+    idle.expect("goodbye").await;
+    idle.expect_close(4203).await;
+    lock.rollback().await.unwrap();
+    let answer = crate::support::Site::read(handshake.await.unwrap().unwrap()).await;
+    answer.unwrap().problem(503, "overloaded");
+    drop(blocker);
+    node.stop().await;
+    app.stop().await;
+}
+
+/// A balancer that asks for readiness once in a while gets the time to notice.
+#[actix_web::test]
+async fn it_can_go_on_serving_until_a_balancer_has_noticed() {
+    let app = TestApp::start().await;
+    let mut node = app
+        .peer_with(|config| config.drain_delay = Duration::from_secs(2))
+        .await;
+    let (ann, c) = app.person_with_conversation("Ann").await;
+    let here = ann.at(&node);
+    let mut early = here.connect().await;
+    let usual = here.get("/api/me").await;
+    assert_eq!(usual.header("connection"), None);
+    node.begin_stop();
+    eventually("the node is not ready", async || {
+        here.get("/health/ready").await.status == 503
+    })
+    .await;
+    // For whoever has not noticed, everything is as before; but no connection is kept for another request.
+    let answer = here.get("/api/me").await;
+    assert_eq!(answer.header("connection"), Some("close"));
+    answer.ok();
+    let mut late = here.connect().await;
+    for socket in [&mut early, &mut late] {
+        socket.post(c, MessageId::new(), "as ever").await;
+        assert!(socket.drain().iter().all(|frame| frame["type"] != "goodbye"));
+    }
+    for socket in [&mut early, &mut late] {
+        socket.expect("goodbye").await;
+        socket.expect_close(4203).await;
+    }
+    node.stop().await;
+    app.stop().await;
+}
+
+/// A request has as long as its commit may take, also when the sockets are long gone.
+#[actix_web::test]
+async fn a_request_that_is_under_way_is_finished() {
+    let app = TestApp::start().await;
+    let proxy = Proxy::start(app.database.url()).await;
+    let mut node = app
+        .peer_with(|config| {
+            config.database.url = Some(Secret::new(proxy.url()));
+            config.shutdown_timeout = Duration::from_secs(30);
+        })
+        .await;
+    let (ann, c) = app.person_with_conversation("Ann").await;
+    let here = ann.at(&node);
+    here.post_message(c, MessageId::new(), "before").await.ok();
+    let mut idle = here.connect().await;
+    proxy.set(Chaos::Freeze);
+    let id = MessageId::new();
+    let poster = here.clone();
+    let posting = actix_web::rt::spawn(async move { poster.post_message(c, id, "under way").await });
+    eventually("the post is on its way to the database", async || {
+        proxy.effects().held > 0
+    })
+    .await;
+    node.begin_stop();
+    idle.expect_close(4203).await;
+    // Longer than the HTTP server waits of itself.
+    pass(Duration::from_secs(6)).await;
+    proxy.heal();
+    // Whether it was the first attempt that arrived is the database's business.
+    assert_eq!(posting.await.unwrap().ok()["seq"], 2);
+    node.stop().await;
     app.stop().await;
 }

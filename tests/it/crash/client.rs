@@ -45,13 +45,13 @@ impl Ledger {
         }
     }
 
-    fn sent(&self, conversation: ConversationId, id: MessageId) {
+    pub fn sent(&self, conversation: ConversationId, id: MessageId) {
         let mut written = self.written.lock();
         let before = written.highest.get(&conversation).copied().unwrap_or(0);
         written.sent.entry(id).or_insert((conversation, before));
     }
 
-    fn acknowledged(&self, id: MessageId, ack: &Value) {
+    pub fn acknowledged(&self, id: MessageId, ack: &Value) {
         let told = Acknowledged {
             seq: ack["seq"].as_i64().unwrap(),
             rev: ack["rev"].as_i64().unwrap(),
@@ -73,6 +73,15 @@ impl Ledger {
         let goal = self.written.lock().acknowledged.len() + count;
         crate::support::eventually("more acknowledgements", async || {
             self.written.lock().acknowledged.len() >= goal
+        })
+        .await;
+    }
+
+    /// Waits until everything that was sent is acknowledged.
+    pub async fn wait_for_all(&self) {
+        crate::support::eventually("everything is acknowledged", async || {
+            let written = self.written.lock();
+            written.acknowledged.len() == written.sent.len()
         })
         .await;
     }

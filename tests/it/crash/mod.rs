@@ -4,8 +4,8 @@
 //! has to see exactly what is in the database, though it was never told more than what came after the revision it had.
 //! The moments of the kills are random; `CRASH_SEED` repeats those of a failure as far as timing can be repeated.
 
-mod client;
-mod view;
+pub mod client;
+pub mod view;
 
 use crate::support::process::nap;
 use crate::support::{PATIENCE, Person, ServerProcess, db, environment, eventually};

@@ -51,6 +51,11 @@ impl View {
             .collect()
     }
 
+    /// How far it is with one.
+    pub fn revision_of(&self, conversation: ConversationId) -> i64 {
+        self.0[&conversation].rev
+    }
+
     pub fn disconnected(&mut self) {
         for conversation in self.0.values_mut() {
             conversation.live = false;

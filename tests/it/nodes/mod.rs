@@ -5,4 +5,7 @@
 //! doubled, overtaken and late; `processes.rs` real processes that are killed and frozen; `rolling.rs` that all of them
 //! are restarted under load.
 
+mod crossing;
+mod processes;
+mod rolling;
 mod together;

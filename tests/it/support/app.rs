@@ -7,7 +7,7 @@ use super::redis::TestRedis;
 use super::{PATIENCE, TempDir};
 use parlance::app::App;
 use parlance::bus::{Bus, InProcessBus};
-use parlance::config::{Config, LogFormat, Secret};
+use parlance::config::{Config, LogFormat, RedisConfig, Secret};
 use parlance::telemetry::{self, Terminal};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::Deref;
@@ -131,8 +131,13 @@ impl TestApp {
 
     /// Starts another node on the same database and on the bus of a real Redis.
     pub async fn peer_over(&self, redis: &TestRedis) -> Self {
+        self.peer_over_config(redis.config()).await
+    }
+
+    /// Starts another node on the same database and on the bus of the Redis that a configuration names.
+    pub async fn peer_over_config(&self, redis: RedisConfig) -> Self {
         let mut config = self.config.clone();
-        config.redis = redis.config();
+        config.redis = redis;
         let parts = (config, self.database.clone(), self.directory.clone());
         Self::run_on(parts, self.bus.clone(), None).await
     }

@@ -41,7 +41,8 @@ impl TestRedis {
         }
     }
 
-    fn socket(&self) -> PathBuf {
+    /// The socket it listens on.
+    pub fn socket(&self) -> PathBuf {
         self.directory.path().join("redis.sock")
     }
 
