@@ -57,6 +57,7 @@ mod routes;
 mod shutdown;
 mod slow_reader;
 mod smoke;
+mod soak;
 mod socket;
 mod supervision;
 mod support;
