@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # Measures a fresh release server with parlance-load: every profile, beside what the project promises.
 #
-# `scripts/load.sh` is a short round of each; `scripts/load.sh --full` takes every number as the median of five (about 20
-# minutes). Other arguments go to `parlance-load suite` (`--json`). Server, PostgreSQL and tool share this machine, as in
-# the promises. The exit code is not 0 when a message was lost, doubled or out of order.
+# `scripts/load.sh` is a short round of each; `scripts/load.sh --full` takes every number as the median of five (about half
+# an hour). Other arguments go to `parlance-load suite` (`--json`, `--only bus,herd`). Servers, PostgreSQL, Redis and tool
+# share this machine, as in the promises. The exit code is not 0 when a message was lost, doubled or out of order.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
 
 ensure_postgres
+redis=$(scripts/redis.sh)
 cargo build --release --bin parlance --bin parlance-load
 target=$(cargo metadata --format-version 1 --no-deps | python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')/release
 
@@ -27,4 +28,4 @@ finish() {
 trap finish EXIT
 trap 'exit 130' INT TERM
 
-"$target/parlance-load" suite --server "$target/parlance" --data "$work" "$@"
+"$target/parlance-load" suite --server "$target/parlance" --redis "$redis" --data "$work" "$@"

@@ -5,6 +5,7 @@
 //! bytes in place.
 
 use crate::check::{OTHER_CHANGE, Reader};
+use crate::comeback::Comeback;
 use crate::error::{Error, Result, io};
 use crate::fields::{self, Frame, Message, Stamp};
 use crate::frame::{Kind, Walker, write_masked};
@@ -38,6 +39,8 @@ pub(crate) enum Phase {
 pub(crate) struct Conn {
     /// Its room.
     pub room: usize,
+    /// The node it connects to.
+    pub node: usize,
     token: String,
     /// The socket, while there is one.
     pub stream: Option<TcpStream>,
@@ -49,8 +52,12 @@ pub(crate) struct Conn {
     pub writer: Option<Box<Writer>>,
     /// Subscribe with `after` the reader's revision.
     pub resume: bool,
-    /// Frames taken since `subscribe` was sent.
+    /// Messages taken since `subscribe` was sent.
     pub replayed: u64,
+    /// Its way back when the connection ends.
+    pub comeback: Comeback,
+    /// When it was last subscribed.
+    pub subscribed_ns: u64,
     tail: Vec<u8>,
     out: Vec<u8>,
     opened_ns: u64,
@@ -58,10 +65,11 @@ pub(crate) struct Conn {
 }
 
 impl Conn {
-    /// A member of a room with its access token.
-    pub(crate) fn new(room: usize, token: String) -> Self {
+    /// A member of a room with its node and access token.
+    pub(crate) fn new(room: usize, node: usize, token: String) -> Self {
         Self {
             room,
+            node,
             token,
             stream: None,
             phase: Phase::Closed,
@@ -69,6 +77,8 @@ impl Conn {
             writer: None,
             resume: false,
             replayed: 0,
+            comeback: Comeback::default(),
+            subscribed_ns: 0,
             tail: Vec::new(),
             out: Vec::new(),
             opened_ns: 0,
@@ -178,7 +188,10 @@ impl Conn {
         let now_ns = shared.now_ns();
         let bytes = &buffer[..kept + read];
         let start = if self.phase == Phase::Upgrading {
-            self.on_response(bytes)?
+            match self.on_response(bytes, shared)? {
+                Some(taken) => taken,
+                None => return Ok(false),
+            }
         } else {
             0
         };
@@ -199,17 +212,23 @@ impl Conn {
         Ok(open)
     }
 
-    /// Looks for the end of the upgrade response; returns how many bytes it takes, 0 while it is incomplete.
-    fn on_response(&mut self, bytes: &[u8]) -> Result<usize> {
+    /// Looks for the end of the upgrade response; returns how many bytes it takes, 0 while it is incomplete. `None` when
+    /// somebody who was there before was sent away for now.
+    fn on_response(&mut self, bytes: &[u8], shared: &mut Shared) -> Result<Option<usize>> {
         let Some(end) = memmem::find(bytes, b"\r\n\r\n") else {
-            return Ok(0);
+            return Ok(Some(0));
         };
         if !bytes.starts_with(b"HTTP/1.1 101") {
+            let status = bytes.get(9..12).unwrap_or_default();
+            if self.resume && matches!(status, b"502" | b"503" | b"504") {
+                shared.count_close(&format!("upgrade answered {}", String::from_utf8_lossy(status)));
+                return Ok(None);
+            }
             let text = String::from_utf8_lossy(&bytes[..bytes.len().min(600)]);
             return Err(Error::Protocol(format!("the upgrade was refused: {text}")));
         }
         self.phase = Phase::Greeting;
-        Ok(end + 4)
+        Ok(Some(end + 4))
     }
 
     #[inline]
@@ -266,7 +285,8 @@ impl Conn {
             if self.phase != Phase::Live {
                 self.replayed += 1;
             } else if let Some(stamp) = stamp {
-                shared.interval.delivered(stamp.sent_ns, now_ns, bytes);
+                let across = shared.is_across(stamp.writer, self.node);
+                shared.interval.delivered(stamp.sent_ns, now_ns, bytes, across);
             }
         }
     }
@@ -298,7 +318,8 @@ impl Conn {
                 let room = &mut shared.rooms[self.room];
                 self.reader.take(&mut room.log, rev, OTHER_CHANGE, &mut shared.faults);
             }
-            Frame::Change { .. } | Frame::Goodbye | Frame::Other | Frame::Message(_) => {}
+            Frame::Goodbye { retry_after_ms } => self.comeback.told(retry_after_ms),
+            Frame::Change { .. } | Frame::Other | Frame::Message(_) => {}
         }
         Ok(())
     }
@@ -324,6 +345,8 @@ impl Conn {
         shared.rooms[self.room].log.start(rev);
         self.phase = Phase::Live;
         self.resume = true;
+        self.comeback.arrived();
+        self.subscribed_ns = now_ns;
         shared.live += 1;
         shared
             .opened_us

@@ -99,8 +99,8 @@ pub(crate) enum Frame<'a> {
     Subscribed { rev: i64 },
     /// The server spoke first.
     Hello,
-    /// The server is about to close.
-    Goodbye,
+    /// The server is about to close; come back after so many milliseconds.
+    Goodbye { retry_after_ms: i64 },
     /// Something the tool does not look at.
     Other,
 }
@@ -178,7 +178,9 @@ fn read_by_name(text: &[u8]) -> Option<Frame<'_>> {
             rev: number(text, br#""rev":"#)?,
         },
         b"hello" => Frame::Hello,
-        b"goodbye" => Frame::Goodbye,
+        b"goodbye" => Frame::Goodbye {
+            retry_after_ms: number(text, br#""retry_after_ms":"#).unwrap_or(0),
+        },
         _ => Frame::Other,
     })
 }
@@ -244,7 +246,10 @@ pub(crate) fn verify(text: &[u8], frame: Option<&Frame<'_>>) -> Result<(), Strin
             reference.and_then(|v| v.parse().ok()) == *f && json["code"].as_str().map(str::as_bytes) == Some(code)
         }
         ("subscribed", Some(Frame::Subscribed { rev: r })) => rev == Some(*r),
-        ("hello", Some(Frame::Hello)) | ("goodbye", Some(Frame::Goodbye)) => true,
+        ("hello", Some(Frame::Hello)) => true,
+        ("goodbye", Some(Frame::Goodbye { retry_after_ms })) => {
+            json["retry_after_ms"].as_i64() == Some(*retry_after_ms)
+        }
         (_, other) => matches!(other, Some(Frame::Other)),
     };
     same.then_some(())

@@ -6,13 +6,17 @@
 //! The exit code is 1 when a message was lost, doubled, reordered or swapped, 2 when the run itself failed.
 
 mod check;
+mod child;
+mod comeback;
 mod conn;
 mod engine;
 mod error;
 mod fields;
 mod frame;
+mod herd;
 mod http;
 mod metrics;
+mod nodes;
 mod process;
 mod profiles;
 #[cfg(test)]
@@ -24,6 +28,7 @@ mod setup;
 mod shared;
 mod stats;
 mod suite;
+mod turns;
 mod visits;
 mod writer;
 
@@ -33,7 +38,6 @@ use process::Processes;
 use profiles::{Context, Pace, Shape};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -138,17 +142,7 @@ enum Command {
         seconds: u64,
     },
     /// Starts fresh servers and runs everything against them.
-    Suite {
-        /// The server's binary.
-        #[arg(long)]
-        server: PathBuf,
-        /// A folder for its data, made if missing.
-        #[arg(long)]
-        data: PathBuf,
-        /// Every number as the median of five.
-        #[arg(long)]
-        full: bool,
-    },
+    Suite(suite::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -168,7 +162,7 @@ fn run(cli: Cli) -> Result<bool> {
     }
     raise_descriptor_limit()?;
     let context = Context {
-        address: cli.target.address,
+        addresses: vec![cli.target.address],
         processes: Processes::new(cli.target.pid, cli.target.postgres_pid)?,
         verify: cli.target.verify,
         progress: !cli.target.quiet,
@@ -208,10 +202,7 @@ fn run(cli: Cli) -> Result<bool> {
             let rest = rest::rest(&context, rate, Duration::from_secs(seconds))?;
             (rest.table(), serde_json::to_string(&rest), rest.error_rate == 0.0)
         }
-        Command::Suite { server, data, full } => {
-            std::fs::create_dir_all(&data).map_err(error::io("data folder"))?;
-            return suite::run(&server, &data, full, cli.target.json, &context);
-        }
+        Command::Suite(arguments) => return suite::run(&arguments, cli.target.json, &context),
     };
     let json = json.map_err(|e| Error::Protocol(e.to_string()))?;
     report::print(if cli.target.json { &json } else { &table });

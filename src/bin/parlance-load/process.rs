@@ -1,8 +1,8 @@
 //! What the server costs, read from `/proc`: its own CPU time and memory, and PostgreSQL's apart from it.
 //!
 //! PostgreSQL's postmaster is found among the server's children (the embedded database) or is named by
-//! `--postgres-pid`; its CPU time is that of the whole family, including members that have ended. Without a server
-//! pid everything reads as zero and the report says so.
+//! `--postgres-pid`; its CPU time is that of the whole family, including members that have ended. Where there are several
+//! nodes theirs is added up. Without a server pid everything reads as zero and the report says so.
 
 use crate::error::{Error, Result, io};
 use std::fs;
@@ -11,19 +11,29 @@ use std::fs;
 const TICKS_PER_SECOND: f64 = 100.0;
 
 /// The processes that are measured.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Processes {
-    server: Option<u32>,
-    postgres: Option<u32>,
+    /// The nodes.
+    pub servers: Vec<u32>,
+    /// PostgreSQL's postmaster.
+    pub postgres: Option<u32>,
+    /// Redis.
+    pub redis: Option<u32>,
+    /// The master process of the proxy in front.
+    pub proxy: Option<u32>,
 }
 
 /// CPU seconds used so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Cpu {
-    /// The server.
+    /// The server, all nodes together.
     pub server: f64,
     /// PostgreSQL with all its backends.
     pub postgres: f64,
+    /// Redis.
+    pub redis: f64,
+    /// The proxy with all its workers.
+    pub proxy: f64,
     /// This tool.
     pub tool: f64,
 }
@@ -34,6 +44,8 @@ impl Cpu {
         Self {
             server: self.server - earlier.server,
             postgres: self.postgres - earlier.postgres,
+            redis: self.redis - earlier.redis,
+            proxy: self.proxy - earlier.proxy,
             tool: self.tool - earlier.tool,
         }
     }
@@ -49,18 +61,14 @@ struct Stat {
 impl Processes {
     /// The server and, unless given, the postmaster among its children.
     pub(crate) fn new(server: Option<u32>, postgres: Option<u32>) -> Result<Self> {
-        let postgres = match (server, postgres) {
-            (Some(server), None) => children(server)
-                .into_iter()
-                .find(|(_, s)| s.name == "postgres")
-                .map(|(pid, _)| pid),
-            (_, given) => given,
-        };
-        let processes = Self { server, postgres };
         if let Some(server) = server {
             stat(server).ok_or_else(|| Error::Arguments(format!("there is no process {server}")))?;
         }
-        Ok(processes)
+        Ok(Self {
+            servers: server.into_iter().collect(),
+            postgres: postgres.or_else(|| server.and_then(postmaster_of)),
+            ..Self::default()
+        })
     }
 
     /// The CPU time used so far.
@@ -71,15 +79,17 @@ impl Processes {
             postmaster + children(pid).iter().map(|(_, s)| s.own_ticks).sum::<u64>()
         };
         Cpu {
-            server: self.server.map_or(0, own) as f64 / TICKS_PER_SECOND,
+            server: self.servers.iter().map(|pid| own(*pid)).sum::<u64>() as f64 / TICKS_PER_SECOND,
             postgres: self.postgres.map_or(0, family) as f64 / TICKS_PER_SECOND,
+            redis: self.redis.map_or(0, own) as f64 / TICKS_PER_SECOND,
+            proxy: self.proxy.map_or(0, family) as f64 / TICKS_PER_SECOND,
             tool: own(std::process::id()) as f64 / TICKS_PER_SECOND,
         }
     }
 
-    /// The server's resident memory in bytes.
+    /// The resident memory of the first node in bytes.
     pub(crate) fn resident_bytes(&self) -> Result<u64> {
-        let Some(server) = self.server else {
+        let Some(server) = self.servers.first() else {
             return Ok(0);
         };
         let status = fs::read_to_string(format!("/proc/{server}/status")).map_err(io("/proc/…/status"))?;
@@ -89,6 +99,12 @@ impl Processes {
             .and_then(|kib| kib.parse::<u64>().ok());
         Ok(kib.unwrap_or(0) * 1024)
     }
+}
+
+/// The PostgreSQL that a process runs for itself.
+pub(crate) fn postmaster_of(parent: u32) -> Option<u32> {
+    let is_postgres = |(pid, s): (u32, Stat)| (s.name == "postgres").then_some(pid);
+    children(parent).into_iter().find_map(is_postgres)
 }
 
 fn stat(pid: u32) -> Option<Stat> {

@@ -25,8 +25,8 @@ const STORM_RATE_MAX: f64 = 200_000.0;
 /// What every profile needs to know.
 #[derive(Clone)]
 pub(crate) struct Context {
-    /// The server.
-    pub address: SocketAddr,
+    /// The nodes of the server, or what is in front of them.
+    pub addresses: Vec<SocketAddr>,
     /// Whose cost is measured.
     pub processes: Processes,
     /// Compare every frame with its complete parse.
@@ -66,6 +66,11 @@ pub(crate) enum Pace {
 }
 
 impl Context {
+    /// Where requests go.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.addresses[0]
+    }
+
     /// Makes rooms and members, none connected yet.
     pub(crate) fn engine(&self, rooms: usize, members: usize, body_bytes: usize) -> Result<Engine> {
         let minimum = crate::fields::BODY_BYTES_MIN;
@@ -73,9 +78,9 @@ impl Context {
             return Err(Error::Arguments(format!("a body has {minimum} to 16384 bytes")));
         }
         self.note(&format!("  making {rooms} rooms with {members} members each\x1b[K\r"));
-        let members = setup::make(self.address, rooms, members)?;
+        let members = setup::make(self.address(), rooms, members)?;
         let options = Options {
-            address: self.address,
+            addresses: self.addresses.clone(),
             verify: self.verify,
             body_bytes,
             concurrency: self.concurrency,
@@ -108,7 +113,8 @@ pub(crate) fn fanout(
     traffic
 }
 
-fn measure(
+/// Messages at a pace on an engine whose writers are appointed, measured after a warm-up.
+pub(crate) fn measure(
     context: &Context,
     engine: &mut Engine,
     shape: Shape,

@@ -221,7 +221,7 @@ fn read_frame(reader: &mut impl Read) -> Option<Vec<u8>> {
 
 fn context(fault: Fault) -> Context {
     Context {
-        address: Relay::start(fault),
+        addresses: vec![Relay::start(fault)],
         processes: Processes::new(Some(std::process::id()), None).unwrap(),
         verify: true,
         progress: false,
@@ -364,7 +364,7 @@ fn what_a_delivery_costs_the_tool() {
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || flood(&listener));
     let options = crate::engine::Options {
-        address,
+        addresses: vec![address],
         verify: false,
         body_bytes: 128,
         concurrency: 1,

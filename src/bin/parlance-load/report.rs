@@ -63,6 +63,10 @@ pub(crate) struct Traffic {
     pub acknowledged_per_s: f64,
     /// Send to delivery.
     pub delivery: Latency,
+    /// Send to delivery to readers on the writer's node.
+    pub home: Latency,
+    /// Send to delivery to readers on other nodes.
+    pub across: Latency,
     /// Send to acknowledgement.
     pub ack: Latency,
     /// Lost, duplicate, out of order, mismatched.
@@ -77,6 +81,10 @@ pub(crate) struct Traffic {
     pub server_cpu_s_per_million: f64,
     /// CPU seconds of PostgreSQL per million deliveries.
     pub postgres_cpu_s_per_million: f64,
+    /// CPU seconds of Redis per million deliveries.
+    pub redis_cpu_s_per_million: f64,
+    /// CPU seconds of the proxy per million deliveries.
+    pub proxy_cpu_s_per_million: f64,
     /// CPU seconds of this tool per million deliveries.
     pub tool_cpu_s_per_million: f64,
     /// The server's resident memory at the end, in bytes.
@@ -115,7 +123,9 @@ impl Traffic {
             rate: around.rate,
             deliveries_per_s: interval.deliveries as f64 / around.seconds,
             acknowledged_per_s: interval.acked as f64 / around.seconds,
-            delivery: Latency::of(&interval.delivery_us),
+            delivery: Latency::of(&interval.delivery_us()),
+            home: Latency::of(&interval.home_us),
+            across: Latency::of(&interval.across_us),
             ack: Latency::of(&interval.ack_us),
             lost: faults.lost,
             duplicate: faults.duplicate,
@@ -123,6 +133,8 @@ impl Traffic {
             mismatched: faults.mismatched,
             server_cpu_s_per_million: per_million(around.cpu.server),
             postgres_cpu_s_per_million: per_million(around.cpu.postgres),
+            redis_cpu_s_per_million: per_million(around.cpu.redis),
+            proxy_cpu_s_per_million: per_million(around.cpu.proxy),
             tool_cpu_s_per_million: per_million(around.cpu.tool),
             server_rss_bytes: around.rss,
             refused: interval.refused.clone(),
@@ -130,9 +142,14 @@ impl Traffic {
         }
     }
 
+    /// How often a guarantee was broken.
+    pub(crate) fn faults(&self) -> u64 {
+        self.lost + self.duplicate + self.out_of_order + self.mismatched
+    }
+
     /// Whether every guarantee held.
     pub(crate) fn is_sound(&self) -> bool {
-        self.lost + self.duplicate + self.out_of_order + self.mismatched == 0
+        self.faults() == 0
     }
 
     /// The table for people.

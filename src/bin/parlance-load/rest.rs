@@ -150,17 +150,17 @@ impl Tally {
 /// `rest`: the mix at `rate` requests per second for `measured`, then the rest.
 pub(crate) fn rest(context: &Context, rate: f64, measured: Duration) -> Result<Rest> {
     context.note(&format!("  signing up {PROGRAMS} programs\x1b[K\r"));
-    let programs = make(context.address)?;
-    run_mix(context.address, &programs, rate, measured / 4)?;
-    let (before, cpu) = (Scrape::of(context.address)?, context.processes.cpu());
+    let programs = make(context.address())?;
+    run_mix(context.address(), &programs, rate, measured / 4)?;
+    let (before, cpu) = (Scrape::of(context.address())?, context.processes.cpu());
     let started = Instant::now();
-    let tally = run_mix(context.address, &programs, rate, measured)?;
+    let tally = run_mix(context.address(), &programs, rate, measured)?;
     let took = started.elapsed().as_secs_f64();
-    let (after, cpu) = (Scrape::of(context.address)?, context.processes.cpu().since(cpu));
+    let (after, cpu) = (Scrape::of(context.address())?, context.processes.cpu().since(cpu));
     let all = tally.all()?;
     let answered = all.len() - tally.errors.min(all.len());
-    let cached_lists_per_s = run_lists(context.address, &programs, measured / 2)?;
-    let log_in = log_ins(context.address, &programs)?;
+    let cached_lists_per_s = run_lists(context.address(), &programs, measured / 2)?;
+    let log_in = log_ins(context.address(), &programs)?;
     context.note("\x1b[K");
     let [list, page, post] = &tally.latencies;
     Ok(Rest {

@@ -1,135 +1,149 @@
 //! A server of the tool's own: started on a free port with its data in a given folder, watched until it is ready,
 //! stopped.
 //!
-//! The suite measures a fresh server so that a number does not depend on what ran before. The child is stopped by
-//! SIGTERM (its drain is part of what is tested); only if it does not end in time is it killed, which is reported.
+//! The suite measures a fresh server so that a number does not depend on what ran before. A server is stopped by SIGTERM
+//! (its drain is part of what is tested) unless a profile kills it; one that does not end in time is killed, which is
+//! reported.
 
-use crate::error::{Error, Result, errno, io};
+use crate::child::{Owned, pause};
+use crate::error::{Error, Result, io};
 use crate::http::Client;
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// How long a server may take to be ready; the first start makes a database cluster.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long a server may take to stop.
-const STOP_TIMEOUT: Duration = Duration::from_secs(40);
-/// How often readiness is asked for; it is the resolution of the start time.
-const POLL: Duration = Duration::from_millis(2);
+
+/// How a server is started.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    /// The program.
+    pub binary: PathBuf,
+    /// Its data; its log goes to a file of that name with `.log`.
+    pub data_dir: PathBuf,
+    /// Where it listens; a free port unless said.
+    pub address: Option<SocketAddr>,
+    /// Settings beside those that every measured server has.
+    pub settings: Vec<(&'static str, String)>,
+}
 
 /// A running server.
 pub(crate) struct Server {
-    child: Child,
+    process: Owned,
+    log: PathBuf,
+    started: Instant,
     /// Where it listens.
     pub address: SocketAddr,
     /// From the start of the process until it said that it is ready.
     pub ready_after: Duration,
 }
 
-impl Server {
-    /// Starts `binary` with its data in `data_dir` and waits until it is ready. Its log goes to `server.log` beside
-    /// the data.
-    pub(crate) fn start(binary: &Path, data_dir: &Path) -> Result<Self> {
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-            .and_then(|l| l.local_addr())
-            .map_err(io("free port"))?
-            .port();
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let log_path = log_path(data_dir);
+impl Plan {
+    /// A server by itself, with a database of its own and no limits.
+    pub(crate) fn alone(binary: &Path, data_dir: &Path) -> Self {
+        Self {
+            binary: binary.to_owned(),
+            data_dir: data_dir.to_owned(),
+            address: None,
+            settings: Vec::new(),
+        }
+    }
+
+    /// The program with the settings of every measured server, and where its output goes.
+    pub(crate) fn command(&self, what: &str) -> Result<Command> {
         let log = File::options()
             .create(true)
             .append(true)
-            .open(&log_path)
-            .map_err(io("server.log"))?;
-        let started = Instant::now();
-        let child = Command::new(binary)
-            .arg("serve")
-            .env("BIND", address.to_string())
-            .env("DATA_DIR", data_dir)
+            .open(self.log())
+            .map_err(io("the server's log"))?;
+        let mut command = Command::new(&self.binary);
+        command
+            .arg(what)
+            .env("DATA_DIR", &self.data_dir)
             .env("RATE_LIMIT_ENABLED", "false")
             // Everybody comes from here.
             .env("PARLANCE_CONNECTIONS_PER_ADDRESS", "1000000")
             .env_remove("DATABASE_URL")
+            .env_remove("REDIS_URL")
+            .envs(self.settings.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
-            .stdout(log.try_clone().map_err(io("server.log"))?)
-            .stderr(log)
-            .spawn()
-            .map_err(io("start the server"))?;
-        let mut server = Self {
-            child,
+            .stdout(log.try_clone().map_err(io("the server's log"))?)
+            .stderr(log);
+        Ok(command)
+    }
+
+    fn log(&self) -> PathBuf {
+        self.data_dir.with_extension("log")
+    }
+}
+
+impl Server {
+    /// Starts a server and waits until it is ready.
+    pub(crate) fn start(plan: &Plan) -> Result<Self> {
+        let mut server = Self::begin(plan)?;
+        server.wait()?;
+        Ok(server)
+    }
+
+    /// Starts a server without waiting.
+    pub(crate) fn begin(plan: &Plan) -> Result<Self> {
+        let address = match plan.address {
+            Some(address) => address,
+            None => free_address()?,
+        };
+        let mut command = plan.command("serve")?;
+        command.env("BIND", address.to_string());
+        let started = Instant::now();
+        Ok(Self {
+            process: Owned::start("the server", &mut command)?,
+            log: plan.log(),
+            started,
             address,
             ready_after: Duration::ZERO,
-        };
-        while !is_ready(address) {
-            if let Some(status) = server.child.try_wait().map_err(io("wait"))? {
-                return Err(Error::Protocol(format!(
-                    "the server ended with {status}; see {}",
-                    log_path.display()
-                )));
-            }
-            if started.elapsed() > READY_TIMEOUT {
+        })
+    }
+
+    /// Waits until it is ready.
+    pub(crate) fn wait(&mut self) -> Result<()> {
+        while !is_ready(self.address) {
+            self.process
+                .check()
+                .map_err(|error| Error::Protocol(format!("{error}; see {}", self.log.display())))?;
+            if self.started.elapsed() > READY_TIMEOUT {
                 return Err(Error::Timeout(
-                    format!("readiness (see {})", log_path.display()),
+                    format!("readiness (see {})", self.log.display()),
                     READY_TIMEOUT.as_secs(),
                 ));
             }
             pause();
         }
-        server.ready_after = started.elapsed();
-        Ok(server)
+        self.ready_after = self.started.elapsed();
+        Ok(())
     }
 
     /// Its process id.
     pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
+        self.process.pid()
     }
 
     /// Asks it to stop and waits until it has.
-    pub(crate) fn stop(mut self) -> Result<()> {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).map_err(errno("SIGTERM"))?;
-        let asked = Instant::now();
-        while asked.elapsed() < STOP_TIMEOUT {
-            if let Some(status) = self.child.try_wait().map_err(io("wait"))? {
-                let clean = Error::Protocol(format!("the server stopped with {status}"));
-                return if status.success() { Ok(()) } else { Err(clean) };
-            }
-            pause();
-        }
-        Err(Error::Timeout("the server's stop".into(), STOP_TIMEOUT.as_secs()))
+    pub(crate) fn stop(self) -> Result<()> {
+        self.process.stop()
+    }
+
+    /// `kill -9`.
+    pub(crate) fn kill(self) -> Result<()> {
+        self.process.kill()
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        // Only a server that was not stopped (a failed run) is still there; it must not outlive the tool. PostgreSQL
-        // sees its parent gone or is taken over by the next start.
-        if matches!(self.child.try_wait(), Ok(None)) {
-            let pid = rustix::process::Pid::from_child(&self.child);
-            if rustix::process::kill_process(pid, rustix::process::Signal::TERM).is_ok() {
-                let asked = Instant::now();
-                while asked.elapsed() < STOP_TIMEOUT && matches!(self.child.try_wait(), Ok(None)) {
-                    pause();
-                }
-            }
-            drop(self.child.kill());
-            drop(self.child.wait());
-        }
-    }
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the tool has one thread and nothing else to do while it waits"
-)]
-fn pause() {
-    std::thread::sleep(POLL);
-}
-
-fn log_path(data_dir: &Path) -> PathBuf {
-    data_dir.with_extension("log")
+/// An address on which nothing listens.
+pub(crate) fn free_address() -> Result<SocketAddr> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(io("free port"))?;
+    listener.local_addr().map_err(io("free port"))
 }
 
 fn is_ready(address: SocketAddr) -> bool {

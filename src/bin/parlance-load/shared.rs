@@ -33,6 +33,8 @@ pub(crate) struct Shared {
     pub verified: u64,
     /// The mask of client frames.
     pub mask: [u8; 4],
+    /// The node of each writer.
+    pub writer_nodes: Vec<usize>,
     /// The start of the run.
     pub clock: Instant,
     /// `Host` of the requests.
@@ -43,6 +45,14 @@ impl Shared {
     /// Nanoseconds since the start of the run.
     pub(crate) fn now_ns(&self) -> u64 {
         self.clock.elapsed().as_nanos() as u64
+    }
+
+    /// Whether a message of a writer comes to a reader on `node` from another one.
+    #[inline]
+    pub(crate) fn is_across(&self, writer: u32, node: usize) -> bool {
+        self.writer_nodes
+            .get(writer as usize)
+            .is_some_and(|writers| *writers != node)
     }
 
     /// A connection ended that should not have.

@@ -25,8 +25,10 @@ pub(crate) struct Interval {
     pub bytes: u64,
     /// Sends acknowledged.
     pub acked: u64,
-    /// Send to delivery, in microseconds.
-    pub delivery_us: Histogram<u64>,
+    /// Send to delivery on the writer's node, in microseconds.
+    pub home_us: Histogram<u64>,
+    /// Send to delivery on another node.
+    pub across_us: Histogram<u64>,
     /// Send to acknowledgement, in microseconds.
     pub ack_us: Histogram<u64>,
     /// Error codes received, with how often.
@@ -43,7 +45,8 @@ impl Interval {
             deliveries: 0,
             bytes: 0,
             acked: 0,
-            delivery_us: histogram()?,
+            home_us: histogram()?,
+            across_us: histogram()?,
             ack_us: histogram()?,
             refused: BTreeMap::new(),
             closed: BTreeMap::new(),
@@ -52,12 +55,12 @@ impl Interval {
 
     /// A reader got a message of `bytes` payload bytes.
     #[inline]
-    pub(crate) fn delivered(&mut self, sent_ns: u64, now_ns: u64, bytes: usize) {
+    pub(crate) fn delivered(&mut self, sent_ns: u64, now_ns: u64, bytes: usize, across: bool) {
         self.deliveries += 1;
         self.bytes += bytes as u64;
         if sent_ns >= self.since_ns {
-            self.delivery_us
-                .saturating_record((now_ns.saturating_sub(sent_ns) / 1_000).max(1));
+            let into = if across { &mut self.across_us } else { &mut self.home_us };
+            into.saturating_record((now_ns.saturating_sub(sent_ns) / 1_000).max(1));
         }
     }
 
@@ -70,13 +73,21 @@ impl Interval {
         }
     }
 
+    /// Send to delivery, wherever the writer is.
+    pub(crate) fn delivery_us(&self) -> Histogram<u64> {
+        let mut all = self.home_us.clone();
+        all += &self.across_us;
+        all
+    }
+
     /// Adds what another interval counted.
     pub(crate) fn add(&mut self, other: &Self) {
         self.deliveries += other.deliveries;
         self.bytes += other.bytes;
         self.acked += other.acked;
         // All have the same bounds, so adding cannot fail.
-        self.delivery_us += &other.delivery_us;
+        self.home_us += &other.home_us;
+        self.across_us += &other.across_us;
         self.ack_us += &other.ack_us;
         for (into, from) in [(&mut self.refused, &other.refused), (&mut self.closed, &other.closed)] {
             for (name, count) in from {

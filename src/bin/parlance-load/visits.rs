@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 use crate::profiles::Context;
 use crate::report::{Latency, table};
 use crate::stats::histogram;
+use crate::turns::median;
 use serde::Serialize;
 use std::time::{Duration, Instant};
 
@@ -148,6 +149,60 @@ pub(crate) fn churn(context: &Context, missed: u64, rounds: usize) -> Result<Chu
         reconnect: Latency::of(&engine.shared.opened_us),
         faults: faults + engine.faults().total(),
     })
+}
+
+/// Where somebody comes back to, after having missed messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Return {
+    /// The node on which the messages were written.
+    Home,
+    /// Another node, on which others follow the conversation.
+    Elsewhere,
+    /// Another node, on which nobody has for a while.
+    Cold,
+}
+
+/// How long everybody is away from a node before it is cold; its `PARLANCE_PASSIVATE_AFTER` is less.
+const COOLING: Duration = Duration::from_millis(2_500);
+
+/// Members of one conversation on two nodes who come back to either; the median, in milliseconds, of how long it takes
+/// from `subscribe` until they are whole. Faults are added to the count given.
+pub(crate) fn returns(context: &Context, missed: u64, rounds: usize, faults: &mut u64) -> Result<Vec<(Return, f64)>> {
+    let kinds = [Return::Home, Return::Elsewhere, Return::Cold];
+    // Member 0 writes on the first node, member 1 listens on the second; each of the others was there before, left,
+    // missed everything and comes back once.
+    let mut engine = context.engine(1, 2 + kinds.len() * rounds, 128)?;
+    for member in 2..engine.len() {
+        engine.place(member, 0);
+    }
+    engine.open(0..engine.len(), context.patience)?;
+    engine.appoint_writers(1);
+    (2..engine.len()).for_each(|member| engine.close(member));
+    write_alone(&mut engine, missed, context.patience)?;
+    let mut found = Vec::new();
+    let mut member = 2;
+    for kind in kinds {
+        let mut took_ms = Vec::new();
+        if kind == Return::Cold {
+            engine.close(1);
+        }
+        for _ in 0..rounds {
+            if kind == Return::Cold {
+                engine.run_for(COOLING)?;
+            }
+            engine.place(member, usize::from(kind != Return::Home));
+            engine.shared.subscribed_us = histogram()?;
+            engine.open(member..member + 1, context.patience)?;
+            took_ms.push(Latency::of(&engine.shared.subscribed_us).max_ms);
+            *faults += engine.conn(member).replayed.abs_diff(missed);
+            engine.close(member);
+            member += 1;
+        }
+        context.note(&format!("  {kind:?}: {took_ms:.1?} ms\x1b[K\n"));
+        found.push((kind, median(took_ms)));
+    }
+    *faults += engine.faults().total();
+    Ok(found)
 }
 
 /// Writes while the others are away: their missing messages are no reason to wait.

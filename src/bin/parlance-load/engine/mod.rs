@@ -14,7 +14,8 @@ use crate::shared::{Room, Shared};
 use crate::stats::{self, Interval};
 use crate::writer::Writer;
 use rustix::event::epoll;
-use std::collections::VecDeque;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -33,8 +34,8 @@ struct Schedule {
 
 /// How the run is set up.
 pub(crate) struct Options {
-    /// The server.
-    pub address: SocketAddr,
+    /// The nodes; members are spread over them in turn.
+    pub addresses: Vec<SocketAddr>,
     /// Compare every frame with its complete parse.
     pub verify: bool,
     /// Bytes of a message body.
@@ -56,7 +57,7 @@ pub(crate) struct Engine {
     events: Vec<epoll::Event>,
     writers: Vec<usize>,
     schedule: Option<Schedule>,
-    to_open: VecDeque<(usize, u64)>,
+    to_open: BinaryHeap<Reverse<(u64, usize)>>,
     opening: usize,
     /// Everything measured, of which `shared.interval` is the part since the last progress line.
     measured: Interval,
@@ -76,7 +77,8 @@ impl Engine {
         let conns = members
             .tokens
             .into_iter()
-            .map(|(room, token)| Conn::new(room, token))
+            .enumerate()
+            .map(|(at, (room, token))| Conn::new(room, at % options.addresses.len(), token))
             .collect();
         let shared = Shared {
             rooms,
@@ -89,7 +91,8 @@ impl Engine {
             verified: 0,
             mask: [0x5a, 0xc3, 0x96, 0x3c],
             clock: Instant::now(),
-            host: options.address.to_string(),
+            writer_nodes: Vec::new(),
+            host: options.addresses[0].to_string(),
         };
         Ok(Self {
             options,
@@ -100,7 +103,7 @@ impl Engine {
             events: Vec::with_capacity(EVENTS_PER_TURN),
             writers: Vec::new(),
             schedule: None,
-            to_open: VecDeque::new(),
+            to_open: BinaryHeap::new(),
             opening: 0,
             measured: Interval::new(0)?,
         })
@@ -120,13 +123,23 @@ impl Engine {
     pub(crate) fn open(&mut self, members: std::ops::Range<usize>, timeout: Duration) -> Result<Duration> {
         let started = Instant::now();
         let live = self.shared.live + members.len();
-        self.to_open.extend(members.map(|at| (at, 0)));
+        self.to_open.extend(members.map(|at| Reverse((0, at))));
         self.run_until(started + timeout, |engine| engine.shared.live >= live)?;
         if self.shared.live < live {
             let what = format!("subscribing {live} connections (there are {})", self.shared.live);
             return Err(Error::Timeout(what, timeout.as_secs()));
         }
         Ok(started.elapsed())
+    }
+
+    /// Moves a member to a node, from its next connect on.
+    pub(crate) fn place(&mut self, at: usize, node: usize) {
+        self.conns[at].node = node;
+    }
+
+    /// From now on any number of connections may be in the act of connecting.
+    pub(crate) fn admit_all(&mut self) {
+        self.options.concurrency = usize::MAX;
     }
 
     /// Leaves with one connection.
@@ -147,6 +160,7 @@ impl Engine {
         }
         by_rank.sort_unstable();
         self.writers = by_rank.into_iter().map(|(_, at)| at).collect();
+        self.shared.writer_nodes = self.writers.iter().map(|at| self.conns[*at].node).collect();
         for (number, &at) in self.writers.iter().enumerate() {
             let conn = &mut self.conns[at];
             let conversation = &self.shared.rooms[conn.room].conversation;

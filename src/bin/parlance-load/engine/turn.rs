@@ -2,17 +2,16 @@
 
 use super::{Engine, TICK_NS};
 use crate::conn::Phase;
-use crate::error::{Error, Result, errno, io};
+use crate::error::{Error, Result, errno};
 use crate::report::say;
 use crate::stats::{self, Interval};
 use rustix::event::{Timespec, epoll};
+use std::cmp::Reverse;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 /// Connections from one source address; below the ephemeral port range of Linux (28,000).
 const CONNECTIONS_PER_ADDRESS: usize = 25_000;
-/// Wait before a lost connection is opened again.
-const RECONNECT_PAUSE_NS: u64 = 100_000_000;
 /// Longest sleep of the loop.
 const IDLE_WAIT: Duration = Duration::from_millis(50);
 
@@ -50,7 +49,7 @@ impl Engine {
                 self.shared.live,
                 last.deliveries,
                 last.acked,
-                stats::percentile_ms(&last.delivery_us, 99.0),
+                stats::percentile_ms(&last.delivery_us(), 99.0),
                 self.backlog()
             );
             say(&line);
@@ -64,6 +63,9 @@ impl Engine {
         let next_send_ns = self.send_due(now_ns)?;
         self.open_next(now_ns)?;
         let mut wait = longest.min(IDLE_WAIT);
+        if let Some(Reverse((due_ns, _))) = self.to_open.peek() {
+            wait = wait.min(Duration::from_nanos(due_ns.saturating_sub(now_ns).max(TICK_NS)));
+        }
         if let Some(at_ns) = next_send_ns {
             wait = wait.min(Duration::from_nanos(at_ns.saturating_sub(now_ns).max(TICK_NS)));
         }
@@ -125,15 +127,24 @@ impl Engine {
 
     fn open_next(&mut self, now_ns: u64) -> Result<()> {
         while self.opening < self.options.concurrency
-            && let Some((at, due_ns)) = self.to_open.front().copied()
+            && let Some(Reverse((due_ns, at))) = self.to_open.peek().copied()
             && due_ns <= now_ns
         {
-            self.to_open.pop_front();
-            let stream = connect(self.options.address, at).map_err(io("connect"))?;
+            self.to_open.pop();
+            let address = self.options.addresses[self.conns[at].node];
+            self.opening += 1;
+            let stream = match connect(address, at) {
+                Ok(stream) => stream,
+                Err(error) => {
+                    // Within one machine a refusal may come at once.
+                    self.conns[at].phase = Phase::Connecting;
+                    self.after(at, Err(Error::Io("connect", error)))?;
+                    continue;
+                }
+            };
             let interest = epoll::EventFlags::IN | epoll::EventFlags::OUT;
             epoll::add(&self.epoll, &stream, epoll::EventData::new_u64(at as u64), interest).map_err(errno("epoll"))?;
             self.conns[at].connecting(stream, now_ns);
-            self.opening += 1;
         }
         Ok(())
     }
@@ -208,7 +219,11 @@ impl Engine {
         }
         conn.phase = Phase::Closed;
         conn.close(&mut self.shared);
-        self.to_open.push_back((at, self.shared.now_ns() + RECONNECT_PAUSE_NS));
+        if conn.comeback.failed_before() {
+            conn.node = (conn.node + 1) % self.options.addresses.len();
+        }
+        let pause_ns = conn.comeback.pause_ns(rand::random());
+        self.to_open.push(Reverse((self.shared.now_ns() + pause_ns, at)));
         Ok(())
     }
 }

@@ -1,155 +1,41 @@
-//! The whole measurement: a fresh server, every profile, one table beside what the project promises.
-//!
-//! The short round (what `make load` runs) takes about a minute and shows that every profile works; `--full` takes
-//! every number as the median of five, which is what the promises are judged by.
+//! The part of the suite about one node by itself: what it holds, how soon it answers, what a connection costs.
 
+use super::Extent;
+use super::rows::Rows;
 use crate::error::Result;
 use crate::process::Processes;
 use crate::profiles::{self, Context, Pace, Shape};
-use crate::report::{Traffic, print, say};
+use crate::report::say;
 use crate::rest;
-use crate::server::Server;
+use crate::server::{Plan, Server};
 use crate::visits;
-use serde::Serialize;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 /// A steady load that a small installation has: 10 rooms × 100 members × 20 messages/s in all rooms per 100 readers.
 const STEADY_RATE: f64 = 200.0;
 /// REST requests per second: two and a half times what a busy installation is expected to get.
 const REST_RATE: f64 = 500.0;
+/// What the deliveries per second of ten rooms are called, from which others derive their rates.
+pub(super) const MAXIMUM: &str = "deliveries/s, 10 × 100";
 
-/// How thorough the suite is.
-#[derive(Clone, Copy)]
-struct Extent {
-    runs: usize,
-    step: Duration,
-    measured: Duration,
-    idle: usize,
-    resumes: usize,
-}
-
-const SHORT: Extent = Extent {
-    runs: 1,
-    step: Duration::from_secs(2),
-    measured: Duration::from_secs(5),
-    idle: 3_000,
-    resumes: 20,
-};
-
-const FULL: Extent = Extent {
-    runs: 5,
-    step: Duration::from_secs(3),
-    measured: Duration::from_secs(10),
-    idle: 5_000,
-    resumes: 40,
-};
-
-/// One line of the table: what was measured and what is promised.
-#[derive(Clone, Debug, Serialize)]
-struct Row {
-    name: String,
-    unit: &'static str,
-    median: f64,
-    runs: Vec<f64>,
-    must: f64,
-    aim: f64,
-    more_is_better: bool,
-}
-
-impl Row {
-    fn verdict(&self) -> &'static str {
-        let reaches = |bound: f64| {
-            if self.more_is_better {
-                self.median >= bound
-            } else {
-                self.median <= bound
-            }
-        };
-        if reaches(self.aim) {
-            "aim"
-        } else if reaches(self.must) {
-            "must"
-        } else {
-            "MISSED"
-        }
-    }
-}
-
-#[derive(Default)]
-struct Rows {
-    rows: Vec<Row>,
-    faults: u64,
-}
-
-impl Rows {
-    fn add(&mut self, name: &str, unit: &'static str, value: f64, (must, aim): (f64, f64)) {
-        if let Some(row) = self.rows.iter_mut().find(|row| row.name == name) {
-            row.runs.push(value);
-            let mut sorted = row.runs.clone();
-            sorted.sort_by(f64::total_cmp);
-            row.median = sorted[sorted.len() / 2];
-            return;
-        }
-        self.rows.push(Row {
-            name: name.into(),
-            unit,
-            median: value,
-            runs: vec![value],
-            must,
-            aim,
-            more_is_better: aim > must,
-        });
-    }
-
-    fn sound(&mut self, traffic: &Traffic) {
-        self.faults += traffic.lost + traffic.duplicate + traffic.out_of_order + traffic.mismatched;
-    }
-
-    fn table(&self) -> String {
-        let mut lines = vec![format!("  {:<58} {:>12} {:>12} {:>12}", "", "median", "must", "aim")];
-        for row in &self.rows {
-            let digits = if row.aim.max(row.must) >= 100.0 { 0 } else { 2 };
-            lines.push(format!(
-                "  {:<58} {:>12.digits$} {:>12.digits$} {:>12.digits$}  {}",
-                format!("{} ({})", row.name, row.unit),
-                row.median,
-                row.must,
-                row.aim,
-                row.verdict()
-            ));
-        }
-        lines.push(format!(
-            "  lost, duplicate, out of order or mismatched: {}",
-            self.faults
-        ));
-        lines.join("\n")
-    }
-}
-
-/// Runs the suite against servers it starts; true when no guarantee was broken.
-pub(crate) fn run(binary: &Path, data_root: &Path, full: bool, json: bool, template: &Context) -> Result<bool> {
-    let extent = if full { FULL } else { SHORT };
-    let data_dir: PathBuf = data_root.join("data");
-    let mut rows = Rows::default();
-    let server = Server::start(binary, &data_dir)?;
-    let context = Context {
-        address: server.address,
-        processes: Processes::new(Some(server.pid()), None)?,
-        ..template.clone()
-    };
+/// Measures one node.
+pub(super) fn run(binary: &Path, folder: &Path, extent: Extent, template: &Context, rows: &mut Rows) -> Result<()> {
+    let plan = Plan::alone(binary, &folder.join("data"));
+    let server = Server::start(&plan)?;
+    let context = alone(&server, template)?;
     for run in 1..=extent.runs {
         if template.progress {
             say(&format!("run {run} of {}\x1b[K\n", extent.runs));
         }
-        maxima(&context, extent, &mut rows)?;
-        steady(&context, extent, &mut rows)?;
-        resumes(&context, extent, &mut rows)?;
-        requests(&context, extent, &mut rows)?;
+        maxima(&context, extent, rows)?;
+        steady(&context, extent, rows)?;
+        resumes(&context, extent, rows)?;
+        requests(&context, extent, rows)?;
     }
     server.stop()?;
     for _ in 0..extent.runs {
-        let server = Server::start(binary, &data_dir)?;
+        let server = Server::start(&plan)?;
         rows.add(
             "start to ready, existing data",
             "s",
@@ -157,20 +43,18 @@ pub(crate) fn run(binary: &Path, data_root: &Path, full: bool, json: bool, templ
             (1.5, 0.7),
         );
         // A server that has talked before has memory to spare, which would hide what connections cost.
-        let context = Context {
-            address: server.address,
-            processes: Processes::new(Some(server.pid()), None)?,
-            ..template.clone()
-        };
-        idle(&context, extent, &mut rows)?;
+        idle(&alone(&server, template)?, extent, rows)?;
         server.stop()?;
     }
-    print(&if json {
-        serde_json::json!({"rows": rows.rows, "faults": rows.faults}).to_string()
-    } else {
-        rows.table()
-    });
-    Ok(rows.faults == 0)
+    Ok(())
+}
+
+fn alone(server: &Server, template: &Context) -> Result<Context> {
+    Ok(Context {
+        addresses: vec![server.address],
+        processes: Processes::new(Some(server.pid()), None)?,
+        ..template.clone()
+    })
 }
 
 fn maxima(context: &Context, extent: Extent, rows: &mut Rows) -> Result<()> {
@@ -189,11 +73,7 @@ fn maxima(context: &Context, extent: Extent, rows: &mut Rows) -> Result<()> {
             writers,
             body: 128,
         };
-        let known = rows
-            .rows
-            .iter()
-            .find(|row| row.name == name)
-            .map(|row| row.median / members as f64);
+        let known = rows.known(&name).map(|median| median / members as f64);
         let first_rate = known.map_or(must / members as f64 / 2.0, |rate| rate * 0.7);
         let best = profiles::storm(context, shape, first_rate, extent.step)?;
         rows.sound(&best);
