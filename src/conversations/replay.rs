@@ -27,7 +27,7 @@ pub(super) const READERS_MAX: usize = 8;
 const DIRECT_BYTES_MAX: usize = 64 * 1024;
 /// About how many changes a conversation reads at once to catch up; it goes on from there. Fewer than an outbox holds.
 const CATCH_UP_MAX: usize = 500;
-/// About how many bytes of them, likewise: a node that has missed much must not cut its readers for what it reads.
+/// About how many bytes of them, likewise: what is pushed in one turn should leave room in the outboxes of all readers.
 const CATCH_UP_BYTES_MAX: usize = 256 * 1024;
 
 /// Why a replay ended early.

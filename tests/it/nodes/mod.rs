@@ -6,6 +6,8 @@
 //! are restarted under load.
 
 mod crossing;
+mod ill_bus;
+mod outages;
 mod processes;
 mod rolling;
 mod together;

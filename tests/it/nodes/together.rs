@@ -1,7 +1,9 @@
 //! Nodes of one process: what they share, and what a lost publication costs.
 
+use crate::support::chaos::{Chaos, Proxy};
 use crate::support::{Person, Socket, TestApp, pass};
 use parlance::bus::{Bus, Delivery, Envelope, InProcessBus, To};
+use parlance::config::{Config, Secret};
 use parlance::ids::{ConversationId, MessageId, NodeId};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -203,6 +205,59 @@ async fn a_lost_publication_costs_seconds_and_nothing_else() {
     let took = posted.elapsed();
     assert!(took < Duration::from_secs(5), "{took:?}");
     assert!(lossy.lost.load(Ordering::SeqCst) >= 4);
+    peer.stop().await;
+    app.stop().await;
+}
+
+/// More than one read brings, and more bytes than may wait for a socket: the readers are brought it piece by piece.
+#[actix_web::test]
+async fn a_large_gap_is_closed_without_cutting_the_readers() {
+    const LARGE: usize = 400;
+    const SMALL: usize = 700;
+    let app = TestApp::start().await;
+    // A node that hears nothing, and for a while cannot look either.
+    let proxy = Proxy::start(app.database.url()).await;
+    let deaf = Arc::new(InProcessBus::default());
+    let look = |config: &mut Config| config.database.url = Some(Secret::new(proxy.url()));
+    let peer = app.peer_through_with(deaf, look).await;
+    let (ann, conversation) = app.person_with_conversation("Ann").await;
+    let mut anns = ann.at(&peer).connect().await;
+    anns.subscribe(conversation, None).await;
+    proxy.set(Chaos::Freeze);
+    let body = "x".repeat(16_000);
+    let writing = [(LARGE, body.as_str()), (SMALL, "small")].map(|(count, body)| {
+        let (ann, body) = (ann.clone(), body.to_owned());
+        actix_web::rt::spawn(async move {
+            let mut socket = ann.connect().await;
+            // As many at once as the window lets through.
+            for round in 0..count.div_ceil(25) {
+                let mut references = Vec::new();
+                for _ in (round * 25)..count.min((round + 1) * 25) {
+                    let reference = socket.next_reference();
+                    let frame = json!({"type": "send", "ref": reference, "conversation": conversation,
+                        "id": MessageId::new(), "body": body});
+                    socket.send_json(&frame).await;
+                    references.push(reference);
+                }
+                for reference in references {
+                    assert_eq!(socket.reply_to(&reference).await["type"], "ack");
+                }
+            }
+            socket.close().await;
+        })
+    });
+    for writer in writing {
+        writer.await.unwrap();
+    }
+    proxy.heal();
+    let mut rev = None;
+    for n in 1..=LARGE + SMALL {
+        // It fails when the connection has been closed.
+        let frame = anns.expect("message").await;
+        assert_eq!(frame["seq"], n);
+        assert!(rev.is_none_or(|rev| frame["rev"] == rev + 1), "no hole");
+        rev = frame["rev"].as_i64();
+    }
     peer.stop().await;
     app.stop().await;
 }

@@ -117,7 +117,14 @@ impl TestApp {
 
     /// Starts another node on the same database that speaks to the others through `way`, a bus around [`Self::bus`].
     pub async fn peer_through(&self, way: Arc<dyn Bus>) -> Self {
-        let parts = (self.config.clone(), self.database.clone(), self.directory.clone());
+        self.peer_through_with(way, |_| ()).await
+    }
+
+    /// The same with another configuration.
+    pub async fn peer_through_with(&self, way: Arc<dyn Bus>, change: impl FnOnce(&mut Config)) -> Self {
+        let mut config = self.config.clone();
+        change(&mut config);
+        let parts = (config, self.database.clone(), self.directory.clone());
         Self::run_on(parts, self.bus.clone(), Some(way)).await
     }
 
