@@ -9,6 +9,7 @@ use crate::comeback::Comeback;
 use crate::error::{Error, Result, io};
 use crate::fields::{self, Frame, Message, Stamp};
 use crate::frame::{Kind, Walker, write_masked};
+use crate::http::another_client;
 use crate::shared::Shared;
 use crate::writer::Writer;
 use memchr::memmem;
@@ -126,11 +127,13 @@ impl Conn {
             }
             self.phase = Phase::Upgrading;
             let request = format!(
-                "GET /ws HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\n\
+                "GET /ws HTTP/1.1\r\nHost: {}\r\nX-Forwarded-For: {}\r\nAuthorization: Bearer {}\r\n\
                  Connection: Upgrade\r\nUpgrade: websocket\r\n\
                  Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: cGFybGFuY2UtbG9hZC0wMA==\r\n\
                  Sec-WebSocket-Protocol: parlance.v1\r\n\r\n",
-                shared.host, self.token
+                shared.host,
+                another_client(),
+                self.token
             );
             self.out.extend_from_slice(request.as_bytes());
         }

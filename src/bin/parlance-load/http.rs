@@ -8,12 +8,18 @@ use crate::error::{Error, Result, io};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-/// Each request says that it comes from another address: a server that trusts this one (`TRUSTED_PROXIES=127.0.0.1`) then
-/// takes the run for as many clients as it stands for, so that its limits can be measured; others take no notice.
-static CLIENTS: AtomicU32 = AtomicU32::new(0);
+/// How many addresses have been taken, from a random one on, so that runs against one server do not share them.
+static CLIENTS: LazyLock<AtomicU32> = LazyLock::new(|| AtomicU32::new(rand::random()));
+
+/// Another address each time, for `X-Forwarded-For`: a server that trusts this one (`TRUSTED_PROXIES=127.0.0.1`) then takes
+/// the run for as many clients as it stands for, so that its limits can be measured; others take no notice.
+pub(crate) fn another_client() -> Ipv4Addr {
+    Ipv4Addr::from_bits(0x0a00_0000 | (CLIENTS.fetch_add(1, Ordering::Relaxed) & 0x00ff_ffff))
+}
 
 /// Longest answer taken, in bytes.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
@@ -67,7 +73,7 @@ impl Client {
         let authorization = token
             .map(|token| format!("Authorization: Bearer {token}\r\n"))
             .unwrap_or_default();
-        let client = Ipv4Addr::from_bits(0x0a00_0000 | (CLIENTS.fetch_add(1, Ordering::Relaxed) & 0x00ff_ffff));
+        let client = another_client();
         let request = format!(
             "{method} {path} HTTP/1.1\r\nHost: {}\r\nX-Forwarded-For: {client}\r\n{authorization}Content-Type: application/json\r\n\
              Content-Length: {}\r\n\r\n{body}",
