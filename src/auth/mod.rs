@@ -126,7 +126,7 @@ pub enum Error {
     #[error("password hashing failed: {0}")]
     Hash(String),
     /// There is no usable signing key.
-    #[error("no signing key: {0}")]
+    #[error("no signing key: JWT_SECRET is not set, and {0}")]
     Key(String),
     /// A row does not have the columns it should.
     #[error("unexpected row: {0}")]

@@ -45,6 +45,7 @@ mod log_ins;
 mod members;
 mod metrics;
 mod nodes;
+mod ops;
 mod passivation;
 mod persistence;
 mod program;

@@ -106,7 +106,13 @@ impl DataDirLock {
 
 /// Makes the data directory where it is missing and returns its absolute path.
 pub(super) fn prepare_data_dir(path: &Path) -> Result<PathBuf, Error> {
-    let failed = |error: std::io::Error| Error::Embedded(format!("DATA_DIR {} is not usable: {error}", path.display()));
+    let failed = |error: std::io::Error| {
+        let path = path.display();
+        // Where a private server was not meant, the first half is what is wrong.
+        Error::Embedded(format!(
+            "DATABASE_URL is not set, and DATA_DIR {path} is not usable: {error}"
+        ))
+    };
     if !path.exists() {
         fs::create_dir_all(path).map_err(failed)?;
         // Whatever the umask: the account that PostgreSQL runs as must get through; what is secret in it has its own mode.
