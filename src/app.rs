@@ -14,6 +14,7 @@ use crate::http::{self, Assets, Connections, Health};
 use crate::ids::NodeId;
 use crate::rate_limit::RateLimits;
 use crate::redis::{self, Redis};
+use crate::search::Search;
 use crate::sessions::{self, Sessions, Socket, lobby};
 use crate::shutdown::Shutdown;
 use crate::supervision::ArbiterPool;
@@ -111,6 +112,7 @@ impl App {
             cache: cache.clone(),
             bus,
             conversations: conversations.clone(),
+            search: Search::new(database.clone()),
             sessions: sessions.clone(),
             guards: http::Guards::new(&config.limits),
             limits,
@@ -118,8 +120,7 @@ impl App {
             assets: Assets::load(),
             config: config.clone(),
         });
-        let metrics = metrics_listener.map(|listener| serve_metrics(listener, state.clone()));
-        let metrics = metrics.transpose()?;
+        let metrics = serve_metrics(metrics_listener, &state)?;
         let server = serve(&config, listener, state).map_err(|error| Error::Listen(address, error))?;
         let measured_at = metrics.as_ref().map(|(address, _)| tracing::field::display(address));
         tracing::info!(node.id = %node, %address, metrics = measured_at, "node is up");
@@ -232,18 +233,22 @@ fn bus_of(config: &Config, node: NodeId, arbiters: &ArbiterPool) -> Arc<dyn Bus>
     }
 }
 
-/// The listener for a scraper: one thread is plenty, and nothing of it is limited.
+/// The listener for a scraper, if there is one: one thread is plenty, and nothing of it is limited.
 fn serve_metrics(
-    (listener, address): (TcpListener, SocketAddr),
-    state: web::Data<http::State>,
-) -> Result<(SocketAddr, Server), Error> {
+    listener: Option<(TcpListener, SocketAddr)>,
+    state: &web::Data<http::State>,
+) -> Result<Option<(SocketAddr, Server)>, Error> {
+    let Some((listener, address)) = listener else {
+        return Ok(None);
+    };
+    let state = state.clone();
     let factory = move || actix_web::App::new().configure(|app| http::configure_metrics(app, state.clone()));
     let server = HttpServer::new(factory)
         .workers(1)
         .max_connections(METRICS_CONNECTIONS_MAX)
         .disable_signals();
     let bound = server.listen(listener).map_err(|error| Error::Listen(address, error))?;
-    Ok((address, bound.run()))
+    Ok(Some((address, bound.run())))
 }
 
 /// What readiness depends on.

@@ -5,8 +5,9 @@
 //! together.
 //!
 //! Imports go downwards only (checked by `tests/it/tidy.rs`):
-//! `app`, `probe`, `shutdown` › `http` › `sessions` › `conversations` › `tenants`, `auth`, `persistence`, `rate_limit` ›
-//! `cache` › `database`, `redis`, `bus`, `wire` › `config`, `telemetry` › `supervision` › `metrics` › `ids`, `error`.
+//! `app`, `probe`, `shutdown` › `http` › `sessions`, `search` › `conversations` › `tenants`, `auth`, `persistence`,
+//! `rate_limit` › `cache` › `database`, `redis`, `bus`, `wire` › `config`, `telemetry` › `supervision` › `metrics` ›
+//! `ids`, `error`.
 
 pub mod app;
 pub mod auth;
@@ -23,6 +24,7 @@ pub mod persistence;
 pub mod probe;
 pub mod rate_limit;
 pub mod redis;
+pub mod search;
 pub mod sessions;
 pub mod shutdown;
 pub mod supervision;

@@ -26,9 +26,10 @@ const IDLE_IN_TRANSACTION_FACTOR: u32 = 2;
 pub(super) fn with_session_settings(mut address: Config, config: &DatabaseConfig) -> Config {
     let timeout = config.statement_timeout;
     // Said here although it is the default of PostgreSQL: an acknowledgement rests on it, whatever the server's
-    // configuration says.
+    // configuration says. Notices would tell nobody anything, and may quote what people write or look for.
     let ours = format!(
-        "-c synchronous_commit=on -c statement_timeout={} -c idle_in_transaction_session_timeout={} -c jit=off",
+        "-c synchronous_commit=on -c statement_timeout={} -c idle_in_transaction_session_timeout={} -c jit=off \
+         -c client_min_messages=warning",
         timeout.as_millis(),
         (timeout * IDLE_IN_TRANSACTION_FACTOR).as_millis(),
     );

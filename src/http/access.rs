@@ -25,7 +25,7 @@ const CHAT: Access = Access::Scope(Scope::Chat);
 const ADMIN: Access = Access::Scope(Scope::Admin);
 
 /// Method and pattern of every documented route.
-const TABLE: [(&str, &str, Access); 39] = [
+const TABLE: [(&str, &str, Access); 40] = [
     ("GET", "/ws", CHAT),
     ("POST", "/auth/register", Open),
     ("POST", "/auth/login", Open),
@@ -62,6 +62,7 @@ const TABLE: [(&str, &str, Access); 39] = [
     ("POST", "/api/conversations/{id}/invites", CHAT),
     ("DELETE", "/api/conversations/{id}/invites/{invite_id}", CHAT),
     ("POST", "/api/invites/{code}/accept", CHAT),
+    ("GET", "/api/search", CHAT),
     ("GET", "/health", Open),
     ("GET", "/health/live", Open),
     ("GET", "/health/ready", Open),

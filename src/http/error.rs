@@ -7,7 +7,7 @@
 
 use crate::error::Code;
 use crate::rate_limit::Decision;
-use crate::{auth, conversations, database, tenants};
+use crate::{auth, conversations, database, search, tenants};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderMap, HeaderValue};
 use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
@@ -299,6 +299,15 @@ impl From<conversations::Error> for Error {
                 cause: Some(error.to_string()),
                 ..own
             }
+        }
+    }
+}
+
+impl From<search::Error> for Error {
+    fn from(error: search::Error) -> Self {
+        match error {
+            search::Error::NotFound => Self::new(error.code()),
+            search::Error::Database(error) => error.into(),
         }
     }
 }

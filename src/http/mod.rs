@@ -34,6 +34,7 @@ pub mod openapi;
 mod ops;
 pub mod origin;
 mod pages;
+mod search;
 mod security;
 mod tenant;
 mod users;
@@ -53,6 +54,7 @@ use crate::conversations::Conversations;
 use crate::database::Database;
 use crate::error::Code;
 use crate::rate_limit::RateLimits;
+use crate::search::Search;
 use crate::sessions::Sessions;
 use crate::tenants::Tenants;
 use actix_governor::Governor;
@@ -74,6 +76,8 @@ pub struct State {
     pub bus: Arc<dyn Bus>,
     /// Conversations and what happens in them.
     pub conversations: Conversations,
+    /// What was said.
+    pub search: Search,
     /// Live sockets.
     pub sessions: Sessions,
     /// The flood guard, unless limits are off.
@@ -222,7 +226,8 @@ fn talk(config: &mut ServiceConfig) {
                 .post(invites::create),
         )
         .service(to("/api/conversations/{id}/invites/{invite_id}").delete(invites::delete))
-        .service(to("/api/invites/{code}/accept").post(invites::accept));
+        .service(to("/api/invites/{code}/accept").post(invites::accept))
+        .service(to("/api/search").get(search::search));
 }
 
 fn operations(config: &mut ServiceConfig) {

@@ -4,7 +4,9 @@
 //! says what is special about it.
 
 use super::error::Problem;
-use super::{auth, conversations, health, invites, keys, limits, me, members, messages, ops, tenant, users, ws};
+use super::{
+    auth, conversations, health, invites, keys, limits, me, members, messages, ops, search, tenant, users, ws,
+};
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use std::sync::LazyLock;
@@ -26,7 +28,7 @@ use utoipa::{Modify, OpenApi};
         conversations::list, conversations::create, conversations::show, conversations::update, conversations::delete,
         messages::list, messages::create,
         messages::update, messages::delete, members::list, members::create, members::update, members::delete,
-        invites::list, invites::create, invites::delete, invites::accept,
+        invites::list, invites::create, invites::delete, invites::accept, search::search,
         ws::open, health::health, health::live, health::ready, ops::metrics,
     ),
     components(schemas(Problem)),
@@ -119,7 +121,8 @@ fn problems(path: &str, operation: &Operation, changes: Changes, needs_credentia
     let makes_somebody = matches!(path, "/auth/register" | "/auth/guest");
     // What the body names may not be there either.
     let names_others = makes_somebody || (path == "/api/conversations" && changes == Changes::Something);
-    if path.contains('{') || names_others {
+    // So may what a search is confined to.
+    if path.contains('{') || names_others || path == "/api/search" {
         statuses.push(StatusCode::NOT_FOUND);
     }
     let is_api = path.starts_with("/api/");

@@ -56,6 +56,7 @@ mod rest;
 mod resume;
 mod revocation;
 mod routes;
+mod search;
 mod shutdown;
 mod slow_reader;
 mod smoke;

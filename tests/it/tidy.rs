@@ -18,7 +18,7 @@ const COMMENT_CHARS_MAX: usize = 130;
 const LAYERS: [&[&str]; 11] = [
     &["main", "app", "probe", "shutdown"],
     &["http"],
-    &["sessions"],
+    &["sessions", "search"],
     &["conversations"],
     &["tenants", "auth", "persistence", "rate_limit"],
     &["cache"],

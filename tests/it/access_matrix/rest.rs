@@ -178,7 +178,8 @@ fn rows(world: &World) -> Vec<Row> {
             .replace("{message_id}", &m.to_string())
             .replace("{user_id}", &other.to_string())
             .replace("{invite_id}", invite)
-            .replace("{code}", code);
+            .replace("{code}", code)
+            .replace("/api/search", "/api/search?q=harbour");
         Row {
             method: method.parse().unwrap(),
             template,
@@ -245,6 +246,7 @@ fn rows(world: &World) -> Vec<Row> {
             Needs::ChatNoGuest,
             owner,
         ),
+        get("/api/search", Needs::Chat),
         get("/api/conversations/{id}", Needs::Member),
         get("/api/conversations/{id}/messages", Needs::Member),
         get("/api/conversations/{id}/members", Needs::Member),
@@ -396,6 +398,18 @@ async fn blind(world: &World, rows: &[Row]) {
                 Who::GuestElsewhere,
                 Who::Demoted,
             ][..],
+        ),
+        (
+            "/api/search",
+            vec![world.conversation.to_string(), SECRET.to_owned()],
+            &[
+                Who::Stranger,
+                Who::Boss,
+                Who::Outsider,
+                Who::Removed,
+                Who::GuestElsewhere,
+                Who::Demoted,
+            ],
         ),
         ("/api/users", vec![id(Who::Plain), id(Who::Owner)], &[Who::Stranger]),
         (

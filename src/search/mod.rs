@@ -1,0 +1,225 @@
+//! Search: the messages of the caller's conversations that have some words, youngest first.
+//!
+//! Three steps. Which slices of which conversations may hold something is asked of the database itself, so that only
+//! conversations are searched of which the caller is a member at this moment (`store::list_slices`). The slices are looked
+//! through in rounds (`rounds.rs`) by the index of migration V0003; this is the work, and it may be done by a replica. What
+//! was found is then read from the database itself, once more with the membership and the words (`store::read`): so a
+//! replica that is seconds behind decides nothing, and an answer never shows a deleted message, an old body, or a
+//! conversation that the caller has just lost. `query.rs` is what may be asked, `snippet.rs` what is shown of a hit.
+//!
+//! It is no actor and keeps nothing: REST calls it, its bound is the quota of expensive routes, the slices and the time of
+//! `rounds.rs`, and the time of a statement. If the database is away it is `unavailable`.
+//! The loser: ranking by relevance. In a conversation the last time a word was said is what people look for, and a rank
+//! would have to read every hit before the first could be shown.
+
+mod query;
+mod rounds;
+mod snippet;
+mod store;
+
+pub use query::QUERY_BYTES_MAX;
+pub use snippet::Fragment;
+
+use crate::conversations::{Caller, Reach};
+use crate::database::{self, Database};
+use crate::error::Code;
+use crate::ids::{ConversationId, UserId};
+use crate::wire::frames::{Message, Timestamp};
+use rounds::{Hit, Hits, Rounds};
+use serde::Serialize;
+use snippet::snippet;
+use std::time::Instant;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+/// Why a search was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The conversation that was named is not the caller's.
+    #[error("not a conversation of the caller")]
+    NotFound,
+    /// The database.
+    #[error(transparent)]
+    Database(#[from] database::Error),
+}
+
+impl Error {
+    /// The public code.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Self::NotFound => Code::NotFound,
+            Self::Database(error) => error.code(),
+        }
+    }
+}
+
+/// What is searched for.
+#[derive(Clone, Debug)]
+pub struct Query {
+    /// Words, as somebody typed them; at most [`QUERY_BYTES_MAX`] bytes.
+    pub words: String,
+    /// Only here.
+    pub conversation: Option<ConversationId>,
+    /// Only by this author.
+    pub author: Option<UserId>,
+    /// Only what is older.
+    pub before: Option<Timestamp>,
+    /// Only what is younger.
+    pub after: Option<Timestamp>,
+    /// The last message of the page before.
+    pub from: Option<(Timestamp, Uuid)>,
+    /// Messages of a page, at least 1.
+    pub limit: usize,
+}
+
+/// The same as the statements take it.
+struct Criteria<'a> {
+    words: &'a str,
+    author: Option<UserId>,
+    before: Option<Timestamp>,
+    after: Option<Timestamp>,
+    from: Option<(Timestamp, Uuid)>,
+}
+
+impl Criteria<'_> {
+    /// No message of the page is younger.
+    fn until(&self) -> Option<Timestamp> {
+        let from = self.from.map(|(at, _)| at);
+        [self.before, from].into_iter().flatten().min()
+    }
+}
+
+/// What was found.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// The messages, youngest first; fewer than asked for where some have just been changed.
+    pub items: Vec<Found>,
+    /// Where the next page begins, if there is one.
+    pub next: Option<(Timestamp, Uuid)>,
+    /// Whether everything was searched that belongs on this page; not so where that would have taken too long.
+    pub complete: bool,
+}
+
+/// A message that was found.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Found {
+    /// The message as it is now.
+    pub message: Message,
+    /// Where it stands.
+    pub conversation: Place,
+    /// A part of its body, at most 240 characters, with `…` where something was left out, in pieces that are a hit or not.
+    pub snippet: Vec<Fragment>,
+}
+
+/// A conversation in which something was found.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Place {
+    /// The conversation.
+    pub id: ConversationId,
+    /// Its title.
+    pub title: String,
+}
+
+/// Search. Cheap to clone.
+#[derive(Clone)]
+pub struct Search {
+    database: Database,
+}
+
+impl Search {
+    /// Search in a database.
+    #[must_use]
+    pub const fn new(database: Database) -> Self {
+        Self { database }
+    }
+
+    /// Finds what the caller may read.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn find(&self, caller: Caller, query: &Query) -> Result<Page, Error> {
+        let Some(only) = within_reach(caller, query.conversation)? else {
+            return Ok(Page::empty());
+        };
+        let words = query::prepare(&query.words);
+        let criteria = Criteria {
+            words: &words,
+            author: query.author,
+            before: query.before,
+            after: query.after,
+            from: query.from,
+        };
+        let hits = {
+            let client = self.database.client().await?;
+            let slices = store::list_slices(&client, caller, only, &criteria).await?;
+            if slices.is_empty() {
+                return match query.conversation {
+                    Some(id) if !store::is_member(&client, caller, id).await? => Err(Error::NotFound),
+                    _ => Ok(Page::empty()),
+                };
+            }
+            drop(client);
+            self.look_through(caller, Rounds::new(slices, query.limit), &criteria)
+                .await?
+        };
+        let next = hits.page.last().filter(|_| hits.more).map(position);
+        let read = store::read(&self.database.client().await?, caller, &hits.page, &words).await?;
+        let items = read.into_iter().map(Found::from).collect();
+        Ok(Page {
+            items,
+            next,
+            complete: hits.complete,
+        })
+    }
+
+    async fn look_through(
+        &self,
+        caller: Caller,
+        mut rounds: Rounds,
+        criteria: &Criteria<'_>,
+    ) -> Result<Hits, database::Error> {
+        let mut client = self.database.client().await?;
+        while let Some(slices) = rounds.next_round() {
+            let started = Instant::now();
+            let hits = store::find_hits(&mut client, caller, slices, criteria, rounds.wanted()).await?;
+            rounds.take(hits, started.elapsed());
+        }
+        Ok(rounds.finish())
+    }
+}
+
+impl Page {
+    const fn empty() -> Self {
+        Self {
+            items: Vec::new(),
+            next: None,
+            complete: true,
+        }
+    }
+}
+
+impl From<store::Read> for Found {
+    fn from(read: store::Read) -> Self {
+        let body = read.message.body.as_deref().unwrap_or_default();
+        Self {
+            snippet: snippet(body, &read.marked),
+            message: read.message,
+            conversation: read.conversation,
+        }
+    }
+}
+
+const fn position(hit: &Hit) -> (Timestamp, Uuid) {
+    (hit.created_at, hit.id)
+}
+
+/// Which conversation to search, if only one; `None` for who has none.
+fn within_reach(caller: Caller, asked: Option<ConversationId>) -> Result<Option<Option<ConversationId>>, Error> {
+    match (asked, caller.reach) {
+        (Some(id), _) if !caller.may_touch(id) => Err(Error::NotFound),
+        (Some(id), _) => Ok(Some(Some(id))),
+        (None, Reach::Tenant) => Ok(Some(None)),
+        (None, Reach::Only(only)) => Ok(only.map(Some)),
+    }
+}

@@ -1,0 +1,250 @@
+//! In which order a search looks, and when it has seen enough. Pure.
+//!
+//! The messages of a conversation are in slices of 8,192 (migration V0003). Slices are looked through in rounds, those
+//! with the youngest messages first; a message can be at its place on the page as soon as no slice is left that may hold a
+//! younger one. So a word that everybody uses is answered by the first few slices, and one that hardly anybody uses costs
+//! no more than finding out that it is not there. Rounds grow while they are quick, which bounds what one statement does.
+//!
+//! Bounds: [`SLICES_MAX`] slices, [`TIME_MAX`]. A search that ends at one of them answers what it has found, and says that
+//! it is not complete.
+
+use crate::wire::frames::Timestamp;
+use std::time::Duration;
+use uuid::Uuid;
+
+/// Slices of one page: 16 million messages of full ones, or the first 2,048 conversations.
+pub(super) const SLICES_MAX: usize = 2_048;
+/// After this no further round begins.
+pub(super) const TIME_MAX: Duration = Duration::from_secs(2);
+/// Slices of the first round.
+const ROUND_MIN: usize = 16;
+/// Slices of the largest: more in one statement are slower than the same in two.
+const ROUND_MAX: usize = 256;
+/// A round that took less is followed by one four times as large.
+const QUICK: Duration = Duration::from_millis(100);
+
+/// A slice of a conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Slice {
+    /// What the index knows it by.
+    pub(super) key: i64,
+    /// The conversation.
+    pub(super) conversation: Uuid,
+    /// Nothing in it is younger.
+    pub(super) newest_at: Timestamp,
+    /// Whether something in it is so young that a replica may not have it.
+    pub(super) is_fresh: bool,
+}
+
+/// A message that was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Hit {
+    pub(super) created_at: Timestamp,
+    pub(super) id: Uuid,
+    pub(super) conversation: Uuid,
+    pub(super) seq: i64,
+}
+
+/// What a search has found.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Hits {
+    /// The page, youngest first.
+    pub(super) page: Vec<Hit>,
+    /// Whether there are more.
+    pub(super) more: bool,
+    /// Whether everything was looked through that may belong on the page.
+    pub(super) complete: bool,
+}
+
+/// A search under way.
+#[derive(Debug)]
+pub(super) struct Rounds {
+    /// Youngest first.
+    slices: Vec<Slice>,
+    looked_at: usize,
+    /// Whether there are more slices than may be looked through.
+    cut: bool,
+    /// One more than the page has.
+    wanted: usize,
+    size: usize,
+    spent: Duration,
+    hits: Vec<Hit>,
+}
+
+impl Rounds {
+    /// A search through slices, youngest first, of which the last one only shows that there are too many; for a page of
+    /// `limit` messages.
+    pub(super) fn new(mut slices: Vec<Slice>, limit: usize) -> Self {
+        let cut = slices.len() > SLICES_MAX;
+        slices.truncate(SLICES_MAX);
+        Self {
+            slices,
+            looked_at: 0,
+            cut,
+            wanted: limit + 1,
+            size: ROUND_MIN,
+            spent: Duration::ZERO,
+            hits: Vec::new(),
+        }
+    }
+
+    /// The slices to look through next; `None` when it is enough.
+    pub(super) fn next_round(&self) -> Option<&[Slice]> {
+        if self.is_settled() || self.spent >= TIME_MAX {
+            return None;
+        }
+        let end = (self.looked_at + self.size).min(self.slices.len());
+        Some(&self.slices[self.looked_at..end])
+    }
+
+    /// Takes what the last round has found: the youngest of its slices, at most as many as are wanted.
+    pub(super) fn take(&mut self, hits: impl IntoIterator<Item = Hit>, elapsed: Duration) {
+        self.looked_at = (self.looked_at + self.size).min(self.slices.len());
+        self.spent += elapsed;
+        if elapsed < QUICK {
+            self.size = (self.size * 4).min(ROUND_MAX);
+        }
+        self.hits.extend(hits);
+        self.hits
+            .sort_unstable_by_key(|hit| std::cmp::Reverse((hit.created_at, hit.id)));
+        self.hits.truncate(self.wanted);
+    }
+
+    /// The page.
+    pub(super) fn finish(mut self) -> Hits {
+        let complete = self.is_settled() && (!self.cut || self.looked_at < self.slices.len());
+        let more = self.hits.len() == self.wanted;
+        self.hits.truncate(self.wanted - 1);
+        Hits {
+            page: self.hits,
+            more,
+            complete,
+        }
+    }
+
+    /// Whether nothing that was not looked at can change the page.
+    fn is_settled(&self) -> bool {
+        let Some(next) = self.slices.get(self.looked_at) else {
+            return true;
+        };
+        let last = self.hits.get(self.wanted - 1);
+        last.is_some_and(|last| last.created_at > next.newest_at)
+    }
+
+    /// How many messages a round has to answer at most.
+    pub(super) const fn wanted(&self) -> usize {
+        self.wanted
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chrono::DateTime;
+    use proptest::prelude::*;
+
+    fn at(ms: i64) -> Timestamp {
+        DateTime::from_timestamp_millis(ms).unwrap()
+    }
+
+    fn slice(key: i64, newest_at: i64) -> Slice {
+        Slice {
+            key,
+            conversation: Uuid::nil(),
+            newest_at: at(newest_at),
+            is_fresh: false,
+        }
+    }
+
+    fn hit(ms: i64, id: u128) -> Hit {
+        Hit {
+            created_at: at(ms),
+            id: Uuid::from_u128(id),
+            conversation: Uuid::nil(),
+            seq: 1,
+        }
+    }
+
+    #[test]
+    fn it_ends_when_the_page_cannot_change() {
+        let slices: Vec<_> = (0..100).map(|n| slice(n, 1_000 - n)).collect();
+        let mut rounds = Rounds::new(slices, 2);
+        assert_eq!(rounds.next_round().unwrap().len(), ROUND_MIN);
+        rounds.take([hit(999, 1), hit(998, 2), hit(985, 3)], Duration::ZERO);
+        let found = rounds.finish();
+        assert_eq!((found.page.len(), found.more, found.complete), (2, true, true));
+    }
+
+    #[test]
+    fn an_equal_time_may_still_come() {
+        let slices: Vec<_> = (0..20).map(|n| slice(n, 1_000)).collect();
+        let mut rounds = Rounds::new(slices, 1);
+        rounds.take([hit(1_000, 1), hit(1_000, 2)], Duration::ZERO);
+        assert_eq!(rounds.next_round().unwrap().len(), 4);
+        rounds.take([hit(1_000, 9)], Duration::ZERO);
+        assert_eq!(rounds.next_round(), None);
+        assert_eq!(rounds.finish().page, [hit(1_000, 9)]);
+    }
+
+    #[test]
+    fn rounds_grow_while_they_are_quick_and_end_with_the_time() {
+        let slices: Vec<_> = (0..1_000).map(|n| slice(n, 0)).collect();
+        let mut rounds = Rounds::new(slices, 10);
+        for (size, took) in [(16, 1), (64, 1), (256, 100), (256, 1), (256, 1_900)] {
+            assert_eq!(rounds.next_round().unwrap().len(), size);
+            rounds.take([], Duration::from_millis(took));
+        }
+        assert_eq!(rounds.next_round(), None);
+        assert_eq!(
+            rounds.finish(),
+            Hits {
+                page: vec![],
+                more: false,
+                complete: false
+            }
+        );
+    }
+
+    #[test]
+    fn more_slices_than_allowed_are_not_complete() {
+        for (n, complete) in [(SLICES_MAX, true), (SLICES_MAX + 1, false)] {
+            let mut rounds = Rounds::new((0..n as i64).map(|n| slice(n, 0)).collect(), 10);
+            while rounds.next_round().is_some() {
+                rounds.take([], Duration::ZERO);
+            }
+            assert_eq!(rounds.finish().complete, complete);
+        }
+    }
+
+    proptest! {
+        /// Whatever is in the slices, the page is the one that sorting everything gives.
+        #[test]
+        fn the_page_is_the_youngest(
+            slices in prop::collection::vec(prop::collection::vec((0_i64..500, any::<u16>()), 0..8), 0..60),
+            limit in 1_usize..20,
+        ) {
+            let mut known: Vec<(Slice, Vec<Hit>)> = slices.into_iter().enumerate().map(|(n, hits)| {
+                let newest = hits.iter().map(|(ms, _)| *ms).max().unwrap_or(7);
+                let hits = hits.into_iter().map(|(ms, id)| hit(ms, u128::from(id))).collect();
+                (slice(n as i64, newest), hits)
+            }).collect();
+            known.sort_by_key(|(slice, _)| std::cmp::Reverse(slice.newest_at));
+            let mut all: Vec<Hit> = known.iter().flat_map(|(_, hits)| hits.clone()).collect();
+            all.sort_by_key(|hit| std::cmp::Reverse((hit.created_at, hit.id)));
+            let mut rounds = Rounds::new(known.iter().map(|(slice, _)| *slice).collect(), limit);
+            while let Some(round) = rounds.next_round() {
+                let keys: Vec<i64> = round.iter().map(|slice| slice.key).collect();
+                let of_round = known.iter().filter(|(slice, _)| keys.contains(&slice.key));
+                let mut hits: Vec<Hit> = of_round.flat_map(|(_, hits)| hits.clone()).collect();
+                hits.sort_by_key(|hit| std::cmp::Reverse((hit.created_at, hit.id)));
+                hits.truncate(rounds.wanted());
+                rounds.take(hits, Duration::ZERO);
+            }
+            let found = rounds.finish();
+            prop_assert!(found.complete);
+            prop_assert_eq!(found.more, all.len() > limit);
+            all.truncate(limit);
+            prop_assert_eq!(found.page, all);
+        }
+    }
+}
