@@ -48,7 +48,9 @@ impl Bus for Ill {
             let (short, long) = (between(0, 60), between(500, 3_000));
             (random.random_range(0..100), short, long)
         };
-        let count = |fate: &AtomicUsize| drop(fate.fetch_add(1, Ordering::Relaxed));
+        let count = |fate: &AtomicUsize| {
+            fate.fetch_add(1, Ordering::Relaxed);
+        };
         match dice {
             0..10 => count(&self.fates.lost),
             10..25 => {
