@@ -4,7 +4,7 @@ SHELL := /bin/sh
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-pure test-it test-browser conformance schemathesis lint audit fmt bench load clean
+.PHONY: help run test test-pure test-it test-browser conformance schemathesis lint audit fmt bench load soak clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ bench: ## Benchmark the pure cores, and persistence against a PostgreSQL of its 
 
 load: ## A short round of the load tool against a fresh release server
 	@scripts/load.sh
+
+soak: ## Half an hour of random faults under load, and a verdict (SOAK_MINUTES, SOAK_SEED)
+	@scripts/soak.sh
 
 clean: ## Remove what was built, fetched and tested with; keeps ./data
 	$(CARGO) clean

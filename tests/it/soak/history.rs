@@ -85,14 +85,6 @@ impl Operation {
     pub fn is_done(&self) -> bool {
         matches!(self.outcome, Outcome::Done { .. })
     }
-
-    /// The revision it was acknowledged with.
-    pub fn rev(&self) -> Option<i64> {
-        match self.outcome {
-            Outcome::Done { rev, .. } => Some(rev),
-            _ => None,
-        }
-    }
 }
 
 /// A message as somebody sees it.
