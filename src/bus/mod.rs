@@ -13,7 +13,7 @@ mod redis;
 pub use redis::RedisBus;
 
 use crate::ids::{ConversationId, NodeId, Seq, UserId};
-use crate::metrics::{Depth, metrics};
+use crate::metrics::{BusDrop, BusReach, Depth, metrics};
 use crate::wire::Committed;
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
@@ -166,6 +166,11 @@ pub trait Bus: Send + Sync + 'static {
         None
     }
 
+    /// What it listens to, and through how many servers.
+    fn reach(&self) -> BusReach {
+        BusReach::default()
+    }
+
     /// What is wrong with it at the moment, for operators. A node works without a bus, with a delay of seconds.
     fn trouble(&self) -> Option<&'static str> {
         None
@@ -208,7 +213,7 @@ impl Bus for InProcessBus {
         for (node, sender) in self.nodes.read().iter().filter(|(node, _)| concerns(*node)) {
             if let Err(mpsc::error::TrySendError::Full(_)) = sender.try_send(delivery.clone()) {
                 self.dropped.fetch_add(1, Ordering::Relaxed);
-                metrics().bus_dropped();
+                metrics().bus_dropped(BusDrop::IncomingFull, 1);
                 tracing::warn!(node = %node, "bus envelope dropped: the node does not keep up");
             }
         }

@@ -19,6 +19,7 @@
 mod flights;
 pub mod keys;
 mod local;
+mod pending;
 mod remote;
 mod stamps;
 mod supervisor;
@@ -294,7 +295,7 @@ impl Cache {
         remote.redis().ping().await.map_err(|error| match error {
             redis::Error::Open => "not asked for now, after it failed several times",
             redis::Error::Timeout { .. } => "no answer in time",
-            redis::Error::Url | redis::Error::Failed { .. } => "no usable answer",
+            redis::Error::Url | redis::Error::Nobody | redis::Error::Failed { .. } => "no usable answer",
         })?;
         match remote.waiting() {
             0 => Ok(()),

@@ -8,39 +8,39 @@
 //! (restarted from a snapshot): the run id written beside our values is not its own, and all of them are removed. So they
 //! are when it is gone: then Redis has forgotten things, our tombstones too, or makes room.
 //!
+//! On a cluster each command goes to the server of its key, and each server has such a mark under a name whose slot is its
+//! own. A replica that has taken over carries the mark of its predecessor, and may have missed a tombstone: that is a memory
+//! of before, too.
+//!
 //! Other nodes are told of an invalidation at once, and again when it has reached Redis: one that had its first level
 //! emptied in between may have read the old value there once more. What is lost when this process dies before Redis has
 //! heard of an invalidation ends with the value's TTL; nothing that decides a permission is cached.
 //!
-//! Bounds: [`PENDING_MAX`] keys and [`PURGES_MAX`] patterns wait; [`BATCH_MAX`] commands in one call; a pattern is
-//! removed in steps of about [`SCAN_COUNT`] keys, never by one command that stops Redis.
+//! Bounds: what waits stands in `pending.rs`, with its bounds and those of a call; a pattern is removed in steps of about
+//! [`SCAN_COUNT`] keys, never by one command that stops Redis.
 
 use super::Shareable;
 use super::keys::{PREFIX, Pattern};
 use super::local::Terms;
+use super::pending::{Delivered, PENDING_MAX, Pending};
 
 use super::value::{self, Decoded};
 use crate::metrics::metrics;
-use crate::redis::{Error, Redis};
+use crate::redis::{Address, Error, Redis};
+use futures_util::future::join_all;
 use parking_lot::Mutex;
-use redis::{Cmd, Pipeline, Value, cmd, pipe};
-use std::collections::{HashMap, VecDeque};
+use redis::{Cmd, cmd, pipe};
+use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::Notify;
 
-/// Invalidations that wait for Redis.
-const PENDING_MAX: usize = 10_000;
-/// Patterns that wait for Redis.
-const PURGES_MAX: usize = 8;
-/// Commands in one call.
-pub(super) const BATCH_MAX: usize = 64;
-/// Where the run id stands of the Redis that our values were written to; not itself under [`PREFIX`].
+/// Where the run id stands of the Redis that our values were written to; not itself under [`PREFIX`]. At a server of a
+/// cluster a number follows that brings it into one of its slots.
 const WRITTEN_TO: &str = "parlance:cache-written-to";
-/// How often the keys are gone through, with a pause between: a value that was on its way when the removal was announced
-/// may be written behind the first pass.
-const PURGE_PASSES: u32 = 2;
+/// How many numbers are tried; more are not needed for servers that have a thousandth of the slots.
+const MARKS_TRIED: u32 = 20_000;
 /// About how many keys one step of a removal looks at.
 const SCAN_COUNT: usize = 500;
 /// How long a tombstone stays: longer than any load takes, from its first look at Redis to its write.
@@ -72,73 +72,6 @@ pub(super) struct Put {
     pub(super) ttl: Duration,
 }
 
-/// What waits for Redis.
-#[derive(Default)]
-struct Pending {
-    /// Each with a number, by which a later invalidation of the same key is told from the one being delivered.
-    keys: HashMap<Arc<str>, u64>,
-    number: u64,
-    purges: VecDeque<Purge>,
-    /// What the mark becomes when all removals are done.
-    run_id: Option<String>,
-}
-
-struct Purge {
-    pattern: Pattern,
-    cursor: u64,
-    /// How often the keys are still to be gone through.
-    passes: u32,
-}
-
-impl Pending {
-    fn purge(&mut self, pattern: Pattern) {
-        if self.purges.len() >= PURGES_MAX {
-            self.purges.clear();
-            return self.purge(Pattern::everything());
-        }
-        self.purges.push_back(Purge {
-            pattern,
-            cursor: 0,
-            passes: PURGE_PASSES,
-        });
-    }
-
-    /// Notes a step of the first removal; the mark to be set, if it was the last step of the last one.
-    fn purged(&mut self, pattern: &Pattern, next: u64) -> (Delivered, Option<String>) {
-        // It may have been replaced by a larger one meanwhile, which begins at its beginning.
-        let Some(purge) = self.purges.front_mut().filter(|purge| purge.pattern == *pattern) else {
-            return (Delivered::Some, None);
-        };
-        purge.cursor = next;
-        if next != 0 {
-            return (Delivered::Some, None);
-        }
-        purge.passes -= 1;
-        if purge.passes > 0 {
-            return (Delivered::Pass, None);
-        }
-        self.purges.pop_front();
-        let run_id = if self.purges.is_empty() {
-            self.run_id.take()
-        } else {
-            None
-        };
-        (Delivered::Pattern, run_id)
-    }
-}
-
-/// A step of delivering what waits.
-pub(super) enum Delivered {
-    /// These keys have their tombstones.
-    Keys(Vec<Arc<str>>),
-    /// A pattern is gone.
-    Pattern,
-    /// A pattern was gone through; once more after a pause.
-    Pass,
-    /// There is more to do of the same.
-    Some,
-}
-
 pub(super) struct Remote {
     redis: Redis,
     pending: Mutex<Pending>,
@@ -146,8 +79,8 @@ pub(super) struct Remote {
     pub(super) wake: Notify,
     /// Nothing waits any more.
     pub(super) idle: Notify,
-    /// Whether this process has seen the mark, or set it.
-    marked: AtomicBool,
+    /// The servers whose mark this process has seen, or set.
+    marked: Mutex<HashSet<Address>>,
     errors: AtomicU64,
     rejected: AtomicU64,
 }
@@ -159,7 +92,7 @@ impl Remote {
             pending: Mutex::default(),
             wake: Notify::new(),
             idle: Notify::new(),
-            marked: AtomicBool::new(false),
+            marked: Mutex::default(),
             errors: AtomicU64::new(0),
             rejected: AtomicU64::new(0),
         }
@@ -202,12 +135,8 @@ impl Remote {
         pending.purges.is_empty() && !pending.keys.contains_key(key)
     }
 
-    async fn ask<T: redis::FromRedisValue + Send>(
-        &self,
-        name: &'static str,
-        command: &impl crate::redis::Command,
-    ) -> Result<T, Error> {
-        let answer = self.redis.run(name, command).await;
+    /// Counts what went wrong.
+    fn noted<T>(&self, answer: Result<T, Error>) -> Result<T, Error> {
         if let Err(error) = &answer
             && !matches!(error, Error::Open)
         {
@@ -223,9 +152,10 @@ impl Remote {
         if !self.is_current(key) {
             return Found::Unknown;
         }
-        let seen: Seen = match self.ask("cache.get", cmd("GET").arg(in_redis(key))).await {
-            Ok(seen) => seen,
-            Err(_) => return Found::Unknown,
+        let key = in_redis(key);
+        let seen = self.redis.run_for(&key, "cache.get", cmd("GET").arg(&key)).await;
+        let Ok::<Seen, _>(seen) = self.noted(seen) else {
+            return Found::Unknown;
         };
         match seen.as_deref().map(value::decode::<T>) {
             Some(Decoded::Value(value)) => return Found::Value(value),
@@ -239,14 +169,14 @@ impl Remote {
 
     /// Writes values, those that are still current.
     pub(super) async fn put(&self, puts: &[Put]) {
-        let mut all = pipe();
-        let mut n = 0;
-        for put in puts.iter().filter(|put| self.is_current(&put.key)) {
-            add_put(&mut all, put);
-            n += 1;
+        let current = puts.iter().filter(|put| self.is_current(&put.key));
+        let commands: Vec<_> = current.map(|put| (in_redis(&put.key), write(put))).collect();
+        if commands.is_empty() {
+            return;
         }
-        if n > 0 && self.ask::<Value>("cache.put", &all).await.is_err() {
-            tracing::debug!(values = n, "values were not written to Redis");
+        let (_, all) = self.redis.run_all("cache.put", &commands).await;
+        if self.noted(all).is_err() {
+            tracing::debug!(values = commands.len(), "not all values were written to Redis");
         }
     }
 
@@ -274,11 +204,7 @@ impl Remote {
 
     /// Delivers a part of what waits; `None` when nothing does.
     pub(super) async fn deliver(&self) -> Option<Result<Delivered, Error>> {
-        let keys: Vec<(Arc<str>, u64)> = {
-            let pending = self.pending.lock();
-            let all = pending.keys.iter().map(|(key, number)| (key.clone(), *number));
-            all.take(BATCH_MAX).collect()
-        };
+        let keys = self.pending.lock().next_keys();
         if keys.is_empty() {
             return self.deliver_purge().await;
         }
@@ -286,84 +212,129 @@ impl Remote {
     }
 
     async fn deliver_keys(&self, keys: Vec<(Arc<str>, u64)>) -> Result<Delivered, Error> {
-        let mut all = pipe();
-        for (key, _) in &keys {
-            all.add_command(set(key, &value::tombstone(), TOMBSTONE_TTL)).ignore();
+        let tombstone = |key: &Arc<str>| (in_redis(key), set(key, &value::tombstone(), TOMBSTONE_TTL));
+        let commands: Vec<_> = keys.iter().map(|(key, _)| tombstone(key)).collect();
+        let (done, all) = self.redis.run_all("cache.invalidate", &commands).await;
+        let delivered = self.pending.lock().tried(keys, &done);
+        // Where a part of a cluster is away, the rest need not wait for it.
+        match self.noted(all) {
+            Err(error) if delivered.is_empty() => Err(error),
+            _ => Ok(Delivered::Keys(delivered)),
         }
-        self.ask::<()>("cache.invalidate", &all).await?;
-        let mut pending = self.pending.lock();
-        for (key, number) in &keys {
-            if pending.keys.get(key) == Some(number) {
-                pending.keys.remove(key);
-            }
-        }
-        Ok(Delivered::Keys(keys.into_iter().map(|(key, _)| key).collect()))
     }
 
     /// One step of the first removal that waits.
     async fn deliver_purge(&self) -> Option<Result<Delivered, Error>> {
-        let (pattern, cursor) = {
-            let pending = self.pending.lock();
-            let purge = pending.purges.front()?;
-            (purge.pattern.clone(), purge.cursor)
+        let (pattern, server, cursor) = {
+            let mut pending = self.pending.lock();
+            let purge = pending.purges.front_mut()?;
+            let servers = purge.servers.get_or_insert_with(|| self.redis.addresses().into());
+            (purge.pattern.clone(), servers.front().cloned(), purge.cursor)
         };
-        let next = match self.purge_step(&pattern, cursor).await {
-            Ok(next) => next,
-            Err(error) => return Some(Err(error)),
+        let next = match server {
+            Some(server) => match self.purge_step(&server, &pattern, cursor).await {
+                Ok(next) => next,
+                Err(error) => {
+                    self.begin_again_if_gone(&server);
+                    return Some(Err(error));
+                }
+            },
+            None => 0,
         };
-        let (delivered, run_id) = self.pending.lock().purged(&pattern, next);
-        if let Some(run_id) = run_id {
-            self.mark(&run_id).await;
+        let (delivered, marks) = self.pending.lock().purged(&pattern, next);
+        for (server, run_id) in marks {
+            self.mark(&server, &run_id).await;
         }
         Some(Ok(delivered))
     }
 
-    async fn purge_step(&self, pattern: &Pattern, cursor: u64) -> Result<u64, Error> {
+    async fn purge_step(&self, server: &Address, pattern: &Pattern, cursor: u64) -> Result<u64, Error> {
         let mut scan = cmd("SCAN");
         scan.arg(cursor).arg("MATCH").arg(pattern.in_redis());
         scan.arg("COUNT").arg(SCAN_COUNT);
-        let (next, keys): (u64, Vec<Vec<u8>>) = self.ask("cache.scan", &scan).await?;
-        if !keys.is_empty() {
-            self.ask::<i64>("cache.unlink", cmd("UNLINK").arg(keys)).await?;
+        let found = self.redis.run_on(server, "cache.scan", &scan).await;
+        let (next, keys): (u64, Vec<Vec<u8>>) = self.noted(found)?;
+        // Our names are texts.
+        let keys = keys.into_iter().filter_map(|key| String::from_utf8(key).ok());
+        let unlink = |key: String| {
+            let mut unlink = cmd("UNLINK");
+            unlink.arg(&key);
+            (key, unlink)
+        };
+        let commands: Vec<_> = keys.map(unlink).collect();
+        if !commands.is_empty() {
+            let (_, all) = self.redis.run_all("cache.unlink", &commands).await;
+            self.noted(all)?;
         }
         Ok(next)
+    }
+
+    /// A server that has left the cluster cannot be gone through; who has its keys now is gone through from the beginning.
+    fn begin_again_if_gone(&self, server: &Address) {
+        if self.redis.addresses().contains(server) {
+            return;
+        }
+        if let Some(purge) = self.pending.lock().purges.front_mut() {
+            (purge.servers, purge.cursor) = (None, 0);
+        }
     }
 
     /// Looks whether Redis is the one that our values were written to: its run id stands beside them. One that was
     /// restarted from a snapshot has another, and may remember what was invalidated since. Also what closes the breaker
     /// when nobody else asks.
     pub(super) async fn watch(&self) {
+        let servers = self.redis.addresses();
+        join_all(servers.iter().map(|server| self.watch_one(server))).await;
+        self.marked.lock().retain(|server| servers.contains(server));
+    }
+
+    async fn watch_one(&self, server: &Address) {
+        let Some(written_to) = self.name_of_mark(server) else {
+            return;
+        };
         let mut look = pipe();
-        look.cmd("INFO").arg("server").cmd("GET").arg(WRITTEN_TO).cmd("DBSIZE");
-        let answer = self.ask::<(String, Option<String>, u64)>("cache.watch", &look).await;
-        let Ok((info, written_to, keys)) = answer else {
+        look.cmd("INFO").arg("server").cmd("GET").arg(written_to).cmd("DBSIZE");
+        let answer = self.redis.run_on(server, "cache.watch", &look).await;
+        let Ok::<(String, Option<String>, u64), _>((info, written_to, keys)) = self.noted(answer) else {
             return;
         };
         let Some(id) = info.lines().find_map(|line| line.strip_prefix("run_id:")) else {
             return;
         };
+        let is_marked = self.marked.lock().contains(server);
         match written_to {
-            Some(known) if known == id => self.marked.store(true, Ordering::Relaxed),
+            Some(known) if known == id => drop(self.marked.lock().insert(server.clone())),
             // Being removed. The mark is set when that is done, so that whoever comes later does the same if we die.
             _ if !self.pending.lock().purges.is_empty() => {}
             // Nobody's, and nothing of anybody's that could be old.
-            None if keys == 0 && !self.marked.load(Ordering::Relaxed) => self.mark(id).await,
+            None if keys == 0 && !is_marked => self.mark(server, id).await,
             _ => {
-                tracing::warn!("Redis was restarted or has forgotten; what is cached there is removed");
-                self.pending.lock().run_id = Some(id.to_owned());
+                tracing::warn!(address = %server, "Redis was restarted or has forgotten; what is cached is removed");
+                self.pending.lock().marks.push((server.clone(), id.to_owned()));
                 self.purge(Pattern::everything());
             }
         }
     }
 
+    /// Where the mark of a server stands: under the first of our names that is in one of its slots.
+    fn name_of_mark(&self, server: &Address) -> Option<String> {
+        if !self.redis.is_cluster() {
+            return Some(WRITTEN_TO.to_owned());
+        }
+        let mut names = (0..MARKS_TRIED).map(|number| format!("{WRITTEN_TO}:{number}"));
+        names.find(|name| self.redis.owner(name).as_ref() == Some(server))
+    }
+
     /// Writes which Redis our values are written to; tried again by the next look if it does not succeed.
-    async fn mark(&self, run_id: &str) {
+    async fn mark(&self, server: &Address, run_id: &str) {
+        let Some(name) = self.name_of_mark(server) else { return };
         let marked = self
-            .ask::<()>("cache.mark", cmd("SET").arg(WRITTEN_TO).arg(run_id))
+            .redis
+            .run_on(server, "cache.mark", cmd("SET").arg(name).arg(run_id))
             .await;
-        match marked {
-            Ok(()) => self.marked.store(true, Ordering::Relaxed),
-            Err(_) => tracing::debug!("Redis could not be marked"),
+        match self.noted::<()>(marked) {
+            Ok(()) => drop(self.marked.lock().insert(server.clone())),
+            Err(_) => tracing::debug!(address = %server, "Redis could not be marked"),
         }
     }
 }
@@ -378,37 +349,18 @@ fn set(key: &str, bytes: &[u8], ttl: Duration) -> Cmd {
     set
 }
 
-fn add_put(all: &mut Pipeline, put: &Put) {
-    match &put.seen {
-        None => {
-            let mut set = set(&put.key, &put.bytes, put.ttl);
-            set.arg("NX");
-            all.add_command(set).ignore();
-        }
-        Some(seen) => {
-            let mut eval = cmd("EVAL");
-            eval.arg(PUT_IF_UNCHANGED).arg(1).arg(in_redis(&put.key));
-            eval.arg(seen.as_slice()).arg(put.bytes.as_slice()).arg(millis(put.ttl));
-            all.add_command(eval).ignore();
-        }
-    }
+fn write(put: &Put) -> Cmd {
+    let Some(seen) = &put.seen else {
+        let mut set = set(&put.key, &put.bytes, put.ttl);
+        set.arg("NX");
+        return set;
+    };
+    let mut eval = cmd("EVAL");
+    eval.arg(PUT_IF_UNCHANGED).arg(1).arg(in_redis(&put.key));
+    eval.arg(seen.as_slice()).arg(put.bytes.as_slice()).arg(millis(put.ttl));
+    eval
 }
 
 fn millis(ttl: Duration) -> u64 {
     u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).max(1)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn too_much_waiting_becomes_one_removal_of_everything() {
-        let mut pending = Pending::default();
-        for _ in 0..=PURGES_MAX {
-            pending.purge(crate::cache::keys::users_of(crate::ids::TenantId::new()));
-        }
-        assert_eq!(pending.purges.len(), 1);
-        assert_eq!(pending.purges[0].pattern, Pattern::everything());
-    }
 }

@@ -5,11 +5,12 @@
 //! once a second whether Redis is well and still the same.
 //!
 //! Bounds: [`PUTS_MAX`] values wait to be written; further ones are not, and will be loaded again. Invalidations wait
-//! in `remote.rs`, which outlives this actor. A crash loses what was on its way from other nodes: so the successor begins
+//! in `pending.rs`, which outlives this actor. A crash loses what was on its way from other nodes: so the successor begins
 //! by forgetting everything this node remembers. It is an actor for its place in the supervision tree.
 
 use super::Shared;
-use super::remote::{BATCH_MAX, Delivered, Put, Remote};
+use super::pending::{BATCH_MAX, Delivered};
+use super::remote::{Put, Remote};
 use crate::bus::{Delivery, Envelope, Invalidation};
 use crate::supervision::{self, ArbiterPool, DeathGuard, Reader, RestartPolicy, supervise};
 use actix::prelude::*;

@@ -1,16 +1,19 @@
 //! The settings of Redis: where it is, and how long anybody waits for it.
 
 use super::{Pass, Secret};
-use redis::{Client, ConnectionAddr};
+use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 use std::time::Duration;
+
+/// Servers in `REDIS_URL` at most; a cluster needs one that lives to find the others.
+const SEEDS_MAX: usize = 16;
 
 /// The connection to Redis.
 #[derive(Clone, Debug)]
 pub struct RedisConfig {
-    /// `REDIS_URL`: `redis://user:password@host:6379/0` or `unix:///path`; without it everything it would share stays in
-    /// this process.
+    /// `REDIS_URL`: `redis://user:password@host:6379/0` or `unix:///path`, and for a cluster more servers of it behind
+    /// commas; without it everything it would share stays in this process.
     pub url: Option<Secret>,
-    /// `REDIS_POOL_SIZE`: connections at most.
+    /// `REDIS_POOL_SIZE`: connections to a server at most.
     pub pool_size: usize,
     /// `PARLANCE_REDIS_TIMEOUT`: how long a call may take, the wait for a connection included.
     pub timeout: Duration,
@@ -40,14 +43,90 @@ impl RedisConfig {
 
     /// What is wrong with the address. The client's own error would quote it, with its password.
     pub(super) fn check(&self, errors: &mut Vec<String>) {
-        let Some(url) = &self.url else { return };
-        let client = Client::open(url.expose());
-        let address = client.as_ref().map(|client| client.get_connection_info().addr());
-        if !matches!(address, Ok(ConnectionAddr::Tcp(..) | ConnectionAddr::Unix(_))) {
-            errors.push(
-                "REDIS_URL: not of the form redis://user:password@host:6379/0 or unix:///path (TLS is not spoken)"
-                    .to_owned(),
+        if let Err(problem) = self.seeds() {
+            errors.push(format!("REDIS_URL: {problem}"));
+        }
+    }
+
+    /// The servers that are named, in their order; several are those of a cluster. The first says with which credentials,
+    /// and behind it `host:port` is enough. Without `REDIS_URL` there are none.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words that do not repeat it: there may be a password in it.
+    pub fn seeds(&self) -> Result<Vec<ConnectionInfo>, &'static str> {
+        const FORM: &str = "not of the form redis://user:password@host:6379/0 or unix:///path; further servers of a \
+                            cluster follow as ,host:6379, and a comma in a password is %2C";
+        let Some(url) = &self.url else { return Ok(Vec::new()) };
+        let mut seeds: Vec<ConnectionInfo> = Vec::new();
+        for part in url.expose().split(',').map(str::trim) {
+            if part.starts_with("rediss:") || part.starts_with("valkeys:") {
+                return Err("TLS (rediss://) is not spoken; put a tunnel in front, as stunnel, and name that");
+            }
+            // As a password does that has a comma.
+            if part.is_empty() || (!part.contains("://") && part.contains('@')) {
+                return Err(FORM);
+            }
+            let full = match seeds.first() {
+                Some(_) if !part.contains("://") => format!("redis://{part}"),
+                _ => part.to_owned(),
+            };
+            let seed = full.into_connection_info().map_err(|_| FORM)?;
+            match seed.addr() {
+                ConnectionAddr::Tcp(..) => {}
+                ConnectionAddr::Unix(_) if seeds.is_empty() => {}
+                _ => return Err(FORM),
+            }
+            seeds.push(seed);
+        }
+        if seeds.len() > SEEDS_MAX {
+            return Err("more than 16 servers; a cluster is found through any one of it");
+        }
+        Ok(seeds)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seeds(url: &str) -> Result<Vec<String>, &'static str> {
+        let config = RedisConfig {
+            url: Some(Secret::new(url.to_owned())),
+            ..RedisConfig::default()
+        };
+        let seeds = config.seeds()?;
+        Ok(seeds.iter().map(|seed| seed.addr().to_string()).collect())
+    }
+
+    #[test]
+    fn one_server_or_several_of_a_cluster() {
+        assert_eq!(seeds("redis://u:p%2Cw@a:7000/2").unwrap(), ["a:7000"]);
+        assert_eq!(seeds("unix:///run/redis.sock").unwrap(), ["/run/redis.sock"]);
+        assert_eq!(
+            seeds("redis://:p@a:7000, b:7001,redis://c").unwrap(),
+            ["a:7000", "b:7001", "c:6379"]
+        );
+        assert_eq!(RedisConfig::default().seeds().unwrap().len(), 0);
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused_without_being_repeated() {
+        for url in [
+            "",
+            "secret",
+            "http://secret",
+            "redis://secret@a,",
+            "redis://a,unix:///secret",
+            "redis://secret,pass@a",
+        ] {
+            let problem = seeds(url).unwrap_err();
+            assert!(
+                !problem.contains("secret") && problem.contains("redis://user"),
+                "{url}: {problem}"
             );
         }
+        assert!(seeds("rediss://:secret@a").unwrap_err().contains("TLS"));
+        assert!(seeds("redis://a,rediss://b").unwrap_err().contains("TLS"));
+        assert!(seeds(&vec!["redis://a"; 17].join(",")).is_err());
     }
 }

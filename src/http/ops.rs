@@ -47,6 +47,7 @@ fn read(state: &State) -> Readings {
         cache_entries,
         cache_bytes,
         cache_invalidations_waiting: state.cache.remote().map_or(0, |remote| remote.waiting),
+        bus: state.bus.reach(),
         depths,
     }
 }

@@ -3,11 +3,11 @@
 //! In three groups, only so that each can be read at once: what is answered ([`Requests`]), what stands in front and above
 //! ([`Shields`]), and the road of a message from its author to its readers ([`Road`]).
 
-use super::Eviction;
 use super::labels::{
-    ActorLabel, CacheLabels, CacheTypeLabel, CodeLabel, EvictionLabel, QueryLabel, RefusalLabels, RequestLabels,
-    RouteLabels,
+    ActorLabel, BusDropLabel, BusRoleLabel, CacheLabels, CacheTypeLabel, CodeLabel, EvictionLabel, QueryLabel,
+    RefusalLabels, RequestLabels, RouteLabels,
 };
+use super::{BusDrop, BusRole, Eviction};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -168,7 +168,9 @@ pub(super) struct Road {
     pub(super) sockets_closed: Family<CodeLabel, Counter>,
     pub(super) resume_changes: Histogram,
     pub(super) resume_bytes: Histogram,
-    pub(super) bus_dropped: Counter,
+    pub(super) bus_dropped: Family<BusDropLabel, Counter>,
+    pub(super) bus_reconnects: Family<BusRoleLabel, Counter>,
+    pub(super) bus_not_understood: Counter,
     pub(super) bus_lag: Histogram,
 }
 
@@ -217,7 +219,15 @@ impl Road {
                 "Bytes that brought a reader to the present",
                 &RESUME_BYTES,
             ),
-            bus_dropped: all.counter("bus_dropped", "Envelopes dropped because a node did not keep up"),
+            bus_dropped: all.counter(
+                "bus_dropped",
+                "Envelopes dropped on their way between nodes, by the reason",
+            ),
+            bus_reconnects: all.counter(
+                "bus_reconnects",
+                "Connections of the bus to Redis that broke or could not be made, by what they are for",
+            ),
+            bus_not_understood: all.counter("bus_not_understood", "Envelopes of another version, or that are none"),
             bus_lag: all.histogram(
                 "bus_lag_seconds",
                 "Time from publishing an envelope until a node took it up",
@@ -227,6 +237,12 @@ impl Road {
         // Known series begin with zero: a rate over one that appears with its first event would miss that event.
         for reason in [Eviction::Overflow, Eviction::Stalled] {
             drop(road.outbox_evictions.get_or_create(&EvictionLabel { reason }));
+        }
+        for reason in [BusDrop::OutgoingFull, BusDrop::IncomingFull, BusDrop::RedisAway] {
+            drop(road.bus_dropped.get_or_create(&BusDropLabel { reason }));
+        }
+        for role in [BusRole::Publisher, BusRole::Subscriber] {
+            drop(road.bus_reconnects.get_or_create(&BusRoleLabel { role }));
         }
         road
     }

@@ -39,6 +39,26 @@ pub enum Eviction {
     Stalled,
 }
 
+/// Why an envelope was dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BusDrop {
+    /// Too many waited to be published.
+    OutgoingFull,
+    /// The node does not keep up with what it hears.
+    IncomingFull,
+    /// Redis, or the part of it that it was for, is away.
+    RedisAway,
+}
+
+/// What a connection of the bus is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BusRole {
+    /// To publish.
+    Publisher,
+    /// To listen.
+    Subscriber,
+}
+
 macro_rules! words {
     ($type:ty, { $($value:pat => $word:literal),* $(,)? }) => {
         impl EncodeLabelValue for $type {
@@ -59,6 +79,12 @@ words!(Surface, {
     Self::Connections => "connections",
 });
 words!(Eviction, { Self::Overflow => "overflow", Self::Stalled => "stalled" });
+words!(BusDrop, {
+    Self::OutgoingFull => "outgoing_full",
+    Self::IncomingFull => "incoming_full",
+    Self::RedisAway => "redis_away",
+});
+words!(BusRole, { Self::Publisher => "publisher", Self::Subscriber => "subscriber" });
 words!(Tier, { Self::Anonymous => "anonymous", Self::Regular => "regular", Self::Premium => "premium" });
 
 /// A method that HTTP knows, or `OTHER`: a client may invent as many as it likes.
@@ -120,6 +146,16 @@ pub(super) struct CodeLabel {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct EvictionLabel {
     pub(super) reason: Eviction,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct BusDropLabel {
+    pub(super) reason: BusDrop,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct BusRoleLabel {
+    pub(super) role: BusRole,
 }
 
 #[cfg(test)]

@@ -20,15 +20,15 @@ mod labels;
 mod process;
 mod readings;
 
-pub use labels::{Eviction, Level, Surface};
-pub use readings::{Depth, Readings};
+pub use labels::{BusDrop, BusRole, Eviction, Level, Surface};
+pub use readings::{BusReach, Depth, Readings};
 
 use crate::error::CloseCode;
 use crate::ids::Tier;
 use declared::{Declaration, Requests, Road, Shields};
 use labels::{
-    ActorLabel, CacheLabels, CacheTypeLabel, CodeLabel, EvictionLabel, QueryLabel, RefusalLabels, RequestLabels,
-    RouteLabels,
+    ActorLabel, BusDropLabel, BusRoleLabel, CacheLabels, CacheTypeLabel, CodeLabel, EvictionLabel, QueryLabel,
+    RefusalLabels, RequestLabels, RouteLabels,
 };
 use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
@@ -228,9 +228,22 @@ impl Metrics {
         self.road.resume_bytes.observe(bytes as f64);
     }
 
-    /// An envelope was dropped.
-    pub fn bus_dropped(&self) {
-        self.road.bus_dropped.inc();
+    /// So many envelopes were dropped.
+    pub fn bus_dropped(&self, reason: BusDrop, count: usize) {
+        self.road
+            .bus_dropped
+            .get_or_create(&BusDropLabel { reason })
+            .inc_by(count as u64);
+    }
+
+    /// A connection of the bus broke or could not be made, and is tried again.
+    pub fn bus_reconnects(&self, role: BusRole) {
+        self.road.bus_reconnects.get_or_create(&BusRoleLabel { role }).inc();
+    }
+
+    /// Another node has sent something that is not understood.
+    pub fn bus_not_understood(&self) {
+        self.road.bus_not_understood.inc();
     }
 
     /// An envelope was taken up this long after it was published.

@@ -19,6 +19,17 @@ pub struct Depth {
     pub deepest: usize,
 }
 
+/// What the bus listens to, and through what.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BusReach {
+    /// Conversations whose changes on other nodes are heard at once.
+    pub conversations_followed: usize,
+    /// Servers of Redis: one, or the shards of a cluster.
+    pub servers: usize,
+    /// Those with which both connections stand.
+    pub servers_connected: usize,
+}
+
 /// The state of a node.
 #[derive(Clone, Debug, Default)]
 pub struct Readings {
@@ -42,12 +53,14 @@ pub struct Readings {
     pub cache_bytes: u64,
     /// Invalidations that Redis has not taken yet.
     pub cache_invalidations_waiting: usize,
+    /// What the bus reaches.
+    pub bus: BusReach,
     /// What waits for the actors.
     pub depths: Vec<Depth>,
 }
 
 /// The gauges that [`Readings`] becomes.
-const GAUGES: [(&str, &str); 10] = [
+const GAUGES: [(&str, &str); 13] = [
     ("db_connection_pool_size", "Connections of the pool that exist"),
     (
         "db_connection_pool_overflow",
@@ -66,6 +79,15 @@ const GAUGES: [(&str, &str); 10] = [
     (
         "cache_invalidations_waiting",
         "Invalidations that Redis has not taken yet",
+    ),
+    (
+        "bus_conversations_followed",
+        "Conversations whose changes on other nodes are heard through Redis",
+    ),
+    ("bus_servers", "Servers of Redis that the bus speaks to"),
+    (
+        "bus_servers_connected",
+        "Servers of Redis with which both connections of the bus stand",
     ),
 ];
 const DEPTH: (&str, &str) = ("actor_mailbox_depth", "Messages that wait for all actors of a name");
@@ -105,6 +127,9 @@ impl Readings {
             self.cache_entries,
             self.cache_bytes,
             self.cache_invalidations_waiting as u64,
+            self.bus.conversations_followed as u64,
+            self.bus.servers as u64,
+            self.bus.servers_connected as u64,
         ]);
         for ((name, help), value) in GAUGES.into_iter().zip(values) {
             registry.register(name, help, ConstGauge::new(signed(value)));

@@ -197,6 +197,8 @@ struct Lending {
     asks: Mailbox<Ask>,
     /// Until when Redis is not asked, because it has just failed.
     alone_until: AtomicU64,
+    /// Until when nobody is told, because some could not be.
+    told_in_vain_until: AtomicU64,
     /// Who was counted alone, and has to be told of. Locked for one push or a few pops, also under a shard's lock.
     debtors: Mutex<VecDeque<Key>>,
     /// How long a question is waited for.
@@ -224,6 +226,7 @@ impl RateLimits {
             redis,
             asks: Mailbox::new(ASKS_MAX),
             alone_until: AtomicU64::new(0),
+            told_in_vain_until: AtomicU64::new(0),
             debtors: Mutex::default(),
             patience: 2 * deadline,
         });
@@ -367,9 +370,16 @@ impl Lending {
         debtors.extend(keys.into_iter().take(room));
     }
 
+    /// Notes again of whom Redis, or a part of it, could not be told; nobody is told for a while.
+    fn told_in_vain(&self, keys: Vec<Key>, now: Millis) {
+        self.told_in_vain_until.store(now + ALONE, Ordering::Relaxed);
+        self.note_debtors(keys);
+    }
+
     /// Some of those whom Redis has to be told of; nobody while it is left alone.
     fn debtors(&self, most: usize, now: Millis) -> Vec<Key> {
-        if now < self.alone_until.load(Ordering::Relaxed) {
+        let until = |moment: &AtomicU64| moment.load(Ordering::Relaxed);
+        if now < until(&self.alone_until).max(until(&self.told_in_vain_until)) {
             return Vec::new();
         }
         let mut debtors = self.debtors.lock();

@@ -188,10 +188,11 @@ impl Share {
         }
     }
 
-    /// A question was not answered: what it told is told again. What it gave back may have arrived, and is not.
-    pub(super) fn failed(&mut self, question: &Question) {
+    /// A question was not answered: what it told is told again. What it gave back may have arrived, and is not. Until
+    /// `alone_until` this node counts alone.
+    pub(super) fn failed(&mut self, question: &Question, alone_until: Millis) {
         if question.wanted > 0 {
-            (self.asked_at, self.waiting) = (None, 0);
+            (self.asked_at, self.waiting, self.alone_until) = (None, 0, alone_until);
         }
         self.arrears += question.arrears;
     }
@@ -373,7 +374,7 @@ mod tests {
         }
         let question = share.question(1, QUOTA, 0);
         assert_eq!(question.arrears, 7);
-        share.failed(&question);
+        share.failed(&question, 0);
         share.owe(1, QUOTA);
         assert_eq!(share.question(1, QUOTA, 1).arrears, 8);
         assert_eq!(share.question(1, QUOTA, 1).arrears, 0);

@@ -19,7 +19,7 @@
 use super::share::Question;
 use super::table::Key;
 use super::window::Millis;
-use super::{Ask, Shared, lender};
+use super::{ALONE, Ask, Shared, lender};
 use crate::supervision::{ArbiterPool, DeathGuard, Reader, RestartPolicy, start, supervise};
 use actix::prelude::*;
 use futures_util::StreamExt;
@@ -165,11 +165,11 @@ impl Supervisor {
             let mut answers = answers.into_iter();
             let (mut leases, mut unheard) = (Vec::new(), Vec::new());
             for (key, question) in questions {
-                let (answer, now) = (answers.next(), shared.now());
+                let (answer, now) = (answers.next().flatten(), shared.now());
                 let until = shared.table.with_known(key, |entry| {
                     match answer {
                         Some(grant) => entry.share.granted(&question, grant, (asked_at, now), shared.spans),
-                        None => entry.share.failed(&question),
+                        None => entry.share.failed(&question, now + ALONE),
                     }
                     if let Some(waiting) = entry.answered.take() {
                         waiting.notify_waiters();
@@ -183,7 +183,9 @@ impl Supervisor {
                     leases.extend(until.map(|until| (until, key)));
                 }
             }
-            lending.note_debtors(unheard);
+            if !unheard.is_empty() {
+                lending.told_in_vain(unheard, shared.now());
+            }
             leases
         };
         ctx.wait(asking.into_actor(self).map(|leases, supervisor, _| {

@@ -30,12 +30,9 @@ pub(super) struct Manager {
 }
 
 impl Manager {
-    /// For an address whose form has been checked; must be called within the runtime that is to carry the traffic.
-    pub(super) fn new(client: Client) -> Self {
-        Self {
-            client,
-            runtime: Handle::current(),
-        }
+    /// For an address whose form has been checked; `runtime` will carry the traffic.
+    pub(super) const fn new(client: Client, runtime: Handle) -> Self {
+        Self { client, runtime }
     }
 }
 

@@ -1,82 +1,57 @@
-//! The way to Redis: a pool of connections, a deadline for everything, and a circuit breaker in front.
+//! The way to Redis: one server, or the shards of a cluster, each with a pool, a deadline and a circuit breaker.
+//!
+//! | file | what |
+//! |---|---|
+//! | `shard.rs` | the way to one server: pool, deadline, breaker |
+//! | `connection.rs` | connections, and how a broken one is known without asking |
+//! | `breaker.rs` | whether a server is asked at all; pure |
+//! | `servers.rs` | the servers of `REDIS_URL`, and the question who has what |
+//! | `map.rs` | the servers as they are known, and the task that keeps that true |
+//! | `topology.rs` | which server has which key; pure |
 //!
 //! Redis makes the server faster and lets nodes share what they know; nothing depends on it. So whoever asks gets an
-//! answer soon, or an error soon: [`Redis::run`] waits for its deadline at most, a free connection and the making of one
-//! included, and while the breaker is open it does not wait at all. What to do without an answer is the caller's business,
-//! and each caller has something: load from PostgreSQL, count on this node alone.
+//! answer soon, or an error soon: a call waits for its deadline at most, a free connection and the making of one included,
+//! and while the breaker is open it does not wait at all. What to do without an answer is the caller's business, and each
+//! caller has something: load from PostgreSQL, count on this node alone.
 //!
-//! Bounds: `REDIS_POOL_SIZE` connections with one call at a time on each; a caller that finds none free waits within its
-//! deadline. An answer of the wrong type, or one that is an error, is a failure like no answer: a Redis that talks
-//! nonsense is as little use as one that is away.
+//! On a cluster a command goes to the shard of its key ([`Redis::run_for`]). A shard that has given the key away says where
+//! it is now (`MOVED`, `ASK`): there it is asked once more, and the layout is read anew by a task in the background, which
+//! also finds a replica that has taken over. So no command may name keys of different slots.
+//!
+//! Bounds: `REDIS_POOL_SIZE` connections to each server with one call at a time on each; a caller that finds none free waits
+//! within its deadline. A redirected call has the deadline twice. An answer of the wrong type, or one that is an error, is a
+//! failure like no answer: a Redis that talks nonsense is as little use as one that is away.
 //!
 //! There is no actor here: the breaker is a few words under a lock, judged by pure code, and connections drive themselves.
 
 mod breaker;
 mod connection;
+mod error;
+mod map;
+mod servers;
+mod shard;
+mod topology;
 
 pub use breaker::BreakerState;
+pub use error::Error;
+pub use servers::Servers;
+pub use topology::{Address, Layout, slot};
 
 use crate::config::RedisConfig;
-use crate::error::Code;
-use crate::metrics::metrics;
-use bb8_redis::bb8::{Pool, RunError};
-use breaker::{Breaker, Change, Outcome, Ticket};
-use connection::{LastError, Manager};
-use parking_lot::Mutex;
-use redis::aio::ConnectionLike;
-use redis::{Client, Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError, RedisResult, ScriptInvocation};
+use ::redis::aio::ConnectionLike;
+use ::redis::{Client, Cmd, ErrorKind, FromRedisValue, Pipeline, RedisResult, ScriptInvocation, ServerErrorKind};
+use futures_util::future::try_join_all;
+use futures_util::{StreamExt as _, stream};
+use map::{Map, look_around};
+use parking_lot::RwLock;
+use shard::{Shard, Terms};
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
 
-/// A connection that nobody has used for this long is closed.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
-
-/// Why Redis gave no answer. Nothing was necessarily left undone: a command whose deadline passed may have been carried out.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// `REDIS_URL` cannot be used. Its text is not repeated: there may be a password in it.
-    #[error("REDIS_URL cannot be used")]
-    Url,
-    /// The breaker is open: Redis was not asked.
-    #[error("Redis is not asked for now, after it failed several times in a row")]
-    Open,
-    /// No answer within the deadline.
-    #[error("Redis gave no answer to {command} within {deadline:?}{}", because(.cause.as_deref()))]
-    Timeout {
-        /// The name the caller gave.
-        command: &'static str,
-        /// How long was waited.
-        deadline: Duration,
-        /// Why no connection could be made, if that was it.
-        cause: Option<String>,
-    },
-    /// The connection broke, or the answer was an error or of another type than expected.
-    #[error("Redis failed at {command}: {source}")]
-    Failed {
-        /// The name the caller gave.
-        command: &'static str,
-        /// What the client library says.
-        source: RedisError,
-    },
-}
-
-impl Error {
-    /// The public code. Callers have a way to go on without Redis, so hardly anybody sees it.
-    #[must_use]
-    pub const fn code(&self) -> Code {
-        match self {
-            Self::Url => Code::Internal,
-            Self::Open | Self::Timeout { .. } | Self::Failed { .. } => Code::Unavailable,
-        }
-    }
-}
-
-fn because(cause: Option<&str>) -> String {
-    cause.map_or_else(String::new, |cause| format!(": {cause}"))
-}
-
+/// Commands of one call that are under way at the same time on a cluster.
+const AT_ONCE: usize = 8;
 /// What can be asked in one call: a command, a pipeline, or a script with its arguments.
 ///
 /// A script is sent by its hash first, and once more with its text if Redis does not know it; both within the deadline.
@@ -106,12 +81,22 @@ impl Command for ScriptInvocation<'_> {
     }
 }
 
+/// A command that a server is asked for though the key is on its way to it.
+struct Asking<'a, C>(&'a C);
+
+impl<C: Command> Command for Asking<'_, C> {
+    async fn send<T: FromRedisValue + Send>(&self, link: &mut (impl ConnectionLike + Send)) -> RedisResult<T> {
+        ::redis::cmd("ASKING").query_async::<()>(link).await?;
+        self.0.send(link).await
+    }
+}
+
 /// What an operator may want to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Status {
-    /// Whether Redis is asked.
+    /// Whether Redis is asked; of several servers, the one that is worst off.
     pub breaker: BreakerState,
-    /// How often the breaker has opened, a failed probe included.
+    /// How often a breaker has opened, a failed probe included.
     pub openings: u64,
     /// Calls that had no usable answer, those of [`Error::Open`] not counted.
     pub failures: u64,
@@ -128,12 +113,11 @@ pub struct Redis {
 }
 
 struct Shared {
-    pool: Pool<Manager>,
-    deadline: Duration,
-    breaker: Mutex<Breaker>,
-    openings: AtomicU64,
-    failures: AtomicU64,
-    connect_error: LastError,
+    servers: Servers,
+    terms: Terms,
+    map: RwLock<Arc<Map>>,
+    /// The layout may have changed.
+    look: Arc<Notify>,
 }
 
 impl Redis {
@@ -144,150 +128,181 @@ impl Redis {
     /// # Errors
     /// [`Error::Url`].
     pub fn open(config: &RedisConfig) -> Result<Option<Self>, Error> {
-        let Some(url) = &config.url else { return Ok(None) };
-        let client = Client::open(url.expose()).map_err(|_| Error::Url)?;
-        let connect_error = LastError::default();
-        let pool = Pool::builder()
-            .max_size(u32::try_from(config.pool_size).unwrap_or(u32::MAX))
-            .max_lifetime(None)
-            .idle_timeout(IDLE_TIMEOUT)
-            .connection_timeout(connection::CONNECT_TIMEOUT)
-            // The breaker says when to try again.
-            .retry_connection(false)
-            .error_sink(Box::new(connect_error.clone()))
-            .build_unchecked(Manager::new(client));
-        Ok(Some(Self {
-            shared: Arc::new(Shared {
-                pool,
-                deadline: config.timeout,
-                breaker: Mutex::new(Breaker::new()),
-                openings: AtomicU64::new(0),
-                failures: AtomicU64::new(0),
-                connect_error,
-            }),
-        }))
+        if config.url.is_none() {
+            return Ok(None);
+        }
+        let servers = Servers::of(config).ok_or(Error::Url)?;
+        let terms = Terms {
+            pool_size: u32::try_from(config.pool_size).unwrap_or(u32::MAX),
+            deadline: config.timeout,
+            runtime: Handle::current(),
+        };
+        // Until it is known better, the first is asked for everything; if it is of a cluster, it says so.
+        let first = servers.first();
+        let client = Client::open(servers.connection_info(&first)).map_err(|_| Error::Url)?;
+        let map = Map {
+            layout: Layout::Single(first.clone()),
+            shards: vec![Arc::new(Shard::new(first, client, &terms))],
+        };
+        let look = Arc::new(Notify::new());
+        look.notify_one();
+        let shared = Arc::new(Shared {
+            servers,
+            terms,
+            map: RwLock::new(Arc::new(map)),
+            look: look.clone(),
+        });
+        shared.terms.runtime.spawn(look_around(Arc::downgrade(&shared), look));
+        Ok(Some(Self { shared }))
     }
 
-    /// Asks Redis, within the deadline. `name` is for the log and must not contain what people wrote.
+    /// Asks Redis, within the deadline; of a cluster, any server. `name` is for the log and must not contain what people
+    /// wrote.
     ///
     /// Dropping the future gives the call up; it may have been carried out all the same.
     ///
     /// # Errors
     /// [`Error::Open`] at once, [`Error::Timeout`] after the deadline, [`Error::Failed`].
     pub async fn run<T: FromRedisValue + Send>(&self, name: &'static str, command: &impl Command) -> Result<T, Error> {
-        let pass = Pass::enter(&self.shared).ok_or(Error::Open)?;
-        let result = match tokio::time::timeout(self.shared.deadline, self.shared.ask(command)).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(RunError::User(source))) => Err(Error::Failed { command: name, source }),
-            Ok(Err(RunError::TimedOut)) | Err(_) => Err(Error::Timeout {
-                command: name,
-                deadline: self.shared.deadline,
-                cause: self.shared.connect_error.take(),
-            }),
-        };
-        pass.settle(result.as_ref().err());
-        result
+        let shard = self.map().shards.first().cloned().ok_or(Error::Nobody)?;
+        self.noted(shard.run(name, command).await)
     }
 
-    /// Whether it answers.
+    /// As [`Self::run`], the server that has `key`. All keys of the command have to be in the slot of that one.
+    ///
+    /// # Errors
+    /// As [`Self::run`], and [`Error::Nobody`].
+    pub async fn run_for<T: FromRedisValue + Send>(
+        &self,
+        key: &str,
+        name: &'static str,
+        command: &impl Command,
+    ) -> Result<T, Error> {
+        let Some(shard) = self.map().owner(key) else {
+            return self.noted(Err(Error::Nobody));
+        };
+        let answer = self.noted(shard.run(name, command).await);
+        let Err(error) = &answer else { return answer };
+        let there = error.redirection().and_then(|text| shard.address.redirected(text));
+        let Some(there) = there.and_then(|address| self.shared.way_to(address)) else {
+            return answer;
+        };
+        if matches!(error, Error::Failed { source, .. } if source.kind() == ErrorKind::Server(ServerErrorKind::Ask)) {
+            return there.run(name, &Asking(command)).await;
+        }
+        there.run(name, command).await
+    }
+
+    /// Carries out commands that have nothing to do with each other, each with its key: in one round trip where there is
+    /// one server, each by itself on a cluster. Says which of them were carried out.
+    ///
+    /// # Errors
+    /// That of the first that was not; the others are tried all the same.
+    pub async fn run_all(&self, name: &'static str, commands: &[(String, Cmd)]) -> (Vec<bool>, Result<(), Error>) {
+        if !self.is_cluster() {
+            let mut all = ::redis::pipe();
+            for (_, command) in commands {
+                all.add_command(command.clone()).ignore();
+            }
+            let done = self.run::<()>(name, &all).await;
+            return (vec![done.is_ok(); commands.len()], done);
+        }
+        let each = commands
+            .iter()
+            .map(|(key, command)| self.run_for::<::redis::Value>(key, name, command));
+        let answers: Vec<_> = stream::iter(each).buffered(AT_ONCE).collect().await;
+        let done = answers.iter().map(Result::is_ok).collect();
+        (done, answers.into_iter().try_for_each(|answer| answer.map(drop)))
+    }
+
+    /// Whether it is a cluster, as far as is known.
+    #[must_use]
+    pub fn is_cluster(&self) -> bool {
+        self.map().layout.is_cluster()
+    }
+
+    /// Every server, to be asked for what is its own ([`Self::run_on`]).
+    #[must_use]
+    pub fn addresses(&self) -> Vec<Address> {
+        self.map().shards.iter().map(|shard| shard.address.clone()).collect()
+    }
+
+    /// The server that has a key.
+    #[must_use]
+    pub fn owner(&self, key: &str) -> Option<Address> {
+        Some(self.map().owner(key)?.address.clone())
+    }
+
+    /// As [`Self::run`], a certain server.
+    ///
+    /// # Errors
+    /// As [`Self::run`], and [`Error::Nobody`] if it is not there any more.
+    pub async fn run_on<T: FromRedisValue + Send>(
+        &self,
+        address: &Address,
+        name: &'static str,
+        command: &impl Command,
+    ) -> Result<T, Error> {
+        let Some(shard) = self.map().at(address) else {
+            return self.noted(Err(Error::Nobody));
+        };
+        self.noted(shard.run(name, command).await)
+    }
+
+    /// Whether it answers, all of it.
     ///
     /// # Errors
     /// As [`Self::run`].
     pub async fn ping(&self) -> Result<(), Error> {
-        // Read as a text, so that an answer that is none is a failure.
-        let pong: String = self.run("ping", &redis::cmd("PING")).await?;
-        if pong == "PONG" {
-            return Ok(());
-        }
-        Err(Error::Failed {
-            command: "ping",
-            source: (ErrorKind::UnexpectedReturnType, "not a pong").into(),
-        })
+        let map = self.map();
+        let pings = map.shards.iter().map(|shard| async {
+            // Read as a text, so that an answer that is none is a failure.
+            let pong: String = self.noted(shard.run("ping", &::redis::cmd("PING")).await)?;
+            if pong == "PONG" {
+                return Ok(());
+            }
+            Err(Error::Failed {
+                command: "ping",
+                source: (ErrorKind::UnexpectedReturnType, "not a pong").into(),
+            })
+        });
+        try_join_all(pings).await.map(drop)
     }
 
     /// How it is; asks nobody.
     #[must_use]
     pub fn status(&self) -> Status {
-        let pool = self.shared.pool.state();
-        Status {
-            breaker: self.shared.breaker.lock().state(),
-            openings: self.shared.openings.load(Ordering::Relaxed),
-            failures: self.shared.failures.load(Ordering::Relaxed),
-            connections: pool.connections,
-            idle: pool.idle_connections,
-        }
-    }
-}
-
-impl Shared {
-    async fn ask<T: FromRedisValue + Send>(&self, command: &impl Command) -> Result<T, RunError<RedisError>> {
-        let mut connection = self.pool.get().await?;
-        let answer = command.send(connection.begin()).await;
-        let understood =
-            |error: &RedisError| matches!(error.kind(), ErrorKind::Server(_) | ErrorKind::UnexpectedReturnType);
-        if answer.as_ref().err().is_none_or(understood) {
-            connection.settled();
-        }
-        answer.map_err(RunError::User)
-    }
-}
-
-/// A call that the breaker has let pass; tells it what became of the call, also when the caller drops it.
-struct Pass<'a> {
-    shared: &'a Shared,
-    ticket: Ticket,
-    settled: bool,
-}
-
-impl<'a> Pass<'a> {
-    fn enter(shared: &'a Shared) -> Option<Self> {
-        let ticket = shared.breaker.lock().admit(Instant::now())?;
-        Some(Self {
-            shared,
-            ticket,
-            settled: false,
-        })
-    }
-
-    fn settle(mut self, error: Option<&Error>) {
-        self.settled = true;
-        let outcome = if error.is_none() {
-            Outcome::Success
-        } else {
-            Outcome::Failure
+        let mut status = Status {
+            breaker: BreakerState::Closed,
+            openings: 0,
+            failures: 0,
+            connections: 0,
+            idle: 0,
         };
-        match self.tell(outcome) {
-            Some(Change::Opened(pause)) => {
-                self.shared.openings.fetch_add(1, Ordering::Relaxed);
-                metrics().cache_l2_breaker_opened();
-                let cause = error.map(ToString::to_string).unwrap_or_default();
-                tracing::warn!(
-                    pause_ms = pause.as_secs_f64() * 1e3,
-                    cause,
-                    "Redis is not asked for a while"
-                );
-            }
-            Some(Change::Closed) => tracing::info!("Redis answers again"),
-            None => {}
+        for shard in &self.map().shards {
+            status.breaker = match (status.breaker, shard.breaker()) {
+                (BreakerState::Open, _) | (_, BreakerState::Open) => BreakerState::Open,
+                (BreakerState::HalfOpen, _) => BreakerState::HalfOpen,
+                (BreakerState::Closed, other) => other,
+            };
+            let ((openings, failures), (connections, idle)) = (shard.troubles(), shard.connections());
+            status.openings += openings;
+            status.failures += failures;
+            status.connections += connections;
+            status.idle += idle;
         }
-        if error.is_some() {
-            self.shared.failures.fetch_add(1, Ordering::Relaxed);
-        }
+        status
     }
 
-    fn tell(&self, outcome: Outcome) -> Option<Change> {
-        let jitter = rand::random_range(0.0..=1.0);
-        self.shared
-            .breaker
-            .lock()
-            .settle(self.ticket, outcome, Instant::now(), jitter)
+    fn map(&self) -> Arc<Map> {
+        self.shared.map.read().clone()
     }
-}
 
-impl Drop for Pass<'_> {
-    fn drop(&mut self) {
-        if !self.settled {
-            self.tell(Outcome::Abandoned);
+    /// Has the layout read anew, if the answer is a sign that it has changed.
+    fn noted<T>(&self, answer: Result<T, Error>) -> Result<T, Error> {
+        if answer.as_ref().is_err_and(Error::is_of_another_layout) {
+            self.shared.look.notify_one();
         }
+        answer
     }
 }

@@ -50,6 +50,7 @@ mod persistence;
 mod program;
 mod redis;
 mod redis_bus;
+mod redis_cluster;
 mod rest;
 mod resume;
 mod revocation;

@@ -31,7 +31,7 @@ const LAYERS: [&[&str]; 11] = [
 ];
 
 /// Imports within a layer that are meant.
-const NEIGHBOURS: [(&str, &str); 6] = [
+const NEIGHBOURS: [(&str, &str); 7] = [
     ("main", "app"),
     ("main", "probe"),
     ("app", "shutdown"),
@@ -39,6 +39,8 @@ const NEIGHBOURS: [(&str, &str); 6] = [
     ("tenants", "auth"),
     // Envelopes carry what the wire carries.
     ("bus", "wire"),
+    // The bus finds the servers of Redis as the cache does.
+    ("bus", "redis"),
     ("telemetry", "config"),
 ];
 

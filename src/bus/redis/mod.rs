@@ -1,36 +1,44 @@
-//! The bus between processes: Redis Pub/Sub, with one connection that publishes and one that listens.
+//! The bus between processes: Redis Pub/Sub, with one connection that publishes and one that listens, for each server.
 //!
 //! | file | what |
 //! |---|---|
-//! | `publisher.rs` | the task that sends what waits, many in one round trip |
-//! | `subscriber.rs` | the task that listens, and follows what the node wants to hear |
-//! | `topics.rs` | what the node wants to hear; pure |
+//! | `shards.rs` | the servers, as many as the layout has, and the tasks for each |
+//! | `publisher.rs` | the task that sends what waits for a server, many in one round trip |
+//! | `subscriber.rs` | the task that listens to a server, and tells it what the node wants to hear |
+//! | `topics.rs` | what the node wants to hear, and where; pure |
 //!
 //! A node hears what is for everybody, for itself, and for the conversations that are active on it; so what a node
-//! receives grows with what it serves and not with the size of the installation. Both tasks are supervised and connect
-//! again with growing, jittered pauses. Nothing is kept while Redis is away: what was to be published is dropped and
-//! counted, and after every connect the node is told which conversations it may have missed something of
-//! ([`Envelope::Resumed`]); it compares their revisions with PostgreSQL.
+//! receives grows with what it serves and not with the size of the installation. On a Redis Cluster the channels of
+//! conversations are sharded (`SPUBLISH`, `SSUBSCRIBE`): a publication reaches the shard of its slot and no other. The other
+//! two stay plain: a cluster carries them to all of its servers, so they are heard while any of them lives; they are few, and
+//! without them a node would be deaf.
 //!
-//! Bounds: [`ENVELOPES_MAX`] envelopes wait to be published and as many to be taken up, further ones are dropped and
-//! counted.
+//! The tasks are supervised and connect again with growing, jittered pauses. Nothing is kept while Redis is away: what was
+//! to be published is dropped and counted, and after every connect, and when a slot has moved, the node is told which
+//! conversations it may have missed something of ([`Envelope::Resumed`]); it compares their revisions with PostgreSQL.
+//!
+//! Bounds: [`ENVELOPES_MAX`] envelopes wait to be published at each server and as many to be taken up, further ones are
+//! dropped and counted.
 
 mod publisher;
+mod shards;
 mod subscriber;
 mod topics;
 
 use super::{Bus, Delivery, ENVELOPES_MAX, Envelope, To, codec};
 use crate::config::RedisConfig;
 use crate::ids::{ConversationId, NodeId};
-use crate::metrics::{Depth, metrics};
-use crate::supervision::{ArbiterPool, Mailbox, RestartBudget, RestartPolicy, Verdict, jittered, named, supervise};
-use ::redis::Client;
+use crate::metrics::{BusDrop, BusReach, Depth, metrics};
+use crate::redis::{Address, Servers, slot};
+use crate::supervision::{ArbiterPool, DeathGuard, RestartBudget, RestartPolicy, Verdict, jittered, named, supervise};
+use ::redis::{ErrorKind, RedisError, ServerErrorKind};
 use chrono::Utc;
 use parking_lot::Mutex;
+use shards::{Shard, Shards};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use topics::Topics;
 
 /// What the tasks are called in logs and metrics.
@@ -52,21 +60,32 @@ const RECONNECTS: RestartPolicy = RestartPolicy {
 struct Letter {
     channel: String,
     bytes: Vec<u8>,
+    sharded: bool,
+    /// A server has refused it because another one has the slot.
+    redirected: bool,
+}
+
+impl Letter {
+    const fn command(&self) -> &'static str {
+        if self.sharded { "SPUBLISH" } else { "PUBLISH" }
+    }
 }
 
 struct Shared {
     node: NodeId,
-    client: Client,
+    servers: Servers,
     /// The number of the database in Redis. Channels do not belong to one, so it stands in their names.
     database: i64,
-    outgoing: Mailbox<Letter>,
+    /// None until one has answered.
+    shards: watch::Sender<Option<Shards>>,
+    /// The layout may have changed.
+    look: Notify,
     /// Those who listen on this node.
     incoming: Mutex<Vec<mpsc::Sender<Delivery>>>,
     topics: Mutex<Topics>,
-    topics_changed: Notify,
-    /// Whether the publisher and the subscriber are connected.
-    publishes: AtomicBool,
-    listens: AtomicBool,
+    /// Whoever holds it listens to what is for everybody and for this node.
+    own_channels: Semaphore,
+    hears_own: AtomicBool,
     /// When another node was last heard, in milliseconds of Unix time; or since when none can have been.
     peer_heard_ms: AtomicI64,
 }
@@ -77,33 +96,49 @@ pub struct RedisBus {
 }
 
 impl RedisBus {
-    /// Starts both tasks. `None` without `REDIS_URL`, or if it is none (the configuration has been checked for that).
+    /// Starts its tasks. `None` without `REDIS_URL`, or if it is none (the configuration has been checked for that).
     #[must_use]
     pub fn start(node: NodeId, config: &RedisConfig, arbiters: &ArbiterPool) -> Option<Self> {
-        let client = Client::open(config.url.as_ref()?.expose()).ok()?;
+        let servers = Servers::of(config)?;
+        let database = servers.database();
         let shared = Arc::new(Shared {
             node,
-            database: client.get_connection_info().redis_settings().db(),
-            client,
-            outgoing: Mailbox::new(ENVELOPES_MAX),
+            servers,
+            database,
+            shards: watch::Sender::new(None),
+            look: Notify::new(),
             incoming: Mutex::default(),
-            topics: Mutex::default(),
-            topics_changed: Notify::new(),
-            publishes: AtomicBool::new(false),
-            listens: AtomicBool::new(false),
+            topics: Mutex::new(Topics::new(database, |database, id| {
+                slot(&channel(database, To::Conversation(id)))
+            })),
+            own_channels: Semaphore::new(1),
+            hears_own: AtomicBool::new(false),
             peer_heard_ms: AtomicI64::new(Utc::now().timestamp_millis()),
         });
         let publishing = shared.clone();
         arbiters.spawn(0, async move {
             let start = |_, guard| {
-                actix::spawn(named(PUBLISHER, None, publisher::run(publishing.clone(), guard)));
+                let shared = publishing.clone();
+                let publish = async move {
+                    let _guard: DeathGuard = guard;
+                    shards::for_each(shared, PUBLISHER, publisher::run).await;
+                };
+                actix::spawn(named(PUBLISHER, None, publish));
             };
             supervise(PUBLISHER, RestartPolicy::default(), start, |_| ()).await;
         });
         let listening = shared.clone();
         arbiters.spawn(1, async move {
             let start = |_, guard| {
-                actix::spawn(named(SUBSCRIBER, None, subscriber::run(listening.clone(), guard)));
+                let shared = listening.clone();
+                let listen = async move {
+                    let _guard: DeathGuard = guard;
+                    tokio::select! {
+                        () = shards::watch(&shared) => {}
+                        () = shards::for_each(shared.clone(), SUBSCRIBER, subscriber::run) => {}
+                    }
+                };
+                actix::spawn(named(SUBSCRIBER, None, listen));
             };
             supervise(SUBSCRIBER, RestartPolicy::default(), start, |_| ()).await;
         });
@@ -136,8 +171,45 @@ impl Shared {
     fn deliver(&self, delivery: &Delivery) {
         for listener in &*self.incoming.lock() {
             if let Err(mpsc::error::TrySendError::Full(_)) = listener.try_send(delivery.clone()) {
-                metrics().bus_dropped();
+                metrics().bus_dropped(BusDrop::IncomingFull, 1);
             }
+        }
+    }
+
+    fn is_cluster(&self) -> bool {
+        self.shards
+            .borrow()
+            .as_ref()
+            .is_some_and(|shards| shards.layout.is_cluster())
+    }
+
+    fn at(&self, address: &Address) -> Option<Arc<Shard>> {
+        self.shards.borrow().as_ref()?.at(address).cloned()
+    }
+
+    /// Where something is to be published; and whether its channel is sharded.
+    fn way_to(&self, to: To, channel: &str) -> Option<(Arc<Shard>, bool)> {
+        let shards = self.shards.borrow();
+        let shards = shards.as_ref()?;
+        if let (To::Conversation(_), true) = (to, shards.layout.is_cluster()) {
+            let owner = shards.layout.owner(slot(channel))?;
+            return Some((shards.at(owner)?.clone(), true));
+        }
+        let connected = |shard: &&Arc<Shard>| shard.publishes.load(Ordering::Relaxed);
+        let any = shards.all.iter().find(connected).or_else(|| shards.all.first())?;
+        Some((any.clone(), false))
+    }
+
+    /// The conversation whose channel this is.
+    fn conversation_of(&self, channel: &[u8]) -> Option<ConversationId> {
+        let (_, id) = str::from_utf8(channel).ok()?.rsplit_once(':')?;
+        Some(ConversationId(id.parse().ok()?))
+    }
+
+    /// Lets a server know that it has to be told something.
+    fn tell(&self, address: Option<Address>) {
+        if let Some(shard) = address.and_then(|address| self.at(&address)) {
+            shard.topics_changed.notify_one();
         }
     }
 
@@ -154,6 +226,17 @@ fn pause(reconnects: &mut RestartBudget, now: Instant) -> Duration {
     jittered(delay.min(RECONNECTS.delay_max))
 }
 
+/// Whether a server has refused something because it has not, or not alone, what it is about.
+fn is_of_another_layout(error: &RedisError) -> bool {
+    let ErrorKind::Server(kind) = error.kind() else {
+        return false;
+    };
+    matches!(
+        kind,
+        ServerErrorKind::Moved | ServerErrorKind::Ask | ServerErrorKind::TryAgain | ServerErrorKind::ClusterDown
+    )
+}
+
 /// Where what concerns somebody is published.
 fn channel(database: i64, to: To) -> String {
     match to {
@@ -168,17 +251,23 @@ impl Bus for RedisBus {
         let Some(bytes) = codec::encode(from, Utc::now(), &envelope) else {
             return;
         };
-        let letter = Letter {
-            channel: self.shared.channel(to),
-            bytes,
+        let channel = self.shared.channel(to);
+        let Some((shard, sharded)) = self.shared.way_to(to, &channel) else {
+            return metrics().bus_dropped(BusDrop::RedisAway, 1);
         };
-        if self.shared.outgoing.sender().try_send(letter).is_err() {
-            metrics().bus_dropped();
+        let letter = Letter {
+            channel,
+            bytes,
+            sharded,
+            redirected: false,
+        };
+        if shard.outgoing.sender().try_send(letter).is_err() {
+            metrics().bus_dropped(BusDrop::OutgoingFull, 1);
         }
     }
 
     fn has_peers(&self, _: NodeId) -> bool {
-        if !self.shared.listens.load(Ordering::Relaxed) {
+        if !self.shared.hears_own.load(Ordering::Relaxed) {
             // Whoever does not listen hears nobody, and knows nothing from that.
             return true;
         }
@@ -200,15 +289,13 @@ impl Bus for RedisBus {
     }
 
     fn follow(&self, _: NodeId, conversation: ConversationId) {
-        if self.shared.topics.lock().follow(conversation) {
-            self.shared.topics_changed.notify_one();
-        }
+        let server = self.shared.topics.lock().follow(conversation);
+        self.shared.tell(server);
     }
 
     fn ignore(&self, _: NodeId, conversation: ConversationId) {
-        if self.shared.topics.lock().ignore(conversation) {
-            self.shared.topics_changed.notify_one();
-        }
+        let server = self.shared.topics.lock().ignore(conversation);
+        self.shared.tell(server);
     }
 
     fn name(&self) -> &'static str {
@@ -216,18 +303,43 @@ impl Bus for RedisBus {
     }
 
     fn depth(&self) -> Option<Depth> {
-        let total = self.shared.outgoing.depth();
+        let shards = self.shared.shards.borrow();
+        let depths = shards
+            .iter()
+            .flat_map(|shards| &shards.all)
+            .map(|shard| shard.outgoing.depth());
         Some(Depth {
             actor: PUBLISHER,
-            total,
-            deepest: total,
+            total: depths.clone().sum(),
+            deepest: depths.max().unwrap_or_default(),
         })
     }
 
-    fn trouble(&self) -> Option<&'static str> {
-        let up = self.shared.publishes.load(Ordering::Relaxed) && self.shared.listens.load(Ordering::Relaxed);
-        (!up).then_some("Redis is away: other nodes hear of changes with a delay of seconds")
+    fn reach(&self) -> BusReach {
+        let shards = self.shared.shards.borrow();
+        let up = |shard: &&Arc<Shard>| is_up(shard);
+        BusReach {
+            conversations_followed: self.shared.topics.lock().len(),
+            servers: shards.as_ref().map_or(0, |shards| shards.all.len()),
+            servers_connected: shards.iter().flat_map(|shards| &shards.all).filter(up).count(),
+        }
     }
+
+    fn trouble(&self) -> Option<&'static str> {
+        let shards = self.shared.shards.borrow();
+        let servers = shards.as_ref().map_or(&[][..], |shards| &shards.all);
+        if !servers.iter().any(|shard| is_up(shard)) {
+            return Some("Redis is away: other nodes hear of changes with a delay of seconds");
+        }
+        let whole = shards.as_ref().is_some_and(|shards| shards.layout.is_whole());
+        (!whole || !servers.iter().all(|shard| is_up(shard))).then_some(
+            "a part of Redis is away: other nodes hear of changes in some conversations with a delay of seconds",
+        )
+    }
+}
+
+fn is_up(shard: &Shard) -> bool {
+    shard.publishes.load(Ordering::Relaxed) && shard.listens.load(Ordering::Relaxed)
 }
 
 #[cfg(test)]
@@ -236,10 +348,12 @@ mod tests {
 
     #[test]
     fn installations_in_different_databases_of_one_redis_do_not_hear_each_other() {
-        let url = |path| crate::config::Secret::new(format!("redis://127.0.0.1:6379{path}"));
         let database = |path| {
-            let client = Client::open(url(path).expose()).unwrap();
-            client.get_connection_info().redis_settings().db()
+            let config = RedisConfig {
+                url: Some(crate::config::Secret::new(format!("redis://127.0.0.1:6379{path}"))),
+                ..RedisConfig::default()
+            };
+            Servers::of(&config).unwrap().database()
         };
         assert_eq!(channel(database(""), To::Everybody), "parlance:bus:0:everybody");
         assert_eq!(channel(database("/3"), To::Everybody), "parlance:bus:3:everybody");

@@ -1,13 +1,14 @@
-//! Sends what waits to Redis, as much as waits in one round trip.
+//! Sends what waits for one server to it, as much as waits in one round trip.
 //!
 //! While a batch is under way the next one gathers; no timer delays anything. A batch that fails is not sent again: it may
-//! have been carried out, and whoever missed it repairs it by revision.
+//! have been carried out, and whoever missed it repairs it by revision. What a server of a cluster refuses because another
+//! one has the slot now was not carried out: that goes to the other one, once.
 
-use super::{Connected, Letter, PATIENCE, RECONNECTS, Shared, pause};
-use crate::metrics::metrics;
-use crate::supervision::{DeathGuard, Reader, RestartBudget};
-use ::redis::aio::MultiplexedConnection;
-use ::redis::{AsyncConnectionConfig, RedisError, pipe};
+use super::{Connected, Letter, PATIENCE, RECONNECTS, Shard, Shared, pause};
+use crate::metrics::{BusDrop, BusRole, metrics};
+use crate::supervision::{Reader, RestartBudget};
+use ::redis::aio::{ConnectionLike as _, MultiplexedConnection};
+use ::redis::{AsyncConnectionConfig, Client, RedisError, RedisResult, ServerError, Value, pipe};
 use futures_util::StreamExt as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,59 +16,107 @@ use std::time::{Duration, Instant};
 /// Most envelopes in one round trip.
 const BATCH_MAX: usize = 512;
 
-/// Publishes for ever; `guard` tells when it does no longer.
-pub(super) async fn run(shared: Arc<Shared>, guard: DeathGuard) {
-    let (_guard, mut outgoing) = (guard, shared.outgoing.reader().await);
+/// Publishes at one server for ever.
+pub(super) async fn run(shared: Arc<Shared>, shard: Arc<Shard>) {
+    let mut outgoing = shard.outgoing.reader().await;
     let mut reconnects = RestartBudget::new(RECONNECTS);
     loop {
-        match connect(&shared).await {
+        match connect(&shared, &shard).await {
             Ok(connection) => {
-                let _connected = Connected::new(&shared.publishes);
-                let Err(error) = publish(&mut outgoing, connection).await else {
+                let _connected = Connected::new(&shard.publishes);
+                let Err(error) = publish(&shared, &shard, &mut outgoing, connection).await else {
                     return;
                 };
-                tracing::warn!(%error, "the bus cannot publish; connecting again");
+                tracing::warn!(%error, address = %shard.address, "the bus cannot publish; connecting again");
             }
-            Err(error) => tracing::debug!(%error, "the bus cannot connect to publish"),
+            Err(error) => tracing::debug!(%error, address = %shard.address, "the bus cannot connect to publish"),
         }
+        metrics().bus_reconnects(BusRole::Publisher);
+        shared.look.notify_one();
         discard_for(&mut outgoing, pause(&mut reconnects, Instant::now())).await;
     }
 }
 
-async fn connect(shared: &Shared) -> Result<MultiplexedConnection, RedisError> {
+async fn connect(shared: &Shared, shard: &Shard) -> RedisResult<MultiplexedConnection> {
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(PATIENCE))
         .set_response_timeout(Some(PATIENCE));
-    shared
-        .client
+    Client::open(shared.servers.connection_info(&shard.address))?
         .get_multiplexed_async_connection_with_config(&config)
         .await
 }
 
 /// Publishes until that fails; `Ok` when nothing will come any more.
-async fn publish(outgoing: &mut Reader<Letter>, mut connection: MultiplexedConnection) -> Result<(), RedisError> {
+async fn publish(
+    shared: &Shared,
+    shard: &Shard,
+    outgoing: &mut Reader<Letter>,
+    mut connection: MultiplexedConnection,
+) -> RedisResult<()> {
     while let Some(first) = outgoing.next().await {
-        let mut batch = pipe();
-        let mut next = Some(first);
-        let mut count = 0;
-        while let Some(letter) = next {
-            batch.cmd("PUBLISH").arg(letter.channel).arg(letter.bytes).ignore();
-            count += 1;
-            next = if count < BATCH_MAX { outgoing.try_next() } else { None };
+        let mut batch = vec![first];
+        while batch.len() < BATCH_MAX
+            && let Some(next) = outgoing.try_next()
+        {
+            batch.push(next);
         }
-        let sent: Result<(), RedisError> = batch.query_async(&mut connection).await;
-        if let Err(error) = sent {
-            (0..count).for_each(|_| metrics().bus_dropped());
-            return Err(error);
+        let mut commands = pipe();
+        for letter in &batch {
+            commands.cmd(letter.command()).arg(&letter.channel).arg(&letter.bytes);
+        }
+        match connection.req_packed_commands(&commands, 0, batch.len()).await {
+            Ok(answers) => take_back(shared, shard, batch, answers)?,
+            Err(error) => {
+                metrics().bus_dropped(BusDrop::RedisAway, batch.len());
+                return Err(error);
+            }
         }
     }
     Ok(())
 }
 
+/// Looks for what was refused, and sends it where it belongs; an error if there was another reason.
+fn take_back(shared: &Shared, shard: &Shard, batch: Vec<Letter>, answers: Vec<Value>) -> RedisResult<()> {
+    let mut problem = Ok(());
+    for (letter, answer) in batch.into_iter().zip(answers) {
+        let Value::ServerError(refusal) = answer else { continue };
+        if !resend(shared, shard, letter, &refusal) {
+            metrics().bus_dropped(BusDrop::RedisAway, 1);
+        }
+        let error = RedisError::from(refusal);
+        if !super::is_of_another_layout(&error) {
+            problem = Err(error);
+        }
+    }
+    problem
+}
+
+/// Whether it waits for another server now.
+fn resend(shared: &Shared, shard: &Shard, letter: Letter, refusal: &ServerError) -> bool {
+    shared.look.notify_one();
+    let error = RedisError::from(refusal.clone());
+    let there = error
+        .redirect_node()
+        .and_then(|(text, _)| shard.address.redirected(text));
+    let there = there.and_then(|address| shared.at(&address));
+    match there {
+        Some(there) if !letter.redirected => {
+            let letter = Letter {
+                redirected: true,
+                ..letter
+            };
+            there.outgoing.sender().try_send(letter).is_ok()
+        }
+        _ => false,
+    }
+}
+
 /// What waits while Redis is away would be old when it is back.
 async fn discard_for(outgoing: &mut Reader<Letter>, pause: Duration) {
     tokio::time::sleep(pause).await;
+    let mut count = 0;
     while outgoing.try_next().is_some() {
-        metrics().bus_dropped();
+        count += 1;
     }
+    metrics().bus_dropped(BusDrop::RedisAway, count);
 }

@@ -1,132 +1,270 @@
-//! Listens to Redis, and tells it what the node wants to hear.
+//! Listens to one server, and tells it what the node wants to hear there.
 //!
 //! A connection that has died without a word (a frozen Redis, a network that swallows packets) is noticed because it does
-//! not answer a ping. After every connect, and whenever another conversation is followed, the node is told to compare its
-//! revision: something may have been said while nobody listened.
+//! not answer a ping. After every connect, and whenever another conversation is followed or its slot has moved, the node is
+//! told to compare its revision: something may have been said while nobody listened.
 //!
-//! Bounds: what has come is taken up also while an answer is awaited, because the client library keeps it without a bound
-//! until then; taking it up is to hand it on or to drop it, and waits for nobody.
+//! One of the subscribers also listens to what is for everybody and for this node: those channels are plain also on a
+//! cluster, whose servers pass them on to each other, so any of them will do, and another one takes over when it is away.
+//!
+//! Bounds: what comes is taken up by the task that reads the connection, as it comes; taking it up is to hand it on or to
+//! drop it, and waits for nobody. [`CHANNELS_MAX`] subscriptions are under way at a time.
 
-use super::{Connected, PATIENCE, RECONNECTS, Shared, pause};
+use super::{Connected, PATIENCE, RECONNECTS, Shard, Shared, is_of_another_layout, pause};
 use crate::bus::{Delivery, Envelope, To, codec};
 use crate::ids::ConversationId;
-use crate::supervision::{DeathGuard, RestartBudget};
-use ::redis::aio::{PubSubSink, PubSubStream};
-use ::redis::{ErrorKind, Msg, RedisError, RedisResult, Value};
+use crate::metrics::{BusRole, metrics};
+use crate::supervision::RestartBudget;
+use ::redis::aio::{ConnectionLike as _, MultiplexedConnection};
+use ::redis::{
+    AsyncConnectionConfig, Client, ErrorKind, Pipeline, ProtocolVersion, PushInfo, PushKind, RedisError, RedisResult,
+    Value, cmd, pipe,
+};
 use chrono::Utc;
-use futures_util::StreamExt as _;
-use std::future::Future;
+use parking_lot::Mutex;
+use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+use tokio::sync::Notify;
 
 /// Between two pings.
 const PING_INTERVAL: Duration = Duration::from_secs(2);
-/// Channels in one command.
+/// Channels that are subscribed to in one round trip.
 const CHANNELS_MAX: usize = 500;
 
-/// Listens for ever; `guard` tells when it does no longer.
-pub(super) async fn run(shared: Arc<Shared>, guard: DeathGuard) {
-    let _guard = guard;
+/// Listens at one server for ever.
+pub(super) async fn run(shared: Arc<Shared>, shard: Arc<Shard>) {
     let mut reconnects = RestartBudget::new(RECONNECTS);
     loop {
-        match within(shared.client.get_async_pubsub()).await {
-            Ok(pubsub) => {
-                let (sink, stream) = pubsub.split();
-                if let Err(error) = listen(&shared, sink, stream).await {
-                    tracing::warn!(%error, "the bus does not hear any more; connecting again");
+        match connect(&shared, &shard).await {
+            Ok(mut ear) => {
+                if let Err(error) = ear.listen().await {
+                    tracing::warn!(%error, address = %shard.address, "the bus does not hear any more; connecting again");
                 }
             }
-            Err(error) => tracing::debug!(%error, "the bus cannot connect to listen"),
+            Err(error) => tracing::debug!(%error, address = %shard.address, "the bus cannot connect to listen"),
         }
+        metrics().bus_reconnects(BusRole::Subscriber);
+        shared.look.notify_one();
         tokio::time::sleep(pause(&mut reconnects, Instant::now())).await;
     }
 }
 
-/// Waits for an answer, but not longer than for a connection that works.
-async fn within<T>(answer: impl Future<Output = RedisResult<T>>) -> RedisResult<T> {
-    let late = || RedisError::from((ErrorKind::Io, "no answer in time"));
-    tokio::time::timeout(PATIENCE, answer)
-        .await
-        .unwrap_or_else(|_| Err(late()))
+async fn connect(shared: &Arc<Shared>, shard: &Arc<Shard>) -> RedisResult<Ear> {
+    let line = Arc::new(Line {
+        shared: shared.clone(),
+        shard: shard.clone(),
+        asking: AtomicBool::new(false),
+        leaving: Mutex::default(),
+        broken: AtomicBool::new(false),
+        ended: Notify::new(),
+    });
+    let incoming = line.clone();
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(PATIENCE))
+        .set_response_timeout(Some(PATIENCE))
+        .set_push_sender(move |push| {
+            incoming.take_in(&push);
+            Ok::<(), ()>(())
+        });
+    let info = shared.servers.connection_info(&shard.address);
+    // Only there what is pushed can be told from what was asked for.
+    let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+    let link = Client::open(info.set_redis_settings(settings))?
+        .get_multiplexed_async_connection_with_config(&config)
+        .await?;
+    Ok(Ear { line, link })
 }
 
-/// Listens until the connection breaks.
-async fn listen(shared: &Shared, mut sink: PubSubSink, mut stream: PubSubStream) -> RedisResult<()> {
-    shared.topics.lock().start_over();
-    let own = [shared.channel(To::Everybody), shared.channel(To::Node(shared.node))];
-    meanwhile(shared, &mut stream, sink.subscribe(&own)).await?;
-    follow(shared, &mut sink, &mut stream).await?;
-    let _connected = Connected::new(&shared.listens);
-    // Whoever is there may not have spoken for long; until they do they are assumed.
-    shared.heard_peer();
-    let mut pings = tokio::time::interval(PING_INTERVAL);
-    loop {
-        tokio::select! {
-            message = stream.next() => take_in(shared, message)?,
-            () = shared.topics_changed.notified() => follow(shared, &mut sink, &mut stream).await?,
-            _ = pings.tick() => {
-                meanwhile(shared, &mut stream, sink.ping::<Value>()).await?;
+/// What the reading side of a connection knows and leaves behind.
+struct Line {
+    shared: Arc<Shared>,
+    shard: Arc<Shard>,
+    /// An answer is awaited.
+    asking: AtomicBool,
+    /// What is being unsubscribed from.
+    leaving: Mutex<HashSet<ConversationId>>,
+    /// It has ended, or must not be used any more.
+    broken: AtomicBool,
+    ended: Notify,
+}
+
+impl Line {
+    fn take_in(&self, push: &PushInfo) {
+        match push.kind {
+            PushKind::Message | PushKind::SMessage => {
+                if let [_, Value::BulkString(bytes)] = push.data.as_slice() {
+                    self.take_up(bytes);
+                }
+            }
+            PushKind::SUnsubscribe => {
+                if let Some(Value::BulkString(channel)) = push.data.first() {
+                    self.left(channel);
+                }
+            }
+            PushKind::Disconnection => self.end(),
+            _ => {}
+        }
+    }
+
+    /// Hands on what an envelope says.
+    fn take_up(&self, bytes: &[u8]) {
+        let shared = &self.shared;
+        match codec::decode(bytes) {
+            // A node hears itself, too.
+            Ok(received) if received.from == shared.node => {}
+            Ok(received) => {
+                shared.heard_peer();
+                // By the clocks of two machines, so it is good for a metric and for nothing else.
+                let lag = (Utc::now() - received.at).to_std().unwrap_or_default();
+                shared.deliver(&Delivery {
+                    envelope: received.envelope,
+                    published_at: Instant::now().checked_sub(lag).unwrap_or_else(Instant::now),
+                });
+            }
+            Err(error) => {
+                shared.heard_peer();
+                metrics().bus_not_understood();
+                tracing::debug!(%error, "the bus carried something that is not understood");
             }
         }
     }
-}
 
-/// Waits for an answer as [`within`], and takes up what comes meanwhile.
-async fn meanwhile<T>(
-    shared: &Shared,
-    stream: &mut PubSubStream,
-    answer: impl Future<Output = RedisResult<T>>,
-) -> RedisResult<T> {
-    let mut answer = std::pin::pin!(within(answer));
-    loop {
-        tokio::select! {
-            answer = &mut answer => return answer,
-            message = stream.next() => take_in(shared, message)?,
+    /// A channel is not heard any more. If nobody asked for that, its slot has moved.
+    fn left(&self, channel: &[u8]) {
+        let Some(id) = self.shared.conversation_of(channel) else {
+            return;
+        };
+        if self.leaving.lock().remove(&id) {
+            return;
+        }
+        self.shared.topics.lock().lose(&self.shard.address, id);
+        self.shared.look.notify_one();
+        // The client library takes this for the answer to what was asked, and every answer after it for that to another
+        // question.
+        if self.asking.load(Ordering::Acquire) {
+            self.end();
         }
     }
+
+    fn end(&self) {
+        self.broken.store(true, Ordering::Release);
+        self.ended.notify_one();
+    }
 }
 
-/// Tells Redis what has changed in what the node wants to hear.
-async fn follow(shared: &Shared, sink: &mut PubSubSink, stream: &mut PubSubStream) -> RedisResult<()> {
-    let changes = shared.topics.lock().take_changes();
-    let names = |ids: &[ConversationId]| -> Vec<_> {
-        let name = |id: &ConversationId| shared.channel(To::Conversation(*id));
-        ids.iter().map(name).collect()
-    };
-    for ids in changes.unsubscribe.chunks(CHANNELS_MAX) {
-        meanwhile(shared, stream, sink.unsubscribe(names(ids))).await?;
-    }
-    for ids in changes.subscribe.chunks(CHANNELS_MAX) {
-        meanwhile(shared, stream, sink.subscribe(names(ids))).await?;
-        shared.deliver(&Delivery {
-            envelope: Envelope::Resumed(ids.to_vec()),
-            published_at: Instant::now(),
-        });
-    }
-    Ok(())
+/// A connection that listens.
+struct Ear {
+    line: Arc<Line>,
+    link: MultiplexedConnection,
 }
 
-/// Hands on what a message says; an error when there are no more.
-fn take_in(shared: &Shared, message: Option<Msg>) -> RedisResult<()> {
-    let Some(message) = message else {
-        return Err((ErrorKind::Io, "the connection was closed").into());
-    };
-    match codec::decode(message.get_payload_bytes()) {
-        // A node hears itself, too.
-        Ok(received) if received.from == shared.node => {}
-        Ok(received) => {
-            shared.heard_peer();
-            // By the clocks of two machines, so it is good for a metric and for nothing else.
-            let lag = (Utc::now() - received.at).to_std().unwrap_or_default();
-            shared.deliver(&Delivery {
-                envelope: received.envelope,
-                published_at: Instant::now().checked_sub(lag).unwrap_or_else(Instant::now),
-            });
-        }
-        Err(error) => {
-            shared.heard_peer();
-            tracing::debug!(%error, "the bus carried something that is not understood");
+impl Ear {
+    /// Listens until the connection breaks.
+    async fn listen(&mut self) -> RedisResult<()> {
+        let (shared, shard) = (self.line.shared.clone(), self.line.shard.clone());
+        shared.topics.lock().start_over(&shard.address);
+        self.follow().await?;
+        let _connected = Connected::new(&shard.listens);
+        let mut own = None;
+        let mut pings = tokio::time::interval(PING_INTERVAL);
+        loop {
+            let line = self.line.clone();
+            tokio::select! {
+                () = line.ended.notified() => return Err(ended()),
+                () = shard.topics_changed.notified() => self.follow().await?,
+                turn = shared.own_channels.acquire(), if own.is_none() => {
+                    self.hear_own().await?;
+                    own = turn.ok().map(|turn| (Connected::new(&shared.hears_own), turn));
+                }
+                _ = pings.tick() => {
+                    let mut ping = pipe();
+                    ping.add_command(cmd("PING"));
+                    self.ask(&ping, 1).await?;
+                }
+            }
         }
     }
-    Ok(())
+
+    /// Subscribes to what is for everybody and for this node.
+    async fn hear_own(&mut self) -> RedisResult<()> {
+        let shared = self.line.shared.clone();
+        let mut both = pipe();
+        for to in [To::Everybody, To::Node(shared.node)] {
+            both.cmd("SUBSCRIBE").arg(shared.channel(to));
+        }
+        for answer in self.ask(&both, 2).await? {
+            answer.extract_error()?;
+        }
+        // Whoever is there may not have spoken for long; until they do they are assumed.
+        shared.heard_peer();
+        Ok(())
+    }
+
+    /// Tells the server what has changed in what the node wants to hear of it.
+    async fn follow(&mut self) -> RedisResult<()> {
+        let (shared, shard) = (self.line.shared.clone(), self.line.shard.clone());
+        let changes = shared.topics.lock().take_changes(&shard.address);
+        let (subscribe, unsubscribe) = if shared.is_cluster() {
+            ("SSUBSCRIBE", "SUNSUBSCRIBE")
+        } else {
+            ("SUBSCRIBE", "UNSUBSCRIBE")
+        };
+        for ids in changes.unsubscribe.chunks(CHANNELS_MAX) {
+            self.line.leaving.lock().extend(ids);
+            // Refused by who has given the slot away, and then nothing is heard there either.
+            self.ask(&self.each(unsubscribe, ids), ids.len()).await?;
+            self.line.leaving.lock().clear();
+        }
+        for ids in changes.subscribe.chunks(CHANNELS_MAX) {
+            let answers = self.ask(&self.each(subscribe, ids), ids.len()).await?;
+            let mut heard = Vec::with_capacity(ids.len());
+            for (id, answer) in ids.iter().zip(answers) {
+                match answer.extract_error() {
+                    Ok(_) => heard.push(*id),
+                    Err(error) if is_of_another_layout(&error) => {
+                        shared.topics.lock().lose(&shard.address, *id);
+                        shared.look.notify_one();
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            if !heard.is_empty() {
+                shared.deliver(&Delivery {
+                    envelope: Envelope::Resumed(heard),
+                    published_at: Instant::now(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// A command for each channel: those of a cluster may be in different slots.
+    fn each(&self, command: &str, ids: &[ConversationId]) -> Pipeline {
+        let mut all = pipe();
+        for id in ids {
+            all.cmd(command).arg(self.line.shared.channel(To::Conversation(*id)));
+        }
+        all
+    }
+
+    /// The answers to commands, refusals among them.
+    async fn ask(&mut self, commands: &Pipeline, count: usize) -> RedisResult<Vec<Value>> {
+        self.line.asking.store(true, Ordering::Release);
+        let answers = self.link.req_packed_commands(commands, 0, count).await;
+        self.line.asking.store(false, Ordering::Release);
+        if self.line.broken.load(Ordering::Acquire) {
+            return Err(ended());
+        }
+        answers
+    }
+}
+
+fn ended() -> RedisError {
+    (
+        ErrorKind::Io,
+        "the connection has ended, or slots moved while an answer was awaited",
+    )
+        .into()
 }

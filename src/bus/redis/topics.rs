@@ -1,22 +1,34 @@
-//! Which conversations the node wants to hear of, and what of that Redis has been told: pure.
+//! Which conversations the node wants to hear of, which server of Redis has to be told, and what it has been told: pure.
 //!
 //! The same conversation may be wanted twice for a moment, when it is started again while its predecessor ends; so it is
-//! counted. Changes are gathered until the subscriber takes them, and what was wanted and is not any more by then costs
-//! nothing.
+//! counted. Changes are gathered until the subscriber of the server takes them, and what was wanted and is not any more by
+//! then costs nothing. When slots of a cluster have moved, what is heard at the wrong server is a change, too.
 
 use crate::ids::ConversationId;
+use crate::redis::{Address, Layout};
 use std::collections::{HashMap, HashSet};
 
 /// The wishes, and what has become of them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Topics {
     wanted: HashMap<ConversationId, u32>,
+    /// None until a server has said how it is.
+    layout: Option<Layout>,
+    servers: HashMap<Address, Told>,
+    /// The slot that a conversation's channel is in.
+    slot: fn(i64, ConversationId) -> u16,
+    database: i64,
+}
+
+/// What one server was told, and what may have to be told.
+#[derive(Debug, Default)]
+struct Told {
     subscribed: HashSet<ConversationId>,
-    /// Those of which `wanted` and `subscribed` may say different things.
+    /// Those of which the wishes and `subscribed` may say different things.
     changed: HashSet<ConversationId>,
 }
 
-/// What Redis is to be told.
+/// What a server is to be told.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Changes {
     pub(super) subscribe: Vec<ConversationId>,
@@ -24,35 +36,60 @@ pub(super) struct Changes {
 }
 
 impl Topics {
-    /// Whether that changed anything.
-    pub(super) fn follow(&mut self, id: ConversationId) -> bool {
+    /// No wishes yet; `slot` says which slot a conversation's channel is in, for the number of the database.
+    pub(super) fn new(database: i64, slot: fn(i64, ConversationId) -> u16) -> Self {
+        Self {
+            wanted: HashMap::new(),
+            layout: None,
+            servers: HashMap::new(),
+            slot,
+            database,
+        }
+    }
+
+    /// How many conversations are wanted.
+    pub(super) fn len(&self) -> usize {
+        self.wanted.len()
+    }
+
+    /// Who has to be told of it, if anybody has.
+    pub(super) fn follow(&mut self, id: ConversationId) -> Option<Address> {
         let times = self.wanted.entry(id).or_default();
         *times += 1;
-        *times == 1 && self.changed.insert(id)
+        if *times > 1 {
+            return None;
+        }
+        self.note(id)
     }
 
-    /// Whether that changed anything.
-    pub(super) fn ignore(&mut self, id: ConversationId) -> bool {
-        let Some(times) = self.wanted.get_mut(&id) else {
-            return false;
-        };
+    /// Who has to be told of it, if anybody has.
+    pub(super) fn ignore(&mut self, id: ConversationId) -> Option<Address> {
+        let times = self.wanted.get_mut(&id)?;
         *times -= 1;
         if *times > 0 {
-            return false;
+            return None;
         }
         self.wanted.remove(&id);
-        self.changed.insert(id)
+        self.note(id)
     }
 
-    /// What has to be told to Redis now; it counts as told.
-    pub(super) fn take_changes(&mut self) -> Changes {
+    /// What a server has to be told now; it counts as told.
+    pub(super) fn take_changes(&mut self, server: &Address) -> Changes {
         let mut changes = Changes::default();
-        for id in self.changed.drain() {
-            if self.wanted.contains_key(&id) {
-                if self.subscribed.insert(id) {
+        let Some(told) = self.servers.get_mut(server) else {
+            return changes;
+        };
+        let changed = std::mem::take(&mut told.changed);
+        for id in changed {
+            let here = self.wanted.contains_key(&id) && self.home(id) == Some(server);
+            let Some(told) = self.servers.get_mut(server) else {
+                break;
+            };
+            if here {
+                if told.subscribed.insert(id) {
                     changes.subscribe.push(id);
                 }
-            } else if self.subscribed.remove(&id) {
+            } else if told.subscribed.remove(&id) {
                 changes.unsubscribe.push(id);
             }
         }
@@ -60,9 +97,54 @@ impl Topics {
     }
 
     /// On a fresh connection nothing has been told.
-    pub(super) fn start_over(&mut self) {
-        self.subscribed.clear();
-        self.changed = self.wanted.keys().copied().collect();
+    pub(super) fn start_over(&mut self, server: &Address) {
+        let changed = self.wanted_at(server);
+        if let Some(told) = self.servers.get_mut(server) {
+            told.subscribed.clear();
+            told.changed = changed;
+        }
+    }
+
+    /// The server does not tell of it, or does not any more. It is tried again when the layout has been read.
+    pub(super) fn lose(&mut self, server: &Address, id: ConversationId) {
+        if let Some(told) = self.servers.get_mut(server) {
+            told.subscribed.remove(&id);
+        }
+    }
+
+    /// From now on the servers are these. All of them may have to be told something, also if nothing is new: what was
+    /// lost is tried again.
+    pub(super) fn rearrange(&mut self, layout: Layout) {
+        let masters = layout.masters();
+        self.servers.retain(|server, _| masters.contains(server));
+        for master in &masters {
+            self.servers.entry(master.clone()).or_default();
+        }
+        self.layout = Some(layout);
+        for server in masters {
+            let wanted = self.wanted_at(&server);
+            if let Some(told) = self.servers.get_mut(&server) {
+                told.changed = wanted.symmetric_difference(&told.subscribed).copied().collect();
+            }
+        }
+    }
+
+    fn note(&mut self, id: ConversationId) -> Option<Address> {
+        let home = self.home(id)?.clone();
+        let news = self.servers.get_mut(&home)?.changed.insert(id);
+        news.then_some(home)
+    }
+
+    fn home(&self, id: ConversationId) -> Option<&Address> {
+        match self.layout.as_ref()? {
+            Layout::Single(address) => Some(address),
+            cluster @ Layout::Cluster(_) => cluster.owner((self.slot)(self.database, id)),
+        }
+    }
+
+    fn wanted_at(&self, server: &Address) -> HashSet<ConversationId> {
+        let here = |id: &&ConversationId| self.home(**id) == Some(server);
+        self.wanted.keys().filter(here).copied().collect()
     }
 }
 
@@ -71,26 +153,77 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// Spread over the slots by a byte of the id that is random.
+    fn slot(_: i64, id: ConversationId) -> u16 {
+        u16::from(id.0.as_bytes()[15]) * 64
+    }
+
+    fn address(n: u16) -> Address {
+        Address::new("redis", n)
+    }
+
+    /// Two servers that divide the slots somewhere.
+    fn divided(at: u16) -> Layout {
+        Layout::of_ranges([(0, at - 1, address(1)), (at, 16_383, address(2))])
+    }
+
     proptest! {
         #[test]
-        fn redis_knows_what_is_wanted(steps in proptest::collection::vec((0_usize..3, 0_u8..4), 0..60)) {
-            let ids: Vec<_> = std::iter::repeat_with(ConversationId::new).take(3).collect();
-            let (mut topics, mut there) = (Topics::default(), HashSet::new());
-            let mut wanted = [0_u32; 3];
-            for (who, what) in steps {
+        fn the_server_of_a_slot_knows_what_is_wanted(
+            steps in proptest::collection::vec((0_usize..6, 0_u8..7, 1_u16..16_383), 0..80),
+        ) {
+            let ids: Vec<_> = std::iter::repeat_with(ConversationId::new).take(6).collect();
+            let mut topics = Topics::new(0, slot);
+            let mut at = 8_192;
+            topics.rearrange(divided(at));
+            let mut there: HashMap<Address, HashSet<ConversationId>> = HashMap::new();
+            let mut wanted = [0_u32; 6];
+            for (who, what, boundary) in steps {
+                let server = address(1 + boundary % 2);
                 match what {
-                    0 => { topics.follow(ids[who]); wanted[who] += 1; }
-                    1 if wanted[who] > 0 => { topics.ignore(ids[who]); wanted[who] -= 1; }
-                    2 => { topics.start_over(); there.clear(); }
+                    0 | 1 => { topics.follow(ids[who]); wanted[who] += 1; }
+                    2 if wanted[who] > 0 => { topics.ignore(ids[who]); wanted[who] -= 1; }
+                    3 => { topics.start_over(&server); there.remove(&server); }
+                    4 => {
+                        // Slots move; servers drop what was heard there, and say so.
+                        at = boundary;
+                        for (server, heard) in &mut there {
+                            let layout = divided(at);
+                            let gone: Vec<_> =
+                                heard.iter().filter(|id| layout.owner(slot(0, **id)) != Some(server)).copied().collect();
+                            for id in gone { heard.remove(&id); topics.lose(server, id); }
+                        }
+                        topics.rearrange(divided(at));
+                    }
+                    5 if there.get_mut(&server).is_some_and(|heard| heard.remove(&ids[who])) => {
+                        topics.lose(&server, ids[who]);
+                        topics.rearrange(divided(at));
+                    }
                     _ => {
-                        let changes = topics.take_changes();
-                        for id in changes.unsubscribe { prop_assert!(there.remove(&id)); }
-                        for id in changes.subscribe { prop_assert!(there.insert(id)); }
-                        let expected: HashSet<_> = (0..3).filter(|n| wanted[*n] > 0).map(|n| ids[n]).collect();
-                        prop_assert_eq!(&there, &expected);
+                        for server in [address(1), address(2)] {
+                            let changes = topics.take_changes(&server);
+                            let heard = there.entry(server.clone()).or_default();
+                            for id in changes.unsubscribe { prop_assert!(heard.remove(&id)); }
+                            for id in changes.subscribe { prop_assert!(heard.insert(id)); }
+                            let layout = divided(at);
+                            let here = |n: &usize| wanted[*n] > 0 && layout.owner(slot(0, ids[*n])) == Some(&server);
+                            let expected: HashSet<_> = (0..6).filter(here).map(|n| ids[n]).collect();
+                            prop_assert_eq!(&*heard, &expected);
+                        }
                     }
                 }
             }
         }
+    }
+
+    #[test]
+    fn what_is_wanted_before_anybody_has_answered_is_told_later() {
+        let (mut topics, id) = (Topics::new(0, slot), ConversationId::new());
+        assert_eq!(topics.follow(id), None);
+        topics.rearrange(Layout::Single(address(1)));
+        assert_eq!(topics.take_changes(&address(1)).subscribe, [id]);
+        assert_eq!(topics.ignore(id), Some(address(1)));
+        assert_eq!(topics.take_changes(&address(1)).unsubscribe, [id]);
+        assert_eq!(topics.len(), 0);
     }
 }

@@ -3,7 +3,7 @@
 use super::chaos::Proxy;
 use super::client::Site;
 use super::db::TestDatabase;
-use super::redis::TestRedis;
+use super::redis::Redises;
 use super::{PATIENCE, TempDir};
 use parlance::app::App;
 use parlance::bus::{Bus, InProcessBus};
@@ -122,7 +122,7 @@ impl TestApp {
     }
 
     /// Starts a node on the bus of a real Redis.
-    pub async fn over(redis: &TestRedis) -> Self {
+    pub async fn over(redis: &impl Redises) -> Self {
         let app = Self::start().await;
         let peer = app.peer_over(redis).await;
         app.stop().await;
@@ -130,7 +130,7 @@ impl TestApp {
     }
 
     /// Starts another node on the same database and on the bus of a real Redis.
-    pub async fn peer_over(&self, redis: &TestRedis) -> Self {
+    pub async fn peer_over(&self, redis: &impl Redises) -> Self {
         self.peer_over_config(redis.config()).await
     }
 

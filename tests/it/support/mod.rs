@@ -16,6 +16,7 @@ pub mod db;
 pub mod process;
 pub mod raw;
 pub mod redis;
+pub mod redis_cluster;
 pub mod scrape;
 pub mod socket;
 

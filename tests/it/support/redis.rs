@@ -11,6 +11,18 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+/// What nodes can be started on: a Redis, or a cluster of them.
+pub trait Redises {
+    /// A configuration that names it.
+    fn config(&self) -> RedisConfig;
+}
+
+impl Redises for TestRedis {
+    fn config(&self) -> RedisConfig {
+        Self::config(self)
+    }
+}
+
 /// A redis-server.
 pub struct TestRedis {
     child: Option<Child>,

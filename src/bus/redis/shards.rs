@@ -1,0 +1,146 @@
+//! The servers of Redis that the bus speaks to, and the tasks for each: as many as the layout has.
+//!
+//! A single Redis is the only server; a cluster has one for each shard, its master. The layout is asked for when the bus
+//! starts, when a connection breaks, when a slot has moved, and every [`LOOK_INTERVAL`] in case nobody has noticed. A server
+//! that is in the new layout, too, keeps its connections and what waits for it.
+//!
+//! When a task panics, all of its kind end with it and are started again by their supervisor.
+
+use super::{Letter, RECONNECTS, Shared, pause};
+use crate::bus::ENVELOPES_MAX;
+use crate::metrics::{BusDrop, metrics};
+use crate::redis::{Address, Layout};
+use crate::supervision::{Mailbox, RestartBudget, jittered, named};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+use tokio::sync::Notify;
+use tokio::task::{AbortHandle, JoinSet};
+
+/// How often the layout of a cluster is asked for without a reason.
+const LOOK_INTERVAL: Duration = Duration::from_secs(10);
+/// The shortest pause between two looks; a cluster that is being changed gives many reasons.
+const LOOK_PAUSE: Duration = Duration::from_millis(250);
+
+/// A server, for the bus.
+pub(super) struct Shard {
+    pub(super) address: Address,
+    pub(super) outgoing: Mailbox<Letter>,
+    pub(super) topics_changed: Notify,
+    /// Whether the publisher and the subscriber are connected.
+    pub(super) publishes: AtomicBool,
+    pub(super) listens: AtomicBool,
+}
+
+impl Shard {
+    fn new(address: Address) -> Self {
+        Self {
+            address,
+            outgoing: Mailbox::new(ENVELOPES_MAX),
+            topics_changed: Notify::new(),
+            publishes: AtomicBool::new(false),
+            listens: AtomicBool::new(false),
+        }
+    }
+}
+
+/// The servers, and who has what.
+#[derive(Clone)]
+pub(super) struct Shards {
+    pub(super) layout: Layout,
+    pub(super) all: Vec<Arc<Shard>>,
+}
+
+impl Shards {
+    pub(super) fn at(&self, address: &Address) -> Option<&Arc<Shard>> {
+        self.all.iter().find(|shard| shard.address == *address)
+    }
+}
+
+/// Keeps the servers as the layout says, for ever.
+pub(super) async fn watch(shared: &Shared) {
+    let mut failures = RestartBudget::new(RECONNECTS);
+    loop {
+        let known = shared.shards.borrow().as_ref().map(|shards| shards.layout.masters());
+        match shared.servers.ask(&known.unwrap_or_default()).await {
+            Ok(layout) => {
+                adopt(shared, layout);
+                tokio::select! {
+                    () = shared.look.notified() => {}
+                    () = tokio::time::sleep(LOOK_INTERVAL), if shared.is_cluster() => {}
+                }
+                tokio::time::sleep(jittered(LOOK_PAUSE)).await;
+            }
+            Err(error) => {
+                if error.kind() == ::redis::ErrorKind::InvalidClientConfig {
+                    tracing::warn!(%error, "the bus does not know to whom to speak");
+                } else {
+                    tracing::debug!(%error, "the bus finds no Redis");
+                }
+                tokio::time::sleep(pause(&mut failures, Instant::now())).await;
+            }
+        }
+    }
+}
+
+fn adopt(shared: &Shared, layout: Layout) {
+    shared.topics.lock().rearrange(layout.clone());
+    shared.shards.send_if_modified(|shards| {
+        if shards.as_ref().is_some_and(|shards| shards.layout == layout) {
+            return false;
+        }
+        let known = |address: &Address| shards.as_ref()?.at(address).cloned();
+        let all: Vec<_> = layout
+            .masters()
+            .into_iter()
+            .map(|address| known(&address).unwrap_or_else(|| Arc::new(Shard::new(address))))
+            .collect();
+        for gone in shards.iter().flat_map(|shards| &shards.all) {
+            if !all.iter().any(|shard| shard.address == gone.address) {
+                metrics().bus_dropped(BusDrop::RedisAway, gone.outgoing.depth());
+            }
+        }
+        tracing::info!(
+            servers = all.len(),
+            cluster = layout.is_cluster(),
+            whole = layout.is_whole(),
+            "the bus speaks to Redis"
+        );
+        *shards = Some(Shards { layout, all });
+        true
+    });
+    if let Some(shards) = &*shared.shards.borrow() {
+        shards.all.iter().for_each(|shard| shard.topics_changed.notify_one());
+    }
+}
+
+/// Runs a task for each server, as long as it is one; returns when one of them has panicked.
+pub(super) async fn for_each<F>(shared: Arc<Shared>, name: &'static str, run: fn(Arc<Shared>, Arc<Shard>) -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let mut shards = shared.shards.subscribe();
+    let mut tasks = JoinSet::new();
+    let mut running: HashMap<Address, AbortHandle> = HashMap::new();
+    loop {
+        let all = shards.borrow_and_update().as_ref().map(|shards| shards.all.clone());
+        let all = all.unwrap_or_default();
+        running.retain(|address, task| {
+            let stays = all.iter().any(|shard| shard.address == *address);
+            if !stays {
+                task.abort();
+            }
+            stays
+        });
+        for shard in all {
+            running
+                .entry(shard.address.clone())
+                .or_insert_with(|| tasks.spawn(named(name, None, run(shared.clone(), shard))));
+        }
+        tokio::select! {
+            changed = shards.changed() => if changed.is_err() { return },
+            Some(ended) = tasks.join_next() => if !ended.is_err_and(|error| error.is_cancelled()) { return },
+        }
+    }
+}
