@@ -16,7 +16,8 @@
 //! emptied in between may have read the old value there once more. What is lost when this process dies before Redis has
 //! heard of an invalidation ends with the value's TTL; nothing that decides a permission is cached.
 //!
-//! Bounds: what waits stands in `pending.rs`, with its bounds and those of a call; a pattern is removed in steps of about [`SCAN_COUNT`] keys, never by one command that stops Redis.
+//! Bounds: what waits stands in `pending.rs`, with its bounds and those of a call; a pattern is removed in steps of about
+//! [`SCAN_COUNT`] keys, never by one command that stops Redis.
 
 use super::Shareable;
 use super::keys::{PREFIX, Pattern};

@@ -5,7 +5,7 @@
 //! above conversations. A user without a connection still counts as online for the grace period, so a reload is not seen.
 
 use super::Connection;
-use super::elsewhere::{Elsewhere, ROSTER_PART, Turn};
+use super::elsewhere::{Elsewhere, ROSTER_PART, Roster, Turn};
 use crate::bus::{Bus, Envelope, PeerWord, To};
 use crate::config::SessionsConfig;
 use crate::conversations::Audience;
@@ -189,14 +189,13 @@ impl Directory {
 
     /// Takes in what another node says of its users: who turned, as seen from here, and whether to ask it for all.
     fn hear(&self, word: PeerWord, now: Instant) -> (Vec<Turn>, Option<NodeId>) {
-        let mut table = self.table.write();
         let (turns, ask) = match word {
             PeerWord::Changed { node, user_id, online } => {
-                let (turn, ask) = table.elsewhere.changed(node, (user_id, online), now);
+                let (turn, ask) = self.table.write().elsewhere.changed(node, (user_id, online), now);
                 (turn.into_iter().collect(), ask.then_some(node))
             }
             PeerWord::Lives { node, number } => {
-                let ask = table.elsewhere.lives(node, number, now);
+                let ask = self.table.write().elsewhere.lives(node, number, now);
                 (Vec::new(), ask.then_some(node))
             }
             PeerWord::Roster {
@@ -205,10 +204,23 @@ impl Directory {
                 part,
                 parts,
                 users,
-            } => (table.elsewhere.roster((node, number), (part, parts), users, now), None),
+            } => {
+                let whole = self
+                    .table
+                    .write()
+                    .elsewhere
+                    .part((node, number), (part, parts), users, now);
+                // Everybody who connects or is asked about waits for the table: comparing is done without it.
+                let compared = whole.map(Roster::compare);
+                let turns = compared.map(|compared| self.table.write().elsewhere.adopt(compared));
+                (turns.unwrap_or_default(), None)
+            }
             PeerWord::Ask { .. } => (Vec::new(), None),
         };
-        (table.seen_from_here(turns), ask)
+        if turns.is_empty() {
+            return (turns, ask);
+        }
+        (self.table.read().seen_from_here(turns), ask)
     }
 
     /// Whether a node was heard for the first time since this was last asked.

@@ -9,6 +9,7 @@
 
 use crate::ids::{NodeId, UserId};
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A node that has not been heard of for this long is gone. Six words of it may be lost.
@@ -27,7 +28,8 @@ const PEERS_MAX: usize = 1_024;
 /// One other node.
 #[derive(Debug)]
 struct Peer {
-    users: HashSet<UserId>,
+    /// Shared with a comparison that is under way.
+    users: Arc<HashSet<UserId>>,
     /// How many changes of it are in `users`; `None` until there was a roster.
     number: Option<u64>,
     heard_at: Instant,
@@ -45,6 +47,41 @@ impl Peer {
         }
         due
     }
+}
+
+/// A whole roster, and what was known before it.
+#[derive(Debug)]
+pub(super) struct Roster {
+    node: NodeId,
+    number: u64,
+    parts: HashMap<u32, Vec<UserId>>,
+    before: Arc<HashSet<UserId>>,
+}
+
+impl Roster {
+    /// What is different in it. A roster may have fifty thousand users: this is for outside of the directory's lock.
+    pub(super) fn compare(self) -> Compared {
+        let users: HashSet<UserId> = self.parts.into_values().flatten().collect();
+        let gone = self.before.difference(&users).map(|user| (*user, false));
+        let come = users.difference(&self.before).map(|user| (*user, true));
+        Compared {
+            node: self.node,
+            number: self.number,
+            turns: gone.chain(come).collect(),
+            users,
+            before: self.before,
+        }
+    }
+}
+
+/// A roster that has been compared with what was known.
+#[derive(Debug)]
+pub(super) struct Compared {
+    node: NodeId,
+    number: u64,
+    users: HashSet<UserId>,
+    turns: Vec<Turn>,
+    before: Arc<HashSet<UserId>>,
 }
 
 /// Users of other nodes.
@@ -86,10 +123,11 @@ impl Elsewhere {
             // The roster that is asked for may be of before or after this; the next word tells.
             return (None, peer.ask(now));
         };
+        let users = Arc::make_mut(&mut peer.users);
         let news = if online {
-            peer.users.insert(user)
+            users.insert(user)
         } else {
-            peer.users.remove(&user)
+            users.remove(&user)
         };
         // What changes nothing was doubled or overtaken: not counted, so that the numbers agree only when all is well.
         *number += u64::from(news);
@@ -102,19 +140,17 @@ impl Elsewhere {
             .is_some_and(|peer| peer.number != Some(number) && peer.ask(now))
     }
 
-    /// A part of a node's roster. What has changed, when it was the last that was missing.
-    pub(super) fn roster(
+    /// A part of a node's roster. The roster, if it was the last part that was missing: to be compared, and then adopted.
+    pub(super) fn part(
         &mut self,
         (node, number): (NodeId, u64),
         (part, parts): (u32, u32),
         users: Vec<UserId>,
         now: Instant,
-    ) -> Vec<Turn> {
-        let Some(peer) = self.peer(node, now) else {
-            return Vec::new();
-        };
+    ) -> Option<Roster> {
+        let peer = self.peer(node, now)?;
         if peer.number == Some(number) || users.len() > ROSTER_PART {
-            return Vec::new();
+            return None;
         }
         let incoming = peer.incoming.get_or_insert_with(|| (number, HashMap::new()));
         if incoming.0 != number {
@@ -122,19 +158,28 @@ impl Elsewhere {
         }
         incoming.1.insert(part, users);
         if incoming.1.len() < parts as usize {
-            return Vec::new();
+            return None;
         }
-        let roster: HashSet<UserId> = incoming.1.drain().flat_map(|(_, users)| users).collect();
-        peer.incoming = None;
-        peer.number = Some(number);
-        let before = std::mem::replace(&mut peer.users, roster.clone());
-        let gone = before.difference(&roster).map(|user| (*user, false));
-        let come = roster.difference(&before).map(|user| (*user, true));
-        let changes: Vec<_> = gone.chain(come).collect();
-        changes
-            .into_iter()
-            .filter_map(|(user, online)| self.count(user, online))
-            .collect()
+        let (_, parts) = peer.incoming.take()?;
+        Some(Roster {
+            node,
+            number,
+            parts,
+            before: peer.users.clone(),
+        })
+    }
+
+    /// From now on these are the users of the node; who turned. Nobody, if something else was heard of it since: then its
+    /// number is another, and it is asked again.
+    pub(super) fn adopt(&mut self, compared: Compared) -> Vec<Turn> {
+        let peer = self.peers.get_mut(&compared.node);
+        let Some(peer) = peer.filter(|peer| Arc::ptr_eq(&peer.users, &compared.before)) else {
+            return Vec::new();
+        };
+        peer.number = Some(compared.number);
+        peer.users = Arc::new(compared.users);
+        let turns = compared.turns.into_iter();
+        turns.filter_map(|(user, online)| self.count(user, online)).collect()
     }
 
     /// Nobody could be heard until now: whoever lives has [`FORGIVEN`] to say so.
@@ -155,7 +200,7 @@ impl Elsewhere {
             .map(|(node, _)| *node)
             .collect();
         let peers = gone.iter().filter_map(|node| self.peers.remove(node));
-        let users: Vec<UserId> = peers.flat_map(|peer| peer.users).collect();
+        let users: Vec<UserId> = peers.flat_map(|peer| Arc::unwrap_or_clone(peer.users)).collect();
         users.into_iter().filter_map(|user| self.count(user, false)).collect()
     }
 
@@ -167,7 +212,7 @@ impl Elsewhere {
         let peer = self.peers.entry(node).or_insert_with(|| {
             *met = true;
             Peer {
-                users: HashSet::new(),
+                users: Arc::default(),
                 number: None,
                 heard_at: now,
                 asked_at: None,
@@ -195,6 +240,14 @@ impl Elsewhere {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    impl Elsewhere {
+        /// A part of a roster, compared and adopted at once.
+        fn roster(&mut self, of: (NodeId, u64), part: (u32, u32), users: Vec<UserId>, now: Instant) -> Vec<Turn> {
+            let roster = self.part(of, part, users, now);
+            roster.map_or_else(Vec::new, |roster| self.adopt(roster.compare()))
+        }
+    }
 
     fn after(start: Instant, seconds: u64) -> Instant {
         start + Duration::from_secs(seconds)
@@ -245,6 +298,21 @@ mod tests {
         elsewhere.forgive(after(now, 60));
         assert_eq!(elsewhere.expire(after(now, 69)), []);
         assert_eq!(elsewhere.expire(after(now, 70)), [(ann, false)]);
+    }
+
+    #[test]
+    fn what_is_heard_during_a_comparison_is_not_lost_by_it() {
+        let (mut elsewhere, node, now) = (Elsewhere::default(), NodeId::new(), Instant::now());
+        let (ann, bob) = (UserId::new(), UserId::new());
+        elsewhere.roster((node, 0), (0, 1), vec![ann], now);
+        let roster = elsewhere.part((node, 1), (0, 1), vec![ann, bob], now).unwrap();
+        assert_eq!(elsewhere.changed(node, (ann, false), now).0, Some((ann, false)));
+        assert_eq!(elsewhere.adopt(roster.compare()), []);
+        assert!(!elsewhere.contains(ann) && !elsewhere.contains(bob));
+        assert!(elsewhere.lives(node, 2, after(now, 2)), "it is asked again");
+        let roster = elsewhere.part((node, 2), (0, 1), vec![bob], after(now, 2)).unwrap();
+        elsewhere.expire(after(now, 60));
+        assert_eq!(elsewhere.adopt(roster.compare()), [], "it has gone meanwhile");
     }
 
     proptest! {

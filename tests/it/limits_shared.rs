@@ -2,7 +2,8 @@
 
 use crate::support::app::TestApp;
 use crate::support::client::Person;
-use crate::support::redis::TestRedis;
+use crate::support::redis::{Redises, TestRedis};
+use crate::support::redis_cluster::{MASTERS, TestRedisCluster};
 use crate::support::{eventually, pass};
 use futures_util::future::join_all;
 use parlance::config::{Config, FloodConfig, QuotaConfig};
@@ -26,7 +27,7 @@ fn limits(config: &mut Config) {
     (config.limits.flood, config.limits.flood_auth) = (no_flood, no_flood);
 }
 
-async fn start(redis: &TestRedis) -> TestApp {
+async fn start(redis: &impl Redises) -> TestApp {
     TestApp::with(|config| {
         limits(config);
         config.redis = redis.config();
@@ -86,6 +87,48 @@ async fn two_nodes_give_one_quota_between_them() {
         assert!(refused.header("x-ratelimit-reset").is_some());
         refused.problem(429, "rate_limited");
     }
+    peer.stop().await;
+    app.stop().await;
+}
+
+/// Each subject is counted at the server of its slot, and a server that is away concerns its own subjects.
+#[actix_web::test]
+async fn on_a_cluster_quotas_are_counted_at_every_server() {
+    let mut cluster = TestRedisCluster::start().await;
+    let app = start(&cluster).await;
+    let peer = app.peer().await;
+    let shard = |person: &Person| TestRedisCluster::home(&format!("parlance:rate_limit:user:{}", person.id));
+    let mut people: Vec<Option<Person>> = vec![None; MASTERS];
+    while people.iter().any(Option::is_none) {
+        let person = app.register("Ann").await;
+        people[shard(&person)].get_or_insert(person);
+    }
+    let people: Vec<_> = people.into_iter().flatten().collect();
+    let spent = async |person: &Person| {
+        let conversation = person.create_conversation("Own").await;
+        hammer(&[person.clone(), person.at(&peer)], 4, conversation).await
+    };
+    for n in [0, 2] {
+        let acknowledged = spent(&people[n]).await;
+        assert!((QUOTA * 95 / 100..QUOTA).contains(&acknowledged), "{n}: {acknowledged}");
+        let key = format!("parlance:rate_limit:user:{}", people[n].id);
+        assert_eq!(cluster.ask::<u64>(n, &["EXISTS", &key]).await, 1);
+    }
+    cluster.kill_9(1);
+    // Each node counts her alone: she has up to two quotas, and at least her own.
+    let acknowledged = spent(&people[1]).await;
+    assert!((QUOTA * 95 / 100..=2 * QUOTA).contains(&acknowledged), "{acknowledged}");
+    let again = people[2].get("/api/me").await;
+    assert!(
+        again.status == 200 || again.status == 429,
+        "the others are counted as ever"
+    );
+    assert_eq!(
+        cluster
+            .ask::<u64>(2, &["EXISTS", &format!("parlance:rate_limit:user:{}", people[2].id)])
+            .await,
+        1
+    );
     peer.stop().await;
     app.stop().await;
 }

@@ -159,3 +159,25 @@ async fn nobody_waits_for_an_address_that_never_answers() {
     })
     .await;
 }
+
+#[actix_web::test]
+async fn over_tcp_with_a_password() {
+    let server = TestRedis::start_with_password("secret,key").await;
+    let redis = Redis::open(&server.config()).unwrap().unwrap();
+    redis.ping().await.unwrap();
+    redis.run::<()>("set", cmd("SET").arg("a").arg(7)).await.unwrap();
+    assert_eq!(server.keys("*").await, ["a"], "in the database of the address");
+    let config = RedisConfig {
+        url: Some(Secret::new(server.url().replace("secret", "geheim"))),
+        ..RedisConfig::default()
+    };
+    let redis = Redis::open(&config).unwrap().unwrap();
+    eventually("the reason is told", async || {
+        redis.ping().await.is_err_and(|error| {
+            let text = error.to_string();
+            assert!(!text.contains("geheim"), "{text}");
+            text.contains("uthentication") || text.contains("WRONGPASS")
+        })
+    })
+    .await;
+}

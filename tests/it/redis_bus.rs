@@ -1,7 +1,7 @@
 //! Nodes that speak over a real Redis: what crosses over, and what it costs when Redis is killed, frozen or flushed.
 
 use crate::support::redis::TestRedis;
-use crate::support::{Person, Socket, TestApp, eventually, pass};
+use crate::support::{Person, Scrape, Socket, TestApp, eventually, pass};
 use parlance::ids::{ConversationId, MessageId};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -108,6 +108,49 @@ async fn without_redis_every_node_goes_on_and_the_others_follow() {
     crossing(&mut sockets, conversation).await;
     let took = crosses(&mut sockets, (0, 1), conversation, "thawed").await;
     assert!(took < BEFORE_COMPARISON, "{took:?}");
+    for app in [peer, app] {
+        app.stop().await;
+    }
+}
+
+#[actix_web::test]
+async fn nodes_speak_over_tcp_with_a_password() {
+    let redis = TestRedis::start_with_password("password").await;
+    let (app, peer, _, conversation, mut sockets) = two_nodes(&redis).await;
+    let took = crosses(&mut sockets, (0, 1), conversation, "hello").await;
+    assert!(took < BEFORE_COMPARISON, "{took:?}");
+    for app in [peer, app] {
+        app.stop().await;
+    }
+}
+
+#[actix_web::test]
+async fn operators_see_what_the_bus_reaches_and_why_it_loses() {
+    let mut redis = TestRedis::start().await;
+    let (app, peer, _, conversation, mut sockets) = two_nodes(&redis).await;
+    let page = Scrape::of(&app).await;
+    assert_eq!(page.value("bus_conversations_followed", &[]), 1.0);
+    assert_eq!(page.value("bus_servers", &[]), 1.0);
+    assert_eq!(page.value("bus_servers_connected", &[]), 1.0);
+    assert!(page.value("bus_lag_seconds_count", &[]) > 0.0);
+    let nonsense = page.value("bus_not_understood_total", &[]);
+    redis
+        .ask::<i64>(&["PUBLISH", "parlance:bus:0:everybody", "\u{7f}of another version"])
+        .await;
+    eventually("it is counted", async || {
+        Scrape::of(&app).await.value("bus_not_understood_total", &[]) > nonsense
+    })
+    .await;
+    redis.kill_9();
+    crosses(&mut sockets, (0, 1), conversation, "while it is dead").await;
+    eventually("what was lost, and that it connects again, is counted", async || {
+        let page = Scrape::of(&app).await;
+        page.value("bus_dropped_total", &[("reason", "redis_away")]) > 0.0
+            && page.value("bus_reconnects_total", &[("role", "publisher")]) > 0.0
+            && page.value("bus_reconnects_total", &[("role", "subscriber")]) > 0.0
+            && page.value("bus_servers_connected", &[]) == 0.0
+    })
+    .await;
     for app in [peer, app] {
         app.stop().await;
     }

@@ -99,22 +99,7 @@ impl RedisBus {
     /// Starts its tasks. `None` without `REDIS_URL`, or if it is none (the configuration has been checked for that).
     #[must_use]
     pub fn start(node: NodeId, config: &RedisConfig, arbiters: &ArbiterPool) -> Option<Self> {
-        let servers = Servers::of(config)?;
-        let database = servers.database();
-        let shared = Arc::new(Shared {
-            node,
-            servers,
-            database,
-            shards: watch::Sender::new(None),
-            look: Notify::new(),
-            incoming: Mutex::default(),
-            topics: Mutex::new(Topics::new(database, |database, id| {
-                slot(&channel(database, To::Conversation(id)))
-            })),
-            own_channels: Semaphore::new(1),
-            hears_own: AtomicBool::new(false),
-            peer_heard_ms: AtomicI64::new(Utc::now().timestamp_millis()),
-        });
+        let shared = Arc::new(Shared::new(node, Servers::of(config)?));
         let publishing = shared.clone();
         arbiters.spawn(0, async move {
             let start = |_, guard| {
@@ -163,6 +148,46 @@ impl Drop for Connected<'_> {
 }
 
 impl Shared {
+    fn new(node: NodeId, servers: Servers) -> Self {
+        let database = servers.database();
+        Self {
+            node,
+            servers,
+            database,
+            shards: watch::Sender::new(None),
+            look: Notify::new(),
+            incoming: Mutex::default(),
+            topics: Mutex::new(Topics::new(database, |database, id| {
+                slot(&channel(database, To::Conversation(id)))
+            })),
+            own_channels: Semaphore::new(1),
+            hears_own: AtomicBool::new(false),
+            peer_heard_ms: AtomicI64::new(Utc::now().timestamp_millis()),
+        }
+    }
+
+    /// Hands on what an envelope says, if another node has sent it.
+    fn take_up(&self, bytes: &[u8]) {
+        match codec::decode(bytes) {
+            // A node hears itself, too.
+            Ok(received) if received.from == self.node => {}
+            Ok(received) => {
+                self.heard_peer();
+                // By the clocks of two machines, so it is good for a metric and for nothing else.
+                let lag = (Utc::now() - received.at).to_std().unwrap_or_default();
+                self.deliver(&Delivery {
+                    envelope: received.envelope,
+                    published_at: Instant::now().checked_sub(lag).unwrap_or_else(Instant::now),
+                });
+            }
+            Err(error) => {
+                self.heard_peer();
+                metrics().bus_not_understood();
+                tracing::debug!(%error, "the bus carried something that is not understood");
+            }
+        }
+    }
+
     fn channel(&self, to: To) -> String {
         channel(self.database, to)
     }
@@ -345,16 +370,110 @@ fn is_up(shard: &Shard) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bus::PeerWord;
+
+    fn config(path: &str) -> RedisConfig {
+        RedisConfig {
+            url: Some(crate::config::Secret::new(format!("redis://127.0.0.1:6379{path}"))),
+            ..RedisConfig::default()
+        }
+    }
+
+    fn bus() -> RedisBus {
+        let shared = Shared::new(NodeId::new(), Servers::of(&config("")).unwrap());
+        RedisBus {
+            shared: Arc::new(shared),
+        }
+    }
+
+    #[test]
+    fn who_hears_nobody_for_a_minute_is_alone_unless_nobody_can_be_heard() {
+        let bus = bus();
+        let (here, shared) = (bus.shared.node, bus.shared.clone());
+        let long_ago = || {
+            let silence = i64::try_from(PEER_SILENCE_MAX.as_millis()).unwrap();
+            let then = Utc::now().timestamp_millis() - silence - 1;
+            shared.peer_heard_ms.store(then, Ordering::Relaxed);
+        };
+        long_ago();
+        assert!(bus.has_peers(here), "it does not listen");
+        let connected = Connected::new(&shared.hears_own);
+        assert!(!bus.has_peers(here) && bus.may_have_peers(here));
+        let lives = |node| Envelope::Peer(PeerWord::Lives { node, number: 1 });
+        shared.take_up(&codec::encode(here, Utc::now(), &lives(here)).unwrap());
+        assert!(!bus.has_peers(here), "it has heard itself");
+        let other = NodeId::new();
+        shared.take_up(&codec::encode(other, Utc::now(), &lives(other)).unwrap());
+        assert!(bus.has_peers(here));
+        long_ago();
+        shared.take_up(b"a node of another version");
+        assert!(bus.has_peers(here), "whoever it is, somebody is there");
+        long_ago();
+        drop(connected);
+        assert!(bus.has_peers(here));
+    }
+
+    #[test]
+    fn whoever_does_not_take_up_what_it_hears_loses_what_is_too_much() {
+        let bus = bus();
+        let mut ear = bus.subscribe(bus.shared.node);
+        let other = NodeId::new();
+        let word = Envelope::Peer(PeerWord::Ask { node: bus.shared.node });
+        let bytes = codec::encode(other, Utc::now(), &word).unwrap();
+        for _ in 0..ENVELOPES_MAX + 5 {
+            bus.shared.take_up(&bytes);
+        }
+        let mut count = 0;
+        while ear.try_recv().is_ok() {
+            count += 1;
+        }
+        assert_eq!(count, ENVELOPES_MAX);
+    }
+
+    #[test]
+    fn conversations_go_to_their_shard_and_the_rest_to_any_that_is_there() {
+        let bus = bus();
+        let shared = &bus.shared;
+        let to = To::Conversation(ConversationId::new());
+        assert!(
+            shared.way_to(to, &shared.channel(to)).is_none(),
+            "nobody has answered yet"
+        );
+        let address = |n| Address::new("redis", n);
+        shards::adopt(
+            shared,
+            crate::redis::Layout::of_ranges([(0, 9_999, address(1)), (10_000, 16_000, address(2))]),
+        );
+        let mut seen = [0; 3];
+        for _ in 0..200 {
+            let to = To::Conversation(ConversationId::new());
+            let channel = shared.channel(to);
+            assert_eq!(
+                shared.conversation_of(channel.as_bytes()).map(To::Conversation),
+                Some(to)
+            );
+            match (slot(&channel), shared.way_to(to, &channel)) {
+                (0..=9_999, Some((shard, true))) if shard.address == address(1) => seen[0] += 1,
+                (10_000..=16_000, Some((shard, true))) if shard.address == address(2) => seen[1] += 1,
+                (16_001.., None) => seen[2] += 1,
+                (slot, way) => panic!("{slot} went to {:?}", way.map(|(shard, _)| shard.address.clone())),
+            }
+        }
+        assert!(seen.iter().all(|count| *count > 0), "{seen:?}");
+        let second = shared.at(&address(2)).unwrap();
+        let _connected = Connected::new(&second.publishes);
+        let (any, sharded) = shared.way_to(To::Everybody, &shared.channel(To::Everybody)).unwrap();
+        assert_eq!(
+            (&any.address, sharded),
+            (&address(2), false),
+            "the one that is connected"
+        );
+        assert!(bus.trouble().is_some());
+    }
 
     #[test]
     fn installations_in_different_databases_of_one_redis_do_not_hear_each_other() {
-        let database = |path| {
-            let config = RedisConfig {
-                url: Some(crate::config::Secret::new(format!("redis://127.0.0.1:6379{path}"))),
-                ..RedisConfig::default()
-            };
-            Servers::of(&config).unwrap().database()
-        };
+        let database = |path| Servers::of(&config(path)).unwrap().database();
         assert_eq!(channel(database(""), To::Everybody), "parlance:bus:0:everybody");
         assert_eq!(channel(database("/3"), To::Everybody), "parlance:bus:3:everybody");
     }

@@ -84,7 +84,8 @@ pub(super) async fn watch(shared: &Shared) {
     }
 }
 
-fn adopt(shared: &Shared, layout: Layout) {
+/// From now on these are the servers.
+pub(super) fn adopt(shared: &Shared, layout: Layout) {
     shared.topics.lock().rearrange(layout.clone());
     shared.shards.send_if_modified(|shards| {
         if shards.as_ref().is_some_and(|shards| shards.layout == layout) {

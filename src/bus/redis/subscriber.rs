@@ -11,7 +11,7 @@
 //! drop it, and waits for nobody. [`CHANNELS_MAX`] subscriptions are under way at a time.
 
 use super::{Connected, PATIENCE, RECONNECTS, Shard, Shared, is_of_another_layout, pause};
-use crate::bus::{Delivery, Envelope, To, codec};
+use crate::bus::{Delivery, Envelope, To};
 use crate::ids::ConversationId;
 use crate::metrics::{BusRole, metrics};
 use crate::supervision::RestartBudget;
@@ -20,7 +20,6 @@ use ::redis::{
     AsyncConnectionConfig, Client, ErrorKind, Pipeline, ProtocolVersion, PushInfo, PushKind, RedisError, RedisResult,
     Value, cmd, pipe,
 };
-use chrono::Utc;
 use parking_lot::Mutex;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -95,7 +94,7 @@ impl Line {
         match push.kind {
             PushKind::Message | PushKind::SMessage => {
                 if let [_, Value::BulkString(bytes)] = push.data.as_slice() {
-                    self.take_up(bytes);
+                    self.shared.take_up(bytes);
                 }
             }
             PushKind::SUnsubscribe => {
@@ -105,29 +104,6 @@ impl Line {
             }
             PushKind::Disconnection => self.end(),
             _ => {}
-        }
-    }
-
-    /// Hands on what an envelope says.
-    fn take_up(&self, bytes: &[u8]) {
-        let shared = &self.shared;
-        match codec::decode(bytes) {
-            // A node hears itself, too.
-            Ok(received) if received.from == shared.node => {}
-            Ok(received) => {
-                shared.heard_peer();
-                // By the clocks of two machines, so it is good for a metric and for nothing else.
-                let lag = (Utc::now() - received.at).to_std().unwrap_or_default();
-                shared.deliver(&Delivery {
-                    envelope: received.envelope,
-                    published_at: Instant::now().checked_sub(lag).unwrap_or_else(Instant::now),
-                });
-            }
-            Err(error) => {
-                shared.heard_peer();
-                metrics().bus_not_understood();
-                tracing::debug!(%error, "the bus carried something that is not understood");
-            }
         }
     }
 

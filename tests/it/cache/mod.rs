@@ -1,5 +1,6 @@
 //! The cache: its two levels against a real Redis, its faults, and what is read through it.
 
+mod cluster;
 mod faults;
 mod levels;
 mod lists;

@@ -27,14 +27,29 @@ impl Redises for TestRedis {
 pub struct TestRedis {
     child: Option<Child>,
     directory: TempDir,
+    /// Over TCP, for who knows the password.
+    tcp: Option<(u16, String)>,
 }
 
 impl TestRedis {
     /// Starts one and returns when it answers.
     pub async fn start() -> Self {
+        Self::launch(None).await
+    }
+
+    /// Starts one on a TCP port, for which a password is needed.
+    pub async fn start_with_password(password: &str) -> Self {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = free.local_addr().unwrap().port();
+        drop(free);
+        Self::launch(Some((port, password.to_owned()))).await
+    }
+
+    async fn launch(tcp: Option<(u16, String)>) -> Self {
         let mut redis = Self {
             child: None,
             directory: TempDir::new("redis"),
+            tcp,
         };
         redis.restart().await;
         redis
@@ -42,7 +57,13 @@ impl TestRedis {
 
     /// Its address.
     pub fn url(&self) -> String {
-        format!("unix://{}", self.socket().display())
+        match &self.tcp {
+            Some((port, password)) => {
+                let password = password.replace(',', "%2C");
+                format!("redis://:{password}@127.0.0.1:{port}/2")
+            }
+            None => format!("unix://{}", self.socket().display()),
+        }
     }
 
     /// A configuration that names it.
@@ -85,8 +106,19 @@ impl TestRedis {
         let program = super::environment("REDIS_SERVER").unwrap_or_else(|| "redis-server".to_owned());
         // Left over from a kill; Redis would take it for another's.
         let _: Result<(), _> = std::fs::remove_file(self.socket());
+        let (port, password) = self.tcp.clone().unwrap_or_default();
         let child = Command::new(&program)
-            .args(["--port", "0", "--save", "", "--appendonly", "no", "--daemonize", "no"])
+            .args(["--port", &port.to_string(), "--requirepass", &password])
+            .args([
+                "--bind",
+                "127.0.0.1",
+                "--save",
+                "",
+                "--appendonly",
+                "no",
+                "--daemonize",
+                "no",
+            ])
             .arg("--dir")
             .arg(self.directory.path())
             .arg("--unixsocket")
