@@ -4,12 +4,19 @@
 # `scripts/load.sh` is a short round of each; `scripts/load.sh --full` takes every number as the median of five (about half
 # an hour). Other arguments go to `parlance-load suite` (`--json`, `--only bus,herd`). Servers, PostgreSQL, Redis and tool
 # share this machine, as in the promises. The exit code is not 0 when a message was lost, doubled or out of order.
+# `VIA=nginx scripts/load.sh` measures the shipped nginx in front of a server beside the server alone, and nothing else.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
 
 ensure_postgres
 redis=$(scripts/redis.sh)
+via=()
+case ${VIA:-} in
+    '') ;;
+    nginx) via=(--nginx "$(scripts/nginx.sh)" --render nginx/render --only via) ;;
+    *) die "VIA is nginx or nothing, not $VIA" ;;
+esac
 cargo build --release --bin parlance --bin parlance-load
 target=$(cargo metadata --format-version 1 --no-deps | python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')/release
 
@@ -28,4 +35,4 @@ finish() {
 trap finish EXIT
 trap 'exit 130' INT TERM
 
-"$target/parlance-load" suite --server "$target/parlance" --redis "$redis" --data "$work" "$@"
+"$target/parlance-load" suite --server "$target/parlance" --redis "$redis" --data "$work" "${via[@]}" "$@"

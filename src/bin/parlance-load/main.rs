@@ -19,6 +19,7 @@ mod metrics;
 mod nodes;
 mod process;
 mod profiles;
+mod proxy;
 #[cfg(test)]
 mod relay;
 mod report;

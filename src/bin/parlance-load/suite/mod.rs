@@ -1,14 +1,17 @@
 //! The whole measurement: fresh servers, every profile, one table beside what the project promises.
 //!
 //! The short round (what `make load` runs) takes some minutes and shows that every profile works; `--full` takes every
-//! number as the median of five, which is what the promises are judged by. Parts: one node by itself, several nodes.
+//! number as the median of five, which is what the promises are judged by. Parts: one node by itself, several nodes, nginx in
+//! front.
 
 mod cluster;
 mod rows;
 mod single;
+mod via;
 
 use crate::error::Result;
 use crate::profiles::Context;
+use crate::proxy::Kit;
 use crate::report::print;
 use rows::Rows;
 use std::path::{Path, PathBuf};
@@ -25,6 +28,8 @@ pub(crate) enum Part {
     Resumes,
     /// Everybody coming back at once.
     Herd,
+    /// Through the shipped nginx; only where `--nginx` is given.
+    Via,
 }
 
 /// What the suite is told.
@@ -39,6 +44,12 @@ pub(crate) struct Arguments {
     /// The program of a private Redis.
     #[arg(long, default_value = "redis-server")]
     redis: PathBuf,
+    /// The program of an nginx.
+    #[arg(long)]
+    nginx: Option<PathBuf>,
+    /// What makes its configuration.
+    #[arg(long, default_value = "nginx/render")]
+    render: PathBuf,
     /// Every number as the median of five.
     #[arg(long)]
     full: bool,
@@ -99,6 +110,12 @@ pub(crate) fn run(arguments: &Arguments, json: bool, template: &Context) -> Resu
             template,
         };
         nodes.run(wanted, &mut rows)?;
+    }
+    if let Some(program) = arguments.nginx.clone()
+        && wanted(Part::Via)
+    {
+        let render = arguments.render.clone();
+        via::run(binary, &Kit { program, render }, folder, extent, template, &mut rows)?;
     }
     print(&if json {
         serde_json::json!({"rows": rows.rows, "faults": rows.faults}).to_string()
