@@ -284,5 +284,13 @@ fn parts_of(database: &Database, bus: &Arc<dyn Bus>, cache: &Cache) -> Vec<http:
             })
         },
     ];
-    required.into_iter().chain(redis).collect()
+    let copied = database.clone();
+    let replica = database.replica_status().map(|_| http::Part {
+        need: http::Need::Optional,
+        ..http::Part::required("replica", move || {
+            let trouble = copied.replica_status().and_then(|replica| replica.trouble);
+            std::future::ready(trouble.map_or(Ok(()), Err))
+        })
+    });
+    required.into_iter().chain(redis).chain(replica).collect()
 }

@@ -19,6 +19,7 @@ mod files;
 mod limits;
 mod metrics;
 mod redis;
+mod replica;
 mod sections;
 mod values;
 
@@ -26,6 +27,7 @@ pub use cache::CacheConfig;
 pub use limits::{FloodConfig, LimitsConfig, QuotaConfig};
 pub use metrics::MetricsConfig;
 pub use redis::RedisConfig;
+pub use replica::ReplicaConfig;
 use sections::seconds;
 pub use sections::{AuthConfig, ConversationsConfig, DatabaseConfig, HttpConfig, SessionsConfig};
 pub use values::{LogFormat, Secret};
@@ -52,6 +54,8 @@ pub struct Config {
     pub drain_delay: Duration,
     /// The connection to PostgreSQL.
     pub database: DatabaseConfig,
+    /// A replica of it.
+    pub replica: ReplicaConfig,
     /// The connection to Redis.
     pub redis: RedisConfig,
     /// What is remembered.
@@ -80,6 +84,7 @@ impl Default for Config {
             shutdown_timeout: Duration::from_secs(30),
             drain_delay: Duration::ZERO,
             database: DatabaseConfig::default(),
+            replica: ReplicaConfig::default(),
             redis: RedisConfig::default(),
             cache: CacheConfig::default(),
             auth: AuthConfig::default(),
@@ -169,6 +174,7 @@ impl Config {
         pass.bounded("PARLANCE_SHUTDOWN_TIMEOUT", &mut self.shutdown_timeout, seconds(1, 600));
         pass.bounded("PARLANCE_DRAIN_DELAY", &mut self.drain_delay, seconds(0, 120));
         self.database.walk(pass);
+        self.replica.walk(pass);
         self.redis.walk(pass);
         self.cache.walk(pass);
         self.auth.walk(pass);
@@ -193,6 +199,7 @@ impl Config {
         {
             errors.push("DATABASE_URL: not of the form postgres://user:password@host:5432/database".to_owned());
         }
+        self.replica.check(errors);
         self.redis.check(errors);
         self.metrics.check(self.bind, errors);
         if let Some(secret) = &self.auth.jwt_secret

@@ -9,10 +9,11 @@
 //! The loser: an ORM or query builder; the SQL is the interface we want to see, name and explain.
 
 use crate::config::{Config, DatabaseConfig};
-use crate::metrics::metrics;
+use crate::metrics::{Target, metrics};
 use deadpool_postgres::{Hook, HookError, ManagerConfig, Pool, QueueMode, RecyclingMethod, Runtime};
 use embedded::Embedded;
 use parking_lot::Mutex;
+use replica::Replica;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,9 +24,11 @@ mod connect;
 mod embedded;
 mod error;
 pub mod migrations;
+mod replica;
 
 pub use client::{Client, Dedicated, Params, Statement, Transaction};
 pub use error::Error;
+pub use replica::ReplicaStatus;
 
 /// How long verifying a connection may take before it counts as dead.
 const VERIFY_TIMEOUT: Duration = Duration::from_secs(1);
@@ -38,6 +41,8 @@ pub struct Database {
 
 struct Shared {
     pool: Pool,
+    /// For reads that may be old; `None` without `DATABASE_REPLICA_URL`.
+    replica: Option<Replica>,
     /// The private server; `None` with `DATABASE_URL`, and once stopped.
     embedded: Mutex<Option<Embedded>>,
     address: tokio_postgres::Config,
@@ -67,18 +72,23 @@ impl Database {
     /// # Errors
     /// One message for the operator: nothing there, unusable, or a migration that failed.
     pub async fn open(config: &Config) -> Result<Self, Error> {
+        let replica = Replica::open(&config.replica, &config.database)?;
         let (address, embedded) = Self::locate(config).await?;
         match Self::prepare(&address, &config.database).await {
             Ok(pool) => {
-                let (embedded, config) = (Mutex::new(embedded), config.database.clone());
-                Ok(Self {
+                let database = Self {
                     shared: Arc::new(Shared {
                         pool,
-                        embedded,
+                        replica,
+                        embedded: Mutex::new(embedded),
                         address,
-                        config,
+                        config: config.database.clone(),
                     }),
-                })
+                };
+                if let Some(replica) = &database.shared.replica {
+                    replica.watch_beside(&database, &config.replica)?;
+                }
+                Ok(database)
             }
             Err(error) => {
                 if let Some(embedded) = embedded {
@@ -134,6 +144,31 @@ impl Database {
         }
     }
 
+    /// Does something that only reads, on the replica where there is one that is well, otherwise on the database itself;
+    /// also, once more, where it fails on the replica.
+    ///
+    /// What is read may be some seconds old, and older than what was read before: only search and analytics may call this
+    /// (`tests/it/tidy.rs`), and nothing that decides what somebody may see.
+    ///
+    /// # Errors
+    /// As [`Self::client`], and those of `work`.
+    pub async fn read_stale<T>(&self, work: impl AsyncFn(&mut Client) -> Result<T, Error>) -> Result<T, Error> {
+        if let Some(replica) = &self.shared.replica
+            && let Some(answer) = replica.attempt(&work).await
+        {
+            metrics().read_stale(Target::Replica);
+            return Ok(answer);
+        }
+        metrics().read_stale(Target::Primary);
+        work(&mut self.client().await?).await
+    }
+
+    /// How the replica is doing, if there is one.
+    #[must_use]
+    pub fn replica_status(&self) -> Option<ReplicaStatus> {
+        self.shared.replica.as_ref().map(Replica::status)
+    }
+
     /// Opens a connection outside the pool, for one owner; it runs on the runtime that calls this.
     ///
     /// # Errors
@@ -172,6 +207,9 @@ impl Database {
 
     /// Closes the pool and stops the private server, if there is one.
     pub async fn close(self) {
+        if let Some(replica) = &self.shared.replica {
+            replica.close();
+        }
         self.shared.pool.close();
         let embedded = self.shared.embedded.lock().take();
         if let Some(embedded) = embedded {

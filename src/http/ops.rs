@@ -42,6 +42,10 @@ fn read(state: &State) -> Readings {
         pool_idle: pool.idle,
         pool_waiting: pool.waiting,
         pool_max: pool.connections_max,
+        replica: state
+            .database
+            .replica_status()
+            .map(|replica| (replica.trouble.is_none(), replica.lag.map(|lag| lag.as_secs_f64()))),
         sockets_open: state.sessions.open_count(),
         conversations_active: state.conversations.active_count(),
         cache_entries,

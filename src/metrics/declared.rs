@@ -5,7 +5,7 @@
 
 use super::labels::{
     ActorLabel, BusDropLabel, BusRoleLabel, CacheLabels, CacheTypeLabel, CodeLabel, EvictionLabel, QueryLabel,
-    RefusalLabels, RequestLabels, RouteLabels,
+    RefusalLabels, RequestLabels, RouteLabels, TargetLabel,
 };
 use super::{BusDrop, BusRole, Eviction};
 use prometheus_client::metrics::counter::Counter;
@@ -86,6 +86,8 @@ pub(super) struct Requests {
     pub(super) db_query_duration: Histograms<QueryLabel>,
     pub(super) db_pool_wait: Histogram,
     pub(super) db_pool_timeouts: Counter,
+    pub(super) stale_reads: Family<TargetLabel, Counter>,
+    pub(super) replica_failures: Counter,
 }
 
 impl Requests {
@@ -110,6 +112,14 @@ impl Requests {
             db_pool_timeouts: all.counter(
                 "db_connection_pool_timeouts",
                 "Callers who got no connection of the pool in time",
+            ),
+            stale_reads: all.counter(
+                "db_stale_reads",
+                "Reads that may be made on the replica, by where they were made",
+            ),
+            replica_failures: all.counter(
+                "db_replica_failures",
+                "Reads on the replica that failed and were made on the primary",
             ),
         }
     }

@@ -13,6 +13,15 @@ pub enum Level {
     L2,
 }
 
+/// Which server answered a read that may be some seconds old.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Target {
+    /// The database itself.
+    Primary,
+    /// Its replica.
+    Replica,
+}
+
 /// Where too much was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Surface {
@@ -69,6 +78,7 @@ macro_rules! words {
     };
 }
 
+words!(Target, { Self::Primary => "primary", Self::Replica => "replica" });
 words!(Level, { Self::L1 => "l1", Self::L2 => "l2" });
 words!(Surface, {
     Self::Rest => "rest",
@@ -113,6 +123,11 @@ pub(super) struct RouteLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct QueryLabel {
     pub(super) query: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct TargetLabel {
+    pub(super) target: Target,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]

@@ -20,7 +20,7 @@ mod labels;
 mod process;
 mod readings;
 
-pub use labels::{BusDrop, BusRole, Eviction, Level, Surface};
+pub use labels::{BusDrop, BusRole, Eviction, Level, Surface, Target};
 pub use readings::{BusReach, Depth, Readings};
 
 use crate::error::CloseCode;
@@ -28,7 +28,7 @@ use crate::ids::Tier;
 use declared::{Declaration, Requests, Road, Shields};
 use labels::{
     ActorLabel, BusDropLabel, BusRoleLabel, CacheLabels, CacheTypeLabel, CodeLabel, EvictionLabel, QueryLabel,
-    RefusalLabels, RequestLabels, RouteLabels,
+    RefusalLabels, RequestLabels, RouteLabels, TargetLabel,
 };
 use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
@@ -121,6 +121,16 @@ impl Metrics {
     /// Somebody got no connection of the pool in time.
     pub fn db_pool_timed_out(&self) {
         self.requests.db_pool_timeouts.inc();
+    }
+
+    /// A read that may be some seconds old was made.
+    pub fn read_stale(&self, target: Target) {
+        self.requests.stale_reads.get_or_create(&TargetLabel { target }).inc();
+    }
+
+    /// A read on the replica failed, or was given up with it.
+    pub fn replica_read_failed(&self) {
+        self.requests.replica_failures.inc();
     }
 
     /// The cache had an answer; `cache_type` is the first part of the key (`user`, `api_key`).

@@ -43,6 +43,8 @@ pub struct Readings {
     pub pool_waiting: usize,
     /// How many there may be.
     pub pool_max: usize,
+    /// Whether the replica is read, and how old it is at most in seconds; `None` without one, or where that is not known.
+    pub replica: Option<(bool, Option<f64>)>,
     /// Open sockets.
     pub sockets_open: usize,
     /// Conversations in memory.
@@ -90,6 +92,11 @@ const GAUGES: [(&str, &str); 13] = [
         "Servers of Redis with which both connections of the bus stand",
     ),
 ];
+const REPLICA_UP: (&str, &str) = ("db_replica_up", "Whether the replica is read");
+const REPLICA_LAG: (&str, &str) = (
+    "db_replica_lag_seconds",
+    "How far the replica is behind the database at most",
+);
 const DEPTH: (&str, &str) = ("actor_mailbox_depth", "Messages that wait for all actors of a name");
 const DEEPEST: (&str, &str) = ("actor_mailbox_depth_max", "Messages in the fullest mailbox of a name");
 const PROCESS: [&str; 7] = [
@@ -105,7 +112,10 @@ const PROCESS: [&str; 7] = [
 impl Readings {
     /// The names of all that is read.
     pub(super) fn names() -> impl Iterator<Item = &'static str> {
-        let gauges = GAUGES.into_iter().chain([DEPTH, DEEPEST]).map(|(name, _)| name);
+        let gauges = GAUGES
+            .into_iter()
+            .chain([REPLICA_UP, REPLICA_LAG, DEPTH, DEEPEST])
+            .map(|(name, _)| name);
         gauges.chain(PROCESS)
     }
 
@@ -133,6 +143,12 @@ impl Readings {
         ]);
         for ((name, help), value) in GAUGES.into_iter().zip(values) {
             registry.register(name, help, ConstGauge::new(signed(value)));
+        }
+        if let Some((is_up, lag_seconds)) = self.replica {
+            registry.register(REPLICA_UP.0, REPLICA_UP.1, ConstGauge::new(i64::from(is_up)));
+            if let Some(seconds) = lag_seconds {
+                registry.register(REPLICA_LAG.0, REPLICA_LAG.1, ConstGauge::new(seconds));
+            }
         }
         registry.register(DEPTH.0, DEPTH.1, self.by_actor(|depth| depth.total));
         registry.register(DEEPEST.0, DEEPEST.1, self.by_actor(|depth| depth.deepest));

@@ -21,11 +21,11 @@ pub use query::QUERY_BYTES_MAX;
 pub use snippet::Fragment;
 
 use crate::conversations::{Caller, Reach};
-use crate::database::{self, Database};
+use crate::database::{self, Client, Database};
 use crate::error::Code;
 use crate::ids::{ConversationId, UserId};
 use crate::wire::frames::{Message, Timestamp};
-use rounds::{Hit, Hits, Rounds};
+use rounds::{Hit, Hits, Rounds, Slice};
 use serde::Serialize;
 use snippet::snippet;
 use std::time::Instant;
@@ -179,10 +179,23 @@ impl Search {
         mut rounds: Rounds,
         criteria: &Criteria<'_>,
     ) -> Result<Hits, database::Error> {
-        let mut client = self.database.client().await?;
+        let has_replica = self.database.replica_status().is_some();
         while let Some(slices) = rounds.next_round() {
-            let started = Instant::now();
-            let hits = store::find_hits(&mut client, caller, slices, criteria, rounds.wanted()).await?;
+            let (started, most) = (Instant::now(), rounds.wanted());
+            // A replica may not have what is very young, and nobody should miss what they have just written.
+            let (fresh, settled): (Vec<Slice>, Vec<Slice>) =
+                slices.iter().partition(|slice| has_replica && slice.is_fresh);
+            let find = async |client: &mut Client, slices: &[Slice]| {
+                store::find_hits(client, caller, slices, criteria, most).await
+            };
+            let mut hits = Vec::new();
+            if !settled.is_empty() {
+                let found = self.database.read_stale(async |client| find(client, &settled).await);
+                hits.extend(found.await?);
+            }
+            if !fresh.is_empty() {
+                hits.extend(find(&mut self.database.client().await?, &fresh).await?);
+            }
             rounds.take(hits, started.elapsed());
         }
         Ok(rounds.finish())

@@ -52,6 +52,7 @@ mod program;
 mod redis;
 mod redis_bus;
 mod redis_cluster;
+mod replica;
 mod rest;
 mod resume;
 mod revocation;

@@ -404,6 +404,12 @@ fn the_web_framework_stays_at_the_edge() {
 }
 
 #[test]
+fn what_may_be_old_decides_nothing() {
+    // A replica is seconds behind: who is let in, and what a client has seen before, is never read there.
+    expect_only_in("read_stale", &["src/search/", "src/database/", "src/metrics/"]);
+}
+
+#[test]
 fn sql_stands_in_stores() {
     // Small features of one file each that live beside the actors: no actor takes part in them.
     const SINGLE_FILES: [&str; 2] = ["src/conversations/invites.rs", "src/conversations/listing.rs"];

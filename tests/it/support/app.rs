@@ -69,7 +69,8 @@ impl TestApp {
         (app, proxy)
     }
 
-    async fn on(database: TestDatabase, change: impl FnOnce(&mut Config)) -> Self {
+    /// Starts a node on a database with another configuration.
+    pub async fn on(database: TestDatabase, change: impl FnOnce(&mut Config)) -> Self {
         log();
         let directory = Arc::new(TempDir::new("it"));
         let mut config = Config {

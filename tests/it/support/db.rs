@@ -41,6 +41,22 @@ impl TestDatabase {
         }
     }
 
+    /// Makes one on a server of the test's own; whoever opens it first migrates it.
+    pub async fn create_on(server: &str) -> Self {
+        let name = format!("it_{}", uuid::Uuid::now_v7().simple());
+        run(server, &format!("CREATE DATABASE {name} TEMPLATE template0")).await;
+        Self {
+            url: with_database(server, &name),
+            name,
+            server: server.to_owned(),
+        }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Its address.
     pub fn url(&self) -> &str {
         &self.url

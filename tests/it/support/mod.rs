@@ -13,6 +13,7 @@ pub mod app;
 pub mod chaos;
 pub mod client;
 pub mod db;
+pub mod postgres;
 pub mod process;
 pub mod raw;
 pub mod redis;
