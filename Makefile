@@ -4,7 +4,7 @@ SHELL := /bin/sh
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-pure test-it test-browser conformance schemathesis lint audit fmt bench load soak clean
+.PHONY: help run test test-pure test-it test-browser conformance schemathesis ops scaling lint audit fmt bench load soak clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,12 @@ conformance: ## Only the WebSocket conformance suite
 
 schemathesis: ## Only the REST interface against its own document
 	@scripts/test.sh schemathesis
+
+ops: ## Only the files for operators: alerts, containers, the unit, as far as tools for them are here
+	@scripts/test.sh ops
+
+scaling: ## The model of docs/scaling.md against a simulation, then its tables
+	@cd ops/scaling && python3 -B -m unittest --quiet && python3 -B model.py
 
 lint: ## Formatting, clippy with warnings as errors, the house rules
 	$(CARGO) fmt --check

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs the tests and ends with one line that counts them all: `N passed, M failed`.
 #
-#   scripts/test.sh [all|pure|it|browser|conformance|schemathesis]
+#   scripts/test.sh [all|pure|it|browser|conformance|schemathesis|ops]
 #   scripts/test.sh pure|it NAME...        only those whose name contains one of these
 #
 # Everything is built once: one profile (dev) and one feature set (all). The integration tests share a PostgreSQL that is
@@ -14,7 +14,7 @@ cd "$(dirname "$0")/.." || exit
 
 what=${1:-all}
 [ $# = 0 ] || shift
-case $what in all | pure | it | browser | conformance | schemathesis) ;; *) die "usage: $0 [all|pure|it|browser|conformance|schemathesis]" ;; esac
+case $what in all | pure | it | browser | conformance | schemathesis | ops) ;; *) die "usage: $0 [all|pure|it|browser|conformance|schemathesis|ops]" ;; esac
 wanted() { [ "$what" = all ] || [ "$what" = "$1" ]; }
 
 passed=0
@@ -157,6 +157,8 @@ if wanted schemathesis && { [ -x scripts/schemathesis.sh ] || [ "$what" = schema
     ensure_postgres
     count "REST against its document" scripts/schemathesis.sh
 fi
+
+if wanted ops; then count "what operators install" scripts/ops.sh; fi
 
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ] && [ "$passed" != 0 ]
