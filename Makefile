@@ -4,7 +4,7 @@ SHELL := /bin/sh
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-pure test-it test-browser conformance schemathesis ops scaling lint audit fmt bench load soak clean
+.PHONY: help run test test-pure test-it test-browser conformance schemathesis nginx-check ops scaling lint audit fmt bench load soak clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,7 +24,7 @@ test-it: ## Only the integration tests, against a real PostgreSQL
 test-browser: ## Only the tests in a real browser
 	@scripts/test.sh browser
 
-conformance: ## Only the WebSocket conformance suite
+conformance: ## Only the WebSocket conformance suite, directly and through nginx
 	@scripts/test.sh conformance
 
 schemathesis: ## Only the REST interface against its own document
@@ -35,6 +35,9 @@ ops: ## Only the files for operators: alerts, containers, the unit, as far as to
 
 scaling: ## The model of docs/scaling.md against a simulation, then its tables
 	@cd ops/scaling && python3 -B -m unittest --quiet && python3 -B model.py
+
+nginx-check: ## Only nginx's files: whether nginx takes them, and gixy's opinion
+	@scripts/test.sh nginx
 
 lint: ## Formatting, clippy with warnings as errors, the house rules
 	$(CARGO) fmt --check

@@ -4,7 +4,8 @@
 # Builds the server with all features, as the other tests do (without `conformance` there is no route /conformance),
 # starts it on a free port with its own data, runs all cases but those of compression (which Parlance does not offer),
 # and demands that every one passed and that none ended with a wrong close code; that takes about 20 seconds. With an
-# argument (ws://127.0.0.1:PORT/conformance) it tests that server instead of starting one.
+# argument (ws://127.0.0.1:PORT/conformance) it tests that server instead of starting one. With VIA=nginx the shipped nginx
+# is in front of it, with one location more for the echo, which is treated as the socket is.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
@@ -14,10 +15,15 @@ venv=.dev/conformance
 work=$(mktemp -d "${TMPDIR:-/tmp}/parlance-conformance.XXXXXX")
 chmod 755 "$work" # The embedded PostgreSQL may run as an account of its own.
 server=
+nginx=
 
 finish() {
     status=$?
     trap - EXIT
+    if [ -n "$nginx" ]; then
+        kill -TERM "$nginx" 2>/dev/null || true
+        wait "$nginx" 2>/dev/null || true
+    fi
     if [ -n "$server" ]; then
         kill -TERM "$server" 2>/dev/null || true
         wait "$server" 2>/dev/null || true
@@ -37,6 +43,11 @@ ensure_venv conformance
 url=${1:-}
 if [ -z "$url" ]; then
     start_server "$work"
+    if [ "${VIA:-}" = nginx ]; then
+        mkdir -p "$work/nginx/local"
+        echo 'location = /conformance { include websocket.conf; }' >"$work/nginx/local/conformance.conf"
+        start_nginx "$work/nginx" "${site#http://}"
+    fi
     url=ws://${site#http://}/conformance
 fi
 

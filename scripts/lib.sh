@@ -85,3 +85,22 @@ find_program() {
     fi
     die "There is no $program_name. Install one (on Debian: sudo apt-get install $2), or set $4 to the path of one, $6."
 }
+
+# Starts the shipped nginx in front of nodes (host:port, several separated by spaces), on a free port, without its limits
+# unless NGINX_LIMITS says so; its files are in a directory. Sets `nginx`, its process, and `site`, its address.
+start_nginx() {
+    nginx_program=$(scripts/nginx.sh)
+    # nginx cannot be given port 0 and asked what became of it.
+    nginx_port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+    NGINX_LISTEN=127.0.0.1:$nginx_port NGINX_NODES=$2 NGINX_RUN_DIR=$1/run NGINX_ERROR_LOG=$1/error.log NGINX_STATUS_LISTEN='' \
+        NGINX_LIMITS=${NGINX_LIMITS:-off} nginx/render "$1"
+    "$nginx_program" -e stderr -c "$1/nginx.conf" -g 'daemon off;' 2>"$1/error.log" &
+    nginx=$!
+    site=http://127.0.0.1:$nginx_port
+    for _ in $(seq 100); do
+        kill -0 "$nginx" 2>/dev/null || die "nginx ended before it was ready: $(cat "$1/error.log")"
+        if python3 -c "import socket; socket.create_connection(('127.0.0.1', $nginx_port), 1)" 2>/dev/null; then return 0; fi
+        sleep 0.1
+    done
+    die "nginx was not ready within 10 s"
+}

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs the tests and ends with one line that counts them all: `N passed, M failed`.
 #
-#   scripts/test.sh [all|pure|it|browser|conformance|schemathesis|ops]
+#   scripts/test.sh [all|pure|it|browser|conformance|schemathesis|nginx|ops]
 #   scripts/test.sh pure|it NAME...        only those whose name contains one of these
 #
 # Everything is built once: one profile (dev) and one feature set (all). The integration tests share a PostgreSQL that is
@@ -14,7 +14,7 @@ cd "$(dirname "$0")/.." || exit
 
 what=${1:-all}
 [ $# = 0 ] || shift
-case $what in all | pure | it | browser | conformance | schemathesis | ops) ;; *) die "usage: $0 [all|pure|it|browser|conformance|schemathesis|ops]" ;; esac
+case $what in all | pure | it | browser | conformance | schemathesis | nginx | ops) ;; *) die "usage: $0 [all|pure|it|browser|conformance|schemathesis|nginx|ops]" ;; esac
 wanted() { [ "$what" = all ] || [ "$what" = "$1" ]; }
 
 passed=0
@@ -151,7 +151,10 @@ fi
 if wanted conformance && { [ -x scripts/conformance.sh ] || [ "$what" = conformance ]; }; then
     ensure_postgres
     count "WebSocket conformance" scripts/conformance.sh
+    count "WebSocket conformance through nginx" env VIA=nginx scripts/conformance.sh
 fi
+
+if wanted nginx; then count "the files of nginx/" scripts/nginx-check.sh; fi
 
 if wanted schemathesis && { [ -x scripts/schemathesis.sh ] || [ "$what" = schemathesis ]; }; then
     ensure_postgres

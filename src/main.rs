@@ -5,11 +5,13 @@ use clap::{Parser, Subcommand};
 use parlance::app::App;
 use parlance::config::Config;
 use parlance::database::Database;
+use parlance::http::Assets;
 use parlance::probe::{self, Question};
 use parlance::telemetry;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use std::error::Error;
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -21,7 +23,7 @@ struct Arguments {
     command: Option<Command>,
 }
 
-#[derive(Clone, Copy, Subcommand)]
+#[derive(Clone, Subcommand)]
 enum Command {
     /// Serve people and programs until told to stop (also without a word).
     Serve,
@@ -34,6 +36,11 @@ enum Command {
         /// Ask whether it should get work, not only whether it lives.
         #[arg(long)]
         ready: bool,
+    },
+    /// Write the page's files into a directory, for a proxy that serves them, and print where they are.
+    Assets {
+        /// Its `static/<hash>` will have them; other versions stay.
+        directory: PathBuf,
     },
     /// Run only the private PostgreSQL, print its address, and stop it again when told to stop.
     Database,
@@ -56,6 +63,10 @@ fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> Result<(), Box<dyn Error>> {
+    if let Command::Assets { directory } = command {
+        let home = Assets::load().publish(&directory)?;
+        return Ok(writeln!(std::io::stdout(), "{}", home.display())?);
+    }
     let config = Config::from_env()?;
     if let Command::Config = command {
         return Ok(write!(std::io::stdout(), "{config}")?);
@@ -71,9 +82,10 @@ fn run(command: Command) -> Result<(), Box<dyn Error>> {
     let _faults = fail::FailScenario::setup();
     actix::System::new().block_on(async {
         match command {
-            Command::Serve | Command::Config | Command::Health { .. } => serve(config).await,
             Command::Migrate => migrate(&config).await,
             Command::Database => database(&config).await,
+            // What does not need a runtime has been done.
+            _ => serve(config).await,
         }
     })
 }

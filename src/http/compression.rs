@@ -54,8 +54,13 @@ fn is_worth_it(answer: &HttpResponse<BoxBody>) -> bool {
 }
 
 fn is_text(headers: &HeaderMap) -> bool {
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let kind = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default().trim();
+    headers.get(header::CONTENT_TYPE).is_some_and(is_text_kind)
+}
+
+/// Whether compression gains much of what has this type.
+pub(super) fn is_text_kind(kind: &HeaderValue) -> bool {
+    let kind = kind.to_str().unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim();
     // A stream of events must leave when it is written, not when it fills a block.
     kind != "text/event-stream"
         && (kind.starts_with("text/")

@@ -34,6 +34,7 @@ pub mod openapi;
 mod ops;
 pub mod origin;
 mod pages;
+mod publish;
 mod search;
 mod security;
 mod tenant;

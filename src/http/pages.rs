@@ -98,6 +98,17 @@ impl Assets {
         let pages = [INDEX, DOCS, DOCS_SOCKET].into_iter().filter_map(page).collect();
         Self { hash, files, pages }
     }
+
+    /// The hash of all files, as it stands in their paths.
+    pub(super) fn hash(&self) -> &str {
+        &self.hash
+    }
+
+    /// All files: path below the hash, media type, content.
+    pub(super) fn files(&self) -> impl Iterator<Item = (&str, &HeaderValue, &Bytes)> {
+        let files = self.files.iter();
+        files.map(|(path, asset)| (path.as_str(), &asset.kind, &asset.body))
+    }
 }
 
 /// Text is UTF-8; scripts have the type that browsers insist on.

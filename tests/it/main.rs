@@ -44,6 +44,7 @@ mod log;
 mod log_ins;
 mod members;
 mod metrics;
+mod nginx;
 mod nodes;
 mod ops;
 mod passivation;

@@ -8,8 +8,8 @@ import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-const ROOT = resolve(dirname(fileURLToPath(import.meta.url)), '../../..');
-const BINARY = process.env.SERVER_BINARY ?? join(ROOT, 'target/debug/parlance');
+export const ROOT = resolve(dirname(fileURLToPath(import.meta.url)), '../../..');
+export const BINARY = process.env.SERVER_BINARY ?? join(ROOT, 'target/debug/parlance');
 /** The first start makes a database, which takes seconds on a busy machine. */
 const READY_MS = 60_000;
 const STOP_MS = 35_000;
@@ -91,7 +91,7 @@ export class Server {
   }
 }
 
-async function freePort() {
+export async function freePort() {
   const probe = createServer();
   await new Promise((done) => probe.listen(0, '127.0.0.1', done));
   const { port } = probe.address();

@@ -13,6 +13,7 @@ pub mod app;
 pub mod chaos;
 pub mod client;
 pub mod db;
+pub mod nginx;
 pub mod postgres;
 pub mod process;
 pub mod raw;
@@ -23,6 +24,7 @@ pub mod socket;
 
 pub use app::TestApp;
 pub use client::{Answer, Person, RawSocket, Site, Socket};
+pub use nginx::Nginx;
 pub use process::ServerProcess;
 pub use scrape::Scrape;
 

@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# The files of nginx/ as an operator could render them: nginx takes each kind, gixy finds nothing in it above `low`, and the
+# renderer is clean where shellcheck is there to say so. Seconds; nothing is started.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/lib.sh
+
+nginx=$(scripts/nginx.sh)
+ensure_venv gixy
+work=$(mktemp -d "${TMPDIR:-/tmp}/parlance-nginx.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+trap 'exit 130' INT TERM
+
+passed=0
+failed=0
+verdict() {
+    if [ "$1" = 0 ]; then passed=$((passed + 1)); else failed=$((failed + 1)) && echo "failed: $2"; fi
+}
+
+# A kind, and the settings that make it.
+check() {
+    local kind=$1 said
+    shift
+    env NGINX_RUN_DIR="$work/run" NGINX_STATUS_LISTEN=127.0.0.1:58090 NGINX_LISTEN=127.0.0.1:58000 "$@" nginx/render "$work/$kind"
+    # What it says when it is content is not interesting, warnings are.
+    said=$("$nginx" -t -e stderr -c "$work/$kind/nginx.conf" 2>&1) && ! grep -E '\[(warn|alert|crit|emerg)\]' <<<"$said"
+    verdict $? "nginx -t of $kind: $said"
+    said=$(cd "$work/$kind" && "$OLDPWD/.dev/gixy/bin/gixy" -ll nginx.conf 2>&1)
+    verdict $? "gixy on $kind: $said"
+}
+
+openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -keyout "$work/key.pem" -out "$work/certificate.pem" 2>/dev/null ||
+    die "openssl is needed to make a certificate"
+tls=(NGINX_TLS_LISTEN=127.0.0.1:58443 "NGINX_TLS_CERTIFICATE=$work/certificate.pem" "NGINX_TLS_KEY=$work/key.pem")
+set +e
+check plain
+check tls "${tls[@]}"
+check nodes "NGINX_NODES=10.0.0.1:8080 10.0.0.2:8080 10.0.0.3:8080" "NGINX_TRUSTED_PROXIES=10.1.0.0/16"
+check agents "${tls[@]}" NGINX_REFUSE_AGENTS=on NGINX_LIMITS=off NGINX_ACCESS_LOG=off
+if command -v shellcheck >/dev/null; then
+    shellcheck nginx/render
+    verdict $? "shellcheck on nginx/render"
+fi
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ]
