@@ -45,6 +45,8 @@ pub(super) struct Conversation {
     pub(super) shared: Arc<Shared>,
     /// Numbers replays, so that the end of an abandoned one is recognised.
     pub(super) replays: u64,
+    /// Whether something was done on this node since the last notices: then it is this one that tells the others.
+    told_here: bool,
     /// Whether a replay may wait for this node to catch up with the database.
     pub(super) replays_wait: bool,
     commands: Option<Reader<Command>>,
@@ -71,6 +73,7 @@ impl Conversation {
             slot,
             shared,
             replays: 0,
+            told_here: false,
             replays_wait: false,
             commands: Some(commands),
             facts: Some(facts),
@@ -143,6 +146,7 @@ impl StreamHandler<Command> for Conversation {
                 if self.role(&caller).is_none() {
                     return reply.refuse(Code::NotFound);
                 }
+                self.told_here = true;
                 self.state.read(caller.user_id, seq, self.now(), &mut self.effects);
                 // Before the answer: whoever has it may list conversations next.
                 self.settle(ctx);
@@ -172,6 +176,12 @@ impl StreamHandler<Fact> for Conversation {
         let mut since = None;
         match fact {
             Fact::Committed(committed) => {
+                since = committed.since;
+                self.told_here |= !committed.changes.is_empty();
+                self.state
+                    .committed(committed.changes, committed.observed, now, &mut self.effects);
+            }
+            Fact::Heard(committed) => {
                 since = committed.since;
                 self.state
                     .committed(committed.changes, committed.observed, now, &mut self.effects);
@@ -391,7 +401,7 @@ impl Conversation {
         }
     }
 
-    fn notify(&self, told: Vec<(UserId, i64)>) {
+    fn notify(&mut self, told: Vec<(UserId, i64)>) {
         let (conversation, last_seq) = (self.state.id, self.state.last_seq);
         {
             let subscribers = self.slot.subscribers.lock();
@@ -406,7 +416,9 @@ impl Conversation {
                     .notify(*user, notice, &|connection| subscribers.contains(connection));
             }
         }
-        self.shared.publish_notices(conversation, last_seq, told);
+        if std::mem::take(&mut self.told_here) {
+            self.shared.publish_notices(conversation, last_seq, told);
+        }
     }
 
     /// Ends subscriptions. Live ones have been pushed the farewell; those whose replay is under way get it now.

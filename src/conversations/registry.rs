@@ -191,7 +191,7 @@ impl StreamHandler<Delivery> for Registry {
         match envelope {
             Envelope::Committed(committed) => {
                 first_page::committed(cache, &committed);
-                slots.tell(committed.conversation_id, Fact::Committed(committed));
+                slots.tell(committed.conversation_id, Fact::Heard(committed));
             }
             Envelope::Read {
                 conversation_id,
@@ -219,6 +219,10 @@ impl StreamHandler<Delivery> for Registry {
                 unread,
             } => {
                 let slot = slots.find(conversation_id);
+                if slot.is_some() && last_seq != Seq::ZERO {
+                    // Active here: its own actor hears of the change, and tells them.
+                    return;
+                }
                 let follows = |connection| {
                     slot.as_ref()
                         .is_some_and(|slot| slot.subscribers.lock().contains(connection))
@@ -247,7 +251,12 @@ impl StreamHandler<Delivery> for Registry {
 impl Registry {
     fn compare(&mut self, ctx: &mut Context<Self>) {
         let shared = self.shared.clone();
-        let compare = async move { compare(&shared, &shared.slots.revs()).await };
+        let compare = async move {
+            let mut known = shared.slots.revs();
+            // As the index has them: it is walked from neighbour to neighbour.
+            known.sort_unstable_by_key(|(id, _)| *id);
+            compare(&shared, &known).await;
+        };
         ctx.spawn(compare.into_actor(self).map(|(), _, ctx| {
             ctx.run_later(COMPARE_INTERVAL, Self::compare);
         }));
@@ -266,7 +275,7 @@ async fn compare(shared: &Shared, known: &[(ConversationId, Rev)]) {
                         observed,
                         since: None,
                     };
-                    shared.slots.tell(conversation_id, Fact::Committed(committed));
+                    shared.slots.tell(conversation_id, Fact::Heard(committed));
                 }
             }
             Err(error) => tracing::warn!(%error, "revisions not compared"),

@@ -82,8 +82,10 @@ impl Command {
 /// What a conversation is told.
 #[derive(Debug)]
 pub(super) enum Fact {
-    /// Changes were committed, here or on another node.
+    /// Changes were committed here.
     Committed(Committed),
+    /// Changes were committed on another node, or somewhere, as a comparison has found.
+    Heard(Committed),
     /// A member has read up to `seq`, on another node.
     Read { user: UserId, seq: Seq },
     /// A member started or stopped typing, on another node.

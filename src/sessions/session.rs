@@ -76,11 +76,13 @@ pub fn open(
     let response = ws::handshake_with_protocols(request, &protocols);
     let mut response = response.map_err(|error| Unopened::Handshake(error.into()))?;
     let link = Rc::new(Link::new(connection.clone(), &opening.request_id));
+    // Before anybody else can speak to the connection: the first word is the server's `hello`.
+    greet(sessions, &connection);
     if let Err(full) = sessions.connected(&connection) {
         if full == Full::Leaving {
             return Err(Unopened::Refused(Refused::Draining));
         }
-        connection.outbox.close(Some(full.close_code()));
+        connection.outbox.cut(full.close_code());
         // Nobody looks after it from outside: it ends with the close frame.
         link.end();
     }
@@ -100,7 +102,6 @@ pub fn open(
         refusals: Refusals::default(),
         subscribes: Subscribes::default(),
     };
-    session.greet();
     let outbox = session.connection.outbox.clone();
     Ok(response.streaming(Body::new(run(session), outbox, link)))
 }
@@ -185,15 +186,12 @@ impl StreamHandler<Incoming> for Session {
     }
 }
 
-impl Session {
-    fn greet(&self) {
-        let shared = &self.sessions.shared;
-        let hello = hello(&self.connection, shared.node, shared.heartbeat);
-        self.connection
-            .outbox
-            .push(encode(&hello), crate::wire::Class::Snapshot);
-    }
+fn greet(sessions: &Sessions, connection: &Connection) {
+    let hello = hello(connection, sessions.shared.node, sessions.shared.heartbeat);
+    connection.outbox.push(encode(&hello), crate::wire::Class::Snapshot);
+}
 
+impl Session {
     fn take_up(&mut self, text: &str, ctx: &mut ws::WebsocketContext<Self>) {
         let ParsedFrame { reference, frame } = match parse(text) {
             Ok(parsed) => parsed,

@@ -211,6 +211,8 @@ async fn typing_reading_presence_and_notices_cross_redis() {
     let mut third = bob.at(&three.nodes[2]).connect().await;
     eventually("the nodes know of his third connection", async || {
         let ack = anns.post(c, MessageId::new(), "for the list").await;
+        // His node does not let him read what it has not seen.
+        bobs.expect_where("the message", |frame| frame["seq"] == ack.seq).await;
         let told = third.ask(json!({"type": "ping"})).await["type"] == "pong"
             && third.drain().iter().any(|frame| frame["type"] == "notice");
         bobs.ask(json!({"type": "read", "conversation": c, "seq": ack.seq}))
@@ -221,10 +223,14 @@ async fn typing_reading_presence_and_notices_cross_redis() {
     let ack = anns.post(c, MessageId::new(), "unread").await;
     let unread = |frame: &Value| frame["type"] == "notice" && frame["last_seq"] == ack.seq && frame["unread"] == 1;
     third.expect_where("one is unread", unread).await;
+    bobs.expect_where("the message", |frame| frame["seq"] == ack.seq).await;
     bobs.ask(json!({"type": "read", "conversation": c, "seq": ack.seq}))
         .await;
     let read = |frame: &Value| frame["type"] == "notice" && frame["last_seq"] == ack.seq && frame["unread"] == 0;
     third.expect_where("it was read elsewhere", read).await;
+    // Two nodes have seen to the message by now; one of them has told the third.
+    let again = third.drain().into_iter().filter(|frame| unread(frame) || read(frame));
+    assert_eq!(again.collect::<Vec<_>>(), Vec::<Value>::new(), "told twice");
     let marker = |frame: &Value| frame["type"] == "read" && frame["user"] == json!(bob.id) && frame["seq"] == ack.seq;
     anns.expect_where("how far Bob has read", marker).await;
     three.stop().await;
