@@ -158,6 +158,12 @@ pub trait Bus: Send + Sync + 'static {
     /// Lets a node listen; dropping the receiver ends it. A node may have several ears, each with its own queue.
     fn subscribe(&self, node: NodeId) -> mpsc::Receiver<Delivery>;
 
+    /// The same, for who wants to hear of invalidations only: a message need not wake it. Nor need an ear that came by
+    /// [`Bus::subscribe`] hear of those.
+    fn subscribe_to_invalidations(&self, node: NodeId) -> mpsc::Receiver<Delivery> {
+        self.subscribe(node)
+    }
+
     /// What operators call it, in health answers.
     fn name(&self) -> &'static str;
 

@@ -32,13 +32,13 @@ const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 pub(super) fn start(shared: &Arc<Shared>, arbiters: &ArbiterPool) {
     let shared = shared.clone();
     // Before anything can be remembered that somebody else may change.
-    let mut first = Some(shared.bus.subscribe(shared.node));
+    let mut first = Some(shared.bus.subscribe_to_invalidations(shared.node));
     arbiters.spawn(0, async move {
         let begin = |generation, guard| {
             let (shared, first) = (shared.clone(), first.take());
             actix::spawn(async move {
                 let puts = shared.puts.reader().await;
-                let envelopes = first.unwrap_or_else(|| shared.bus.subscribe(shared.node));
+                let envelopes = first.unwrap_or_else(|| shared.bus.subscribe_to_invalidations(shared.node));
                 if generation > 1 {
                     // What was told between two generations was heard by nobody.
                     shared.stamps.touch_all();
@@ -80,7 +80,7 @@ impl Actor for Supervisor {
 
 impl StreamHandler<Delivery> for Supervisor {
     fn handle(&mut self, delivery: Delivery, _: &mut Self::Context) {
-        // The others are for conversations and sessions.
+        // A bus may tell more than it was asked for.
         let Envelope::Invalidated(invalidation) = delivery.envelope else {
             return;
         };

@@ -80,8 +80,10 @@ struct Shared {
     shards: watch::Sender<Option<Shards>>,
     /// The layout may have changed.
     look: Notify,
-    /// Those who listen on this node.
+    /// Those who listen on this node, to all but invalidations.
     incoming: Mutex<Vec<mpsc::Sender<Delivery>>>,
+    /// Those who listen for invalidations only.
+    invalidated: Mutex<Vec<mpsc::Sender<Delivery>>>,
     topics: Mutex<Topics>,
     /// Whoever holds it listens to what is for everybody and for this node.
     own_channels: Semaphore,
@@ -157,6 +159,7 @@ impl Shared {
             shards: watch::Sender::new(None),
             look: Notify::new(),
             incoming: Mutex::default(),
+            invalidated: Mutex::default(),
             topics: Mutex::new(Topics::new(database, |database, id| {
                 slot(&channel(database, To::Conversation(id)))
             })),
@@ -168,9 +171,11 @@ impl Shared {
 
     /// Hands on what an envelope says, if another node has sent it.
     fn take_up(&self, bytes: &[u8]) {
+        // A node hears itself, too: of two nodes each gets half of it back, so that is looked at first.
+        if codec::sender(bytes) == Some(self.node) {
+            return;
+        }
         match codec::decode(bytes) {
-            // A node hears itself, too.
-            Ok(received) if received.from == self.node => {}
             Ok(received) => {
                 self.heard_peer();
                 // By the clocks of two machines, so it is good for a metric and for nothing else.
@@ -194,7 +199,11 @@ impl Shared {
 
     /// Hands an envelope to the node; dropped when it does not keep up.
     fn deliver(&self, delivery: &Delivery) {
-        for listener in &*self.incoming.lock() {
+        let listeners = match delivery.envelope {
+            Envelope::Invalidated(_) => &self.invalidated,
+            _ => &self.incoming,
+        };
+        for listener in &*listeners.lock() {
             if let Err(mpsc::error::TrySendError::Full(_)) = listener.try_send(delivery.clone()) {
                 metrics().bus_dropped(BusDrop::IncomingFull, 1);
             }
@@ -271,6 +280,15 @@ fn channel(database: i64, to: To) -> String {
     }
 }
 
+/// One more who listens; those who do not any more are forgotten.
+fn listen(listeners: &Mutex<Vec<mpsc::Sender<Delivery>>>) -> mpsc::Receiver<Delivery> {
+    let (sender, receiver) = mpsc::channel(ENVELOPES_MAX);
+    let mut listeners = listeners.lock();
+    listeners.retain(|listener| !listener.is_closed());
+    listeners.push(sender);
+    receiver
+}
+
 impl Bus for RedisBus {
     fn publish(&self, from: NodeId, to: To, envelope: Envelope) {
         let Some(bytes) = codec::encode(from, Utc::now(), &envelope) else {
@@ -306,11 +324,11 @@ impl Bus for RedisBus {
     }
 
     fn subscribe(&self, _: NodeId) -> mpsc::Receiver<Delivery> {
-        let (sender, receiver) = mpsc::channel(ENVELOPES_MAX);
-        let mut incoming = self.shared.incoming.lock();
-        incoming.retain(|listener| !listener.is_closed());
-        incoming.push(sender);
-        receiver
+        listen(&self.shared.incoming)
+    }
+
+    fn subscribe_to_invalidations(&self, _: NodeId) -> mpsc::Receiver<Delivery> {
+        listen(&self.shared.invalidated)
     }
 
     fn follow(&self, _: NodeId, conversation: ConversationId) {

@@ -23,6 +23,15 @@ const SHAPE: Shape = Shape {
     writers: 4,
     body: 128,
 };
+/// Many conversations of two.
+const PAIRS: Shape = Shape {
+    rooms: 200,
+    members: 2,
+    writers: 2,
+    body: 128,
+};
+/// Messages per second in them.
+const PAIRS_RATE: f64 = 2_000.0;
 /// Unanswered sends of each writer, where messages are sent as fast as acknowledgements allow.
 const DEPTH: usize = 8;
 /// A conversation leaves a node's memory so soon after the last subscriber, for the resumes on a cold node.
@@ -99,6 +108,7 @@ fn traffic(one: &Installation, two: &Installation, extent: Extent, template: &Co
     let quarter = Pace::Rate(maximum / 4.0 / SHAPE.members as f64);
     let slow = in_turns(&mut sides, quarter, turns)?;
     costs(&slow, "at a quarter of the maximum", rows);
+    messages(one, two, turns, template, rows)?;
     let [_, _, spread] = &slow[..] else { return Ok(()) };
     let latency = |name, value| (format!("delivery {name} at a quarter of the maximum"), value);
     for (name, value) in [
@@ -117,6 +127,36 @@ fn traffic(one: &Installation, two: &Installation, extent: Extent, template: &Co
     );
     // Each side's faults are counted from when it was opened.
     rows.faults += slow.iter().map(Rounds::faults).sum::<u64>();
+    Ok(())
+}
+
+/// What a message costs that hardly anybody reads: two members, on both nodes where there are two. The difference between
+/// the sides is a publication and its reception.
+fn messages(one: &Installation, two: &Installation, turns: Turns, template: &Context, rows: &mut Rows) -> Result<()> {
+    let mut sides = [
+        Side::open("one node", one.context(template, &[0]), PAIRS)?,
+        Side::open("one node of two, with Redis", two.context(template, &[0]), PAIRS)?,
+        Side::open("two nodes, members on both", two.context(template, &[0, 1]), PAIRS)?,
+    ];
+    let found = in_turns(&mut sides, Pace::Rate(PAIRS_RATE), turns)?;
+    for rounds in &found {
+        for (who, cost) in [
+            ("nodes", rounds.median(|traffic| traffic.server_cpu_s_per_million)),
+            (
+                "PostgreSQL",
+                rounds.median(|traffic| traffic.postgres_cpu_s_per_million),
+            ),
+            ("Redis", rounds.median(|traffic| traffic.redis_cpu_s_per_million)),
+        ] {
+            // So many seconds per million deliveries are microseconds of one.
+            let us = cost * PAIRS.members as f64;
+            if us > 0.0 {
+                let name = format!("CPU of {who} per message to two, {PAIRS_RATE}/s, {}", rounds.name);
+                rows.tell(&name, "µs", us);
+            }
+        }
+    }
+    rows.faults += found.iter().map(Rounds::faults).sum::<u64>();
     Ok(())
 }
 
@@ -161,8 +201,7 @@ fn herds(two: &mut Installation, extent: Extent, template: &Context, rows: &mut 
         };
         let shape = herd::Shape {
             rooms: HERD_ROOMS,
-            // Those of the other node are not cut.
-            members: 2 * HERD_MEMBERS,
+            members: HERD_MEMBERS,
             rate: HERD_RATE,
         };
         let mut found = Vec::new();
@@ -175,6 +214,12 @@ fn herds(two: &mut Installation, extent: Extent, template: &Context, rows: &mut 
         }
         rows.faults += found.iter().map(|herd| herd.faults).sum::<u64>();
         let of = |value: fn(&herd::Herd) -> f64| median(found.iter().map(value).collect()) / 1_000.0;
+        let name_cpu = format!("CPU of the nodes per reader that comes back, {name}");
+        rows.tell(
+            &name_cpu,
+            "µs",
+            median(found.iter().map(|herd| herd.server_cpu_s_per_reader * 1e6).collect()),
+        );
         let row = |what| format!("{} readers whole after {name}, {what}", HERD_ROOMS * HERD_MEMBERS);
         rows.tell(&row("p50"), "s", of(|herd| herd.whole.p50_ms));
         rows.add(&row("the last one"), "s", of(|herd| herd.whole.max_ms), (30.0, 10.0));
