@@ -30,6 +30,7 @@
 
 mod access_matrix;
 mod auth;
+mod backup;
 mod cache;
 mod crash;
 mod database;
