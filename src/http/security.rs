@@ -1,9 +1,10 @@
 //! The headers by which a browser protects whoever uses the page, on every answer: pages, data, errors, and the 101 of
 //! a socket.
 //!
-//! They are set here and nowhere else: a proxy in front passes them on and adds none of its own, so none comes twice. What
-//! never gets here are the empty answers that the HTTP parser gives by itself to what is no request (400, 408, 431); a
-//! browser cannot be made to cause one with a body, and nothing in them could be framed, sniffed or run.
+//! They are set here: a proxy in front passes them on and adds none, so none comes twice. Only what the shipped nginx
+//! answers by itself has them from there (`nginx/security-headers.conf`), and a test compares the two. What never gets here
+//! are the empty answers that the HTTP parser gives by itself to what is no request (400, 408, 431); a browser cannot be
+//! made to cause one with a body, and nothing in them could be framed, sniffed or run.
 
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 

@@ -169,6 +169,16 @@ async fn nodes_answer_what_the_disk_does_not_have() {
     let answer = request.send().await.unwrap();
     assert_eq!(answer.status(), 200);
     assert_eq!(answer.headers()["access-control-allow-origin"], listed);
+    // One of the site itself is named too, where it asks for a module; that comes from the disk.
+    let own = front.nginx.http().get(front.nginx.url(&format!("{base}/icon.svg?own")));
+    let own = own
+        .header("origin", format!("http://{}", front.nginx.address))
+        .header("x-request-id", "own");
+    assert_eq!(own.send().await.unwrap().status(), 200);
+    assert_eq!(
+        front.nginx.logged("a module", |line| line["request_id"] == "own").await["upstream"],
+        ""
+    );
     // A browser that insists on asking again is told that nothing has changed.
     let tag = {
         let answer = front

@@ -197,6 +197,33 @@ async fn only_what_may_be_asked_twice_is() {
     app.stop().await;
 }
 
+/// What a caller has done shows at once on the node that did it, and later on others.
+#[actix_web::test]
+async fn requests_of_one_caller_go_to_one_node_and_callers_are_spread() {
+    const CALLERS: usize = 12;
+    let front = Front::start().await;
+    let mut nodes = std::collections::HashSet::new();
+    for caller in 0..CALLERS {
+        let ann = front.nginx.register("Ann").await;
+        for n in 0..3 {
+            let title = format!("{caller} {n}");
+            ann.create_conversation(&title).await;
+            let list = ann.get("/api/conversations?limit=1").await.ok();
+            assert_eq!(list["items"][0]["title"], title, "an own change was not seen");
+        }
+        let request = front
+            .nginx
+            .http()
+            .get(front.nginx.url("/api/me"))
+            .bearer_auth(&ann.token);
+        let id = format!("caller-{caller}");
+        request.header("x-request-id", &id).send().await.unwrap();
+        nodes.insert(front.nginx.logged("a caller", |line| line["request_id"] == id).await["upstream"].to_string());
+    }
+    assert_eq!(nodes.len(), 2, "{nodes:?}");
+    front.stop().await;
+}
+
 #[actix_web::test]
 async fn without_any_node_the_answer_is_still_one_that_clients_know() {
     let front = Front::start().await;
