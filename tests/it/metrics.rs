@@ -147,7 +147,7 @@ async fn a_reader_that_is_too_slow_is_counted() {
 
 #[actix_web::test]
 async fn a_request_that_runs_out_of_time_is_counted_with_its_route() {
-    let app = TestApp::with(|config| config.http.request_deadline = Duration::from_millis(300)).await;
+    let app = TestApp::with(|config| config.http.request_deadline = Duration::from_secs(3)).await;
     let ann = app.register("Ann").await;
     let (client, connection) = tokio_postgres::connect(app.database.url(), tokio_postgres::NoTls)
         .await
