@@ -9,4 +9,4 @@ cd "$(dirname "$0")/.."
 
 runs() { "$1" --version >/dev/null 2>&1; }
 
-find_program redis redis-server usr/bin/redis-server REDIS_SERVER "${REDIS_SERVER:-}" "version 6 or newer"
+find_program redis redis-server usr/bin/redis-server REDIS_SERVER "${REDIS_SERVER:-}" "version 7 or newer"

@@ -1,7 +1,9 @@
 //! Nodes on a real Redis Cluster: what crosses over through which shard, and what it costs when one dies or a slot moves.
 
+use crate::support::redis::TestRedis;
 use crate::support::redis_cluster::{MASTERS, REPLICA, TestRedisCluster};
-use crate::support::{Person, Socket, TestApp, eventually};
+use crate::support::{Person, Socket, TestApp, eventually, pass};
+use parlance::config::{RedisConfig, Secret};
 use parlance::ids::{ConversationId, MessageId};
 use parlance::redis::slot;
 use reqwest::Method;
@@ -232,7 +234,7 @@ async fn any_server_is_enough_to_find_the_others() {
     let app = TestApp::start().await;
     let on = |n: usize| {
         let mut config = app.config.clone();
-        config.redis.url = Some(parlance::config::Secret::new(cluster.url_of(n)));
+        config.redis.url = Some(Secret::new(cluster.url_of(n)));
         config.redis
     };
     // One node knows a master, the other one only a replica, which has no slots itself.
@@ -248,6 +250,31 @@ async fn any_server_is_enough_to_find_the_others() {
         .await;
     }
     for node in nodes.into_iter().chain([app]) {
+        node.stop().await;
+    }
+}
+
+#[actix_web::test]
+async fn several_servers_that_are_no_cluster_are_refused() {
+    let servers = [
+        TestRedis::start_with_password("same").await,
+        TestRedis::start_with_password("same").await,
+    ];
+    let app = TestApp::start().await;
+    let urls = servers.each_ref().map(TestRedis::url);
+    let url = urls.join(",");
+    let redis = RedisConfig {
+        url: Some(Secret::new(url)),
+        ..RedisConfig::default()
+    };
+    let node = app.peer_over_config(redis).await;
+    // Nodes might each listen to another one: better none.
+    for _ in 0..3 {
+        let bus = parts(&node).await["bus"].clone();
+        assert_eq!(bus["status"], "degraded", "{bus}");
+        pass(Duration::from_millis(500)).await;
+    }
+    for node in [node, app] {
         node.stop().await;
     }
 }

@@ -78,6 +78,8 @@ struct Shared {
     database: i64,
     /// None until one has answered.
     shards: watch::Sender<Option<Shards>>,
+    /// What is published before that.
+    early: Mutex<Vec<(To, Vec<u8>)>>,
     /// The layout may have changed.
     look: Notify,
     /// Those who listen on this node, to all but invalidations.
@@ -157,6 +159,7 @@ impl Shared {
             servers,
             database,
             shards: watch::Sender::new(None),
+            early: Mutex::default(),
             look: Notify::new(),
             incoming: Mutex::default(),
             invalidated: Mutex::default(),
@@ -219,6 +222,38 @@ impl Shared {
 
     fn at(&self, address: &Address) -> Option<Arc<Shard>> {
         self.shards.borrow().as_ref()?.at(address).cloned()
+    }
+
+    fn publish(&self, to: To, bytes: Vec<u8>) {
+        if self.shards.borrow().is_none() {
+            let mut early = self.early.lock();
+            // Whoever is there now takes what waits here after that, under this lock.
+            let nobody = self.shards.borrow().is_none();
+            if nobody && early.len() < ENVELOPES_MAX {
+                return early.push((to, bytes));
+            }
+            if nobody {
+                return metrics().bus_dropped(BusDrop::OutgoingFull, 1);
+            }
+        }
+        let channel = self.channel(to);
+        let Some((shard, sharded)) = self.way_to(to, &channel) else {
+            return metrics().bus_dropped(BusDrop::RedisAway, 1);
+        };
+        let letter = Letter {
+            channel,
+            bytes,
+            sharded,
+            redirected: false,
+        };
+        if shard.outgoing.sender().try_send(letter).is_err() {
+            metrics().bus_dropped(BusDrop::OutgoingFull, 1);
+        }
+    }
+
+    /// What was published before anybody had answered; somebody has, or it would be old.
+    fn take_early(&self) -> Vec<(To, Vec<u8>)> {
+        std::mem::take(&mut *self.early.lock())
     }
 
     /// Where something is to be published; and whether its channel is sharded.
@@ -294,19 +329,7 @@ impl Bus for RedisBus {
         let Some(bytes) = codec::encode(from, Utc::now(), &envelope) else {
             return;
         };
-        let channel = self.shared.channel(to);
-        let Some((shard, sharded)) = self.shared.way_to(to, &channel) else {
-            return metrics().bus_dropped(BusDrop::RedisAway, 1);
-        };
-        let letter = Letter {
-            channel,
-            bytes,
-            sharded,
-            redirected: false,
-        };
-        if shard.outgoing.sender().try_send(letter).is_err() {
-            metrics().bus_dropped(BusDrop::OutgoingFull, 1);
-        }
+        self.shared.publish(to, bytes);
     }
 
     fn has_peers(&self, _: NodeId) -> bool {
@@ -385,6 +408,19 @@ fn is_up(shard: &Shard) -> bool {
     shard.publishes.load(Ordering::Relaxed) && shard.listens.load(Ordering::Relaxed)
 }
 
+/// One that speaks to nobody.
+#[cfg(test)]
+fn bus_for_tests() -> RedisBus {
+    let config = RedisConfig {
+        url: Some(crate::config::Secret::new("redis://127.0.0.1:6379".to_owned())),
+        ..RedisConfig::default()
+    };
+    let shared = Servers::of(&config).map(|servers| Shared::new(NodeId::new(), servers));
+    RedisBus {
+        shared: Arc::new(shared.unwrap_or_else(|| unreachable!("the address is one"))),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -397,16 +433,9 @@ mod tests {
         }
     }
 
-    fn bus() -> RedisBus {
-        let shared = Shared::new(NodeId::new(), Servers::of(&config("")).unwrap());
-        RedisBus {
-            shared: Arc::new(shared),
-        }
-    }
-
     #[test]
     fn who_hears_nobody_for_a_minute_is_alone_unless_nobody_can_be_heard() {
-        let bus = bus();
+        let bus = bus_for_tests();
         let (here, shared) = (bus.shared.node, bus.shared.clone());
         let long_ago = || {
             let silence = i64::try_from(PEER_SILENCE_MAX.as_millis()).unwrap();
@@ -433,7 +462,7 @@ mod tests {
 
     #[test]
     fn whoever_does_not_take_up_what_it_hears_loses_what_is_too_much() {
-        let bus = bus();
+        let bus = bus_for_tests();
         let mut ear = bus.subscribe(bus.shared.node);
         let other = NodeId::new();
         let word = Envelope::Peer(PeerWord::Ask { node: bus.shared.node });
@@ -450,17 +479,24 @@ mod tests {
 
     #[test]
     fn conversations_go_to_their_shard_and_the_rest_to_any_that_is_there() {
-        let bus = bus();
+        let bus = bus_for_tests();
         let shared = &bus.shared;
         let to = To::Conversation(ConversationId::new());
         assert!(
             shared.way_to(to, &shared.channel(to)).is_none(),
             "nobody has answered yet"
         );
+        let word = Envelope::Peer(PeerWord::Ask { node: shared.node });
+        bus.publish(shared.node, To::Everybody, word);
         let address = |n| Address::new("redis", n);
         shards::adopt(
             shared,
             crate::redis::Layout::of_ranges([(0, 9_999, address(1)), (10_000, 16_000, address(2))]),
+        );
+        assert_eq!(
+            bus.depth().unwrap().total,
+            1,
+            "what was said early waits for whoever is there now"
         );
         let mut seen = [0; 3];
         for _ in 0..200 {

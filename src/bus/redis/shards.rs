@@ -78,6 +78,7 @@ pub(super) async fn watch(shared: &Shared) {
                 } else {
                     tracing::debug!(%error, "the bus finds no Redis");
                 }
+                metrics().bus_dropped(BusDrop::RedisAway, shared.take_early().len());
                 tokio::time::sleep(pause(&mut failures, Instant::now())).await;
             }
         }
@@ -113,6 +114,9 @@ pub(super) fn adopt(shared: &Shared, layout: Layout) {
     });
     if let Some(shards) = &*shared.shards.borrow() {
         shards.all.iter().for_each(|shard| shard.topics_changed.notify_one());
+    }
+    for (to, bytes) in shared.take_early() {
+        shared.publish(to, bytes);
     }
 }
 

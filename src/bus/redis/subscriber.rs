@@ -244,3 +244,53 @@ fn ended() -> RedisError {
     )
         .into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bus::redis::{bus_for_tests, shards};
+    use crate::redis::{Address, Layout};
+
+    /// What a server sends when a channel is not heard any more.
+    fn left(channel: String) -> PushInfo {
+        PushInfo {
+            kind: PushKind::SUnsubscribe,
+            data: vec![Value::BulkString(channel.into_bytes()), Value::Int(0)],
+        }
+    }
+
+    #[test]
+    fn a_slot_that_moves_is_noticed_and_while_an_answer_is_awaited_it_ends_the_connection() {
+        let shared = bus_for_tests().shared;
+        let address = Address::new("redis", 1);
+        shards::adopt(&shared, Layout::of_ranges([(0, 16_383, address.clone())]));
+        let line = Line {
+            shared: shared.clone(),
+            shard: shared.at(&address).unwrap(),
+            asking: AtomicBool::new(true),
+            leaving: Mutex::default(),
+            broken: AtomicBool::new(false),
+            ended: Notify::new(),
+        };
+        let is_broken = || line.broken.load(Ordering::Acquire);
+        let (moved, asked_for) = (ConversationId::new(), ConversationId::new());
+        for id in [moved, asked_for] {
+            shared.topics.lock().follow(id);
+        }
+        assert_eq!(shared.topics.lock().take_changes(&address).subscribe.len(), 2);
+        line.leaving.lock().insert(asked_for);
+        line.take_in(&left(shared.channel(To::Conversation(asked_for))));
+        assert!(!is_broken(), "that was the answer");
+        line.asking.store(false, Ordering::Release);
+        line.take_in(&left(shared.channel(To::Conversation(moved))));
+        assert!(!is_broken(), "nothing else was awaited");
+        shared
+            .topics
+            .lock()
+            .rearrange(Layout::of_ranges([(0, 16_383, address.clone())]));
+        assert_eq!(shared.topics.lock().take_changes(&address).subscribe, [moved]);
+        line.asking.store(true, Ordering::Release);
+        line.take_in(&left(shared.channel(To::Conversation(moved))));
+        assert!(is_broken(), "the answers do not fit their questions any more");
+    }
+}
