@@ -36,7 +36,7 @@ export class Chat {
     this.#names = new People((id) => client.rest.get(`/api/users/${id}`), () => this.draw());
     this.#names.learn([me]);
     this.outbox = new Outbox(client, me.id);
-    this.sidebar = new Sidebar({ me, list: this.#list, names: this.#names, guest: this.guest, create: () => this.#create(), keys: () => this.#keys(), signOut });
+    this.sidebar = new Sidebar({ me, list: this.#list, names: this.#names, guest: this.guest, rest: client.rest, create: () => this.#create(), openAt: (id, message) => this.#openAt(id, message), keys: () => this.#keys(), signOut });
     this.banner = h('div', { class: 'banner', role: 'status', hidden: true, dataset: { testid: 'banner' } });
     this.main = h('div', { class: 'main' });
     this.node = h('div', { class: 'shell', dataset: { testid: 'chat' } }, this.sidebar.node, h('div', { class: 'stage' }, this.banner, this.main));
@@ -75,6 +75,12 @@ export class Chat {
     if (replace) history.replaceState(null, '', url);
     else history.pushState(null, '', url);
     this.#route();
+  }
+
+  /** Opens a conversation at one of its messages. */
+  #openAt(id, message) {
+    if (id !== this.#openId) this.open(id);
+    this.#room?.showAt(message);
   }
 
   #route() {

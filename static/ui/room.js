@@ -6,10 +6,12 @@ import { Composer } from './composer.js';
 import { Details, rank } from './details.js';
 import { dialog, field, linkDialog, menu, toast } from './overlays.js';
 import { excerpt } from './message.js';
-import { plural } from './text.js';
+import { fullTime, plural } from './text.js';
 import { Thread } from './thread.js';
 
 const WIDE = '(min-width: 1180px)';
+/** Shown around a message that is too far back. */
+const CONTEXT_MESSAGES = 15;
 
 export class Room {
   #client;
@@ -110,6 +112,17 @@ export class Room {
     this.inviteButton.hidden = rank(this.#conversation.role) < 1;
     this.thread.draw();
     this.details.draw();
+  }
+
+  /** Brings a message that was found into view; one that is too far back to load all that came after it, by itself. */
+  async showAt(message) {
+    if (await this.thread.show(message.id, message.seq)) return;
+    const page = await this.#try(this.#client.rest.get(`${this.#path}/messages`, { around: message.seq, limit: CONTEXT_MESSAGES }));
+    if (!page) return;
+    const row = ({ id, author, created_at: at, body }) =>
+      h('div', { class: id === message.id ? 'context-hit' : '', dataset: { testid: id === message.id ? 'context-hit' : 'context-other' } }, h('div', { class: 'muted', text: `${this.#names.of(author)}, ${fullTime(at)}` }), body ?? 'This message was deleted.');
+    const node = dialog({ title: this.#conversation.title, content: [h('div', { class: 'context', tabIndex: 0, role: 'group', 'aria-label': 'Messages' }, page.items.map(row))], testid: 'context-dialog', cancel: 'Close' });
+    node.querySelector('.context-hit')?.scrollIntoView({ block: 'center' });
   }
 
   destroy() {

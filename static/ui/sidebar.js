@@ -4,13 +4,14 @@
 import { avatar, brand, h, hueOf, icon, iconButton, initials, reconcile } from './dom.js';
 import { excerpt } from './message.js';
 import { menu } from './overlays.js';
+import { SearchPanel } from './search.js';
 import { plural, shortTime } from './text.js';
 
 export class Sidebar {
   #rows = new Map();
   #options;
 
-  /** @param {object} options `{me, list, names, create(), keys(), signOut(), reconnect(), guest}` */
+  /** @param {object} options `{me, list, names, rest, create(), openAt(conversationId, message), keys(), signOut(), reconnect(), guest}` */
   constructor(options) {
     this.#options = options;
     const { me, guest } = options;
@@ -23,6 +24,7 @@ export class Sidebar {
       // Where the stage is not in view, the list is the first page.
       !guest && h('button', { type: 'button', class: 'button primary only-narrow', dataset: { testid: 'empty-create' }, on: { click: options.create } }, icon('add'), 'New conversation'),
     );
+    this.search = new SearchPanel({ rest: options.rest, names: options.names, me, open: options.openAt, shown: (yes) => this.#searching(yes) });
     const create = guest ? null : iconButton('add', 'New conversation', { class: 'filled', dataset: { testid: 'new-conversation' }, on: { click: options.create } });
     this.status = h('span', { class: 'connection', dataset: { testid: 'connection', state: 'connecting' } }, h('span', { class: 'connection-dot' }), h('span', { class: 'connection-text', text: 'Connecting…' }));
     const account = iconButton('more', 'Account', {
@@ -33,7 +35,8 @@ export class Sidebar {
       'aside',
       { class: 'sidebar', 'aria-label': 'Conversations' },
       h('header', { class: 'sidebar-head' }, brand(), create),
-      h('nav', { class: 'sidebar-list', 'aria-label': 'Conversations' }, this.rows, this.empty),
+      this.search.form,
+      h('div', { class: 'sidebar-list' }, (this.nav = h('nav', { 'aria-label': 'Conversations' }, this.rows, this.empty)), this.search.results),
       h(
         'footer',
         { class: 'sidebar-foot' },
@@ -51,6 +54,12 @@ export class Sidebar {
     for (const id of this.#rows.keys()) if (!seen.has(id)) this.#rows.delete(id);
     reconcile(this.rows, items.map((item) => this.#row(item, item.id === activeId)));
     this.empty.hidden = !list.loaded || items.length > 0;
+    this.search.draw();
+  }
+
+  /** What was found stands where the list was. */
+  #searching(yes) {
+    this.nav.hidden = yes;
   }
 
   #row(item, active) {

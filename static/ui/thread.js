@@ -21,8 +21,9 @@ const PREFETCH_PX = 700;
 const HELD_MAX = 600;
 const HELD_KEPT = 200;
 const READ_DELAY_MS = 250;
-/** Pages that are loaded to find the message that was answered. */
+/** Pages that are loaded to find the message that was answered, or found; and their size where it is far back. */
 const SHOW_PAGES_MAX = 10;
+const SHOW_PAGE = 100;
 
 export class Thread {
   #client;
@@ -34,6 +35,8 @@ export class Thread {
   #loading = false;
   #dividerAfter = null;
   #lastSeen = 0;
+  /** Told when the conversation is there. */
+  #wanted = [];
   #readTimer = null;
   #abort = new AbortController();
   #resize;
@@ -42,7 +45,7 @@ export class Thread {
     this.#client = client;
     this.#conversation = conversation;
     this.#names = names;
-    this.actions = { ...actions, self: conversation.self, show: (id) => this.show(id) };
+    this.actions = { ...actions, self: conversation.self, show: (id) => this.show(id, null) };
     this.list = h('div', { class: 'log', role: 'log', 'aria-label': 'Messages', tabIndex: 0, dataset: { testid: 'log' } });
     this.scroller = h('div', { class: 'scroller', dataset: { testid: 'scroller' } }, this.list);
     this.count = h('span', { class: 'jump-count', dataset: { testid: 'jump-count' } });
@@ -107,6 +110,7 @@ export class Thread {
     this.toolbar.refresh();
     this.#planRead();
     this.#loadIfNear();
+    if (conversation.phase === 'live') for (const tell of this.#wanted.splice(0)) tell();
   }
 
   #drawWaiting() {
@@ -276,11 +280,11 @@ export class Thread {
     await this.#loadOlder();
   }
 
-  async #loadOlder() {
+  async #loadOlder(limit = undefined) {
     this.#loading = true;
     this.list.setAttribute('aria-busy', 'true');
     try {
-      await this.#client.loadOlder(this.#conversation.id);
+      await this.#client.loadOlder(this.#conversation.id, limit);
       this.#draw();
     } catch (problem) {
       // Tried again by the next scroll; the connection banner says what is wrong.
@@ -320,18 +324,32 @@ export class Thread {
     next.focus();
   }
 
-  /** Brings a message into view, loading history until it is there. */
-  async show(id) {
-    for (let page = 0; page < SHOW_PAGES_MAX && !this.#conversation.byId.has(id) && !this.#conversation.complete; page += 1) {
+  /**
+   * Brings a message into view, loading history until it is there.
+   *
+   * @param {string} id
+   * @param {number | null} seq its number, if it is known: what is too far back is not even tried
+   * @returns {Promise<boolean>} whether it is in view
+   */
+  async show(id, seq) {
+    const conversation = this.#conversation;
+    if (conversation.floor === null || !this.#opened) await new Promise((resolve) => this.#wanted.push(resolve));
+    if (seq !== null && conversation.floor - seq > SHOW_PAGES_MAX * SHOW_PAGE) return false;
+    // At the end, history that is loaded would be let go of again.
+    if (!conversation.byId.has(id)) this.#atEnd = false;
+    for (let page = 0; page < SHOW_PAGES_MAX && !conversation.byId.has(id) && !conversation.complete; page += 1) {
       if (this.#loading) await new Promise((resolve) => setTimeout(resolve, 100));
-      else await this.#loadOlder();
+      else await this.#loadOlder(seq === null ? undefined : SHOW_PAGE);
     }
+    if (this.#abort.signal.aborted) return true;
+    this.#draw();
     const row = document.getElementById(`m-${id}`);
-    if (!row) return;
+    if (!row) return false;
     this.#atEnd = false;
     row.scrollIntoView({ block: 'center' });
     row.classList.remove('flash');
     requestAnimationFrame(() => row.classList.add('flash'));
     row.focus({ preventScroll: true });
+    return true;
   }
 }
