@@ -6,7 +6,7 @@
 
 use crate::support::environment;
 use crate::support::process::nap;
-use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process};
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::process::CommandExt;
@@ -27,7 +27,7 @@ while read -r what value; do
         directory) directories="$directories $value" ;;
     esac
 done
-for pid in $pids; do kill -9 "$pid"; done
+for pid in $pids; do kill -9 "$pid" "-$pid"; done
 for mount in $mounts; do
     for _ in 1 2 3 4 5 6 7 8 9 10; do umount "$mount" && break; sleep 0.2; done || umount -l "$mount"
 done
@@ -234,7 +234,8 @@ impl Daemon {
 
     pub fn kill_9(&mut self) {
         if let Some(mut child) = self.child.take() {
-            // It may just have ended.
+            // Its group, too, which is named after it: the workers of nginx would go on. It may just have ended.
+            let _: Result<(), _> = kill_process_group(Pid::from_child(&child), Signal::KILL);
             let _: Result<(), _> = child.kill();
             child.wait().unwrap();
             self.guardian.tell("gone", child.id());

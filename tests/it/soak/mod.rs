@@ -10,6 +10,7 @@ mod checker;
 mod clients;
 mod daemon;
 mod faults;
+mod front;
 mod history;
 mod report;
 mod run;

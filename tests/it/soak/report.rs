@@ -120,7 +120,7 @@ impl Report {
         for Growth { node, first, last } in &self.growths {
             writeln!(
                 text,
-                "  node {}: {:.0} MiB, {:.0} MiB ({:.2} times); {} and {} descriptors",
+                "  node {}: {:.0} MiB, {:.0} MiB ({:.2} times); {} and {} descriptors beside sockets",
                 node + 1,
                 first.resident_bytes as f64 / 1_048_576.0,
                 last.resident_bytes as f64 / 1_048_576.0,

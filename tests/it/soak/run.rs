@@ -154,7 +154,9 @@ impl Soak {
             self.report.count(*fault, bite, after);
         }
         self.world.watch(calm).await;
-        self.vitals.look(&self.world).await;
+        if after.is_some() {
+            self.vitals.look(&self.world).await;
+        }
         after.is_some()
     }
 

@@ -33,7 +33,7 @@ struct Life {
     last: Usage,
 }
 
-/// How memory and descriptors were at the end of a life that was long enough to tell.
+/// How memory and descriptors, without those of sockets, were at the end of a life that was long enough to tell.
 #[derive(Clone, Debug)]
 pub struct Growth {
     pub node: usize,
@@ -80,7 +80,7 @@ impl Vitals {
     /// Looks at memory, descriptors and metrics, in a calm moment.
     pub async fn look(&mut self, world: &World) {
         for node in 0..NODES {
-            self.weigh(world, node);
+            self.weigh(world, node).await;
             // What waits under load goes again; what is stuck does not.
             let deadline = Instant::now() + DRAIN_PATIENCE;
             let mut complaints = check_metrics(world, node).await;
@@ -94,12 +94,15 @@ impl Vitals {
         }
     }
 
-    fn weigh(&mut self, world: &World, node: usize) {
+    async fn weigh(&mut self, world: &World, node: usize) {
         let daemon = &world.nodes[node].daemon;
         if daemon.started.elapsed() < WARM_AFTER {
             return;
         }
-        let (pid, now) = (daemon.pid(), daemon.usage());
+        let (pid, mut now) = (daemon.pid(), daemon.usage());
+        // Sockets move from node to node with every fault; each takes two.
+        let scrape = Scrape::of(&Site::new(world.nodes[node].metrics)).await;
+        now.descriptors = now.descriptors.saturating_sub(2 * scrape.sum("sockets_open") as usize);
         match &mut self.lives[node] {
             Some(life) if life.pid == pid => life.last = now,
             other => {

@@ -7,7 +7,7 @@
 
 use super::daemon::{Account, Daemon, Guardian, Recipe, children};
 use crate::support::chaos::{Proxy, Upstream};
-use crate::support::{PATIENCE, TempDir, db, environment, eventually, pass};
+use crate::support::{PATIENCE, TempDir, db, environment, pass};
 use parking_lot::Mutex;
 use parlance::ids::ConversationId;
 use rustix::process::{Pid, Signal};
@@ -143,10 +143,16 @@ impl World {
     }
 
     async fn wait_ready(&self, node: usize) {
-        eventually(&format!("node {} is ready", node + 1), async || {
-            self.health(node).await.is_ok()
-        })
-        .await;
+        let deadline = Instant::now() + PATIENCE * 4;
+        while let Err(lacking) = self.health(node).await {
+            assert!(
+                Instant::now() < deadline,
+                "node {}: {lacking}\n{}",
+                node + 1,
+                self.nodes[node].daemon.log()
+            );
+            pass(Duration::from_millis(50)).await;
+        }
     }
 
     /// What a node says of itself; an error is what is not well.
@@ -309,7 +315,7 @@ fn redis(directory: &Path, socket: &Path, guardian: &Arc<Guardian>) -> Daemon {
 }
 
 /// nginx with the files that are shipped.
-fn nginx(directory: &Path, front: SocketAddr, nodes: &[SocketAddr], guardian: &Arc<Guardian>) -> Daemon {
+pub fn nginx(directory: &Path, front: SocketAddr, nodes: &[SocketAddr], guardian: &Arc<Guardian>) -> Daemon {
     let program = environment("NGINX_SERVER").unwrap_or_else(|| "nginx".to_owned());
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let (files, run) = (directory.join("nginx"), directory.join("nginx-run"));
@@ -409,7 +415,7 @@ impl Postgres {
 
     /// Starts it, also where its predecessor was killed and is not quite gone, and waits until it answers.
     pub async fn start(&mut self) {
-        let deadline = Instant::now() + PATIENCE * 2;
+        let deadline = Instant::now() + PATIENCE * 4;
         if !self.daemon.runs() {
             self.daemon.start();
         }
@@ -465,7 +471,13 @@ impl Postgres {
     /// Stops it in order, but does not wait for clients.
     pub async fn stop_fast(&mut self) {
         self.daemon.signal(Signal::INT);
-        eventually("PostgreSQL stops", async || self.daemon.ended().is_some()).await;
+        let deadline = Instant::now() + PATIENCE * 2;
+        while self.daemon.runs() && self.daemon.ended().is_none() {
+            if Instant::now() > deadline {
+                self.daemon.kill_9();
+            }
+            pass(Duration::from_millis(50)).await;
+        }
     }
 }
 
