@@ -210,6 +210,11 @@ async fn requests_of_one_caller_go_to_one_node_and_callers_are_spread() {
             ann.create_conversation(&title).await;
             let list = ann.get("/api/conversations?limit=1").await.ok();
             assert_eq!(list["items"][0]["title"], title, "an own change was not seen");
+            // What is sent once goes a way of its own, to the same node.
+            let id = list["items"][0]["id"].as_str().unwrap();
+            let path = format!("/api/conversations/{id}");
+            assert_eq!(ann.delete(&path).await.status, 204);
+            ann.get(&path).await.problem(404, "not_found");
         }
         let request = front
             .nginx

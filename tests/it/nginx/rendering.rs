@@ -78,6 +78,21 @@ fn nginx_takes_what_is_rendered() {
     }
 }
 
+/// The times that other tests shorten.
+#[test]
+fn slow_clients_have_twelve_seconds_unless_set_otherwise() {
+    let directory = TempDir::new("nginx-rendering");
+    render(directory.path(), &settings(directory.path(), &[])).unwrap();
+    let text = std::fs::read_to_string(directory.path().join("conf/nginx.conf")).unwrap();
+    for line in [
+        "client_header_timeout 12s;",
+        "client_body_timeout 12s;",
+        "send_timeout 10s;",
+    ] {
+        assert!(text.contains(line), "{line}");
+    }
+}
+
 #[test]
 fn what_is_no_value_is_refused_and_nothing_written() {
     let directory = TempDir::new("nginx-rendering");

@@ -138,7 +138,7 @@ async fn a_reload_drops_no_socket() {
         let (mut socket, stop) = (ann.connect().await, stop.clone());
         writers.push(actix_web::rt::spawn(async move {
             let mut posts = 0;
-            while !stop.load(Ordering::Relaxed) || posts < 50 {
+            while !stop.load(Ordering::Relaxed) || posts < 20 {
                 // Fails the test if the socket is gone.
                 socket.post(conversation, MessageId::new(), "still here").await;
                 posts += 1;

@@ -99,7 +99,8 @@ impl Nginx {
             settings: all,
         };
         let deadline = Instant::now() + PATIENCE;
-        while TcpStream::connect(address).is_err() {
+        // It takes them one after the other, this one last.
+        while TcpStream::connect(address).is_err() || TcpStream::connect(status).is_err() {
             if let Some(ended) = nginx.child.try_wait().unwrap() {
                 return Err(format!("nginx ended with {ended}: {}", nginx.error_log()));
             }
