@@ -1,7 +1,7 @@
 //! A person without a socket: reads pages of the history by REST, and posts by REST until it is told that it is done.
 
 use super::member::message_of;
-use super::{BackOff, Desk, Phase, Record, Status};
+use super::{BackOff, Desk, Phase, Record, Status, log_in};
 use crate::soak::history::{Attempt, Change, Operation, Outcome, Page, Room};
 use crate::support::client::Answer;
 use crate::support::{Person, pass};
@@ -31,7 +31,7 @@ pub struct Clerk {
 
 impl Clerk {
     /// Works until it is over.
-    pub async fn run(self, desk: Arc<Desk>, phase: watch::Receiver<Phase>, status: Arc<Mutex<Status>>) -> Record {
+    pub async fn run(mut self, desk: Arc<Desk>, phase: watch::Receiver<Phase>, status: Arc<Mutex<Status>>) -> Record {
         let mut random = StdRng::seed_from_u64(self.seed);
         let mut record = Record::default();
         status.lock().connected = true;
@@ -62,7 +62,7 @@ impl Clerk {
     }
 
     /// A page: mostly the newest, sometimes an older one. Nothing when it could not be read.
-    async fn read(&self, desk: &Desk, random: &mut StdRng) -> Option<Page> {
+    async fn read(&mut self, desk: &Desk, random: &mut StdRng) -> Option<Page> {
         let room = self.room(random);
         let newest = random.random_bool(0.7);
         let what = if newest {
@@ -74,6 +74,10 @@ impl Clerk {
         let path = format!("/api/conversations/{}/messages?limit=30{what}", desk.rooms[room]);
         let answer = self.ask(Method::GET, &path, None).await?;
         desk.count(format!("GET: {}", answer.status));
+        if answer.status == 401 {
+            log_in(&mut self.person, desk).await;
+            return None;
+        }
         if answer.status != 200 {
             if !matches!(answer.status, 502..=504) {
                 desk.complain(format!("{} reads a page: {} {}", self.name, answer.status, answer.body));
@@ -92,7 +96,7 @@ impl Clerk {
 
     /// Posts a message, however often that takes.
     async fn post(
-        &self,
+        &mut self,
         desk: &Desk,
         phase: &watch::Receiver<Phase>,
         status: &Mutex<Status>,
@@ -129,6 +133,7 @@ impl Clerk {
                     operation.outcome = Outcome::Done { seq, rev, at };
                     break;
                 }
+                Some(answer) if answer.status == 401 => log_in(&mut self.person, desk).await,
                 Some(answer) if !matches!(answer.status, 429 | 502..=504) => {
                     let code = answer.body["code"].as_str().unwrap_or("none");
                     let code = format!("{} {code}", answer.status);

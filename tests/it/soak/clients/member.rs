@@ -2,15 +2,14 @@
 
 use super::line::{End, Line};
 use super::work::Work;
-use super::{BackOff, Desk, Phase, Record, Status};
+use super::{BackOff, Desk, Phase, Record, Status, log_in};
 use crate::soak::history::{Event, Message, Reader, Room};
-use crate::support::client::{PASSWORD, uuid_of};
+use crate::support::client::uuid_of;
 use crate::support::{Person, pass};
 use parking_lot::Mutex;
 use parlance::ids::{ConversationId, MessageId, UserId};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use reqwest::Method;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -132,7 +131,7 @@ impl Session {
             End::Broken => self.desk.count("connection broken"),
         }
         match end {
-            End::Closed(4103) | End::Refused(401) => self.log_in().await,
+            End::Closed(4103) | End::Refused(401) => log_in(&mut self.member.person, &self.desk).await,
             End::Closed(code @ (1002 | 1007 | 1009 | 4000..4100)) => {
                 self.desk
                     .complain(format!("{} was closed for good: {code}", self.member.name));
@@ -144,22 +143,6 @@ impl Session {
             _ => {}
         }
         asked.unwrap_or_else(|| self.back_off.next(&mut self.random))
-    }
-
-    /// Once more with the password, when the token is not taken.
-    async fn log_in(&mut self) {
-        self.desk.count("logged in again");
-        let person = &mut self.member.person;
-        let body = json!({"email": person.email, "password": PASSWORD});
-        let answer = person
-            .site
-            .try_request(Method::POST, "/auth/login", None, Some(body))
-            .await;
-        if let Ok(answer) = answer
-            && let Some(token) = answer.body["access_token"].as_str()
-        {
-            token.clone_into(&mut person.token);
-        }
     }
 
     async fn connect_and_work(&mut self) -> (End, Option<Duration>) {

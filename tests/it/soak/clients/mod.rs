@@ -12,10 +12,14 @@ pub mod member;
 mod work;
 
 use super::history::{Operation, Page, Reader, Room, Stamp};
+use crate::support::Person;
+use crate::support::client::PASSWORD;
 use parking_lot::Mutex;
 use parlance::ids::ConversationId;
 use rand::RngExt;
 use rand::rngs::StdRng;
+use reqwest::Method;
+use serde_json::json;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -130,5 +134,18 @@ impl BackOff {
         let pause = self.limit.mul_f64(random.random());
         self.limit = (self.limit * 2).min(BACK_OFF_MAX);
         pause
+    }
+}
+
+/// Signs in once more with the password, when the token is not taken: it ran out, or a node's clock jumped.
+async fn log_in(person: &mut Person, desk: &Desk) {
+    let body = json!({"email": person.email, "password": PASSWORD});
+    let request = person.site.try_request(Method::POST, "/auth/login", None, Some(body));
+    let answer = tokio::time::timeout(Duration::from_secs(10), request).await;
+    if let Ok(Ok(answer)) = answer
+        && let Some(token) = answer.body["access_token"].as_str()
+    {
+        desk.count("logged in again");
+        token.clone_into(&mut person.token);
     }
 }
