@@ -9,6 +9,9 @@ use crate::support::{PATIENCE, pass};
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use std::time::{Duration, Instant};
 
+/// Numbers of descriptors that a node may still use when it has none left.
+const DESCRIPTORS_LEFT: u64 = 8;
+
 /// What clients count a connection as that ended without a word, and not after `goodbye`.
 const BROKEN: &str = "connection broken";
 
@@ -198,7 +201,8 @@ fn exhaust(world: &World, node: usize) -> Result<State, String> {
     let in_use = world.nodes[node].daemon.usage().descriptors;
     let usual = descriptor_limit(pid).ok_or("its limit cannot be read")?;
     let low = Rlimit {
-        current: Some((in_use as u64 / 2).max(16)),
+        // A new one gets the lowest free number, and those below this have been taken since the start.
+        current: Some(DESCRIPTORS_LEFT),
         maximum: Some(usual),
     };
     prlimit(Some(pid), Resource::Nofile, low).map_err(|error| error.to_string())?;
