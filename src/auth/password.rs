@@ -1,14 +1,17 @@
 //! Passwords: what is accepted, and hashing that neither stalls the server nor tells strangers who has an account.
 //!
-//! argon2id takes 19 MiB and some 20 ms by design, so it runs on blocking threads, at most as many at once as there are
-//! cores: more would only make each slower and the memory unbounded. [`WAITING_MAX`] callers may wait for a turn; the
-//! next gets `overloaded` at once. An unknown address is checked against a dummy hash with the same parameters, so that
-//! it takes as long as a wrong password.
+//! argon2id takes 19 MiB and some 20 ms by design, so it runs on threads of its own, as many as there are cores: more would
+//! only make each slower. They are always the same ones, because an allocator keeps what a thread has freed for that
+//! thread: on whichever blocking threads there are, 19 MiB would stay behind with each of them. [`WAITING_MAX`] callers may
+//! wait for a turn; the next gets `overloaded` at once. An unknown address is checked against a dummy hash with the same
+//! parameters, so that it takes as long as a wrong password.
 
 use super::Error;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Algorithm, Argon2, Params, Version};
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Semaphore;
 
 /// Shortest password, in characters.
@@ -17,6 +20,8 @@ pub(super) const PASSWORD_CHARS_MIN: usize = 8;
 pub(super) const PASSWORD_CHARS_MAX: usize = 256;
 /// Callers that may wait for a hash: a few seconds' worth.
 const WAITING_MAX: usize = 256;
+/// How long a thread without work stays. Longer than any pause matters: a new thread would be a new place for 19 MiB.
+const KEEP_ALIVE: Duration = Duration::from_hours(24);
 const MEMORY_KIB: u32 = 19 * 1_024;
 const ITERATIONS: u32 = 2;
 const LANES: u32 = 1;
@@ -30,8 +35,8 @@ pub(super) struct Passwords {
 }
 
 struct Shared {
-    /// One permit a core.
-    running: Semaphore,
+    /// Only for its blocking threads, one a core, which stay. `None` while it is dropped.
+    threads: Option<Runtime>,
     /// One permit a caller, running or waiting.
     admitted: Semaphore,
     dummy: String,
@@ -45,8 +50,14 @@ impl Passwords {
     pub(super) fn new(cores: usize) -> Result<Self, Error> {
         let cores = cores.max(1);
         let dummy = hash_now("no user has this password")?;
+        let threads = Builder::new_current_thread()
+            .thread_name("password")
+            .max_blocking_threads(cores)
+            .thread_keep_alive(KEEP_ALIVE)
+            .build()
+            .map_err(|error| Error::Hash(error.to_string()))?;
         let shared = Shared {
-            running: Semaphore::new(cores),
+            threads: Some(threads),
             admitted: Semaphore::new(cores + WAITING_MAX),
             dummy,
         };
@@ -92,10 +103,20 @@ impl Passwords {
     ) -> Result<T, Error> {
         let _admitted = self.shared.admitted.try_acquire().map_err(|_| Error::Overloaded)?;
         let shared = Arc::clone(&self.shared);
-        let _running = self.shared.running.acquire().await.map_err(|_| Error::Overloaded)?;
-        tokio::task::spawn_blocking(move || work(&shared))
+        let threads = self.shared.threads.as_ref().ok_or(Error::Overloaded)?;
+        threads
+            .spawn_blocking(move || work(&shared))
             .await
             .map_err(|error| Error::Hash(error.to_string()))?
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if let Some(threads) = self.threads.take() {
+            // The last owner may be one of these threads, or a runtime's: neither may wait for them.
+            threads.shutdown_background();
+        }
     }
 }
 
@@ -198,6 +219,20 @@ mod tests {
                 .await
                 .unwrap()
         );
+    }
+
+    #[tokio::test]
+    async fn hashing_keeps_to_its_threads() {
+        let passwords = Passwords::new(2).unwrap();
+        let threads = futures_util::future::join_all((0..20).map(|_| {
+            passwords.run(|shared| {
+                hash_now(&shared.dummy)?;
+                Ok(std::thread::current().id())
+            })
+        }));
+        let threads: std::collections::HashSet<_> = threads.await.into_iter().map(Result::unwrap).collect();
+        assert!(threads.len() <= 2, "{threads:?}");
+        assert!(!threads.contains(&std::thread::current().id()));
     }
 
     #[tokio::test]
