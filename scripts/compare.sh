@@ -16,7 +16,7 @@ if [ "${1:-}" = --rounds ]; then
     rounds=${2:-}
     shift 2
 fi
-[ $# -ge 1 ] && [ "$rounds" -ge 1 ] 2>/dev/null || die "usage: $0 [--rounds N] REVISION [NAME=VALUE...]"
+{ [ $# -ge 1 ] && [ "$rounds" -ge 1 ]; } 2>/dev/null || die "usage: $0 [--rounds N] REVISION [NAME=VALUE...]"
 revision=$(git rev-parse --verify --quiet "$1^{commit}") || die "there is no revision $1"
 shift
 

@@ -1,4 +1,5 @@
-# Sourced by the other scripts: what more than one of them needs.
+# shellcheck shell=sh
+# Sourced by the other scripts, of sh and of bash: what more than one of them needs.
 
 die() {
     echo "$1" >&2

@@ -3,9 +3,10 @@
 # with `N passed, M failed`.
 #
 # Prometheus' own promtool judges its configuration, and runs the cases for the alerts; the model of docs/scaling.md is
-# held against a simulation. promtool is taken from PROMTOOL, the path, or the distribution's package (.dev/prometheus).
-# What else is here is used, and named when it is not: docker compose, hadolint, shellcheck, systemd-analyze. That alerts
-# and dashboards name metrics that exist is checked by `make test-it` (tests/it/ops.rs).
+# held against a simulation. promtool is taken from PROMTOOL, the path, or the distribution's package (.dev/prometheus);
+# where it cannot be had, that is a failure. What else is here is used, and named when it is not: docker compose, hadolint,
+# logrotate, systemd-analyze, and shellcheck, over all scripts of the repository. That alerts and dashboards name metrics
+# that exist is checked by `make test-it` (tests/it/ops.rs).
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 . scripts/lib.sh
@@ -50,27 +51,59 @@ json() { for file in ops/grafana/dashboards/*.json; do python3 -m json.tool "$fi
 # Compose wants the files of the secrets to be named, not to be there; a name for TLS it wants.
 composed() { SERVER_NAME=chat.example.org docker compose "$@" config --quiet; }
 
+# What compose.yaml says twice, and who waits for whom: docker compose resolves it, we look.
+compose_agrees() {
+    docker compose config --format json | python3 -c '
+import json, sys
+services = json.load(sys.stdin)["services"]
+nginx = services["nginx"]
+cpus = nginx["deploy"]["resources"]["limits"]["cpus"]
+assert float(nginx["environment"]["NGINX_WORKERS"]) == float(cpus), "NGINX_WORKERS is not the processors of nginx"
+for name in ("node-1", "node-2"):
+    waits = services[name]["depends_on"].get("migrate", {}).get("condition")
+    assert waits == "service_completed_successfully", name + " does not wait for migrate"
+    address = services[name]["networks"]["front"]["ipv4_address"]
+    assert address + ":8080" in nginx["environment"]["NGINX_NODES"], name + " is not known to nginx"
+'
+}
+
 # Of ten; what is open is told, with reasons, in docs/operations.md.
-exposure() { systemd-analyze security --offline=true --threshold=15 --no-pager ops/systemd/parlance.service; }
+exposure() { systemd-analyze security --offline=true --threshold="$2" --no-pager "ops/systemd/$1.service"; }
+
+# It refuses a file that others may write, as a checkout's may be.
+rotation() {
+    local copy status
+    copy=$(mktemp) && cp ops/logrotate/parlance-nginx "$copy" && chmod 644 "$copy"
+    logrotate --debug --state /dev/null "$copy"
+    status=$?
+    rm "$copy"
+    return $status
+}
 
 if find_promtool; then
     try "prometheus.yml and its rules" "$promtool" check config ops/prometheus/prometheus.yml
     try "cases for the alerts" "$promtool" test rules ops/prometheus/tests/parlance.yml
 else
-    skipped="$skipped promtool"
+    failed=$((failed + 1))
+    echo "FAILED  there is no promtool, and it could not be fetched: install Debian's prometheus, or set PROMTOOL"
 fi
 try "dashboards are JSON" json
 try "the model of docs/scaling.md" model
 if docker compose version >/dev/null 2>&1; then
     try "compose.yaml" composed --file compose.yaml
+    try "compose.yaml agrees with itself" compose_agrees
     for more in ops/compose/*.yaml; do try "compose.yaml with $more" composed --file compose.yaml --file "$more"; done
 else
     skipped="$skipped docker-compose"
 fi
 if have hadolint; then try "Dockerfile" hadolint Dockerfile; fi
-if have shellcheck; then try "scripts of ops/" shellcheck -x scripts/ops.sh scripts/secrets.sh ops/backup/dump.sh ops/backup/restore.sh; fi
+if have shellcheck; then try "scripts" shellcheck -x scripts/*.sh ops/backup/*.sh nginx/render; fi
+if have logrotate; then try "rotation of nginx's log" rotation; fi
 # Older ones cannot judge a file.
-if have systemd-analyze && systemd-analyze --help | grep -q -e --threshold; then try "parlance.service is closed enough" exposure; fi
+if have systemd-analyze && systemd-analyze --help | grep -q -e --threshold; then
+    try "parlance.service is closed enough" exposure parlance 15
+    try "parlance-nginx.service is closed enough" exposure parlance-nginx 40
+fi
 
 [ -z "$skipped" ] || echo "Not here, so not asked:$skipped"
 echo "$passed passed, $failed failed"

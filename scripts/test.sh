@@ -34,9 +34,10 @@ finish() {
 trap finish EXIT
 trap 'exit 130' INT TERM
 
-# Runs a command and adds what it says it has counted.
+# Runs a command and adds what it says it has counted; says at the end how long it took.
 count() {
-    echo "--- $1"
+    local name=$1 began=$SECONDS
+    echo "--- $name"
     shift
     "$@" 2>&1 | tee "$log"
     local status=$? sum p f
@@ -65,6 +66,7 @@ PYTHON
     if [ "$status" != 0 ] && [ "$f" = 0 ]; then f=1; fi
     passed=$((passed + p))
     failed=$((failed + f))
+    echo "--- $name: $p passed, $f failed, $((SECONDS - began)) s"
 }
 
 # The tests of one cargo target, by whichever runner is there; some of the others' names may follow. Without nextest all

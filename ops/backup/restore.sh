@@ -13,7 +13,7 @@ set -euo pipefail
 # shellcheck source=ops/backup/lib.sh
 . "$(dirname "$0")/lib.sh"
 
-[ $# = 1 ] && [ -f "$1" ] || die "usage: $0 FILE.dump"
+{ [ $# = 1 ] && [ -f "$1" ]; } || die "usage: $0 FILE.dump"
 manifest=${1%.dump}.manifest
 [ -f "$manifest" ] || die "$manifest is missing: what was dumped could not be compared"
 take_address

@@ -34,15 +34,15 @@ class Costs:
 
     # Node: a message taken up, checked, handed to a lane, its ack; a group's flight to the database; a frame into a socket
     # that is written alone; an envelope from another node; an idle socket (pings); one opened, authenticated, subscribed.
-    node_message: float = 30 * MICRO
-    node_group: float = 145 * MICRO
-    node_delivery: float = 10 * MICRO
-    node_envelope: float = 50 * MICRO
+    node_message: float = 22 * MICRO
+    node_group: float = 93 * MICRO
+    node_delivery: float = 10.5 * MICRO
+    node_envelope: float = 13 * MICRO
     node_idle: float = 1.3 * MICRO
-    node_connect: float = 225 * MICRO
+    node_connect: float = 130 * MICRO
     # PostgreSQL: a message in a group; a group, with its sync's work; a revision that is compared.
-    postgres_message: float = 60 * MICRO
-    postgres_group: float = 210 * MICRO
+    postgres_message: float = 36 * MICRO
+    postgres_group: float = 127 * MICRO
     postgres_compare: float = 3.65 * MICRO
     # The sync at the end of a commit: time, not work.
     sync: float = 1.0e-3
@@ -51,10 +51,10 @@ class Costs:
     redis_hear: float = 0.4 * MICRO
     # Bytes: of memory for a connection in a node, in the kernel beside it, and for a user of another node; on disk and
     # of log for a message of 128 bytes.
-    node_connection_bytes: float = 19.3 * KIB
+    node_connection_bytes: float = 19.1 * KIB
     kernel_connection_bytes: float = 8 * KIB
     elsewhere_bytes: float = 100
-    message_bytes: float = 536
+    message_bytes: float = 655
     message_log_bytes: float = 2_600
 
 

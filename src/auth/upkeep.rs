@@ -66,6 +66,7 @@ impl Drop for AbortOnDrop {
 }
 
 async fn supervise(shared: Weak<Shared>, read_at: Instant) {
+    metrics().actor_supervised(TASK);
     let read_at = Arc::new(Mutex::new(read_at));
     while shared.strong_count() > 0 {
         let mut child = AbortOnDrop(tokio::spawn(named(

@@ -125,6 +125,8 @@ pub(super) fn start(shared: &Arc<Shared>) {
         };
         supervise(ACTOR, RestartPolicy::default(), begin, |_| ()).await;
     };
+    // Those that it starts; there may be none for long.
+    metrics().actor_supervised(super::ACTOR);
     shared.arbiters.spawn(0, run);
 }
 

@@ -7,7 +7,8 @@ use super::labels::{
     ActorLabel, BusDropLabel, BusRoleLabel, CacheLabels, CacheTypeLabel, CodeLabel, EvictionLabel, QueryLabel,
     RefusalLabels, RequestLabels, RouteLabels, TargetLabel,
 };
-use super::{BusDrop, BusRole, Eviction};
+use super::{BusDrop, BusRole, Eviction, Surface};
+use crate::ids::Tier;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -139,7 +140,7 @@ pub(super) struct Shields {
 
 impl Shields {
     pub(super) fn declare(all: &mut Declaration) -> Self {
-        Self {
+        let shields = Self {
             cache_hits: all.counter(
                 "cache_hits",
                 "Reads answered by the cache, by what was read and where it was",
@@ -160,8 +161,23 @@ impl Shields {
             ),
             actor_restarts: all.counter("actor_restarts", "Actors and tasks that died and were started again"),
             panics: all.counter("panics", "Panics, whoever had them"),
+        };
+        // As in `Road`; those of `actor_restarts` begin when the actor does.
+        for (tier, surface) in refusals() {
+            drop(shields.rate_limited.get_or_create(&RefusalLabels { tier, surface }));
         }
+        shields
     }
+}
+
+/// Who may be refused where: whoever logs in, or only connects, has no tier yet.
+fn refusals() -> impl Iterator<Item = (Tier, Surface)> {
+    let all = [Surface::Rest, Surface::Socket, Surface::Expensive, Surface::Connections];
+    let tiers = [Tier::Anonymous, Tier::Regular, Tier::Premium];
+    let of_tiers = tiers
+        .into_iter()
+        .flat_map(move |tier| all.map(|surface| (tier, surface)));
+    of_tiers.chain([Surface::Login, Surface::Flood].map(|surface| (Tier::Anonymous, surface)))
 }
 
 /// The road of a message from its author to its readers, and what happens beside it.

@@ -172,6 +172,12 @@ impl Metrics {
         self.shields.rate_limit_fallbacks.inc();
     }
 
+    /// An actor of that name is kept alive from now on: its restarts are counted from zero, and not from the first one,
+    /// which no rate would see. Without effect when repeated.
+    pub fn actor_supervised(&self, actor: &'static str) {
+        drop(self.shields.actor_restarts.get_or_create(&ActorLabel { actor }));
+    }
+
     /// An actor has died and is started again, now or when its budget allows.
     pub fn actor_restarted(&self, actor: &'static str) {
         self.shields.actor_restarts.get_or_create(&ActorLabel { actor }).inc();

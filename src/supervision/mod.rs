@@ -157,6 +157,7 @@ pub async fn supervise(
     mut start: impl FnMut(u64, DeathGuard),
     mut down: impl FnMut(Duration),
 ) {
+    metrics().actor_supervised(name);
     let mut budget = RestartBudget::new(policy);
     for generation in 1_u64.. {
         let (guard, death) = DeathGuard::new();

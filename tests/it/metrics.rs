@@ -70,6 +70,40 @@ async fn requests_are_counted_by_route_and_clients_make_no_series() {
     server.terminate();
 }
 
+/// `increase` over a series that appears with its first events does not see them, nor does an alert.
+#[tokio::test]
+async fn restarts_and_refusals_are_counted_from_zero() {
+    let server = ServerProcess::start(&[("RATE_LIMIT_ENABLED", "true")]);
+    let actors = [
+        "auth_upkeep",
+        "cache",
+        "cached_users",
+        "conversation",
+        "persistence_lane",
+        "presences",
+        "rate_limit",
+        "read_markers",
+        "registry",
+        "revocations",
+        "session_sweep",
+    ];
+    let said = |scrape: &Scrape, name: &str, label: &str| -> BTreeSet<String> {
+        let series = scrape.keys().into_iter().filter(|(known, _)| known == name);
+        series.map(|(_, labels)| labels[label].clone()).collect()
+    };
+    eventually("every actor has its series", async || {
+        let scrape = Scrape::of(&server).await;
+        said(&scrape, "actor_restarts_total", "actor").iter().eq(&actors)
+    })
+    .await;
+    let scrape = Scrape::of(&server).await;
+    assert_eq!(scrape.sum("actor_restarts_total"), 0.0);
+    let surfaces = said(&scrape, "rate_limited_total", "surface");
+    let all = ["connections", "expensive", "flood", "login", "rest", "socket"];
+    assert!(surfaces.iter().eq(&all), "{surfaces:?}");
+    server.terminate();
+}
+
 #[tokio::test]
 async fn the_road_of_a_message_is_counted() {
     let server = ServerProcess::start(&[]);

@@ -173,6 +173,21 @@ fn every_metric_is_looked_at_somewhere() {
     expect_none("a metric is on a dashboard or in an alert", &unseen.collect::<Vec<_>>());
 }
 
+/// Three files have to agree on where nginx writes when it is started without containers: else nobody rotates it.
+#[test]
+fn the_access_log_of_nginx_is_rotated_where_it_is_written() {
+    let log = "/var/log/parlance-nginx/access.log";
+    let rotation = include_str!("../../ops/logrotate/parlance-nginx");
+    assert!(rotation.contains(&format!("\n{log} {{\n")));
+    assert!(include_str!("../../nginx/render").contains(&format!("NGINX_ACCESS_LOG={log}\n")));
+    let unit = include_str!("../../ops/systemd/parlance-nginx.service");
+    assert!(unit.contains("\nLogsDirectory=parlance-nginx\n"));
+    assert!(unit.contains("\nRuntimeDirectory=parlance-nginx\n"));
+    let settings = include_str!("../../nginx/parlance.env");
+    assert!(settings.contains("\nNGINX_RUN_DIR=/run/parlance-nginx\n"));
+    assert!(rotation.contains("/run/parlance-nginx/nginx.pid"));
+}
+
 #[test]
 fn every_alert_has_a_runbook_and_every_runbook_an_alert() {
     let page = include_str!("../../docs/operations.md");

@@ -2,7 +2,7 @@
 
 use crate::support::chaos::{Chaos, Proxy};
 use crate::support::client::Ended;
-use crate::support::{PATIENCE, Person, Socket, TestApp, eventually, pass};
+use crate::support::{PATIENCE, Person, Socket, TestApp, eventually};
 use parlance::config::Secret;
 use parlance::ids::{ConversationId, MessageId};
 use serde_json::{Value, json};
@@ -319,8 +319,10 @@ async fn a_request_that_is_under_way_is_finished() {
     .await;
     node.begin_stop();
     idle.expect_close(4203).await;
-    // Longer than the HTTP server waits of itself.
-    pass(Duration::from_secs(6)).await;
+    eventually("the HTTP server stops", async || {
+        tokio::net::TcpStream::connect(node.address).await.is_err()
+    })
+    .await;
     proxy.heal();
     // Whether it was the first attempt that arrived is the database's business.
     assert_eq!(posting.await.unwrap().ok()["seq"], 2);

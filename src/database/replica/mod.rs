@@ -205,6 +205,7 @@ impl Drop for AbortOnDrop {
 }
 
 async fn supervise(watcher: Arc<Watcher>) {
+    metrics().actor_supervised(TASK);
     while watcher.primary.strong_count() > 0 {
         let mut child = AbortOnDrop(tokio::spawn(named(TASK, None, run(watcher.clone()))));
         if let Err(error) = (&mut child.0).await {
