@@ -81,7 +81,7 @@ pub struct ConversationsConfig {
 /// WebSocket connections.
 #[derive(Clone, Debug)]
 pub struct SessionsConfig {
-    /// `PARLANCE_CONNECTIONS_MAX`: on this node.
+    /// `PARLANCE_CONNECTIONS_MAX`: on this node, as far as its limit of open files allows ([`super::Capacity`]).
     pub connections_max: usize,
     /// `PARLANCE_CONNECTIONS_PER_USER`: on this node; one more is closed with 4005 at once.
     pub connections_per_user: usize,
