@@ -7,7 +7,7 @@
 use crate::auth::{self, Auth};
 use crate::bus::{Bus, InProcessBus, RedisBus};
 use crate::cache::Cache;
-use crate::config::Config;
+use crate::config::{Capacity, Config};
 use crate::conversations::{Conversations, Parts};
 use crate::database::{self, Database};
 use crate::http::{self, Assets, Connections, Health};
@@ -47,6 +47,9 @@ pub enum Error {
     /// The address.
     #[error("cannot listen on {0}: {1}")]
     Listen(SocketAddr, #[source] std::io::Error),
+    /// The limit of open files.
+    #[error("{0}")]
+    Descriptors(String),
 }
 
 /// A node.
@@ -73,7 +76,7 @@ impl App {
     /// # Errors
     /// [`Error`], for the operator.
     pub async fn build_on(config: Config, bus: Option<Arc<dyn Bus>>) -> Result<Self, Error> {
-        let config = Arc::new(config);
+        let (config, capacity) = fit(config)?;
         // The address first: a port that is taken should not start a database.
         let (listener, address) = listen(config.bind)?;
         let metrics_listener = config.metrics.bind.map(listen).transpose()?;
@@ -121,7 +124,7 @@ impl App {
             config: config.clone(),
         });
         let metrics = serve_metrics(metrics_listener, &state)?;
-        let server = serve(&config, listener, state).map_err(|error| Error::Listen(address, error))?;
+        let server = serve(&config, capacity, listener, state).map_err(|error| Error::Listen(address, error))?;
         let measured_at = metrics.as_ref().map(|(address, _)| tracing::field::display(address));
         tracing::info!(node.id = %node, %address, metrics = measured_at, "node is up");
         let shutdown = Shutdown {
@@ -183,6 +186,23 @@ impl App {
     }
 }
 
+/// What this process can hold; the configuration promises no more from then on.
+fn fit(mut config: Config) -> Result<(Arc<Config>, Capacity), Error> {
+    let descriptors = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let capacity = Capacity::of(&config, descriptors).map_err(Error::Descriptors)?;
+    let wanted = std::mem::replace(&mut config.sessions.connections_max, capacity.sockets);
+    if capacity.sockets < wanted {
+        tracing::warn!(
+            sockets = capacity.sockets,
+            wanted,
+            descriptors,
+            "the limit of open files does not suffice for PARLANCE_CONNECTIONS_MAX, and fewer sockets are admitted: a \
+             socket takes two descriptors; raise the limit (ulimit -Hn, LimitNOFILE, ulimits) or set fewer connections"
+        );
+    }
+    Ok((Arc::new(config), capacity))
+}
+
 /// A listener, and where it really is.
 fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {
     let listener = try_listen(address).map_err(|error| Error::Listen(address, error))?;
@@ -199,7 +219,12 @@ fn try_listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-fn serve(config: &Config, listener: TcpListener, state: web::Data<http::State>) -> std::io::Result<Server> {
+fn serve(
+    config: &Config,
+    capacity: Capacity,
+    listener: TcpListener,
+    state: web::Data<http::State>,
+) -> std::io::Result<Server> {
     let connections = Connections::start(&config.http);
     let factory = move || actix_web::App::new().configure(|app| http::configure(app, state.clone()));
     let server = HttpServer::new(factory)
@@ -207,7 +232,8 @@ fn serve(config: &Config, listener: TcpListener, state: web::Data<http::State>) 
         // A frame should leave when it is written; joining writes is our business.
         .tcp_nodelay(true)
         .h1_write_buffer_size(sessions::WRITE_BUFFER_BYTES)
-        .max_connections(config.sessions.connections_max)
+        // Of a worker, and of plain connections as well.
+        .max_connections(capacity.connections_per_worker)
         .keep_alive(config.http.keep_alive)
         .client_request_timeout(config.http.request_timeout)
         // A request may take as long as its commit; the deadline of the shutdown ends it before this does.

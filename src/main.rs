@@ -110,7 +110,8 @@ fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
     })
 }
 
-/// Each socket takes two descriptors; the soft limit of many systems is only 1,024.
+/// Each socket takes two descriptors; the soft limit of many systems is only 1,024. What the hard one allows is found out
+/// by the node when it is built.
 fn raise_descriptor_limit() {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;

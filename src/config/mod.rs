@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 mod cache;
+mod descriptors;
 mod files;
 mod limits;
 mod metrics;
@@ -24,6 +25,7 @@ mod sections;
 mod values;
 
 pub use cache::CacheConfig;
+pub use descriptors::Capacity;
 pub use limits::{FloodConfig, LimitsConfig, QuotaConfig};
 pub use metrics::MetricsConfig;
 pub use redis::RedisConfig;

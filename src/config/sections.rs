@@ -26,6 +26,9 @@ pub struct DatabaseConfig {
     pub statement_timeout: Duration,
     /// `PARLANCE_DATABASE_CONNECTION_LIFETIME`: after which a connection is replaced, give or take a tenth.
     pub connection_lifetime: Duration,
+    /// `PARLANCE_MIGRATION_LOCK_TIMEOUT`: how long a migration waits for a lock, while everybody waits behind it; then it
+    /// lets them pass, and tries again a few times.
+    pub migration_lock_timeout: Duration,
     /// `POSTGRES_BIN_DIR`: where the private server's `postgres` and `initdb` are.
     pub postgres_bin_dir: Option<PathBuf>,
 }
@@ -78,7 +81,7 @@ pub struct ConversationsConfig {
 /// WebSocket connections.
 #[derive(Clone, Debug)]
 pub struct SessionsConfig {
-    /// `PARLANCE_CONNECTIONS_MAX`: on this node.
+    /// `PARLANCE_CONNECTIONS_MAX`: on this node, as far as its limit of open files allows ([`super::Capacity`]).
     pub connections_max: usize,
     /// `PARLANCE_CONNECTIONS_PER_USER`: on this node; one more is closed with 4005 at once.
     pub connections_per_user: usize,
@@ -104,6 +107,7 @@ impl Default for DatabaseConfig {
             acquire_timeout: Duration::from_secs(5),
             statement_timeout: Duration::from_secs(5),
             connection_lifetime: Duration::from_hours(1),
+            migration_lock_timeout: Duration::from_secs(5),
             postgres_bin_dir: None,
         }
     }
@@ -185,6 +189,11 @@ impl DatabaseConfig {
             "PARLANCE_DATABASE_CONNECTION_LIFETIME",
             &mut self.connection_lifetime,
             seconds(1, 7 * DAY),
+        );
+        pass.bounded(
+            "PARLANCE_MIGRATION_LOCK_TIMEOUT",
+            &mut self.migration_lock_timeout,
+            short(),
         );
         pass.value("POSTGRES_BIN_DIR", &mut self.postgres_bin_dir);
     }

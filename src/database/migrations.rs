@@ -4,13 +4,19 @@
 //! connection of its own, so that one migrates while the others wait and then find nothing to do; should it die, its
 //! lock dies with its connection, and the migration it was in is rolled back with its transaction. A database that a
 //! newer version has already migrated is accepted, because migrations only expand what an older version still uses.
+//!
+//! Whatever wants a table that a migration waits for waits behind it. So a migration that does not get a lock (a backup
+//! has it, a report) lets the others pass after `PARLANCE_MIGRATION_LOCK_TIMEOUT`, which rolls it back, and tries again
+//! after as long a pause, [`LOCK_ATTEMPTS`] times; then it fails and names who was in the way.
 //! The server is checked first, so that a PostgreSQL that is too old or lacks pgvector is refused in one sentence.
 
 use super::{Error, connect};
 use crate::config::DatabaseConfig;
 use deadpool_postgres::ClientWrapper;
+use refinery::{Report, Runner};
 use std::time::Duration;
 use tokio_postgres::Config;
+use tokio_postgres::error::SqlState;
 
 /// The oldest PostgreSQL that serves, as `server_version_num` says it.
 const SERVER_VERSION_MIN: i32 = 150_000;
@@ -23,6 +29,9 @@ const LOCK_KEY: i64 = 0x7061_726c_616e_6365;
 
 /// How long to wait for another node that migrates.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// How often a migration tries to get its locks.
+const LOCK_ATTEMPTS: u32 = 6;
 
 mod embedded {
     refinery::embed_migrations!("migrations");
@@ -63,7 +72,8 @@ pub(super) async fn run(address: &Config, config: &DatabaseConfig) -> Result<usi
         .batch_execute("SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0")
         .await?;
     lock(&client).await?;
-    let applied = migrate(&mut client).await;
+    // In a box: what refinery does takes kilobytes, and is done once.
+    let applied = Box::pin(migrate(&mut client, config.migration_lock_timeout)).await;
     // Closing the connection releases the lock, but not before the server notices; the next node need not wait for it.
     client.execute("SELECT pg_advisory_unlock($1)", &[&LOCK_KEY]).await?;
     applied
@@ -123,27 +133,123 @@ async fn lock(client: &ClientWrapper) -> Result<(), Error> {
     }
 }
 
-async fn migrate(client: &mut ClientWrapper) -> Result<usize, Error> {
+async fn migrate(client: &mut ClientWrapper, lock_timeout: Duration) -> Result<usize, Error> {
+    // Not before this: waiting for another node that migrates is waiting for a lock, too.
+    client
+        .batch_execute(&format!("SET lock_timeout = {}", lock_timeout.as_millis()))
+        .await?;
     let runner = embedded::migrations::runner().set_abort_missing(false);
-    let report = runner
-        .run_async(&mut **client)
+    let mut attempts = 0;
+    let mut applied = 0;
+    loop {
+        attempts += 1;
+        let result = runner.run_async(&mut **client).await;
+        let report = result.as_ref().map_or_else(|error| error.report(), Some);
+        for migration in report.map(Report::applied_migrations).into_iter().flatten() {
+            tracing::info!("Applied migration {migration}");
+            applied += 1;
+        }
+        let error = match result {
+            Ok(_) => break,
+            Err(error) => error,
+        };
+        if !is_lock_timeout(&error) {
+            return Err(Error::Migration(brief(&error)));
+        }
+        let holder = lock_holder(client).await?;
+        if attempts == LOCK_ATTEMPTS {
+            return Err(Error::Migration(format!(
+                "a lock was not to be had in {attempts} attempts of {lock_timeout:?} each, and nothing was changed: \
+                 {holder}. Wait until it has ended, or end it (pg_terminate_backend), and start again; who holds locks is \
+                 in pg_locks and pg_stat_activity. ({})",
+                brief(&error)
+            )));
+        }
+        tracing::warn!(
+            attempts,
+            "A migration does not get a lock, and lets others pass: {holder}"
+        );
+        tokio::time::sleep(lock_timeout).await;
+    }
+    tell_strangers(client, &runner).await?;
+    Ok(applied)
+}
+
+/// Whether PostgreSQL gave up waiting for a lock.
+fn is_lock_timeout(error: &refinery::Error) -> bool {
+    causes(error)
+        .filter_map(|cause| cause.downcast_ref::<tokio_postgres::Error>())
+        .any(|cause| cause.code() == Some(&SqlState::LOCK_NOT_AVAILABLE))
+}
+
+/// Who has been holding locks on our tables for longest, in words. Of another account only the number is known for sure.
+async fn lock_holder(client: &ClientWrapper) -> Result<String, Error> {
+    let row = client
+        .query_opt(
+            "SELECT a.pid, coalesce(nullif(a.application_name, ''), 'unnamed'), coalesce(a.usename::text, 'unknown'), \
+             extract(epoch FROM clock_timestamp() - a.xact_start)::bigint, string_agg(DISTINCT c.relname, ', ') \
+             FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid JOIN pg_class c ON c.oid = l.relation \
+             WHERE l.granted AND l.locktype = 'relation' AND a.pid <> pg_backend_pid() AND a.datname = current_database() \
+             AND c.relkind IN ('r', 'p') AND c.relnamespace = current_schema()::regnamespace \
+             GROUP BY a.pid, a.application_name, a.usename, a.xact_start ORDER BY a.xact_start LIMIT 1",
+            &[],
+        )
+        .await?;
+    let Some(row) = row else {
+        return Ok("whoever held it has just ended".to_owned());
+    };
+    let (pid, program, user, seconds, tables): (i32, String, String, Option<i64>, String) =
+        (row.get(0), row.get(1), row.get(2), row.get(3), row.get(4));
+    let since = seconds.map_or_else(String::new, |seconds| format!(" for {seconds} s"));
+    Ok(format!(
+        "the process {pid} of PostgreSQL ({program}, user {user}) has held locks{since} on {tables}"
+    ))
+}
+
+/// Says what of the database's schema this program does not know.
+async fn tell_strangers(client: &mut ClientWrapper, runner: &Runner) -> Result<(), Error> {
+    let applied = runner
+        .get_applied_migrations_async(&mut **client)
         .await
         .map_err(|error| Error::Migration(brief(&error)))?;
-    for migration in report.applied_migrations() {
-        tracing::info!("Applied migration {migration}");
+    let ours = |version: i64| {
+        runner
+            .get_migrations()
+            .iter()
+            .any(|own| i64::from(own.version()) == version)
+    };
+    let known = latest();
+    let versions = applied.iter().map(|migration| i64::from(migration.version()));
+    let schema = versions.clone().max().unwrap_or_default();
+    if schema > known {
+        tracing::info!(
+            schema,
+            known,
+            "The database has been migrated by a newer version, and this one goes on with it: so it is while nodes are \
+             upgraded one after the other, and after going back one version"
+        );
     }
-    Ok(report.applied_migrations().len())
+    for migration in &applied {
+        let version = i64::from(migration.version());
+        if version <= known && !ours(version) {
+            tracing::warn!("The database has had the migration {migration}, which this version has never heard of");
+        }
+    }
+    for own in runner.get_migrations() {
+        if !versions.clone().any(|version| version == i64::from(own.version())) {
+            tracing::warn!("The database has later migrations, and has never had {own}");
+        }
+    }
+    Ok(())
 }
 
 /// An error with its causes, which refinery keeps apart.
 fn brief(error: &refinery::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
+    causes(error).fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+fn causes(error: &refinery::Error) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
+    std::iter::successors(std::error::Error::source(error), |cause| cause.source())
 }
 
 #[cfg(test)]

@@ -47,6 +47,7 @@ fn read(state: &State) -> Readings {
             .replica_status()
             .map(|replica| (replica.trouble.is_none(), replica.lag.map(|lag| lag.as_secs_f64()))),
         sockets_open: state.sessions.open_count(),
+        sockets_max: state.config.sessions.connections_max,
         conversations_active: state.conversations.active_count(),
         cache_entries,
         cache_bytes,

@@ -47,6 +47,8 @@ pub struct Readings {
     pub replica: Option<(bool, Option<f64>)>,
     /// Open sockets.
     pub sockets_open: usize,
+    /// How many there may be.
+    pub sockets_max: usize,
     /// Conversations in memory.
     pub conversations_active: usize,
     /// Values the cache holds in this process.
@@ -62,7 +64,7 @@ pub struct Readings {
 }
 
 /// The gauges that [`Readings`] becomes.
-const GAUGES: [(&str, &str); 13] = [
+const GAUGES: [(&str, &str); 14] = [
     ("db_connection_pool_size", "Connections of the pool that exist"),
     (
         "db_connection_pool_overflow",
@@ -75,6 +77,7 @@ const GAUGES: [(&str, &str); 13] = [
     ),
     ("db_connection_pool_max", "Connections the pool may have"),
     ("sockets_open", "Open sockets"),
+    ("sockets_max", "Sockets that are admitted"),
     ("conversations_active", "Conversations in memory"),
     ("cache_entries", "Values the cache holds in this process"),
     ("cache_bytes", "Bytes of the values the cache holds in this process"),
@@ -129,6 +132,7 @@ impl Readings {
             self.pool_waiting,
             self.pool_max,
             self.sockets_open,
+            self.sockets_max,
             self.conversations_active,
         ]
         .map(|count| count as u64)

@@ -12,7 +12,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A node that has not been heard of for this long is gone. Six words of it may be lost.
+/// A node that has not been heard of for this long is gone. Six words of it may be lost. It is noticed by the next sweep, and
+/// told a moment later; docs/protocol.md promises 25 s for all of it.
 pub(super) const SILENCE_MAX: Duration = Duration::from_secs(20);
 /// Between two words of a living node.
 pub(super) const WORD_INTERVAL: Duration = Duration::from_secs(3);

@@ -1,5 +1,6 @@
 //! What the server logs: one line a request with who made it, slow statements by name, panics with whose they are.
 
+use crate::support::db::connect;
 use crate::support::{Scrape, ServerProcess, eventually};
 use parlance::ids::MessageId;
 use serde_json::Value;
@@ -62,6 +63,28 @@ async fn a_request_is_one_line_with_who_made_it() {
     server.request(reqwest::Method::GET, "/no/such/path", None, None).await;
     let line = event(&server, "the lost request's line", |event| event["route"] == "(none)").await;
     assert_eq!((&line["status"], &line["span"]["user.id"]), (&404.into(), &Value::Null));
+    server.terminate();
+}
+
+/// In every rolling upgrade: no error, and nothing that anybody has to do.
+#[tokio::test]
+async fn a_schema_that_is_newer_is_said_and_no_error() {
+    let mut server = server(&[]);
+    let client = connect(&server.database_url()).await;
+    let newer = "INSERT INTO refinery_schema_history SELECT 900, 'newer', applied_on, checksum \
+                 FROM refinery_schema_history WHERE version = 1";
+    client.batch_execute(newer).await.unwrap();
+    drop(client);
+    server.kill_9();
+    server.restart();
+    let about = |event: &Value| event["schema"] == 900;
+    let line = event(&server, "the line about the schema", about).await;
+    assert_eq!((&line["level"], events(&server, about).len()), (&"INFO".into(), 1));
+    assert!(
+        !server.log().contains("missing from the filesystem"),
+        "{}",
+        server.log()
+    );
     server.terminate();
 }
 

@@ -34,6 +34,7 @@ mod backup;
 mod cache;
 mod crash;
 mod database;
+mod descriptors;
 mod documents;
 mod framework;
 mod hardening;

@@ -4,7 +4,7 @@ mod commits;
 mod embedded;
 
 use crate::support::chaos::{Chaos, Proxy};
-use crate::support::db::TestDatabase;
+use crate::support::db::{TestDatabase, connect};
 use crate::support::eventually;
 use parlance::config::{Config, Secret};
 use parlance::database::{Client, Database, Error, Statement};
@@ -133,6 +133,48 @@ async fn nodes_that_start_together_migrate_once() {
         (1..=i32::try_from(versions.len()).unwrap()).collect::<Vec<_>>()
     );
     assert!(!versions.is_empty());
+    there.remove().await;
+}
+
+/// A backup holds its locks for hours. Those who come meanwhile wait no longer than the migration does.
+#[actix_web::test]
+async fn a_migration_that_gets_no_lock_lets_others_pass_and_says_who_is_in_the_way() {
+    let there = TestDatabase::create().await;
+    there
+        .query("DELETE FROM refinery_schema_history WHERE version = 3", &[])
+        .await;
+    let holder = connect(there.url()).await;
+    // What posting takes; making an index waits for it.
+    let lock = "BEGIN; SET LOCAL lock_timeout = 0; LOCK TABLE messages IN ROW EXCLUSIVE MODE";
+    holder.batch_execute(lock).await.unwrap();
+    let pid: i32 = holder.query_one("SELECT pg_backend_pid()", &[]).await.unwrap().get(0);
+    let migrating = actix_web::rt::spawn({
+        let url = there.url().to_owned();
+        let short = |config: &mut Config| config.database.migration_lock_timeout = Duration::from_millis(500);
+        async move { open(&url, short).await.map(drop) }
+    });
+    let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'messages'::regclass";
+    let looking = connect(there.url()).await;
+    eventually("the migration waits", async || {
+        looking.query_one(waiting, &[]).await.unwrap().get::<_, i64>(0) == 1
+    })
+    .await;
+    // Behind the migration, and done before the holder is.
+    let other = connect(there.url()).await;
+    other.batch_execute(lock).await.unwrap();
+    other.batch_execute("COMMIT").await.unwrap();
+    let error = migrating.await.unwrap().unwrap_err().to_string();
+    for part in [
+        &*format!("the process {pid} of"),
+        "messages",
+        "6 attempts",
+        "pg_stat_activity",
+    ] {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+    holder.batch_execute("COMMIT").await.unwrap();
+    open(there.url(), |_| ()).await.unwrap().close().await;
+    drop((holder, looking, other));
     there.remove().await;
 }
 

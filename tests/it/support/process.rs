@@ -16,6 +16,7 @@ pub struct ServerProcess {
     site: Site,
     child: Child,
     environment: Vec<(String, String)>,
+    files_max: Option<u32>,
     data: TempDir,
 }
 
@@ -35,17 +36,23 @@ impl ServerProcess {
 
     /// Starts one with new data; an error is what it complained about.
     pub fn try_start(environment: &[(&str, &str)]) -> Result<Self, String> {
+        Self::try_start_within(None, environment)
+    }
+
+    /// The same, with a limit on its open files that it cannot raise.
+    pub fn try_start_within(files_max: Option<u32>, environment: &[(&str, &str)]) -> Result<Self, String> {
         let environment: Vec<_> = environment
             .iter()
             .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
             .collect();
         let data = TempDir::new("server");
         let bind = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let (child, address) = spawn(&data, bind, &environment)?;
+        let (child, address) = spawn(&data, bind, files_max, &environment)?;
         Ok(Self {
             site: Site::new(address),
             child,
             environment,
+            files_max,
             data,
         })
     }
@@ -111,8 +118,8 @@ impl ServerProcess {
     pub fn restart_with(&mut self, more: &[(&str, &str)]) {
         let mut environment = self.environment.clone();
         environment.extend(more.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())));
-        let (child, address) =
-            spawn(&self.data, self.site.address, &environment).unwrap_or_else(|error| panic!("{error}"));
+        let (child, address) = spawn(&self.data, self.site.address, self.files_max, &environment)
+            .unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(address, self.site.address);
         self.child = child;
     }
@@ -120,7 +127,7 @@ impl ServerProcess {
     /// Starts a second server on the same data, another port; answers what it complained about.
     pub fn second_server(&self) -> Result<(), String> {
         let bind = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let (mut child, _) = spawn(&self.data, bind, &self.environment)?;
+        let (mut child, _) = spawn(&self.data, bind, self.files_max, &self.environment)?;
         child.kill().unwrap();
         child.wait().unwrap();
         Ok(())
@@ -184,11 +191,27 @@ impl Drop for ServerProcess {
 }
 
 /// Starts the program and waits for the line with its address; an error is what it said at its end.
-fn spawn(data: &TempDir, bind: SocketAddr, environment: &[(String, String)]) -> Result<(Child, SocketAddr), String> {
+fn spawn(
+    data: &TempDir,
+    bind: SocketAddr,
+    files_max: Option<u32>,
+    environment: &[(String, String)],
+) -> Result<(Child, SocketAddr), String> {
     let log_path = data.path().join("server.log");
     let log = File::options().create(true).append(true).open(&log_path).unwrap();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_parlance"))
-        .arg("serve")
+    let program = env!("CARGO_BIN_EXE_parlance");
+    let mut command = Command::new(if files_max.is_some() { "sh" } else { program });
+    if let Some(files) = files_max {
+        command.args([
+            "-c",
+            "ulimit -n \"$1\" && exec \"$0\" serve",
+            program,
+            &files.to_string(),
+        ]);
+    } else {
+        command.arg("serve");
+    }
+    let mut child = command
         .env_remove("DATABASE_URL")
         .env("BIND", bind.to_string())
         .env("DATA_DIR", data.path().join("data"))
