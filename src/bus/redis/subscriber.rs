@@ -287,7 +287,7 @@ mod tests {
         shared
             .topics
             .lock()
-            .rearrange(Layout::of_ranges([(0, 16_383, address.clone())]));
+            .rearrange(&Layout::of_ranges([(0, 16_383, address.clone())]));
         assert_eq!(shared.topics.lock().take_changes(&address).subscribe, [moved]);
         line.asking.store(true, Ordering::Release);
         line.take_in(&left(shared.channel(To::Conversation(moved))));
