@@ -61,8 +61,8 @@ impl Shards {
 pub(super) async fn watch(shared: &Shared) {
     let mut failures = RestartBudget::new(RECONNECTS);
     loop {
-        let known = shared.shards.borrow().as_ref().map(|shards| shards.layout.masters());
-        match shared.servers.ask(&known.unwrap_or_default()).await {
+        let known = shared.shards.borrow().as_ref().map(|shards| shards.layout.clone());
+        match shared.servers.ask(known.as_ref()).await {
             Ok(layout) => {
                 adopt(shared, layout);
                 tokio::select! {
