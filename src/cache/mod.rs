@@ -208,7 +208,7 @@ impl Cache {
     }
 
     /// Forgets everything under keys like these, on every node; this process and the others forget all they have in
-    /// memory. In Redis it goes on for a while; until it is done, nothing is read there. Never waits.
+    /// memory. In Redis it goes on for a while; until it is done at a server, nothing is read there. Never waits.
     pub fn delete_pattern(&self, pattern: Pattern) {
         self.shared.stamps.touch_all();
         if let Some(remote) = &self.shared.remote {

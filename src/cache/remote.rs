@@ -4,13 +4,14 @@
 //! nodes: an invalidation does not delete but leaves a tombstone for [`TOMBSTONE_TTL`], and a value is only written if
 //! what stands there is still what its loader saw before it read the truth. *An invalidation does not reach Redis*: it
 //! waits here, is tried again, and until then this node neither reads nor writes that key there; if too many wait, all
-//! that is ours in Redis is removed, and none of it is read before. *Redis comes back with a memory of before*
+//! that is ours in Redis is removed, and nothing is read from a server before it is done there. *Redis comes back with a memory of before*
 //! (restarted from a snapshot): the run id written beside our values is not its own, and all of them are removed. So they
 //! are when it is gone: then Redis has forgotten things, our tombstones too, or makes room.
 //!
 //! On a cluster each command goes to the server of its key, and each server has such a mark under a name whose slot is its
 //! own. A replica that has taken over carries the mark of its predecessor, and may have missed a tombstone: that is a memory
-//! of before, too.
+//! of before, too. When the slot of that name moves, the server is the same as ever: it gets its mark under another name, and
+//! who has the slot now has its own written over it.
 //!
 //! Other nodes are told of an invalidation at once, and again when it has reached Redis: one that had its first level
 //! emptied in between may have read the old value there once more. What is lost when this process dies before Redis has
@@ -22,18 +23,17 @@
 use super::Shareable;
 use super::keys::{PREFIX, Pattern};
 use super::local::Terms;
-use super::pending::{Delivered, PENDING_MAX, Pending};
-
+use super::pending::{Next, Pending, Step};
 use super::value::{self, Decoded};
 use crate::metrics::metrics;
-use crate::redis::{Address, Error, Redis};
+use crate::redis::{Address, Error, Redis, slot};
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 use redis::{Cmd, cmd, pipe};
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 /// Where the run id stands of the Redis that our values were written to; not itself under [`PREFIX`]. At a server of a
@@ -72,15 +72,33 @@ pub(super) struct Put {
     pub(super) ttl: Duration,
 }
 
+/// What stands at a server, and where.
+struct Mark {
+    name: String,
+    run_id: String,
+}
+
+/// What became of a part of a removal.
+pub(super) enum Purged {
+    /// The pattern is gone from a server.
+    Gone,
+    /// There is more to do.
+    Some,
+    /// Nothing to do before this has passed.
+    Wait(Duration),
+}
+
 pub(super) struct Remote {
     redis: Redis,
     pending: Mutex<Pending>,
-    /// Something waits.
-    pub(super) wake: Notify,
-    /// Nothing waits any more.
+    /// An invalidation waits.
+    pub(super) keys_wait: Notify,
+    /// A removal waits.
+    pub(super) purges_wait: Notify,
+    /// Nothing waits any more, of one kind or the other.
     pub(super) idle: Notify,
-    /// The servers whose mark this process has seen, or set.
-    marked: Mutex<HashSet<Address>>,
+    /// The marks of servers that this process has seen, or set.
+    marked: Mutex<HashMap<Address, Mark>>,
     errors: AtomicU64,
     rejected: AtomicU64,
 }
@@ -90,7 +108,8 @@ impl Remote {
         Self {
             redis,
             pending: Mutex::default(),
-            wake: Notify::new(),
+            keys_wait: Notify::new(),
+            purges_wait: Notify::new(),
             idle: Notify::new(),
             marked: Mutex::default(),
             errors: AtomicU64::new(0),
@@ -114,8 +133,7 @@ impl Remote {
 
     /// Invalidations that Redis has not heard of.
     pub(super) fn waiting(&self) -> usize {
-        let pending = self.pending.lock();
-        pending.keys.len() + pending.purges.len()
+        self.pending.lock().len()
     }
 
     /// Returns when Redis has heard of every invalidation.
@@ -131,8 +149,8 @@ impl Remote {
     }
 
     fn is_current(&self, key: &str) -> bool {
-        let pending = self.pending.lock();
-        pending.purges.is_empty() && !pending.keys.contains_key(key)
+        let slot = || slot(&in_redis(key));
+        self.pending.lock().is_current(key, slot, || self.redis.layout())
     }
 
     /// Counts what went wrong.
@@ -182,77 +200,59 @@ impl Remote {
 
     /// Notes an invalidation for Redis.
     pub(super) fn invalidate(&self, key: &Arc<str>) {
-        let mut pending = self.pending.lock();
-        pending.number += 1;
-        let number = pending.number;
-        if pending.keys.len() >= PENDING_MAX && !pending.keys.contains_key(key) {
-            tracing::warn!("too many invalidations wait for Redis; what is cached there will be removed");
-            pending.keys.clear();
-            pending.purge(Pattern::everything());
-        } else {
-            pending.keys.insert(key.clone(), number);
+        if self.pending.lock().invalidate(key) {
+            return self.keys_wait.notify_one();
         }
-        drop(pending);
-        self.wake.notify_one();
+        tracing::warn!("too many invalidations wait for Redis; what is cached there will be removed");
+        self.purge(Pattern::everything());
     }
 
     /// Notes that a pattern is to be removed.
     pub(super) fn purge(&self, pattern: Pattern) {
-        self.pending.lock().purge(pattern);
-        self.wake.notify_one();
+        let layout = self.redis.layout();
+        self.pending.lock().purge(pattern, None, &layout);
+        self.purges_wait.notify_one();
     }
 
-    /// Delivers a part of what waits; `None` when nothing does.
-    pub(super) async fn deliver(&self) -> Option<Result<Delivered, Error>> {
+    /// Delivers some of the invalidations that wait; `None` when there are none. Where a part of a cluster is away, the rest
+    /// need not wait for it: an error only if none could be delivered.
+    pub(super) async fn deliver_keys(&self) -> Option<Result<Vec<Arc<str>>, Error>> {
         let keys = self.pending.lock().next_keys();
         if keys.is_empty() {
-            return self.deliver_purge().await;
+            return None;
         }
-        Some(self.deliver_keys(keys).await)
-    }
-
-    async fn deliver_keys(&self, keys: Vec<(Arc<str>, u64)>) -> Result<Delivered, Error> {
         let tombstone = |key: &Arc<str>| (in_redis(key), set(key, &value::tombstone(), TOMBSTONE_TTL));
         let commands: Vec<_> = keys.iter().map(|(key, _)| tombstone(key)).collect();
         let (done, all) = self.redis.run_all("cache.invalidate", &commands).await;
         let delivered = self.pending.lock().tried(keys, &done);
-        // Where a part of a cluster is away, the rest need not wait for it.
         match self.noted(all) {
-            Err(error) if delivered.is_empty() => Err(error),
-            _ => Ok(Delivered::Keys(delivered)),
+            Err(error) if delivered.is_empty() => Some(Err(error)),
+            _ => Some(Ok(delivered)),
         }
     }
 
-    /// One step of the first removal that waits.
-    async fn deliver_purge(&self) -> Option<Result<Delivered, Error>> {
-        let (pattern, server, cursor) = {
-            let mut pending = self.pending.lock();
-            let purge = pending.purges.front_mut()?;
-            let servers = purge.servers.get_or_insert_with(|| self.redis.addresses().into());
-            (purge.pattern.clone(), servers.front().cloned(), purge.cursor)
+    /// One step of the removals that wait; `None` when there are none.
+    pub(super) async fn deliver_purge(&self) -> Option<Purged> {
+        let layout = self.redis.layout();
+        let next = self.pending.lock().next_step(&layout, Instant::now());
+        let step = match next {
+            Next::Step(step) => step,
+            Next::Wait(rest) => return Some(Purged::Wait(rest)),
+            Next::Nothing => return None,
         };
-        let next = match server {
-            Some(server) => match self.purge_step(&server, &pattern, cursor).await {
-                Ok(next) => next,
-                Err(error) => {
-                    self.begin_again_if_gone(&server);
-                    return Some(Err(error));
-                }
-            },
-            None => 0,
-        };
-        let (delivered, marks) = self.pending.lock().purged(&pattern, next);
-        for (server, run_id) in marks {
-            self.mark(&server, &run_id).await;
+        let next = self.purge_step(&step).await.ok();
+        let (gone, mark) = self.pending.lock().stepped(&step, next, Instant::now());
+        if let Some(run_id) = mark {
+            self.mark(&step.server, &run_id).await;
         }
-        Some(Ok(delivered))
+        Some(if gone { Purged::Gone } else { Purged::Some })
     }
 
-    async fn purge_step(&self, server: &Address, pattern: &Pattern, cursor: u64) -> Result<u64, Error> {
+    async fn purge_step(&self, step: &Step) -> Result<u64, Error> {
         let mut scan = cmd("SCAN");
-        scan.arg(cursor).arg("MATCH").arg(pattern.in_redis());
+        scan.arg(step.cursor).arg("MATCH").arg(step.pattern.in_redis());
         scan.arg("COUNT").arg(SCAN_COUNT);
-        let found = self.redis.run_on(server, "cache.scan", &scan).await;
+        let found = self.redis.run_on(&step.server, "cache.scan", &scan).await;
         let (next, keys): (u64, Vec<Vec<u8>>) = self.noted(found)?;
         // Our names are texts.
         let keys = keys.into_iter().filter_map(|key| String::from_utf8(key).ok());
@@ -269,31 +269,21 @@ impl Remote {
         Ok(next)
     }
 
-    /// A server that has left the cluster cannot be gone through; who has its keys now is gone through from the beginning.
-    fn begin_again_if_gone(&self, server: &Address) {
-        if self.redis.addresses().contains(server) {
-            return;
-        }
-        if let Some(purge) = self.pending.lock().purges.front_mut() {
-            (purge.servers, purge.cursor) = (None, 0);
-        }
-    }
-
     /// Looks whether Redis is the one that our values were written to: its run id stands beside them. One that was
     /// restarted from a snapshot has another, and may remember what was invalidated since. Also what closes the breaker
     /// when nobody else asks.
     pub(super) async fn watch(&self) {
         let servers = self.redis.addresses();
         join_all(servers.iter().map(|server| self.watch_one(server))).await;
-        self.marked.lock().retain(|server| servers.contains(server));
+        self.marked.lock().retain(|server, _| servers.contains(server));
     }
 
     async fn watch_one(&self, server: &Address) {
-        let Some(written_to) = self.name_of_mark(server) else {
+        let Some(name) = self.name_of_mark(server) else {
             return;
         };
         let mut look = pipe();
-        look.cmd("INFO").arg("server").cmd("GET").arg(written_to).cmd("DBSIZE");
+        look.cmd("INFO").arg("server").cmd("GET").arg(&name).cmd("DBSIZE");
         let answer = self.redis.run_on(server, "cache.watch", &look).await;
         let Ok::<(String, Option<String>, u64), _>((info, written_to, keys)) = self.noted(answer) else {
             return;
@@ -301,19 +291,34 @@ impl Remote {
         let Some(id) = info.lines().find_map(|line| line.strip_prefix("run_id:")) else {
             return;
         };
-        let is_marked = self.marked.lock().contains(server);
-        match written_to {
-            Some(known) if known == id => drop(self.marked.lock().insert(server.clone())),
-            // Being removed. The mark is set when that is done, so that whoever comes later does the same if we die.
-            _ if !self.pending.lock().purges.is_empty() => {}
-            // Nobody's, and nothing of anybody's that could be old.
-            None if keys == 0 && !is_marked => self.mark(server, id).await,
-            _ => {
-                tracing::warn!(address = %server, "Redis was restarted or has forgotten; what is cached is removed");
-                self.pending.lock().marks.push((server.clone(), id.to_owned()));
-                self.purge(Pattern::everything());
+        let (is_marked, has_moved) = {
+            let mut marked = self.marked.lock();
+            if written_to.as_deref() == Some(id) {
+                let run_id = id.to_owned();
+                marked.insert(server.clone(), Mark { name, run_id });
+                return;
             }
+            let known = marked.get(server);
+            let has_moved = known.is_some_and(|mark| mark.run_id == id && mark.name != name);
+            (known.is_some(), has_moved)
+        };
+        // While something is removed there, the mark is set when that is done, so that whoever comes later does the same if
+        // we die.
+        if self.pending.lock().owes(server) {
+            return;
         }
+        // The same Redis whose slots have moved; or nobody's, and nothing of anybody's in it that could be old.
+        if has_moved || (written_to.is_none() && keys == 0 && !is_marked) {
+            return self.mark(server, id).await;
+        }
+        tracing::warn!(address = %server, "Redis was restarted or has forgotten; what is cached there is removed");
+        let layout = self.redis.layout();
+        {
+            let mut pending = self.pending.lock();
+            pending.purge(Pattern::everything(), Some(server), &layout);
+            pending.marks.insert(server.clone(), id.to_owned());
+        }
+        self.purges_wait.notify_one();
     }
 
     /// Where the mark of a server stands: under the first of our names that is in one of its slots.
@@ -330,10 +335,13 @@ impl Remote {
         let Some(name) = self.name_of_mark(server) else { return };
         let marked = self
             .redis
-            .run_on(server, "cache.mark", cmd("SET").arg(name).arg(run_id))
+            .run_on(server, "cache.mark", cmd("SET").arg(&name).arg(run_id))
             .await;
         match self.noted::<()>(marked) {
-            Ok(()) => drop(self.marked.lock().insert(server.clone())),
+            Ok(()) => {
+                let run_id = run_id.to_owned();
+                self.marked.lock().insert(server.clone(), Mark { name, run_id });
+            }
             Err(_) => tracing::debug!(address = %server, "Redis could not be marked"),
         }
     }

@@ -9,8 +9,8 @@
 //! by forgetting everything this node remembers. It is an actor for its place in the supervision tree.
 
 use super::Shared;
-use super::pending::{BATCH_MAX, Delivered};
-use super::remote::{Put, Remote};
+use super::pending::{BATCH_MAX, RETRY};
+use super::remote::{Purged, Put, Remote};
 use crate::bus::{Delivery, Envelope, Invalidation};
 use crate::supervision::{self, ArbiterPool, DeathGuard, Reader, RestartPolicy, supervise};
 use actix::prelude::*;
@@ -23,8 +23,6 @@ use tokio::sync::mpsc;
 const ACTOR: &str = "cache";
 /// Values that wait to be written to Redis.
 pub(super) const PUTS_MAX: usize = 1_024;
-/// Pause before what Redis did not take is offered again; longer than a write can be on its way.
-const RETRY: Duration = Duration::from_millis(500);
 /// How often Redis is looked at.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -72,7 +70,8 @@ impl Actor for Supervisor {
         }
         if let (Some(remote), Some(puts)) = (&self.shared.remote, self.puts.take()) {
             ctx.spawn(write(self.shared.clone(), remote.clone(), puts).into_actor(self));
-            ctx.spawn(deliver(self.shared.clone(), remote.clone()).into_actor(self));
+            ctx.spawn(deliver_keys(self.shared.clone(), remote.clone()).into_actor(self));
+            ctx.spawn(deliver_purges(self.shared.clone(), remote.clone()).into_actor(self));
             ctx.spawn(watch(remote.clone()).into_actor(self));
         }
     }
@@ -108,21 +107,35 @@ async fn write(shared: Arc<Shared>, remote: Arc<Remote>, mut puts: Reader<Put>) 
     }
 }
 
-/// Delivers invalidations until nothing waits, then waits for some.
-async fn deliver(shared: Arc<Shared>, remote: Arc<Remote>) {
+/// Delivers invalidations until none waits, then waits for some.
+async fn deliver_keys(shared: Arc<Shared>, remote: Arc<Remote>) {
     loop {
-        match remote.deliver().await {
+        match remote.deliver_keys().await {
             // Said again now that it has arrived: a node that heard of it before may have read the old value since.
-            Some(Ok(Delivered::Keys(keys))) => shared.publish(Invalidation::Keys(keys)),
-            Some(Ok(Delivered::Pattern)) => {
+            Some(Ok(keys)) => shared.publish(Invalidation::Keys(keys)),
+            Some(Err(_)) => tokio::time::sleep(RETRY).await,
+            None => {
+                remote.idle.notify_waiters();
+                remote.keys_wait.notified().await;
+            }
+        }
+    }
+}
+
+/// Removes patterns until none waits, then waits for some; beside the invalidations, for both may wait for another server.
+async fn deliver_purges(shared: Arc<Shared>, remote: Arc<Remote>) {
+    loop {
+        match remote.deliver_purge().await {
+            // Said again, as above.
+            Some(Purged::Gone) => {
                 shared.stamps.touch_all();
                 shared.publish(Invalidation::Everything);
             }
-            Some(Ok(Delivered::Some)) => {}
-            Some(Ok(Delivered::Pass) | Err(_)) => tokio::time::sleep(RETRY).await,
+            Some(Purged::Some) => {}
+            Some(Purged::Wait(rest)) => tokio::time::sleep(rest).await,
             None => {
                 remote.idle.notify_waiters();
-                remote.wake.notified().await;
+                remote.purges_wait.notified().await;
             }
         }
     }

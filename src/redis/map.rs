@@ -1,17 +1,23 @@
 //! The servers as they are known, and the task that finds out when they have changed.
 //!
 //! The layout is read when the handle is made, and whenever an answer is a sign that it is another: at most every
-//! [`LOOK_PAUSE`], and less often while nobody can say. Who is in the new layout, too, keeps its pool and its breaker.
+//! [`LOOK_PAUSE`], and less often while nobody can say. Who is in the new layout, too, keeps its pool and its breaker. If the
+//! task panics it is started again, and looks.
 
 use super::Shared;
 use super::shard::Shard;
 use super::topology::{Address, Layout, slot};
-use crate::supervision::jittered;
+use crate::metrics::metrics;
+use crate::supervision::{jittered, named};
 use redis::Client;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::Notify;
 
+/// What the task is called in logs and metrics.
+const TASK: &str = "redis_layout";
+/// Pause before the task is started again after a panic.
+const RESTART_DELAY: Duration = Duration::from_secs(1);
 /// Between two looks at the layout at least, and after one that failed.
 const LOOK_PAUSE: Duration = Duration::from_millis(250);
 /// The longest pause after looks that failed.
@@ -19,7 +25,7 @@ const LOOK_PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// The servers as they are known.
 pub(super) struct Map {
-    pub(super) layout: Layout,
+    pub(super) layout: Arc<Layout>,
     pub(super) shards: Vec<Arc<Shard>>,
 }
 
@@ -52,7 +58,7 @@ impl Shared {
     /// From now on it is like this; who is known stays with what is known of them.
     fn adopt(&self, layout: Layout) {
         let mut map = self.map.write();
-        if map.layout == layout {
+        if *map.layout == layout {
             return;
         }
         let ways = layout.masters().into_iter().filter_map(|address| {
@@ -66,18 +72,39 @@ impl Shared {
         if layout.is_cluster() {
             tracing::info!(shards = shards.len(), "Redis is a cluster, or has changed its layout");
         }
-        *map = Arc::new(Map { layout, shards });
+        *map = Arc::new(Map {
+            layout: Arc::new(layout),
+            shards,
+        });
+    }
+}
+
+/// Keeps the task that looks around going, until nobody has a handle any more.
+pub(super) async fn supervise(shared: Weak<Shared>, look: Arc<Notify>) {
+    loop {
+        let task = named(TASK, None, look_around(shared.clone(), look.clone()));
+        let Err(error) = tokio::spawn(task).await else { return };
+        if error.is_cancelled() {
+            // The runtime ends.
+            return;
+        }
+        metrics().actor_restarted(TASK);
+        tracing::error!(%error, "the watch over the layout of Redis failed; it is started again");
+        tokio::time::sleep(RESTART_DELAY).await;
+        // What it was about to look for.
+        look.notify_one();
     }
 }
 
 /// Reads the layout whenever there are signs that it has changed, until nobody has a handle any more.
-pub(super) async fn look_around(shared: Weak<Shared>, look: Arc<Notify>) {
+async fn look_around(shared: Weak<Shared>, look: Arc<Notify>) {
     let mut pause = LOOK_PAUSE;
     loop {
         look.notified().await;
         let Some(shared) = shared.upgrade() else { return };
-        let known = shared.map.read().layout.masters();
-        match shared.servers.ask(&known).await {
+        fail::fail_point!("redis::look_around");
+        let known = shared.map.read().layout.clone();
+        match shared.servers.ask(Some(&known)).await {
             Ok(layout) => {
                 shared.adopt(layout);
                 pause = LOOK_PAUSE;

@@ -42,7 +42,7 @@ use ::redis::aio::ConnectionLike;
 use ::redis::{Client, Cmd, ErrorKind, FromRedisValue, Pipeline, RedisResult, ScriptInvocation, ServerErrorKind};
 use futures_util::future::try_join_all;
 use futures_util::{StreamExt as _, stream};
-use map::{Map, look_around};
+use map::{Map, supervise};
 use parking_lot::RwLock;
 use shard::{Shard, Terms};
 use std::future::Future;
@@ -141,7 +141,7 @@ impl Redis {
         let first = servers.first();
         let client = Client::open(servers.connection_info(&first)).map_err(|_| Error::Url)?;
         let map = Map {
-            layout: Layout::Single(first.clone()),
+            layout: Arc::new(Layout::Single(first.clone())),
             shards: vec![Arc::new(Shard::new(first, client, &terms))],
         };
         let look = Arc::new(Notify::new());
@@ -152,26 +152,18 @@ impl Redis {
             map: RwLock::new(Arc::new(map)),
             look: look.clone(),
         });
-        shared.terms.runtime.spawn(look_around(Arc::downgrade(&shared), look));
+        shared.terms.runtime.spawn(supervise(Arc::downgrade(&shared), look));
         Ok(Some(Self { shared }))
     }
 
-    /// Asks Redis, within the deadline; of a cluster, any server. `name` is for the log and must not contain what people
-    /// wrote.
+    /// Asks the server that has `key`, within the deadline. All keys of the command have to be in the slot of that one.
+    /// `name` is for the log and must not contain what people wrote.
     ///
     /// Dropping the future gives the call up; it may have been carried out all the same.
     ///
     /// # Errors
-    /// [`Error::Open`] at once, [`Error::Timeout`] after the deadline, [`Error::Failed`].
-    pub async fn run<T: FromRedisValue + Send>(&self, name: &'static str, command: &impl Command) -> Result<T, Error> {
-        let shard = self.map().shards.first().cloned().ok_or(Error::Nobody)?;
-        self.noted(shard.run(name, command).await)
-    }
-
-    /// As [`Self::run`], the server that has `key`. All keys of the command have to be in the slot of that one.
-    ///
-    /// # Errors
-    /// As [`Self::run`], and [`Error::Nobody`].
+    /// [`Error::Open`] at once, [`Error::Timeout`] after the deadline, [`Error::Failed`]; [`Error::Nobody`] if no server has
+    /// it.
     pub async fn run_for<T: FromRedisValue + Send>(
         &self,
         key: &str,
@@ -199,12 +191,13 @@ impl Redis {
     /// # Errors
     /// That of the first that was not; the others are tried all the same.
     pub async fn run_all(&self, name: &'static str, commands: &[(String, Cmd)]) -> (Vec<bool>, Result<(), Error>) {
-        if !self.is_cluster() {
+        let map = self.map();
+        if let ([only], false) = (map.shards.as_slice(), map.layout.is_cluster()) {
             let mut all = ::redis::pipe();
             for (_, command) in commands {
                 all.add_command(command.clone()).ignore();
             }
-            let done = self.run::<()>(name, &all).await;
+            let done = self.noted(only.run::<()>(name, &all).await);
             return (vec![done.is_ok(); commands.len()], done);
         }
         let each = commands
@@ -221,6 +214,12 @@ impl Redis {
         self.map().layout.is_cluster()
     }
 
+    /// Which server has what, as far as is known. Another value only when that has changed.
+    #[must_use]
+    pub fn layout(&self) -> Arc<Layout> {
+        self.map().layout.clone()
+    }
+
     /// Every server, to be asked for what is its own ([`Self::run_on`]).
     #[must_use]
     pub fn addresses(&self) -> Vec<Address> {
@@ -233,10 +232,10 @@ impl Redis {
         Some(self.map().owner(key)?.address.clone())
     }
 
-    /// As [`Self::run`], a certain server.
+    /// As [`Self::run_for`], a certain server.
     ///
     /// # Errors
-    /// As [`Self::run`], and [`Error::Nobody`] if it is not there any more.
+    /// As [`Self::run_for`], and [`Error::Nobody`] if it is not there any more.
     pub async fn run_on<T: FromRedisValue + Send>(
         &self,
         address: &Address,
@@ -252,7 +251,7 @@ impl Redis {
     /// Whether it answers, all of it.
     ///
     /// # Errors
-    /// As [`Self::run`].
+    /// As [`Self::run_for`].
     pub async fn ping(&self) -> Result<(), Error> {
         let map = self.map();
         let pings = map.shards.iter().map(|shard| async {

@@ -5,6 +5,7 @@
 //! from a replica, which may not have heard yet.
 
 use redis::{ConnectionAddr, Value};
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -102,6 +103,22 @@ impl Layout {
                 masters
             }
         }
+    }
+
+    /// From whom to whom slots go when this becomes another layout, each pair once; from `None` what nobody had.
+    #[must_use]
+    pub fn moves_to(&self, other: &Self) -> HashSet<(Option<Address>, Address)> {
+        let mut moves = HashSet::new();
+        let mut last = (None, None);
+        for slot in 0..SLOTS {
+            let (from, to) = (self.owner(slot), other.owner(slot));
+            if from == to || last == (from, to) {
+                continue;
+            }
+            last = (from, to);
+            moves.extend(to.map(|to| (from.cloned(), to.clone())));
+        }
+        moves
     }
 
     /// A cluster in which `first` to `last` are those of a master.

@@ -16,6 +16,18 @@ async fn open() -> (TestRedis, Redis) {
     (server, redis)
 }
 
+/// On a busy machine an answer may take its time; what is not about deadlines has a longer one.
+fn patient(config: RedisConfig) -> Redis {
+    let timeout = Duration::from_secs(10);
+    Redis::open(&RedisConfig { timeout, ..config }).unwrap().unwrap()
+}
+
+async fn open_patiently() -> (TestRedis, Redis) {
+    let server = TestRedis::start().await;
+    let redis = patient(server.config());
+    (server, redis)
+}
+
 async fn ping_until_it_answers(redis: &Redis) {
     eventually("Redis is asked again and answers", async || redis.ping().await.is_ok()).await;
     assert_eq!(redis.status().breaker, BreakerState::Closed);
@@ -23,23 +35,23 @@ async fn ping_until_it_answers(redis: &Redis) {
 
 #[actix_web::test]
 async fn commands_pipelines_and_scripts_are_answered() {
-    let (server, redis) = open().await;
+    let (server, redis) = open_patiently().await;
     assert!(Redis::open(&RedisConfig::default()).unwrap().is_none());
     redis.ping().await.unwrap();
-    let set = redis.run::<()>("set", cmd("SET").arg("a").arg(7)).await;
+    let set = redis.run_for::<()>("a", "set", cmd("SET").arg("a").arg(7)).await;
     set.unwrap();
     let both: (i64, Option<String>) = redis
-        .run("both", pipe().cmd("INCR").arg("a").cmd("GET").arg("none"))
+        .run_for("a", "both", pipe().cmd("INCR").arg("a").cmd("GET").arg("none"))
         .await
         .unwrap();
     assert_eq!(both, (8, None));
     let script = Script::new("return redis.call('INCRBY', KEYS[1], ARGV[1])");
     for expected in [10, 12] {
-        let sum: i64 = redis.run("script", script.key("a").arg(2)).await.unwrap();
+        let sum: i64 = redis.run_for("a", "script", script.key("a").arg(2)).await.unwrap();
         assert_eq!(sum, expected);
     }
     server.ask::<()>(&["SCRIPT", "FLUSH"]).await;
-    let sum: i64 = redis.run("script", script.key("a").arg(2)).await.unwrap();
+    let sum: i64 = redis.run_for("a", "script", script.key("a").arg(2)).await.unwrap();
     assert_eq!(
         (sum, redis.status().failures),
         (14, 0),
@@ -49,13 +61,13 @@ async fn commands_pipelines_and_scripts_are_answered() {
 
 #[actix_web::test]
 async fn answers_of_the_wrong_type_open_the_breaker() {
-    let (_server, redis) = open().await;
+    let (_server, redis) = open_patiently().await;
     redis
-        .run::<()>("set", cmd("SET").arg("text").arg("hello"))
+        .run_for::<()>("a", "set", cmd("SET").arg("text").arg("hello"))
         .await
         .unwrap();
     for _ in 0..4 {
-        let wrong = redis.run::<i64>("get", cmd("GET").arg("text")).await;
+        let wrong = redis.run_for::<i64>("a", "get", cmd("GET").arg("text")).await;
         assert!(matches!(wrong, Err(Error::Failed { .. })), "{wrong:?}");
     }
     let (refused, took) = timed(redis.ping()).await;
@@ -106,7 +118,7 @@ async fn a_killed_redis_is_missed_and_found_again() {
 
 #[actix_web::test]
 async fn connections_that_redis_closed_fail_nobody() {
-    let (mut server, redis) = open().await;
+    let (mut server, redis) = open_patiently().await;
     futures_util::future::join_all((0..20).map(|_| redis.ping())).await;
     server.restart().await;
     for _ in 0..20 {
@@ -117,17 +129,17 @@ async fn connections_that_redis_closed_fail_nobody() {
 
 #[actix_web::test]
 async fn a_call_that_is_given_up_leaves_its_answer_to_nobody() {
-    let (server, _) = open().await;
+    let server = TestRedis::start().await;
     let config = RedisConfig {
         pool_size: 1,
         ..server.config()
     };
-    let redis = Redis::open(&config).unwrap().unwrap();
+    let redis = patient(config);
     redis.ping().await.unwrap();
     {
         let mut waits = cmd("BLPOP");
         waits.arg("list").arg(0);
-        let call = redis.run::<(String, String)>("blpop", &waits);
+        let call = redis.run_for::<(String, String)>("a", "blpop", &waits);
         assert!(tokio::time::timeout(Duration::from_millis(10), call).await.is_err());
     }
     server.ask::<()>(&["RPUSH", "list", "late"]).await;
@@ -163,9 +175,12 @@ async fn nobody_waits_for_an_address_that_never_answers() {
 #[actix_web::test]
 async fn over_tcp_with_a_password() {
     let server = TestRedis::start_with_password("secret,key").await;
-    let redis = Redis::open(&server.config()).unwrap().unwrap();
+    let redis = patient(server.config());
     redis.ping().await.unwrap();
-    redis.run::<()>("set", cmd("SET").arg("a").arg(7)).await.unwrap();
+    redis
+        .run_for::<()>("a", "set", cmd("SET").arg("a").arg(7))
+        .await
+        .unwrap();
     assert_eq!(server.keys("*").await, ["a"], "in the database of the address");
     let config = RedisConfig {
         url: Some(Secret::new(server.url().replace("secret", "geheim"))),

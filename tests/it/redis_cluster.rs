@@ -1,11 +1,11 @@
 //! Nodes on a real Redis Cluster: what crosses over through which shard, and what it costs when one dies or a slot moves.
 
-use crate::support::redis::TestRedis;
+use crate::support::redis::{Redises as _, TestRedis};
 use crate::support::redis_cluster::{MASTERS, REPLICA, TestRedisCluster};
 use crate::support::{Person, Socket, TestApp, eventually, pass};
 use parlance::config::{RedisConfig, Secret};
 use parlance::ids::{ConversationId, MessageId};
-use parlance::redis::slot;
+use parlance::redis::{Redis, slot};
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -252,6 +252,14 @@ async fn any_server_is_enough_to_find_the_others() {
     for node in nodes.into_iter().chain([app]) {
         node.stop().await;
     }
+}
+
+#[actix_web::test]
+async fn the_watch_over_the_layout_dies_and_its_successor_looks() {
+    let cluster = TestRedisCluster::start().await;
+    fail::cfg("redis::look_around", "1*panic(on purpose)").unwrap();
+    let redis = Redis::open(&cluster.config()).unwrap().unwrap();
+    eventually("the servers are known", async || redis.addresses().len() == MASTERS).await;
 }
 
 #[actix_web::test]

@@ -11,7 +11,6 @@ use crate::bus::ENVELOPES_MAX;
 use crate::metrics::{BusDrop, metrics};
 use crate::redis::{Address, Layout};
 use crate::supervision::{Mailbox, RestartBudget, jittered, named};
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
@@ -62,8 +61,8 @@ impl Shards {
 pub(super) async fn watch(shared: &Shared) {
     let mut failures = RestartBudget::new(RECONNECTS);
     loop {
-        let known = shared.shards.borrow().as_ref().map(|shards| shards.layout.masters());
-        match shared.servers.ask(&known.unwrap_or_default()).await {
+        let known = shared.shards.borrow().as_ref().map(|shards| shards.layout.clone());
+        match shared.servers.ask(known.as_ref()).await {
             Ok(layout) => {
                 adopt(shared, layout);
                 tokio::select! {
@@ -87,7 +86,7 @@ pub(super) async fn watch(shared: &Shared) {
 
 /// From now on these are the servers.
 pub(super) fn adopt(shared: &Shared, layout: Layout) {
-    shared.topics.lock().rearrange(layout.clone());
+    shared.topics.lock().rearrange(&layout);
     shared.shards.send_if_modified(|shards| {
         if shards.as_ref().is_some_and(|shards| shards.layout == layout) {
             return false;
@@ -121,31 +120,80 @@ pub(super) fn adopt(shared: &Shared, layout: Layout) {
 }
 
 /// Runs a task for each server, as long as it is one; returns when one of them has panicked.
+///
+/// A server that left the layout and came back is another one, with a mailbox of its own, also when nobody looked in
+/// between: what has its address is not asked for, but what it is.
 pub(super) async fn for_each<F>(shared: Arc<Shared>, name: &'static str, run: fn(Arc<Shared>, Arc<Shard>) -> F)
 where
     F: Future<Output = ()> + Send + 'static,
 {
     let mut shards = shared.shards.subscribe();
     let mut tasks = JoinSet::new();
-    let mut running: HashMap<Address, AbortHandle> = HashMap::new();
+    let mut running: Vec<(Arc<Shard>, AbortHandle)> = Vec::new();
     loop {
         let all = shards.borrow_and_update().as_ref().map(|shards| shards.all.clone());
         let all = all.unwrap_or_default();
-        running.retain(|address, task| {
-            let stays = all.iter().any(|shard| shard.address == *address);
+        running.retain(|(runs, task)| {
+            let stays = all.iter().any(|shard| Arc::ptr_eq(shard, runs));
             if !stays {
                 task.abort();
             }
             stays
         });
         for shard in all {
-            running
-                .entry(shard.address.clone())
-                .or_insert_with(|| tasks.spawn(named(name, None, run(shared.clone(), shard))));
+            if !running.iter().any(|(runs, _)| Arc::ptr_eq(runs, &shard)) {
+                let task = tasks.spawn(named(name, None, run(shared.clone(), shard.clone())));
+                running.push((shard, task));
+            }
         }
         tokio::select! {
             changed = shards.changed() => if changed.is_err() { return },
             Some(ended) = tasks.join_next() => if !ended.is_err_and(|error| error.is_cancelled()) { return },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bus::redis::{Connected, bus_for_tests};
+
+    /// Takes charge of a server, and says so.
+    async fn take_charge(_: Arc<Shared>, shard: Arc<Shard>) {
+        let _in_charge = Connected::new(&shard.publishes);
+        std::future::pending::<()>().await;
+    }
+
+    async fn until_in_charge(shard: &Shard, expected: bool) {
+        // The tasks are on this thread: a few turns are enough for them, and many for one that does not come.
+        for _ in 0..100 {
+            if shard.publishes.load(std::sync::atomic::Ordering::Relaxed) == expected {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+        unreachable!("in charge of {}: not {expected}", shard.address);
+    }
+
+    #[actix_web::test]
+    async fn a_server_that_left_and_came_back_unseen_gets_a_task_of_its_own() {
+        let shared = bus_for_tests().shared;
+        let servers = [Address::new("redis", 1), Address::new("redis", 2)];
+        let both = || Layout::of_ranges([(0, 8_191, servers[0].clone()), (8_192, 16_383, servers[1].clone())]);
+        let tasks = tokio::spawn(for_each(shared.clone(), "test", take_charge));
+        adopt(&shared, both());
+        let [first, second] = [0, 1].map(|n| shared.at(&servers[n]).unwrap());
+        until_in_charge(&first, true).await;
+        until_in_charge(&second, true).await;
+        // Nobody is polled between the two.
+        adopt(&shared, Layout::of_ranges([(0, 16_383, servers[1].clone())]));
+        adopt(&shared, both());
+        let again = shared.at(&servers[0]).unwrap();
+        assert!(!Arc::ptr_eq(&again, &first));
+        until_in_charge(&again, true).await;
+        until_in_charge(&first, false).await;
+        assert!(Arc::ptr_eq(&second, &shared.at(&servers[1]).unwrap()));
+        until_in_charge(&second, true).await;
+        tasks.abort();
     }
 }

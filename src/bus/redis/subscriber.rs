@@ -14,7 +14,7 @@ use super::{Connected, PATIENCE, RECONNECTS, Shard, Shared, is_of_another_layout
 use crate::bus::{Delivery, Envelope, To};
 use crate::ids::ConversationId;
 use crate::metrics::{BusRole, metrics};
-use crate::supervision::RestartBudget;
+use crate::supervision::{RestartBudget, jittered};
 use ::redis::aio::{ConnectionLike as _, MultiplexedConnection};
 use ::redis::{
     AsyncConnectionConfig, Client, ErrorKind, Pipeline, ProtocolVersion, PushInfo, PushKind, RedisError, RedisResult,
@@ -36,17 +36,25 @@ const CHANNELS_MAX: usize = 500;
 pub(super) async fn run(shared: Arc<Shared>, shard: Arc<Shard>) {
     let mut reconnects = RestartBudget::new(RECONNECTS);
     loop {
+        let mut slots_moved = false;
         match connect(&shared, &shard).await {
             Ok(mut ear) => {
                 if let Err(error) = ear.listen().await {
                     tracing::warn!(%error, address = %shard.address, "the bus does not hear any more; connecting again");
                 }
+                slots_moved = ear.line.slots_moved.load(Ordering::Acquire);
             }
             Err(error) => tracing::debug!(%error, address = %shard.address, "the bus cannot connect to listen"),
         }
         metrics().bus_reconnects(BusRole::Subscriber);
         shared.look.notify_one();
-        tokio::time::sleep(pause(&mut reconnects, Instant::now())).await;
+        // Moving slots is no failure of the server, and may take long: the pause does not grow with it.
+        let rest = if slots_moved {
+            jittered(RECONNECTS.delay_min)
+        } else {
+            pause(&mut reconnects, Instant::now())
+        };
+        tokio::time::sleep(rest).await;
     }
 }
 
@@ -57,6 +65,7 @@ async fn connect(shared: &Arc<Shared>, shard: &Arc<Shard>) -> RedisResult<Ear> {
         asking: AtomicBool::new(false),
         leaving: Mutex::default(),
         broken: AtomicBool::new(false),
+        slots_moved: AtomicBool::new(false),
         ended: Notify::new(),
     });
     let incoming = line.clone();
@@ -86,6 +95,8 @@ struct Line {
     leaving: Mutex<HashSet<ConversationId>>,
     /// It has ended, or must not be used any more.
     broken: AtomicBool,
+    /// That is because slots have moved while an answer was awaited.
+    slots_moved: AtomicBool,
     ended: Notify,
 }
 
@@ -120,6 +131,7 @@ impl Line {
         // The client library takes this for the answer to what was asked, and every answer after it for that to another
         // question.
         if self.asking.load(Ordering::Acquire) {
+            self.slots_moved.store(true, Ordering::Release);
             self.end();
         }
     }
@@ -270,6 +282,7 @@ mod tests {
             asking: AtomicBool::new(true),
             leaving: Mutex::default(),
             broken: AtomicBool::new(false),
+            slots_moved: AtomicBool::new(false),
             ended: Notify::new(),
         };
         let is_broken = || line.broken.load(Ordering::Acquire);
@@ -287,10 +300,11 @@ mod tests {
         shared
             .topics
             .lock()
-            .rearrange(Layout::of_ranges([(0, 16_383, address.clone())]));
+            .rearrange(&Layout::of_ranges([(0, 16_383, address.clone())]));
         assert_eq!(shared.topics.lock().take_changes(&address).subscribe, [moved]);
         line.asking.store(true, Ordering::Release);
         line.take_in(&left(shared.channel(To::Conversation(moved))));
         assert!(is_broken(), "the answers do not fit their questions any more");
+        assert!(line.slots_moved.load(Ordering::Acquire), "the server has not failed");
     }
 }

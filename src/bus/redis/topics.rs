@@ -3,6 +3,10 @@
 //! The same conversation may be wanted twice for a moment, when it is started again while its predecessor ends; so it is
 //! counted. Changes are gathered until the subscriber of the server takes them, and what was wanted and is not any more by
 //! then costs nothing. When slots of a cluster have moved, what is heard at the wrong server is a change, too.
+//!
+//! All of it happens under a lock that whoever starts a conversation waits for, and the layout is read often while it does
+//! not change: so a slot is computed once for each conversation, a layout that is the same costs nothing but what was lost
+//! meanwhile, and one that is not costs one look at each conversation.
 
 use crate::ids::ConversationId;
 use crate::redis::{Address, Layout};
@@ -11,7 +15,7 @@ use std::collections::{HashMap, HashSet};
 /// The wishes, and what has become of them.
 #[derive(Debug)]
 pub(super) struct Topics {
-    wanted: HashMap<ConversationId, u32>,
+    wanted: HashMap<ConversationId, Wish>,
     /// None until a server has said how it is.
     layout: Option<Layout>,
     servers: HashMap<Address, Told>,
@@ -20,12 +24,23 @@ pub(super) struct Topics {
     database: i64,
 }
 
+/// A conversation that is wanted.
+#[derive(Clone, Copy, Debug)]
+struct Wish {
+    /// How many times; at least once.
+    times: u32,
+    /// Where its channel is.
+    slot: u16,
+}
+
 /// What one server was told, and what may have to be told.
 #[derive(Debug, Default)]
 struct Told {
     subscribed: HashSet<ConversationId>,
     /// Those of which the wishes and `subscribed` may say different things.
     changed: HashSet<ConversationId>,
+    /// What the server has refused, or does not tell of any more; changes when the layout has been read.
+    lost: HashSet<ConversationId>,
 }
 
 /// What a server is to be told.
@@ -54,23 +69,25 @@ impl Topics {
 
     /// Who has to be told of it, if anybody has.
     pub(super) fn follow(&mut self, id: ConversationId) -> Option<Address> {
-        let times = self.wanted.entry(id).or_default();
-        *times += 1;
-        if *times > 1 {
+        if let Some(wish) = self.wanted.get_mut(&id) {
+            wish.times += 1;
             return None;
         }
-        self.note(id)
+        let slot = (self.slot)(self.database, id);
+        self.wanted.insert(id, Wish { times: 1, slot });
+        self.note(id, slot)
     }
 
     /// Who has to be told of it, if anybody has.
     pub(super) fn ignore(&mut self, id: ConversationId) -> Option<Address> {
-        let times = self.wanted.get_mut(&id)?;
-        *times -= 1;
-        if *times > 0 {
+        let wish = self.wanted.get_mut(&id)?;
+        wish.times -= 1;
+        if wish.times > 0 {
             return None;
         }
+        let slot = wish.slot;
         self.wanted.remove(&id);
-        self.note(id)
+        self.note(id, slot)
     }
 
     /// What a server has to be told now; it counts as told.
@@ -79,13 +96,8 @@ impl Topics {
         let Some(told) = self.servers.get_mut(server) else {
             return changes;
         };
-        let changed = std::mem::take(&mut told.changed);
-        for id in changed {
-            let here = self.wanted.contains_key(&id) && self.home(id) == Some(server);
-            let Some(told) = self.servers.get_mut(server) else {
-                break;
-            };
-            if here {
+        for id in std::mem::take(&mut told.changed) {
+            if is_wanted_at(self.layout.as_ref(), &self.wanted, server, id) {
                 if told.subscribed.insert(id) {
                     changes.subscribe.push(id);
                 }
@@ -98,60 +110,84 @@ impl Topics {
 
     /// On a fresh connection nothing has been told.
     pub(super) fn start_over(&mut self, server: &Address) {
-        let changed = self.wanted_at(server);
-        if let Some(told) = self.servers.get_mut(server) {
-            told.subscribed.clear();
-            told.changed = changed;
-        }
+        let Some(told) = self.servers.get_mut(server) else {
+            return;
+        };
+        let layout = self.layout.as_ref();
+        let here = self
+            .wanted
+            .iter()
+            .filter(|(_, wish)| home(layout, wish.slot) == Some(server));
+        *told = Told {
+            changed: here.map(|(id, _)| *id).collect(),
+            ..Told::default()
+        };
     }
 
     /// The server does not tell of it, or does not any more. It is tried again when the layout has been read.
     pub(super) fn lose(&mut self, server: &Address, id: ConversationId) {
         if let Some(told) = self.servers.get_mut(server) {
             told.subscribed.remove(&id);
+            told.lost.insert(id);
         }
     }
 
     /// From now on the servers are these. All of them may have to be told something, also if nothing is new: what was
     /// lost is tried again.
-    pub(super) fn rearrange(&mut self, layout: Layout) {
-        let masters = layout.masters();
-        self.servers.retain(|server, _| masters.contains(server));
-        for master in &masters {
-            self.servers.entry(master.clone()).or_default();
+    pub(super) fn rearrange(&mut self, layout: &Layout) {
+        if self.layout.as_ref() == Some(layout) {
+            for told in self.servers.values_mut() {
+                told.changed.extend(told.lost.drain());
+            }
+            return;
         }
-        self.layout = Some(layout);
-        for server in masters {
-            let wanted = self.wanted_at(&server);
-            if let Some(told) = self.servers.get_mut(&server) {
-                told.changed = wanted.symmetric_difference(&told.subscribed).copied().collect();
+        let masters: HashSet<_> = layout.masters().into_iter().collect();
+        self.servers.retain(|server, _| masters.contains(server));
+        for master in masters {
+            self.servers.entry(master).or_default();
+        }
+        self.layout = Some(layout.clone());
+        for (server, told) in &mut self.servers {
+            told.lost.clear();
+            let is_elsewhere = |id: &&ConversationId| !is_wanted_at(Some(layout), &self.wanted, server, **id);
+            told.changed = told.subscribed.iter().filter(is_elsewhere).copied().collect();
+        }
+        for (id, wish) in &self.wanted {
+            if let Some(told) = home(Some(layout), wish.slot).and_then(|home| self.servers.get_mut(home))
+                && !told.subscribed.contains(id)
+            {
+                told.changed.insert(*id);
             }
         }
     }
 
-    fn note(&mut self, id: ConversationId) -> Option<Address> {
-        let home = self.home(id)?.clone();
-        let news = self.servers.get_mut(&home)?.changed.insert(id);
-        news.then_some(home)
+    fn note(&mut self, id: ConversationId, slot: u16) -> Option<Address> {
+        let home = home(self.layout.as_ref(), slot)?;
+        let news = self.servers.get_mut(home)?.changed.insert(id);
+        news.then(|| home.clone())
     }
+}
 
-    fn home(&self, id: ConversationId) -> Option<&Address> {
-        match self.layout.as_ref()? {
-            Layout::Single(address) => Some(address),
-            cluster @ Layout::Cluster(_) => cluster.owner((self.slot)(self.database, id)),
-        }
-    }
+fn home(layout: Option<&Layout>, slot: u16) -> Option<&Address> {
+    layout?.owner(slot)
+}
 
-    fn wanted_at(&self, server: &Address) -> HashSet<ConversationId> {
-        let here = |id: &&ConversationId| self.home(**id) == Some(server);
-        self.wanted.keys().filter(here).copied().collect()
-    }
+fn is_wanted_at(
+    layout: Option<&Layout>,
+    wanted: &HashMap<ConversationId, Wish>,
+    server: &Address,
+    id: ConversationId,
+) -> bool {
+    wanted
+        .get(&id)
+        .is_some_and(|wish| home(layout, wish.slot) == Some(server))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::cell::Cell;
 
     /// Spread over the slots by a byte of the id that is random.
     fn slot(_: i64, id: ConversationId) -> u16 {
@@ -167,6 +203,57 @@ mod tests {
         Layout::of_ranges([(0, at - 1, address(1)), (at, 16_383, address(2))])
     }
 
+    thread_local! {
+        static COMPUTED: Cell<usize> = const { Cell::new(0) };
+    }
+
+    /// As [`slot`], and counts.
+    fn counted(database: i64, id: ConversationId) -> u16 {
+        COMPUTED.set(COMPUTED.get() + 1);
+        slot(database, id)
+    }
+
+    #[test]
+    fn a_slot_is_computed_once_however_often_the_layout_is_read() {
+        let mut topics = Topics::new(0, counted);
+        let ids: Vec<_> = std::iter::repeat_with(ConversationId::new).take(100).collect();
+        for id in ids.iter().chain(&ids) {
+            topics.follow(*id);
+        }
+        for boundary in [8_192, 8_192, 100, 100] {
+            topics.rearrange(&divided(boundary));
+            for server in [address(1), address(2)] {
+                topics.take_changes(&server);
+                topics.start_over(&server);
+            }
+        }
+        for id in ids.iter().chain(&ids) {
+            topics.ignore(*id);
+        }
+        assert_eq!((COMPUTED.get(), topics.len()), (ids.len(), 0));
+    }
+
+    #[test]
+    fn a_layout_that_is_the_same_brings_back_what_was_lost_and_nothing_else() {
+        let mut topics = Topics::new(0, slot);
+        let ids: Vec<_> = std::iter::repeat_with(ConversationId::new).take(10).collect();
+        ids.iter().for_each(|id| drop(topics.follow(*id)));
+        let only = Layout::of_ranges([(0, 16_383, address(1))]);
+        topics.rearrange(&only);
+        assert_eq!(topics.take_changes(&address(1)).subscribe.len(), 10);
+        topics.lose(&address(1), ids[3]);
+        assert_eq!(
+            topics.take_changes(&address(1)),
+            Changes::default(),
+            "not before it is known where it is"
+        );
+        topics.rearrange(&only);
+        assert_eq!(topics.servers[&address(1)].changed.len(), 1);
+        assert_eq!(topics.take_changes(&address(1)).subscribe, [ids[3]]);
+        topics.rearrange(&only);
+        assert_eq!(topics.take_changes(&address(1)), Changes::default());
+    }
+
     proptest! {
         #[test]
         fn the_server_of_a_slot_knows_what_is_wanted(
@@ -175,7 +262,7 @@ mod tests {
             let ids: Vec<_> = std::iter::repeat_with(ConversationId::new).take(6).collect();
             let mut topics = Topics::new(0, slot);
             let mut at = 8_192;
-            topics.rearrange(divided(at));
+            topics.rearrange(&divided(at));
             let mut there: HashMap<Address, HashSet<ConversationId>> = HashMap::new();
             let mut wanted = [0_u32; 6];
             for (who, what, boundary) in steps {
@@ -193,11 +280,11 @@ mod tests {
                                 heard.iter().filter(|id| layout.owner(slot(0, **id)) != Some(server)).copied().collect();
                             for id in gone { heard.remove(&id); topics.lose(server, id); }
                         }
-                        topics.rearrange(divided(at));
+                        topics.rearrange(&divided(at));
                     }
                     5 if there.get_mut(&server).is_some_and(|heard| heard.remove(&ids[who])) => {
                         topics.lose(&server, ids[who]);
-                        topics.rearrange(divided(at));
+                        topics.rearrange(&divided(at));
                     }
                     _ => {
                         for server in [address(1), address(2)] {
@@ -220,7 +307,7 @@ mod tests {
     fn what_is_wanted_before_anybody_has_answered_is_told_later() {
         let (mut topics, id) = (Topics::new(0, slot), ConversationId::new());
         assert_eq!(topics.follow(id), None);
-        topics.rearrange(Layout::Single(address(1)));
+        topics.rearrange(&Layout::Single(address(1)));
         assert_eq!(topics.take_changes(&address(1)).subscribe, [id]);
         assert_eq!(topics.ignore(id), Some(address(1)));
         assert_eq!(topics.take_changes(&address(1)).unsubscribe, [id]);

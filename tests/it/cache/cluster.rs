@@ -1,9 +1,9 @@
 //! The second level on a Redis Cluster: every key at its server, also while slots move, and nothing that names two slots.
 
 use super::{Node, Truth, in_redis, key};
-use crate::support::eventually;
 use crate::support::redis::Redises as _;
 use crate::support::redis_cluster::{MASTERS, TestRedisCluster};
+use crate::support::{eventually, pass};
 use parlance::bus::InProcessBus;
 use parlance::cache::{Kind, keys};
 use parlance::config::RedisConfig;
@@ -151,4 +151,85 @@ async fn a_server_that_is_away_costs_only_its_own_keys() {
     .await;
     cluster.restart(1).await;
     eventually("until it is back", async || here.cache.remote().unwrap().waiting == 0).await;
+}
+
+#[actix_web::test]
+async fn a_dead_server_does_not_keep_a_removal_from_the_others() {
+    let (mut cluster, bus) = (TestRedisCluster::start().await, Arc::default());
+    let node = node(&bus, &cluster).await;
+    let (truth, tenant) = (Truth::new("Ann"), TenantId::new());
+    let at = |n: usize| {
+        let mut keys = std::iter::repeat_with(|| keys::user(tenant, UserId::new()));
+        keys.find(|key| TestRedisCluster::home(&in_redis(key)) == n).unwrap()
+    };
+    let is_written = async |key: &_, n| cluster.ask::<u64>(n, &["EXISTS", &in_redis(key)]).await == 1;
+    let before = [0, 2].map(|n| (at(n), n));
+    for (key, n) in &before {
+        node.read(&truth, key).await;
+        eventually("it is in Redis", async || is_written(key, *n).await).await;
+    }
+    cluster.kill_9(1);
+    // Both wait for the dead one: a key, and a removal.
+    node.cache.delete(&at(1));
+    node.cache.delete_pattern(keys::users_of(tenant));
+    for (key, n) in &before {
+        let gone = async || cluster.ask::<u64>(*n, &["EXISTS", &in_redis(key)]).await == 0;
+        eventually("those that live have removed theirs", gone).await;
+        eventually("and are used again", async || {
+            let key = at(*n);
+            node.read(&truth, &key).await;
+            pass(Duration::from_millis(50)).await;
+            cluster.ask::<u64>(*n, &["EXISTS", &in_redis(&key)]).await == 1
+        })
+        .await;
+    }
+    assert_eq!(node.cache.remote().unwrap().waiting, 2, "the dead one has not heard");
+    cluster.restart(1).await;
+    eventually("until it is back", async || node.cache.remote().unwrap().waiting == 0).await;
+}
+
+#[actix_web::test]
+async fn a_mark_whose_slot_moves_is_set_again_and_nothing_is_removed() {
+    let (cluster, bus) = (TestRedisCluster::start().await, Arc::default());
+    let nodes = [node(&bus, &cluster).await, node(&bus, &cluster).await];
+    let truth = Truth::new("Ann");
+    let all: Vec<_> = (0..30).map(|_| key()).collect();
+    let mark = "parlance:cache-written-to:0";
+    let from = TestRedisCluster::home(mark);
+    let to = (from + 1) % MASTERS;
+    for key in &all {
+        nodes[0].read(&truth, key).await;
+    }
+    let cached = async || {
+        let mut count = 0;
+        for n in 0..MASTERS {
+            count += cached_at(&cluster, n, "parlance:cache:*").await;
+        }
+        count
+    };
+    eventually("all are in Redis", async || cached().await == all.len()).await;
+    cluster.begin_move(slot(mark), from, to).await;
+    cluster.finish_move(slot(mark), from, to).await;
+    let own = async |n: usize| {
+        let info: String = cluster.ask(n, &["INFO", "server"]).await;
+        let id = info.lines().find_map(|line| line.strip_prefix("run_id:"));
+        id.unwrap().to_owned()
+    };
+    eventually("who has the slot now stands there", async || {
+        cluster.ask::<Option<String>>(to, &["GET", mark]).await == Some(own(to).await)
+    })
+    .await;
+    eventually("who had it has another mark", async || {
+        let names: Vec<String> = cluster.ask(from, &["KEYS", "parlance:cache-written-to:*"]).await;
+        match names.as_slice() {
+            [name] => cluster.ask::<String>(from, &["GET", name]).await == own(from).await,
+            _ => false,
+        }
+    })
+    .await;
+    assert_eq!(cached().await, all.len(), "nothing was removed");
+    for key in &all {
+        assert_eq!(nodes[1].read(&truth, key).await.as_deref(), Some("Ann"));
+    }
+    assert_eq!(truth.loads(), all.len(), "the other node found them in Redis");
 }

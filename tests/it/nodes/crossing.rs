@@ -207,23 +207,29 @@ async fn typing_reading_presence_and_notices_cross_redis() {
         anns.expect_where("he has stopped", stopped).await["user"],
         json!(bob.id)
     );
+    // A node does not let anybody read what it has not seen; other frames have such a number, too.
+    let is_message = |seq: i64| move |frame: &Value| frame["type"] == "message" && frame["seq"] == seq;
+    let has_read = |seq: i64| {
+        move |frame: &Value| frame["type"] == "read" && frame["user"] == json!(bob.id) && frame["seq"] == seq
+    };
     // Bob is on a third node too, where the conversation is not active: a notice, and another one when he reads elsewhere.
     let mut third = bob.at(&three.nodes[2]).connect().await;
     eventually("the nodes know of his third connection", async || {
         let ack = anns.post(c, MessageId::new(), "for the list").await;
-        // His node does not let him read what it has not seen.
-        bobs.expect_where("the message", |frame| frame["seq"] == ack.seq).await;
+        bobs.expect_where("the message", is_message(ack.seq)).await;
         let told = third.ask(json!({"type": "ping"})).await["type"] == "pong"
             && third.drain().iter().any(|frame| frame["type"] == "notice");
         bobs.ask(json!({"type": "read", "conversation": c, "seq": ack.seq}))
             .await;
+        // What is unread is counted where a message is written, too, which must know how far he has read.
+        anns.expect_where("how far Bob has read", has_read(ack.seq)).await;
         told
     })
     .await;
     let ack = anns.post(c, MessageId::new(), "unread").await;
     let unread = |frame: &Value| frame["type"] == "notice" && frame["last_seq"] == ack.seq && frame["unread"] == 1;
     third.expect_where("one is unread", unread).await;
-    bobs.expect_where("the message", |frame| frame["seq"] == ack.seq).await;
+    bobs.expect_where("the message", is_message(ack.seq)).await;
     bobs.ask(json!({"type": "read", "conversation": c, "seq": ack.seq}))
         .await;
     let read = |frame: &Value| frame["type"] == "notice" && frame["last_seq"] == ack.seq && frame["unread"] == 0;
@@ -231,8 +237,7 @@ async fn typing_reading_presence_and_notices_cross_redis() {
     // Two nodes have seen to the message by now; one of them has told the third.
     let again = third.drain().into_iter().filter(|frame| unread(frame) || read(frame));
     assert_eq!(again.collect::<Vec<_>>(), Vec::<Value>::new(), "told twice");
-    let marker = |frame: &Value| frame["type"] == "read" && frame["user"] == json!(bob.id) && frame["seq"] == ack.seq;
-    anns.expect_where("how far Bob has read", marker).await;
+    anns.expect_where("how far Bob has read", has_read(ack.seq)).await;
     three.stop().await;
 }
 
