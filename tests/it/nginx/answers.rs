@@ -154,13 +154,10 @@ async fn what_nginx_refuses_itself_it_refuses_as_the_nodes_do() {
     assert_eq!(put.header("allow"), Some("GET, HEAD, POST, PATCH, DELETE, OPTIONS"));
     check(put, 405, "bad_request", "PUT");
     check(request(Method::TRACE, "/", None).await, 405, "bad_request", "TRACE");
-    let large = vec![b' '; 1_024 * 1_024 + 1];
-    check(
-        request(Method::POST, "/api/conversations", Some(large)).await,
-        413,
-        "too_large",
-        "a large body",
-    );
+    for path in ["/api/conversations", "/auth/login", "/static/0/app.js"] {
+        let large = vec![b' '; 1_024 * 1_024 + 1];
+        check(request(Method::POST, path, Some(large)).await, 413, "too_large", path);
+    }
     // A line that does not even fit has no path for which there could be a document.
     let long = format!("/{}", "x".repeat(41_000));
     assert_eq!(request(Method::GET, &long, None).await.status, 414);
@@ -302,21 +299,21 @@ async fn the_exporter_has_a_listener_of_its_own() {
     for path in ["/", "/metrics", "/health"] {
         assert_eq!(nginx.status.request(Method::GET, path, None, None).await.status, 404);
     }
-    for path in [
-        "/stub_status",
-        "/metrics",
-        "/%6detrics",
-        "//metrics",
-        "/x/../metrics",
-        "/metrics/",
-        "/metrics?a=b",
+    for (path, status) in [
+        ("/stub_status", 404),
+        ("/metrics", 404),
+        ("/%6detrics", 404),
+        ("//metrics", 400),
+        ("/x/../metrics", 400),
+        ("/metrics/", 404),
+        ("/metrics?a=b", 404),
     ] {
         let answer = exchange(
             nginx.address,
             format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes(),
         )
         .await;
-        assert_eq!(answer.statuses, [404], "{path}");
+        assert_eq!(answer.statuses, [status], "{path}");
     }
     assert_eq!(app.request(Method::GET, "/metrics", None, None).await.status, 200);
     drop(nginx);

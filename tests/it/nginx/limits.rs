@@ -68,9 +68,13 @@ async fn one_address_has_so_many_sockets_and_no_more() {
     for _ in 0..3 {
         sockets.push(ann.connect().await);
     }
-    let refused = ann.get("/health/live").await;
-    assert_eq!(refused.header("retry-after"), Some("1"));
-    refused.problem(429, "rate_limited");
+    // The files, too, which have error pages of their own.
+    for path in ["/health/live", "/api/me", "/static/0/app.js"] {
+        let refused = ann.get(path).await;
+        super::answers::security(&refused.headers, path);
+        assert_eq!(refused.header("retry-after"), Some("1"), "{path}");
+        refused.problem(429, "rate_limited");
+    }
     assert!(Socket::try_connect(&front.nginx, &ann.token).await.is_err());
     sockets.pop().unwrap().close().await;
     eventually("there is room again", async || {
@@ -196,7 +200,7 @@ async fn slow_clients_are_cut() {
 /// A body that comes slowly holds nginx only; the node gets it when it is whole.
 #[actix_web::test]
 async fn a_slow_body_costs_the_node_nothing() {
-    let app = TestApp::with(|config| config.http.request_deadline = Duration::from_millis(500)).await;
+    let app = TestApp::with(|config| config.http.request_deadline = Duration::from_secs(2)).await;
     let nginx = Nginx::before(&[&app]);
     let body = json!({"name": "x", "invite": "nonsense"}).to_string();
     let mut connection = RawConnection::open(nginx.address).await;
@@ -204,11 +208,13 @@ async fn a_slow_body_costs_the_node_nothing() {
     connection
         .send(format!("{head}Content-Length: {}\r\n\r\n", body.len()).as_bytes())
         .await;
+    let started = Instant::now();
     for byte in body.as_bytes() {
         connection.send(&[*byte]).await;
-        pass(Duration::from_millis(40)).await;
+        pass(Duration::from_millis(100)).await;
     }
-    // Longer than the node would wait.
+    // Longer than the node would wait, and it has been asked only now.
+    assert!(started.elapsed() > Duration::from_secs(3));
     assert_eq!(connection.read_to_end().await.statuses, [404]);
     drop(nginx);
     app.stop().await;

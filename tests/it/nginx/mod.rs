@@ -8,6 +8,7 @@ mod files;
 mod limits;
 mod log;
 mod nodes;
+mod paths;
 mod rendering;
 mod sockets;
 
