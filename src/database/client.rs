@@ -238,6 +238,11 @@ impl Transaction<'_> {
 
     statement_methods!();
 
+    /// After so long PostgreSQL ends a statement, if nothing else was agreed for the transaction.
+    pub fn statement_timeout(&self) -> Duration {
+        self.guard.deadline.saturating_sub(ANSWER_GRACE)
+    }
+
     /// Makes the transaction's changes durable.
     ///
     /// # Errors

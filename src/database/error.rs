@@ -65,6 +65,23 @@ impl Error {
         }
     }
 
+    /// Whether it is the connection that failed, or the server at its other end that is going or coming; and not the
+    /// statement, or that there are too many callers.
+    pub(super) fn is_of_connection(&self) -> bool {
+        match self {
+            Self::ConnectTimeout(_) | Self::Timeout { .. } => true,
+            Self::Connect(source) => source.code().is_none_or(is_of_server),
+            Self::Statement { source, .. } => source.code().map_or_else(|| lost_connection(source), is_of_server),
+            _ => false,
+        }
+    }
+
+    /// Whether PostgreSQL ended the statement, at `statement_timeout` or on somebody's request.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.sql_state() == Some(&SqlState::QUERY_CANCELED)
+    }
+
     /// Whether PostgreSQL rolled the transaction back because of others (serialization failure or deadlock): the same
     /// transaction may simply be run again.
     #[must_use]
@@ -133,6 +150,17 @@ fn is_transient(state: &SqlState) -> bool {
     STATES.contains(&state) || state.code().starts_with("08") || state.code().starts_with("53")
 }
 
+/// Whether a code of PostgreSQL says that this server, or this connection to it, is of no use now.
+fn is_of_server(state: &SqlState) -> bool {
+    const STATES: [&SqlState; 4] = [
+        &SqlState::ADMIN_SHUTDOWN,
+        &SqlState::CRASH_SHUTDOWN,
+        &SqlState::CANNOT_CONNECT_NOW,
+        &SqlState::DATABASE_DROPPED,
+    ];
+    STATES.contains(&state) || state.code().starts_with("08")
+}
+
 /// Whether an error without a code of PostgreSQL is the loss of the connection and not a value of the wrong type.
 fn lost_connection(error: &tokio_postgres::Error) -> bool {
     error.is_closed() || std::error::Error::source(error).is_some_and(|source| source.is::<std::io::Error>())
@@ -160,20 +188,27 @@ mod tests {
 
     #[test]
     fn codes_of_postgresql_are_sorted() {
-        for (state, transient) in [
-            ("08006", true),
-            ("53300", true),
-            ("57P01", true),
-            ("57P03", true),
-            ("57014", true),
-            ("25006", true),
-            ("23505", false),
-            ("42P01", false),
-            ("28P01", false),
-            ("22021", false),
+        for (state, transient, of_server) in [
+            ("08006", true, true),
+            ("53300", true, false),
+            ("57P01", true, true),
+            ("57P03", true, true),
+            ("57014", true, false),
+            ("25006", true, false),
+            ("40001", false, false),
+            ("23505", false, false),
+            ("42P01", false, false),
+            ("28P01", false, false),
+            ("22021", false, false),
         ] {
-            assert_eq!(is_transient(&SqlState::from_code(state)), transient, "{state}");
+            let state = SqlState::from_code(state);
+            assert_eq!(
+                (is_transient(&state), is_of_server(&state)),
+                (transient, of_server),
+                "{state:?}"
+            );
         }
+        assert!(!Error::PoolExhausted(Duration::ZERO).is_of_connection());
         assert_eq!(Error::PoolExhausted(Duration::ZERO).code(), Code::Unavailable);
         assert_eq!(Error::Migration(String::new()).code(), Code::Internal);
     }

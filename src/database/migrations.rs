@@ -67,6 +67,7 @@ pub(super) fn latest() -> i64 {
 pub(super) async fn run(address: &Config, config: &DatabaseConfig) -> Result<usize, Error> {
     let mut client = connect::connect(address, config.connect_timeout).await?;
     check_server(&client).await?;
+    warn_of_case(&client).await?;
     // A migration may take long, and so may the wait for another node's.
     client
         .batch_execute("SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0")
@@ -104,6 +105,19 @@ async fn check_server(client: &ClientWrapper) -> Result<(), Error> {
              let `make run` fetch a PostgreSQL that has it"
         ))),
     }
+}
+
+/// Says so where this database folds the case of ASCII only: then search does not find `École` by `école`, and nothing else
+/// would tell the operator.
+async fn warn_of_case(client: &ClientWrapper) -> Result<(), Error> {
+    let sql = "SELECT to_tsvector('pg_catalog.simple', U&'\\00C9') = to_tsvector('pg_catalog.simple', U&'\\00E9')";
+    if !client.query_one(sql, &[]).await?.get::<_, bool>(0) {
+        tracing::warn!(
+            "this database does not know upper and lower case beyond ASCII, so searches tell them apart; see \
+             docs/operations.md, PostgreSQL"
+        );
+    }
+    Ok(())
 }
 
 fn parse_version(text: &str) -> Option<(u32, u32)> {

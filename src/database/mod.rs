@@ -144,23 +144,18 @@ impl Database {
         }
     }
 
-    /// Does something that only reads, on the replica where there is one that is well, otherwise on the database itself;
-    /// also, once more, where it fails on the replica.
+    /// Does something that only reads, on the replica; `None` where there is none that is well, or where it failed there,
+    /// and the caller has to do it on the database itself.
     ///
     /// What is read may be some seconds old, and older than what was read before: only search and analytics may call this
     /// (`tests/it/tidy.rs`), and nothing that decides what somebody may see.
     ///
     /// # Errors
-    /// As [`Self::client`], and those of `work`.
-    pub async fn read_stale<T>(&self, work: impl AsyncFn(&mut Client) -> Result<T, Error>) -> Result<T, Error> {
-        if let Some(replica) = &self.shared.replica
-            && let Some(answer) = replica.attempt(&work).await
-        {
-            metrics().read_stale(Target::Replica);
-            return Ok(answer);
-        }
-        metrics().read_stale(Target::Primary);
-        work(&mut self.client().await?).await
+    /// Only a statement that PostgreSQL ended because it took too long, which it would on the database itself, too.
+    pub async fn read_stale<T>(&self, work: impl AsyncFn(&mut Client) -> Result<T, Error>) -> Option<Result<T, Error>> {
+        let answer = self.shared.replica.as_ref()?.attempt(&work).await?;
+        metrics().read_stale(Target::Replica);
+        Some(answer)
     }
 
     /// How the replica is doing, if there is one.

@@ -306,7 +306,7 @@ impl From<conversations::Error> for Error {
 impl From<search::Error> for Error {
     fn from(error: search::Error) -> Self {
         match error {
-            search::Error::NotFound => Self::new(error.code()),
+            search::Error::NotFound | search::Error::Overloaded => Self::new(error.code()),
             search::Error::Database(error) => error.into(),
         }
     }

@@ -7,8 +7,9 @@
 //! replica that is seconds behind decides nothing, and an answer never shows a deleted message, an old body, or a
 //! conversation that the caller has just lost. `query.rs` is what may be asked, `snippet.rs` what is shown of a hit.
 //!
-//! It is no actor and keeps nothing: REST calls it, its bound is the quota of expensive routes, the slices and the time of
-//! `rounds.rs`, and the time of a statement. If the database is away it is `unavailable`.
+//! It is no actor and keeps nothing: REST calls it. Its bounds are the quota of expensive routes, the slices and the time of
+//! `rounds.rs`, and [`SEATS`]: so many searches use a connection of the database at a time, whose pool is everybody's; who
+//! waits too long for one is `overloaded`. If the database is away it is `unavailable`.
 //! The loser: ranking by relevance. In a conversation the last time a word was said is what people look for, and a rank
 //! would have to read every hit before the first could be shown.
 
@@ -24,13 +25,21 @@ use crate::conversations::{Caller, Reach};
 use crate::database::{self, Client, Database};
 use crate::error::Code;
 use crate::ids::{ConversationId, UserId};
+use crate::metrics::{Target, metrics};
 use crate::wire::frames::{Message, Timestamp};
 use rounds::{Hit, Hits, Rounds, Slice};
 use serde::Serialize;
 use snippet::snippet;
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::Semaphore;
 use utoipa::ToSchema;
 use uuid::Uuid;
+
+/// Searches of this node that ask the database something at a time; those on a replica are not counted.
+const SEATS: usize = 4;
+/// How long one waits for its turn.
+const SEAT_WAIT: Duration = Duration::from_secs(2);
 
 /// Why a search was not made.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +47,9 @@ pub enum Error {
     /// The conversation that was named is not the caller's.
     #[error("not a conversation of the caller")]
     NotFound,
+    /// Others are searching.
+    #[error("too many searches at a time")]
+    Overloaded,
     /// The database.
     #[error(transparent)]
     Database(#[from] database::Error),
@@ -49,6 +61,7 @@ impl Error {
     pub fn code(&self) -> Code {
         match self {
             Self::NotFound => Code::NotFound,
+            Self::Overloaded => Code::Overloaded,
             Self::Database(error) => error.code(),
         }
     }
@@ -125,13 +138,15 @@ pub struct Place {
 #[derive(Clone)]
 pub struct Search {
     database: Database,
+    seats: Arc<Semaphore>,
 }
 
 impl Search {
     /// Search in a database.
     #[must_use]
-    pub const fn new(database: Database) -> Self {
-        Self { database }
+    pub fn new(database: Database) -> Self {
+        let seats = Arc::new(Semaphore::new(SEATS));
+        Self { database, seats }
     }
 
     /// Finds what the caller may read.
@@ -140,7 +155,11 @@ impl Search {
     /// [`Error`].
     pub async fn find(&self, caller: Caller, query: &Query) -> Result<Page, Error> {
         let Some(only) = within_reach(caller, query.conversation)? else {
-            return Ok(Page::empty());
+            return Ok(Page {
+                items: Vec::new(),
+                next: None,
+                complete: true,
+            });
         };
         let words = query::prepare(&query.words);
         let criteria = Criteria {
@@ -150,22 +169,27 @@ impl Search {
             after: query.after,
             from: query.from,
         };
-        let hits = {
-            let client = self.database.client().await?;
-            let slices = store::list_slices(&client, caller, only, &criteria).await?;
-            if slices.is_empty() {
-                return match query.conversation {
-                    Some(id) if !store::is_member(&client, caller, id).await? => Err(Error::NotFound),
-                    _ => Ok(Page::empty()),
-                };
-            }
-            drop(client);
-            self.look_through(caller, Rounds::new(slices, query.limit), &criteria)
-                .await?
-        };
+        let listing = self.on_primary(async |client| {
+            let slices = store::list_slices(client, caller, only, &criteria).await?;
+            let is_nowhere = match query.conversation {
+                Some(id) if slices.is_empty() => !store::is_member(client, caller, id).await?,
+                _ => false,
+            };
+            Ok((slices, is_nowhere))
+        });
+        let (slices, is_nowhere) = listing.await?;
+        if is_nowhere {
+            return Err(Error::NotFound);
+        }
+        let hits = self
+            .look_through(caller, Rounds::new(slices, query.limit), &criteria)
+            .await?;
         let next = hits.page.last().filter(|_| hits.more).map(position);
-        let read = store::read(&self.database.client().await?, caller, &hits.page, &words).await?;
-        let items = read.into_iter().map(Found::from).collect();
+        let mut items = Vec::new();
+        if !hits.page.is_empty() {
+            let reading = self.on_primary(async |client| store::read(client, caller, &hits.page, &words).await);
+            items.extend(reading.await?.into_iter().map(Found::from));
+        }
         Ok(Page {
             items,
             next,
@@ -173,42 +197,55 @@ impl Search {
         })
     }
 
-    async fn look_through(
-        &self,
-        caller: Caller,
-        mut rounds: Rounds,
-        criteria: &Criteria<'_>,
-    ) -> Result<Hits, database::Error> {
-        let has_replica = self.database.replica_status().is_some();
+    async fn look_through(&self, caller: Caller, mut rounds: Rounds, criteria: &Criteria<'_>) -> Result<Hits, Error> {
         while let Some(slices) = rounds.next_round() {
-            let (started, most) = (Instant::now(), rounds.wanted());
-            // A replica may not have what is very young, and nobody should miss what they have just written.
-            let (fresh, settled): (Vec<Slice>, Vec<Slice>) =
-                slices.iter().partition(|slice| has_replica && slice.is_fresh);
+            let started = Instant::now();
+            let (most, time) = (rounds.wanted(), rounds.time_left());
             let find = async |client: &mut Client, slices: &[Slice]| {
-                store::find_hits(client, caller, slices, criteria, most).await
+                store::find_hits(client, caller, slices, criteria, most, time).await
             };
-            let mut hits = Vec::new();
-            if !settled.is_empty() {
-                let found = self.database.read_stale(async |client| find(client, &settled).await);
-                hits.extend(found.await?);
+            match self.look_into(slices, find).await {
+                Err(Error::Database(error)) if error.is_cancelled() => rounds.break_off(started.elapsed()),
+                hits => rounds.take(hits?, started.elapsed()),
             }
-            if !fresh.is_empty() {
-                hits.extend(find(&mut self.database.client().await?, &fresh).await?);
-            }
-            rounds.take(hits, started.elapsed());
         }
         Ok(rounds.finish())
     }
-}
 
-impl Page {
-    const fn empty() -> Self {
-        Self {
-            items: Vec::new(),
-            next: None,
-            complete: true,
+    /// One round: on the replica, if there is one. It may not have what is very young, and nobody should miss what they have
+    /// just written, so that is looked for on the database itself.
+    async fn look_into(
+        &self,
+        slices: &[Slice],
+        find: impl AsyncFn(&mut Client, &[Slice]) -> Result<Vec<Hit>, database::Error>,
+    ) -> Result<Vec<Hit>, Error> {
+        let (fresh, settled): (Vec<Slice>, Vec<Slice>) = slices.iter().partition(|slice| slice.is_fresh);
+        if !settled.is_empty()
+            && let Some(found) = self
+                .database
+                .read_stale(async |client| find(client, &settled).await)
+                .await
+        {
+            let mut hits = found?;
+            if !fresh.is_empty() {
+                metrics().read_stale(Target::Primary);
+                hits.extend(self.on_primary(async |client| find(client, &fresh).await).await?);
+            }
+            return Ok(hits);
         }
+        metrics().read_stale(Target::Primary);
+        self.on_primary(async |client| find(client, slices).await).await
+    }
+
+    /// Asks the database itself something, when it is this search's turn.
+    async fn on_primary<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut Client) -> Result<T, database::Error>,
+    ) -> Result<T, Error> {
+        let Ok(Ok(_seat)) = tokio::time::timeout(SEAT_WAIT, self.seats.acquire()).await else {
+            return Err(Error::Overloaded);
+        };
+        Ok(work(&mut self.database.client().await?).await?)
     }
 }
 

@@ -3,7 +3,9 @@
 //! The messages of a conversation are in slices of 8,192 (migration V0003). Slices are looked through in rounds, those
 //! with the youngest messages first; a message can be at its place on the page as soon as no slice is left that may hold a
 //! younger one. So a word that everybody uses is answered by the first few slices, and one that hardly anybody uses costs
-//! no more than finding out that it is not there. Rounds grow while they are quick, which bounds what one statement does.
+//! no more than finding out that it is not there. Rounds grow while they are quick. That a word was rare in one round says
+//! nothing of the next, so a round gets half of the time that is left; one that would take longer is broken off, and made
+//! again with a quarter of the slices.
 //!
 //! Bounds: [`SLICES_MAX`] slices, [`TIME_MAX`]. A search that ends at one of them answers what it has found, and says that
 //! it is not complete.
@@ -14,8 +16,10 @@ use uuid::Uuid;
 
 /// Slices of one page: 16 million messages of full ones, or the first 2,048 conversations.
 pub(super) const SLICES_MAX: usize = 2_048;
-/// After this no further round begins.
+/// All rounds together; after this none begins.
 pub(super) const TIME_MAX: Duration = Duration::from_secs(2);
+/// The least that a round is given, so the last one may end so much later.
+const TIME_MIN: Duration = Duration::from_millis(100);
 /// Slices of the first round.
 const ROUND_MIN: usize = 16;
 /// Slices of the largest: more in one statement are slower than the same in two.
@@ -67,6 +71,7 @@ pub(super) struct Rounds {
     /// One more than the page has.
     wanted: usize,
     size: usize,
+    size_max: usize,
     spent: Duration,
     hits: Vec<Hit>,
 }
@@ -83,6 +88,7 @@ impl Rounds {
             cut,
             wanted: limit + 1,
             size: ROUND_MIN,
+            size_max: ROUND_MAX,
             spent: Duration::ZERO,
             hits: Vec::new(),
         }
@@ -97,12 +103,24 @@ impl Rounds {
         Some(&self.slices[self.looked_at..end])
     }
 
+    /// How long the round may take.
+    pub(super) fn time_left(&self) -> Duration {
+        (TIME_MAX.saturating_sub(self.spent) / 2).max(TIME_MIN)
+    }
+
+    /// The last round took too long and was broken off: it is made again, smaller.
+    pub(super) fn break_off(&mut self, elapsed: Duration) {
+        self.spent += elapsed.max(self.time_left());
+        self.size_max = (self.size / 4).max(1);
+        self.size = self.size_max;
+    }
+
     /// Takes what the last round has found: the youngest of its slices, at most as many as are wanted.
     pub(super) fn take(&mut self, hits: impl IntoIterator<Item = Hit>, elapsed: Duration) {
         self.looked_at = (self.looked_at + self.size).min(self.slices.len());
         self.spent += elapsed;
         if elapsed < QUICK {
-            self.size = (self.size * 4).min(ROUND_MAX);
+            self.size = (self.size * 4).min(self.size_max);
         }
         self.hits.extend(hits);
         self.hits
@@ -203,6 +221,46 @@ mod tests {
                 complete: false
             }
         );
+    }
+
+    #[test]
+    fn a_round_that_is_too_slow_is_made_again_with_fewer_slices() {
+        let slices: Vec<_> = (0..1_000).map(|n| slice(n, 1_000 - n)).collect();
+        let mut rounds = Rounds::new(slices, 10);
+        rounds.take([hit(900, 1)], Duration::ZERO);
+        rounds.take([], Duration::ZERO);
+        let mut tried = Vec::new();
+        while let Some(round) = rounds.next_round() {
+            tried.push((round[0].key, round.len(), rounds.time_left().as_millis()));
+            match round.len() {
+                256 => rounds.break_off(Duration::from_secs(1)),
+                _ => rounds.take([], Duration::from_millis(250)),
+            }
+        }
+        assert_eq!(
+            tried,
+            [
+                (80, 256, 1_000),
+                (80, 64, 500),
+                (144, 64, 375),
+                (208, 64, 250),
+                (272, 64, 125)
+            ]
+        );
+        let found = rounds.finish();
+        assert_eq!((found.page.len(), found.more, found.complete), (1, false, false));
+    }
+
+    /// However soon the database gives up, it is asked a few times only.
+    #[test]
+    fn nothing_but_slow_rounds_come_to_an_end() {
+        let mut rounds = Rounds::new(vec![slice(0, 0); 300], 10);
+        let mut broken_off = 0;
+        while rounds.next_round().is_some() {
+            rounds.break_off(Duration::ZERO);
+            broken_off += 1;
+        }
+        assert_eq!((broken_off, rounds.finish().complete), (6, false));
     }
 
     #[test]

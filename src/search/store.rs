@@ -8,6 +8,7 @@ use crate::database::{Client, Error, Statement, Transaction};
 use crate::ids::ConversationId;
 use crate::persistence::{message_columns, message_from_row};
 use crate::wire::frames::Message;
+use std::time::Duration;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
@@ -83,7 +84,8 @@ pub(super) async fn is_member(db: &Client, caller: Caller, id: ConversationId) -
     Ok(row.get(0))
 }
 
-/// The youngest messages of some slices that meet the criteria, at most `limit`.
+/// The youngest messages of some slices that meet the criteria, at most `limit`; the statement is cancelled where that
+/// would take longer than `time`.
 ///
 /// The words and slices are asked for inside, so that the index on them is the only one that can be used, and the plan is
 /// made for these words each time: a plan for any words, or made while the table was empty, would read it whole.
@@ -93,10 +95,12 @@ pub(super) async fn find_hits(
     slices: &[Slice],
     criteria: &Criteria<'_>,
     limit: usize,
+    time: Duration,
 ) -> Result<Vec<Hit>, Error> {
     const PLAN: Statement = Statement::new(
         "search.plan",
-        "SELECT set_config('enable_seqscan', 'off', true), set_config('plan_cache_mode', 'force_custom_plan', true)",
+        "SELECT set_config('enable_seqscan', 'off', true), set_config('plan_cache_mode', 'force_custom_plan', true),
+                set_config('statement_timeout', $1, true)",
     );
     const SQL: Statement = Statement::new(
         "search.find_hits",
@@ -118,7 +122,8 @@ pub(super) async fn find_hits(
     let (from, from_id) = criteria.from.unzip();
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let transaction = db.read_snapshot().await?;
-    transaction.query_one(&PLAN, &[]).await?;
+    let time = time.min(transaction.statement_timeout()).as_millis().to_string();
+    transaction.query_one(&PLAN, &[&time]).await?;
     let rows = transaction
         .query(
             &SQL,

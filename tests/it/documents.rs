@@ -292,6 +292,8 @@ async fn the_socket_speaks_as_its_document_says() {
     }
     frames.push(other.expect("typing").await);
     other.ask(of("read", json!({"seq": 1}))).await;
+    // How far somebody has read is told with the next tick of the conversation, which may come after all that follows.
+    frames.push(other.expect("read").await);
     frames.push(
         socket
             .refused(json!({"type": "ping", "colour": 1}), "bad_request")

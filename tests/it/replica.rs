@@ -1,9 +1,9 @@
 //! Searches on a real streaming replica: used while it is well, left at once when it is not, and never believed.
 
-use crate::support::db::TestDatabase;
+use crate::support::db::{TestDatabase, connect};
 use crate::support::postgres::{TestPostgres, catch_up};
 use crate::support::{Person, Scrape, TestApp, eventually, pass};
-use parlance::config::Secret;
+use parlance::config::{Config, Secret};
 use parlance::ids::{ConversationId, MessageId};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -20,13 +20,17 @@ struct World {
 impl World {
     /// A node with a primary and a replica of its own; the replica is in use.
     async fn make(lag_max: Duration) -> Self {
+        Self::make_with(|config| config.replica.lag_max = lag_max).await
+    }
+
+    async fn make_with(change: impl FnOnce(&mut Config)) -> Self {
         let primary = TestPostgres::primary().await;
         let database = TestDatabase::create_on(&primary.url("postgres")).await;
         let replica = primary.replica().await;
         let url = replica.url(database.name());
         let app = TestApp::on(database, |config| {
             config.replica.url = Some(Secret::new(url));
-            config.replica.lag_max = lag_max;
+            change(config);
         })
         .await;
         let world = Self { app, primary, replica };
@@ -245,5 +249,61 @@ async fn a_replica_that_takes_over_is_no_replica_any_more() {
         world.health().await["detail"],
         "it is no replica: it is not in recovery"
     );
+    world.app.stop().await;
+}
+
+/// What one caller asks for does not take the replica from the others.
+#[actix_web::test]
+async fn a_slow_search_does_not_condemn_it() {
+    let world = World::make(NEVER).await;
+    let (ann, quay) = world.app.person_with_conversation("Ann").await;
+    say(&ann, quay, "harbour").await;
+    let client = connect(world.app.database.url()).await;
+    let slow =
+        "CREATE OR REPLACE FUNCTION search_query(asked text) RETURNS tsquery LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN
+                    IF pg_is_in_recovery() THEN PERFORM pg_sleep(60); END IF;
+                    RETURN websearch_to_tsquery('simple', asked);
+                END $$";
+    client.batch_execute(slow).await.unwrap();
+    drop(client);
+    age(&world, quay).await;
+    let page = ann.get("/api/search?q=harbour").await.ok();
+    assert_eq!((&page["items"], &page["complete"]), (&json!([]), &json!(false)));
+    assert_eq!(
+        world.reads().await.0,
+        0.0,
+        "what is too slow there is not repeated on the database"
+    );
+    let scrape = Scrape::of(&world.app).await;
+    assert_eq!(scrape.value("db_replica_failures_total", &[]), 0.0);
+    assert_eq!(scrape.value("db_replica_up", &[]), 1.0);
+    world.app.stop().await;
+}
+
+/// A node that has no connection to spare knows of its replica nevertheless.
+#[actix_web::test]
+async fn a_busy_node_keeps_its_replica() {
+    let mut world = World::make_with(|config| {
+        (config.database.pool_size, config.database.max_overflow) = (1, 0);
+        config.database.statement_timeout = Duration::from_secs(60);
+        config.replica.lag_max = Duration::from_secs(2);
+    })
+    .await;
+    let (ann, quay) = world.app.person_with_conversation("Ann").await;
+    say(&ann, quay, "harbour").await;
+    let lock = connect(world.app.database.url()).await;
+    lock.batch_execute("BEGIN; LOCK TABLE messages IN ACCESS EXCLUSIVE MODE")
+        .await
+        .unwrap();
+    let meanwhile = async {
+        world.replica.kill_9();
+        world.is_up(false).await;
+        world.replica.restart().await;
+        world.is_up(true).await;
+        lock.batch_execute("COMMIT").await.unwrap();
+    };
+    let (answer, ()) = futures_util::future::join(ann.get("/api/search?q=harbour"), meanwhile).await;
+    assert_eq!(answer.ok()["items"][0]["message"]["body"], "harbour");
+    drop(lock);
     world.app.stop().await;
 }

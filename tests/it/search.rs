@@ -1,9 +1,12 @@
 //! Search: what is found, by whom, in which order, and what is shown of it.
 
 use crate::support::client::uuid_of;
-use crate::support::{Person, TestApp};
+use crate::support::db::connect;
+use crate::support::{Person, TestApp, eventually};
+use futures_util::future::join_all;
 use parlance::ids::{ConversationId, MessageId, UserId};
 use serde_json::{Value, json};
+use std::time::Duration;
 use uuid::Uuid;
 
 /// What a search answers.
@@ -446,5 +449,75 @@ async fn it_costs_as_an_expensive_route() {
     assert!(refused.header("retry-after").is_some());
     refused.problem(429, "rate_limited");
     ann.get("/api/me").await.ok();
+    app.stop().await;
+}
+
+/// What a message and what a query is made of is said twice in the migration; whatever the character, it means the same.
+#[actix_web::test]
+async fn messages_and_queries_have_the_same_words() {
+    let app = TestApp::start().await;
+    let sql = "WITH every AS (
+                   SELECT string_agg('a' || chr(n), '' ORDER BY n) AS text, n >> 7 AS block
+                   FROM generate_series(1, 1114111) n WHERE n NOT BETWEEN 55296 AND 57343 GROUP BY block)
+               SELECT count(*) FILTER (WHERE search_text(text) <> translate(search_words(text), '\"-', '  ')), count(*)
+               FROM every";
+    let rows = app.database.query(sql, &[]).await;
+    assert_eq!((rows[0].get::<_, i64>(0), rows[0].get::<_, i64>(1)), (0, 8_688));
+    app.stop().await;
+}
+
+/// Looking through that takes too long ends with what there is.
+#[actix_web::test]
+async fn what_takes_too_long_is_not_complete() {
+    let app = TestApp::start().await;
+    let (ann, quay) = app.person_with_conversation("Ann").await;
+    say(&ann, quay, "harbour").await;
+    let client = connect(app.database.url()).await;
+    // Slow only where the slices are looked through.
+    let slow =
+        "CREATE OR REPLACE FUNCTION search_query(asked text) RETURNS tsquery LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN
+                    IF current_setting('plan_cache_mode') = 'force_custom_plan' THEN PERFORM pg_sleep(60); END IF;
+                    RETURN websearch_to_tsquery('simple', asked);
+                END $$";
+    client.batch_execute(slow).await.unwrap();
+    drop(client);
+    let page = search(&ann, &[("q", "harbour")]).await;
+    assert_eq!(page, json!({"items": [], "next": null, "complete": false}));
+    app.stop().await;
+}
+
+/// Searches that wait for the database leave its connections to others.
+#[actix_web::test]
+async fn many_searches_do_not_take_everything() {
+    let app = TestApp::with(|config| config.database.statement_timeout = Duration::from_secs(60)).await;
+    let (ann, quay) = app.person_with_conversation("Ann").await;
+    say(&ann, quay, "harbour").await;
+    let lock = connect(app.database.url()).await;
+    lock.batch_execute("BEGIN; LOCK TABLE messages IN ACCESS EXCLUSIVE MODE")
+        .await
+        .unwrap();
+    let path = path(&[("q", "harbour")]);
+    // As many as there are connections.
+    let searches = join_all((0..10).map(|_| ann.get(&path)));
+    let observer = connect(app.database.url()).await;
+    let release = async {
+        eventually("as many as may are searching", async || {
+            let sql = "SELECT count(*) FROM pg_locks WHERE relation = 'messages'::regclass AND NOT granted";
+            observer.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) == 4
+        })
+        .await;
+        // Those that are refused are so while the table is locked, and the database is there for others.
+        ann.get(&path).await.problem(503, "overloaded");
+        ann.get("/api/me").await.ok();
+        lock.batch_execute("COMMIT").await.unwrap();
+    };
+    let (answers, ()) = futures_util::future::join(searches, release).await;
+    let answered = answers.iter().filter(|answer| answer.status == 200).count();
+    assert!(answered >= 4, "{answered}");
+    for answer in answers.into_iter().filter(|answer| answer.status != 200) {
+        answer.problem(503, "overloaded");
+    }
+    assert_eq!(bodies(&ann, "harbour").await, ["harbour"]);
+    drop((lock, observer));
     app.stop().await;
 }

@@ -160,27 +160,34 @@ impl Cluster {
             fs::remove_dir_all(&fresh).map_err(|error| self.failed(&fresh, &error))?;
         }
         self.make_private_dir(&fresh)?;
+        let mut complaint = None;
+        for locale in locales(self.install.major) {
+            complaint = self.make_data(&fresh, locale).await?;
+            if complaint.is_none() {
+                break;
+            }
+        }
+        if let Some(complaint) = complaint {
+            return Err(Error::Embedded(format!("the database could not be made: {complaint}")));
+        }
+        fs::rename(&fresh, &self.dir).map_err(|error| self.failed(&self.dir, &error))
+    }
+
+    /// Makes the data in a locale; says what PostgreSQL complains of, and leaves the directory empty then.
+    async fn make_data(&self, fresh: &Path, locale: &[&str]) -> Result<Option<String>, Error> {
         let mut command = self.install.command("initdb", self.account.as_ref(), Path::new("/"));
         command
             .arg("--pgdata")
-            .arg(&fresh)
-            .args(["--username", USER, "--auth=trust", "--encoding=UTF8"]);
-        command.args(["--data-checksums", "--no-instructions"]);
-        // Both compare by code point; the built-in one also knows upper and lower case beyond ASCII.
-        if self.install.major >= 17 {
-            command.args(["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]);
-        } else {
-            command.arg("--locale=C");
-        }
+            .arg(fresh)
+            .args(["--username", USER, "--auth=trust", "--encoding=UTF8"])
+            .args(["--data-checksums", "--no-instructions"])
+            .args(locale);
         let output = command
             .output()
             .await
             .map_err(|error| self.failed(&self.install.bin_dir, &error))?;
-        if !output.status.success() {
-            let complaint = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-            return Err(Error::Embedded(format!("the database could not be made: {complaint}")));
-        }
-        fs::rename(&fresh, &self.dir).map_err(|error| self.failed(&self.dir, &error))
+        let is_made = output.status.success();
+        Ok((!is_made).then(|| String::from_utf8_lossy(&output.stderr).trim().to_owned()))
     }
 
     fn check_version(&self, version: &str) -> Result<(), Error> {
@@ -317,6 +324,21 @@ fn socket_dir(data_dir: &Path) -> PathBuf {
     }
     let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(data_dir);
     PathBuf::from(format!("/tmp/parlance-{hash:016x}"))
+}
+
+/// The locales of new data, the best first; the next is for systems that do not have it. All compare by code point. Search
+/// folds case by the character types of the locale, which for C end with ASCII; from 18 on by the built-in provider.
+const fn locales(major: u32) -> &'static [&'static [&'static str]] {
+    const BUILTIN: &str = "--locale-provider=builtin";
+    const C_UTF8: &str = "--builtin-locale=C.UTF-8";
+    match major {
+        18.. => &[&["--locale=C", BUILTIN, C_UTF8]],
+        17 => &[
+            &["--locale=C", BUILTIN, C_UTF8, "--lc-ctype=C.UTF-8"],
+            &["--locale=C", BUILTIN, C_UTF8],
+        ],
+        _ => &[&["--locale=C", "--lc-ctype=C.UTF-8"], &["--locale=C"]],
+    }
 }
 
 #[cfg(test)]

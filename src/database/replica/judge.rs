@@ -52,6 +52,8 @@ pub(super) enum Reason {
     OtherTimeline,
     #[error("it is too far behind")]
     Behind,
+    #[error("how far it is behind is not known: DATABASE_URL does not answer")]
+    Unmeasured,
 }
 
 /// What the primary has said, oldest first.
@@ -104,6 +106,10 @@ impl Marks {
         }
         if report.identity.timeline != identity.timeline {
             return (Err(Reason::OtherTimeline), None);
+        }
+        let last_at = self.marks.back().map(|(_, at)| *at);
+        if last_at.is_none_or(|at| now.saturating_duration_since(at) > lag_max) {
+            return (Err(Reason::Unmeasured), None);
         }
         let age = self.age(replayed, now);
         let is_young = age.is_some_and(|age| age <= lag_max);
@@ -165,10 +171,14 @@ mod tests {
                 "{replayed}"
             );
         }
-        // A primary that does not answer any more says nothing new, so its replica grows old too.
+        // A primary that does not answer any more says nothing new; what that makes of its replica is not known.
         assert_eq!(
-            marks.judge(replica(1_000), MAX, now + seconds(6)).0,
-            Err(Reason::Behind)
+            marks.judge(replica(1_000), MAX, now + seconds(5)),
+            (Ok(()), Some(seconds(5)))
+        );
+        assert_eq!(
+            marks.judge(replica(1_000), MAX, now + seconds(6)),
+            (Err(Reason::Unmeasured), None)
         );
     }
 

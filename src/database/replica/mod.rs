@@ -5,10 +5,13 @@
 //! requests only look at its last verdict, so a replica that is away costs none of them a time-out. Whoever is being
 //! answered by the replica when it is given up goes to the primary at that moment; a read that fails there is made once
 //! more on the primary; and where the connection is what failed, the replica is not asked again before the task has found it
-//! well. The task is started again if it dies, and a verdict that is older than [`VERDICT_AGE_MAX`] counts for nothing.
+//! well. What one caller asks for does not condemn it for others: a statement that took too long is answered as it is, and
+//! who finds no connection free goes to the primary. The task is started again if it dies. A verdict grows older with the
+//! replica it is about, and counts for nothing after [`VERDICT_AGE_MAX`].
 //!
-//! Bounds: a pool of its own, as large as the database's; [`PROBE_TIMEOUT`] for each question of the task. Sessions are
-//! read-only, so that nothing can be written there even when it has become a primary.
+//! Bounds: a pool of its own, as large as the database's; two connections of the task, one to each server, so that it
+//! waits for nobody; [`PROBE_TIMEOUT`] for each of its questions. Sessions are read-only, so that nothing can be written
+//! there even when it has become a primary.
 
 use super::{Client, Database, Dedicated, Error, Shared, Statement, build_pool, connect};
 use crate::config::{DatabaseConfig, ReplicaConfig};
@@ -62,8 +65,15 @@ impl Verdict {
         }
     }
 
-    fn is_usable(&self) -> bool {
-        self.usable.is_ok() && self.at.elapsed() < VERDICT_AGE_MAX
+    /// Why the replica may not be read now: it has grown older since by as much as the verdict has.
+    fn trouble(&self, lag_max: Duration) -> Option<Reason> {
+        let since = self.at.elapsed();
+        match self.usable {
+            Err(reason) => Some(reason),
+            Ok(()) if since >= VERDICT_AGE_MAX => Some(Reason::Unknown),
+            Ok(()) if self.lag.is_none_or(|lag| lag + since > lag_max) => Some(Reason::Behind),
+            Ok(()) => None,
+        }
     }
 }
 
@@ -71,6 +81,7 @@ impl Verdict {
 pub(super) struct Replica {
     pool: Pool,
     config: DatabaseConfig,
+    lag_max: Duration,
     verdict: Arc<watch::Sender<Verdict>>,
     task: Mutex<Option<AbortHandle>>,
 }
@@ -84,6 +95,7 @@ impl Replica {
         Ok(Some(Self {
             pool: build_pool(&address, database)?,
             config: database.clone(),
+            lag_max: config.lag_max,
             verdict: Arc::new(watch::Sender::new(Verdict::unusable(Reason::Unknown))),
             task: Mutex::new(None),
         }))
@@ -96,6 +108,8 @@ impl Replica {
         };
         let watcher = Watcher {
             primary: Arc::downgrade(&primary.shared),
+            primary_address: primary.shared.address.clone(),
+            pool: self.pool.clone(),
             address,
             statement_timeout: self.config.statement_timeout,
             lag_max: config.lag_max,
@@ -113,26 +127,32 @@ impl Replica {
         self.pool.close();
     }
 
-    /// Does `work` on the replica; `None` where that was not possible, and it has to be done on the primary.
-    pub(super) async fn attempt<T>(&self, work: &impl AsyncFn(&mut Client) -> Result<T, Error>) -> Option<T> {
-        if !self.verdict.borrow().is_usable() {
+    /// Does `work` on the replica; `None` where that was not possible, and it has to be done on the primary. The error is
+    /// that of a statement which took too long: on the primary it would, too.
+    pub(super) async fn attempt<T>(
+        &self,
+        work: &impl AsyncFn(&mut Client) -> Result<T, Error>,
+    ) -> Option<Result<T, Error>> {
+        if self.verdict.borrow().trouble(self.lag_max).is_some() {
             return None;
         }
         let mut verdict = self.verdict.subscribe();
         let answer = tokio::select! {
             answer = self.work(work) => Some(answer),
-            _ = verdict.wait_for(|verdict| !verdict.is_usable()) => None,
+            _ = verdict.wait_for(|verdict| verdict.usable.is_err()) => None,
         };
         let error = match answer {
-            Some(Ok(answer)) => return Some(answer),
+            Some(Ok(answer)) => return Some(Ok(answer)),
+            Some(Err(error)) if error.is_cancelled() => return Some(Err(error)),
             Some(Err(error)) => Some(error),
             None => None,
         };
         metrics().replica_read_failed();
         if let Some(error) = error {
             tracing::warn!(%error, "a read on the replica failed; it is made on the primary");
-            if error.is_unavailable() {
+            if error.is_of_connection() {
                 tell(&self.verdict, Verdict::unusable(Reason::Failed));
+                forget_connections(&self.pool);
             }
         }
         None
@@ -152,13 +172,8 @@ impl Replica {
     /// How it is doing.
     pub(super) fn status(&self) -> ReplicaStatus {
         let verdict = *self.verdict.borrow();
-        let trouble = match verdict.usable {
-            Ok(()) if verdict.is_usable() => None,
-            Ok(()) => Some(Reason::Unknown.to_string()),
-            Err(reason) => Some(reason.to_string()),
-        };
         ReplicaStatus {
-            trouble,
+            trouble: verdict.trouble(self.lag_max).map(|reason| reason.to_string()),
             lag: verdict.lag,
         }
     }
@@ -188,7 +203,10 @@ fn address(config: &ReplicaConfig, database: &DatabaseConfig) -> Result<Option<t
 
 /// What the task needs.
 struct Watcher {
+    /// Shows whether the database is still in use.
     primary: Weak<Shared>,
+    primary_address: tokio_postgres::Config,
+    pool: Pool,
     address: tokio_postgres::Config,
     statement_timeout: Duration,
     lag_max: Duration,
@@ -220,34 +238,46 @@ async fn supervise(watcher: Arc<Watcher>) {
 async fn run(watcher: Arc<Watcher>) {
     let mut ticks = tokio::time::interval(PROBE_INTERVAL.min(watcher.lag_max / 4));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut marks, mut connection) = (Marks::default(), None);
+    let (mut marks, mut to_primary, mut to_replica) = (Marks::default(), None, None);
     loop {
         ticks.tick().await;
-        let at = Instant::now();
-        let Some(shared) = watcher.primary.upgrade() else {
+        if watcher.primary.strong_count() == 0 {
             return;
-        };
-        let primary = Database { shared };
-        // A primary that does not answer is not this task's business, but its replica then grows old.
-        if let Ok(Ok((identity, position))) = tokio::time::timeout(PROBE_TIMEOUT, ask_primary(&primary)).await {
-            marks.note(identity, position, at);
         }
-        let verdict = match tokio::time::timeout(PROBE_TIMEOUT, watcher.ask_replica(&mut connection)).await {
+        let at = Instant::now();
+        // A primary that does not answer is not this task's business, but how old its replica is is then not known.
+        match tokio::time::timeout(PROBE_TIMEOUT, watcher.ask_primary(&mut to_primary)).await {
+            Ok(Ok((identity, position))) => marks.note(identity, position, at),
+            failed => {
+                if let Ok(Err(error)) = failed {
+                    tracing::debug!(%error, "the primary could not be asked");
+                }
+                to_primary = None;
+            }
+        }
+        let verdict = match tokio::time::timeout(PROBE_TIMEOUT, watcher.ask_replica(&mut to_replica)).await {
             Ok(Ok(report)) => {
-                let (usable, lag) = marks.judge(report, watcher.lag_max, Instant::now());
                 let at = Instant::now();
+                let (usable, lag) = marks.judge(report, watcher.lag_max, at);
                 Verdict { usable, lag, at }
             }
             failed => {
                 if let Ok(Err(error)) = failed {
                     tracing::debug!(%error, "the replica could not be asked");
                 }
-                connection = None;
+                to_replica = None;
+                forget_connections(&watcher.pool);
                 Verdict::unusable(Reason::Away)
             }
         };
         tell(&watcher.verdict, verdict);
     }
+}
+
+/// Lets go of the connections that nobody uses just now: they are probably as dead as the one that failed, and finding
+/// that out costs each a second when the replica is there again.
+fn forget_connections(pool: &Pool) {
+    pool.retain(|_, _| false);
 }
 
 /// Passes a verdict on, and says so where it is another one.
@@ -261,20 +291,21 @@ fn tell(verdicts: &watch::Sender<Verdict>, verdict: Verdict) {
     }
 }
 
-/// Which log the primary writes, and how far it is on the disk.
-async fn ask_primary(primary: &Database) -> Result<(Identity, i64), Error> {
-    const SQL: Statement = Statement::new(
-        "replica.ask_primary",
-        "SELECT system_identifier AS system, (SELECT oid FROM pg_database WHERE datname = current_database()) AS database,
-                ('x' || left(pg_walfile_name(pg_current_wal_flush_lsn()), 8))::bit(32)::integer AS timeline,
-                pg_wal_lsn_diff(pg_current_wal_flush_lsn(), '0/0')::bigint AS position
-         FROM pg_control_system()",
-    );
-    let row = primary.client().await?.query_one(&SQL, &[]).await?;
-    Ok((identity(&row), row.get("position")))
-}
-
 impl Watcher {
+    /// Which log the primary writes, and how far it is on the disk; on a connection that is kept, because waiting for one
+    /// of the pool would tell how busy this node is.
+    async fn ask_primary(&self, connection: &mut Option<Dedicated>) -> Result<(Identity, i64), Error> {
+        const SQL: Statement = Statement::new(
+            "replica.ask_primary",
+            "SELECT system_identifier AS system, (SELECT oid FROM pg_database WHERE datname = current_database()) AS database,
+                    ('x' || left(pg_walfile_name(pg_current_wal_flush_lsn()), 8))::bit(32)::integer AS timeline,
+                    pg_wal_lsn_diff(pg_current_wal_flush_lsn(), '0/0')::bigint AS position
+             FROM pg_control_system()",
+        );
+        let row = self.ask(&self.primary_address, connection, &SQL).await?;
+        Ok((identity(&row), row.get("position")))
+    }
+
     /// Which log the replica follows, and how far it has come; on a connection that is kept.
     async fn ask_replica(&self, connection: &mut Option<Dedicated>) -> Result<Report, Error> {
         // What a replica receives tells its timeline at once, to whom may see it; otherwise its last checkpoint does.
@@ -287,19 +318,29 @@ impl Watcher {
                          THEN pg_wal_lsn_diff(coalesce(pg_last_wal_replay_lsn(), '0/0'), '0/0')::bigint END AS replayed
              FROM pg_control_system()",
         );
-        let dedicated = match connection {
-            Some(dedicated) if !dedicated.is_closed() => dedicated,
-            gone => {
-                let wrapper = connect::connect(&self.address, PROBE_TIMEOUT).await?;
-                gone.insert(Dedicated::new(wrapper, self.statement_timeout))
-            }
-        };
-        let prepared = dedicated.prepare_named(&SQL).await?;
-        let row = dedicated.time(&SQL, dedicated.query_one(&prepared, &[])).await?;
+        let row = self.ask(&self.address, connection, &SQL).await?;
         Ok(Report {
             identity: identity(&row),
             replayed: row.get("replayed"),
         })
+    }
+
+    /// Asks a server something, on the connection there is or else a new one.
+    async fn ask(
+        &self,
+        address: &tokio_postgres::Config,
+        connection: &mut Option<Dedicated>,
+        question: &Statement,
+    ) -> Result<tokio_postgres::Row, Error> {
+        let dedicated = match connection {
+            Some(dedicated) if !dedicated.is_closed() => dedicated,
+            gone => {
+                let wrapper = connect::connect(address, PROBE_TIMEOUT).await?;
+                gone.insert(Dedicated::new(wrapper, self.statement_timeout))
+            }
+        };
+        let prepared = dedicated.prepare_named(question).await?;
+        Ok(dedicated.time(question, dedicated.query_one(&prepared, &[])).await?)
     }
 }
 
@@ -308,5 +349,36 @@ fn identity(row: &tokio_postgres::Row) -> Identity {
         system: row.get("system"),
         database: row.get("database"),
         timeline: row.get("timeline"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAX: Duration = Duration::from_secs(5);
+
+    fn verdict(lag: Duration, since: Duration) -> Verdict {
+        Verdict {
+            usable: Ok(()),
+            lag: Some(lag),
+            at: Instant::now().checked_sub(since).unwrap(),
+        }
+    }
+
+    #[test]
+    fn a_verdict_grows_old_with_the_replica() {
+        for (lag, since, trouble) in [
+            (0, 0, None),
+            (0, 3, None),
+            (3, 1, None),
+            (5, 1, Some(Reason::Behind)),
+            (3, 3, Some(Reason::Behind)),
+            (0, 4, Some(Reason::Unknown)),
+        ] {
+            let verdict = verdict(Duration::from_secs(lag), Duration::from_secs(since));
+            assert_eq!(verdict.trouble(MAX), trouble, "{lag} {since}");
+        }
+        assert_eq!(Verdict::unusable(Reason::Away).trouble(MAX), Some(Reason::Away));
     }
 }
