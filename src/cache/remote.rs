@@ -4,9 +4,9 @@
 //! nodes: an invalidation does not delete but leaves a tombstone for [`TOMBSTONE_TTL`], and a value is only written if
 //! what stands there is still what its loader saw before it read the truth. *An invalidation does not reach Redis*: it
 //! waits here, is tried again, and until then this node neither reads nor writes that key there; if too many wait, all
-//! that is ours in Redis is removed, and nothing is read from a server before it is done there. *Redis comes back with a memory of before*
-//! (restarted from a snapshot): the run id written beside our values is not its own, and all of them are removed. So they
-//! are when it is gone: then Redis has forgotten things, our tombstones too, or makes room.
+//! that is ours in Redis is removed, and nothing is read from a server before it is done there. *Redis comes back with
+//! a memory of before* (restarted from a snapshot): the run id written beside our values is not its own, and all of
+//! them are removed. So they are when it is gone: then Redis has forgotten things, our tombstones too, or makes room.
 //!
 //! On a cluster each command goes to the server of its key, and each server has such a mark under a name whose slot is its
 //! own. A replica that has taken over carries the mark of its predecessor, and may have missed a tombstone: that is a memory
