@@ -4,6 +4,7 @@ use super::Front;
 use crate::support::chaos::{Chaos, Proxy};
 use crate::support::db::TestDatabase;
 use crate::support::{Nginx, PATIENCE, Person, ServerProcess, Site, Socket, TestApp, back_off, eventually};
+use futures_util::future::join_all;
 use parlance::config::Secret;
 use parlance::ids::MessageId;
 use reqwest::Method;
@@ -184,9 +185,7 @@ async fn the_one_node_that_is_well_gets_every_socket() {
             let socket = Socket::try_connect(&nginx, &ann.token).await;
             sockets.push(socket.unwrap_or_else(|error| panic!("{what}: socket {n}: {error}")));
         }
-        for socket in sockets {
-            socket.close().await;
-        }
+        join_all(sockets.into_iter().map(Socket::close)).await;
     }
     app.stop().await;
 }
