@@ -1,17 +1,17 @@
 //! Passwords: what is accepted, and hashing that neither stalls the server nor tells strangers who has an account.
 //!
-//! argon2id takes 19 MiB and some 20 ms by design, so it runs on threads of its own, as many as there are cores: more would
-//! only make each slower. They are always the same ones, because an allocator keeps what a thread has freed for that
-//! thread: on whichever blocking threads there are, 19 MiB would stay behind with each of them. [`WAITING_MAX`] callers may
-//! wait for a turn; the next gets `overloaded` at once. An unknown address is checked against a dummy hash with the same
-//! parameters, so that it takes as long as a wrong password.
+//! argon2id takes 19 MiB and some 20 ms by design, so it runs on blocking threads, at most as many at once as there are
+//! cores: more would only make each slower. Its memory is kept from one hash to the next, as often as once a core. Left to
+//! the allocator, a hundred people who come at once leave a gigabyte behind, because 19 MiB stay with every thread and get
+//! pieces broken off. [`WAITING_MAX`] callers may wait for a turn; the next gets `overloaded` at once. An unknown address
+//! is checked against a dummy hash with the same parameters, so that it takes as long as a wrong password.
 
 use super::Error;
-use argon2::password_hash::{PasswordHasher, PasswordVerifier};
-use argon2::{Algorithm, Argon2, Params, Version};
+use argon2::password_hash::generate_salt;
+use argon2::password_hash::phc::{Output, ParamsString, PasswordHash, Salt};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
+use parking_lot::Mutex;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Semaphore;
 
 /// Shortest password, in characters.
@@ -20,8 +20,6 @@ pub(super) const PASSWORD_CHARS_MIN: usize = 8;
 pub(super) const PASSWORD_CHARS_MAX: usize = 256;
 /// Callers that may wait for a hash: a few seconds' worth.
 const WAITING_MAX: usize = 256;
-/// How long a thread without work stays. Longer than any pause matters: a new thread would be a new place for 19 MiB.
-const KEEP_ALIVE: Duration = Duration::from_hours(24);
 const MEMORY_KIB: u32 = 19 * 1_024;
 const ITERATIONS: u32 = 2;
 const LANES: u32 = 1;
@@ -35,12 +33,17 @@ pub(super) struct Passwords {
 }
 
 struct Shared {
-    /// Only for its blocking threads, one a core, which stay. `None` while it is dropped.
-    threads: Option<Runtime>,
+    /// One permit a core.
+    running: Semaphore,
     /// One permit a caller, running or waiting.
     admitted: Semaphore,
+    /// Memory to hash in that is not in use; kept at most once a core.
+    memories: Mutex<Vec<Memory>>,
+    memories_max: usize,
     dummy: String,
 }
+
+type Memory = Vec<Block>;
 
 impl Passwords {
     /// A hasher that uses at most `cores` threads at once.
@@ -49,16 +52,13 @@ impl Passwords {
     /// [`Error::Hash`] if the dummy cannot be hashed, i.e. there are not even 19 MiB of memory.
     pub(super) fn new(cores: usize) -> Result<Self, Error> {
         let cores = cores.max(1);
-        let dummy = hash_now("no user has this password")?;
-        let threads = Builder::new_current_thread()
-            .thread_name("password")
-            .max_blocking_threads(cores)
-            .thread_keep_alive(KEEP_ALIVE)
-            .build()
-            .map_err(|error| Error::Hash(error.to_string()))?;
+        let mut memory = Memory::new();
+        let dummy = hash_in(&mut memory, "no user has this password")?;
         let shared = Shared {
-            threads: Some(threads),
+            running: Semaphore::new(cores),
             admitted: Semaphore::new(cores + WAITING_MAX),
+            memories: Mutex::new(vec![memory]),
+            memories_max: cores,
             dummy,
         };
         Ok(Self {
@@ -71,14 +71,14 @@ impl Passwords {
     /// # Errors
     /// [`Error::Invalid`] for a common password, [`Error::Overloaded`] when too many wait.
     pub(super) async fn hash(&self, password: String) -> Result<String, Error> {
-        self.run(move |_| {
+        self.run(move |_, memory| {
             if zxcvbn::zxcvbn(&password, &[]).guesses() < GUESSES_MIN {
                 return Err(Error::invalid(
                     "password",
                     "This password is among the first that are guessed.",
                 ));
             }
-            hash_now(&password)
+            hash_in(memory, &password)
         })
         .await
     }
@@ -88,35 +88,34 @@ impl Passwords {
     /// # Errors
     /// [`Error::Overloaded`] when too many wait.
     pub(super) async fn verify(&self, password: String, hash: Option<String>) -> Result<bool, Error> {
-        self.run(move |shared| {
+        self.run(move |shared, memory| {
             let known = hash.is_some();
             let hash = hash.as_deref().unwrap_or(&shared.dummy);
-            let matches = argon2()?.verify_password(password.as_bytes(), hash).is_ok();
-            Ok(matches && known)
+            Ok(matches_in(memory, &password, hash) && known)
         })
         .await
     }
 
     async fn run<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Shared) -> Result<T, Error> + Send + 'static,
+        work: impl FnOnce(&Shared, &mut Memory) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let _admitted = self.shared.admitted.try_acquire().map_err(|_| Error::Overloaded)?;
         let shared = Arc::clone(&self.shared);
-        let threads = self.shared.threads.as_ref().ok_or(Error::Overloaded)?;
-        threads
-            .spawn_blocking(move || work(&shared))
+        let _running = self.shared.running.acquire().await.map_err(|_| Error::Overloaded)?;
+        let work = move || {
+            let mut memory = shared.memories.lock().pop().unwrap_or_default();
+            let result = work(&shared, &mut memory);
+            let mut memories = shared.memories.lock();
+            // A caller that gave up has left its turn to another while its hash went on.
+            if memories.len() < shared.memories_max {
+                memories.push(memory);
+            }
+            result
+        };
+        tokio::task::spawn_blocking(work)
             .await
             .map_err(|error| Error::Hash(error.to_string()))?
-    }
-}
-
-impl Drop for Shared {
-    fn drop(&mut self) {
-        if let Some(threads) = self.threads.take() {
-            // The last owner may be one of these threads, or a runtime's: neither may wait for them.
-            threads.shutdown_background();
-        }
     }
 }
 
@@ -135,16 +134,60 @@ pub(super) fn check_length(password: &str) -> Result<(), Error> {
     Ok(())
 }
 
-fn argon2() -> Result<Argon2<'static>, Error> {
-    let params = Params::new(MEMORY_KIB, ITERATIONS, LANES, None).map_err(|error| Error::Hash(error.to_string()))?;
-    Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
+/// The PHC string of a password with a salt of its own.
+fn hash_in(memory: &mut Memory, password: &str) -> Result<String, Error> {
+    let failed = |error: &dyn std::fmt::Display| Error::Hash(error.to_string());
+    let params = Params::new(MEMORY_KIB, ITERATIONS, LANES, None).map_err(|error| failed(&error))?;
+    let (algorithm, version) = (Algorithm::Argon2id, Version::V0x13);
+    let salt = Salt::new(&generate_salt()).map_err(|error| failed(&error))?;
+    let hash = PasswordHash {
+        algorithm: algorithm.ident(),
+        version: Some(version.into()),
+        params: ParamsString::try_from(&params).map_err(|error| failed(&error))?,
+        salt: Some(salt),
+        hash: Some(
+            output_in(
+                memory,
+                password,
+                &salt,
+                (algorithm, version, params),
+                Params::DEFAULT_OUTPUT_LEN,
+            )
+            .map_err(|error| failed(&error))?,
+        ),
+    };
+    Ok(hash.to_string())
 }
 
-fn hash_now(password: &str) -> Result<String, Error> {
-    let hash = argon2()?
-        .hash_password(password.as_bytes())
-        .map_err(|error| Error::Hash(error.to_string()))?;
-    Ok(hash.to_string())
+/// Whether a password is the one of a PHC string; what is none, or not of argon2, is nobody's.
+fn matches_in(memory: &mut Memory, password: &str, hash: &str) -> bool {
+    let mut matches = || {
+        let hash = PasswordHash::new(hash).ok()?;
+        let (salt, expected) = (hash.salt?, hash.hash?);
+        let algorithm = Algorithm::try_from(hash.algorithm.as_str()).ok()?;
+        let version = hash.version.map_or(Ok(Version::default()), Version::try_from).ok()?;
+        let params = Params::try_from(&hash).ok()?;
+        let computed = output_in(memory, password, &salt, (algorithm, version, params), expected.len()).ok()?;
+        // Outputs are compared in constant time.
+        Some(computed == expected)
+    };
+    matches().unwrap_or(false)
+}
+
+fn output_in(
+    memory: &mut Memory,
+    password: &str,
+    salt: &[u8],
+    (algorithm, version, params): (Algorithm, Version, Params),
+    length: usize,
+) -> argon2::password_hash::Result<Output> {
+    let mut bytes = [0; Output::MAX_LENGTH];
+    let bytes = bytes
+        .get_mut(..length)
+        .ok_or(argon2::password_hash::Error::OutputSize)?;
+    memory.resize(params.block_count(), Block::default());
+    Argon2::new(algorithm, version, params).hash_password_into_with_memory(password.as_bytes(), salt, bytes, memory)?;
+    Ok(Output::new(bytes)?)
 }
 
 #[cfg(test)]
@@ -221,18 +264,49 @@ mod tests {
         );
     }
 
+    #[test]
+    fn what_others_have_hashed_is_understood() {
+        use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
+        let (mut memory, password) = (Memory::new(), "correct horse battery");
+        for (memory_kib, iterations, lanes) in [(64, 1, 1), (MEMORY_KIB, ITERATIONS, LANES), (256, 3, 4)] {
+            let params = Params::new(memory_kib, iterations, lanes, None).unwrap();
+            for algorithm in [Algorithm::Argon2id, Algorithm::Argon2i] {
+                let argon2 = Argon2::new(algorithm, Version::V0x13, params.clone());
+                let hash = argon2.hash_password(password.as_bytes()).unwrap().to_string();
+                assert!(matches_in(&mut memory, password, &hash), "{hash}");
+                assert!(!matches_in(&mut memory, "correct horse batter", &hash), "{hash}");
+            }
+        }
+        let ours = hash_in(&mut memory, password).unwrap();
+        assert!(
+            Argon2::default()
+                .verify_password(password.as_bytes(), ours.as_str())
+                .is_ok()
+        );
+        assert_ne!(
+            ours,
+            hash_in(&mut memory, password).unwrap(),
+            "each has a salt of its own"
+        );
+        for none in [
+            "",
+            "$",
+            "password",
+            "$argon2id$v=19$m=19456,t=2,p=1",
+            "$scrypt$ln=16$aM15713r3Xsvxbi31lqr1Q$nFNh",
+        ] {
+            assert!(!matches_in(&mut memory, password, none), "{none}");
+        }
+    }
+
     #[tokio::test]
-    async fn hashing_keeps_to_its_threads() {
+    async fn memory_is_kept_once_a_core() {
         let passwords = Passwords::new(2).unwrap();
-        let threads = futures_util::future::join_all((0..20).map(|_| {
-            passwords.run(|shared| {
-                hash_now(&shared.dummy)?;
-                Ok(std::thread::current().id())
-            })
-        }));
-        let threads: std::collections::HashSet<_> = threads.await.into_iter().map(Result::unwrap).collect();
-        assert!(threads.len() <= 2, "{threads:?}");
-        assert!(!threads.contains(&std::thread::current().id()));
+        let hashes = (0..20).map(|_| passwords.verify("x".into(), None));
+        for verified in futures_util::future::join_all(hashes).await {
+            assert!(!verified.unwrap());
+        }
+        assert!((1..=2).contains(&passwords.shared.memories.lock().len()));
     }
 
     #[tokio::test]
