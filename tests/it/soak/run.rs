@@ -16,6 +16,8 @@ const WHOLE_PATIENCE: Duration = Duration::from_secs(60);
 const WARM_UP: Duration = Duration::from_secs(5);
 /// After so many steps that were not survived there is nothing more to learn.
 const FAILURES_MAX: usize = 3;
+/// A soak of this length has had a life of a node whose memory could be judged.
+const MEMORY_JUDGED_AFTER: Duration = Duration::from_secs(5 * 60);
 
 /// When it is enough.
 pub enum Until {
@@ -188,6 +190,11 @@ impl Soak {
         eprintln!("{text}\nSOAK_SEED={}", self.seed);
         let well = verdict.violations.is_empty() && self.report.complaints.is_empty();
         assert!(well, "the soak found something; see above");
-        assert!(self.report.bites() > 0, "no fault was felt");
+        assert!(self.report.is_telling(), "too few faults were felt");
+        let is_long = self.report.lasted > MEMORY_JUDGED_AFTER;
+        assert!(
+            !is_long || !self.report.growths.is_empty(),
+            "no node's memory was judged"
+        );
     }
 }
