@@ -33,13 +33,12 @@ pub(super) struct Passwords {
 }
 
 struct Shared {
-    /// One permit a core.
-    running: Semaphore,
+    /// One permit a core. A hash keeps its own until it is done, also when nobody waits for it any more.
+    running: Arc<Semaphore>,
     /// One permit a caller, running or waiting.
-    admitted: Semaphore,
-    /// Memory to hash in that is not in use; kept at most once a core.
+    admitted: Arc<Semaphore>,
+    /// Memory to hash in that is not in use; with what is in use, at most once a core.
     memories: Mutex<Vec<Memory>>,
-    memories_max: usize,
     dummy: String,
 }
 
@@ -55,10 +54,9 @@ impl Passwords {
         let mut memory = Memory::new();
         let dummy = hash_in(&mut memory, "no user has this password")?;
         let shared = Shared {
-            running: Semaphore::new(cores),
-            admitted: Semaphore::new(cores + WAITING_MAX),
+            running: Arc::new(Semaphore::new(cores)),
+            admitted: Arc::new(Semaphore::new(cores + WAITING_MAX)),
             memories: Mutex::new(vec![memory]),
-            memories_max: cores,
             dummy,
         };
         Ok(Self {
@@ -100,17 +98,20 @@ impl Passwords {
         &self,
         work: impl FnOnce(&Shared, &mut Memory) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        let _admitted = self.shared.admitted.try_acquire().map_err(|_| Error::Overloaded)?;
         let shared = Arc::clone(&self.shared);
-        let _running = self.shared.running.acquire().await.map_err(|_| Error::Overloaded)?;
+        let admitted = Arc::clone(&shared.admitted)
+            .try_acquire_owned()
+            .map_err(|_| Error::Overloaded)?;
+        let running = Arc::clone(&shared.running)
+            .acquire_owned()
+            .await
+            .map_err(|_| Error::Overloaded)?;
         let work = move || {
+            // A caller that gives up does not stop the work, so the turn is the work's.
+            let _turn = (admitted, running);
             let mut memory = shared.memories.lock().pop().unwrap_or_default();
             let result = work(&shared, &mut memory);
-            let mut memories = shared.memories.lock();
-            // A caller that gave up has left its turn to another while its hash went on.
-            if memories.len() < shared.memories_max {
-                memories.push(memory);
-            }
+            shared.memories.lock().push(memory);
             result
         };
         tokio::task::spawn_blocking(work)
@@ -307,6 +308,26 @@ mod tests {
             assert!(!verified.unwrap());
         }
         assert!((1..=2).contains(&passwords.shared.memories.lock().len()));
+    }
+
+    #[tokio::test]
+    async fn who_gives_up_does_not_free_the_turn_of_a_hash_under_way() {
+        let passwords = Passwords::new(1).unwrap();
+        let (begun, has_begun) = tokio::sync::oneshot::channel();
+        let (end, ends) = tokio::sync::oneshot::channel::<()>();
+        let work = passwords.run(move |_, _| {
+            begun.send(()).unwrap();
+            ends.blocking_recv().unwrap();
+            Ok(())
+        });
+        tokio::select! {
+            _ = work => panic!("it waits for the test"),
+            begun = has_begun => begun.unwrap(),
+        }
+        assert_eq!(passwords.shared.running.available_permits(), 0);
+        end.send(()).unwrap();
+        assert!(!passwords.verify("x".into(), None).await.unwrap());
+        assert_eq!(passwords.shared.memories.lock().len(), 1);
     }
 
     #[tokio::test]

@@ -4,7 +4,7 @@
 //! as the operator's document recommends. A replica takes over by itself; half a minute is what that may take here.
 
 use super::redis::Redises;
-use super::{PATIENCE, TempDir, eventually};
+use super::{PATIENCE, TempDir, eventually, eventually_within};
 use parlance::config::{RedisConfig, Secret};
 use parlance::redis::slot;
 use redis::{FromRedisValue, Value};
@@ -182,17 +182,12 @@ impl TestRedisCluster {
 
     /// Waits until a server says that it is a master.
     pub async fn until_master(&self, n: usize) {
-        for _ in 0..2 {
-            let deadline = std::time::Instant::now() + PATIENCE;
-            while std::time::Instant::now() < deadline {
-                let role: Vec<Value> = self.ask(n, &["ROLE"]).await;
-                if role.first() == Some(&Value::BulkString(b"master".to_vec())) {
-                    return;
-                }
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        }
-        panic!("server {n} did not become a master");
+        // The others have to notice, and to vote.
+        eventually_within(2 * PATIENCE, "a server becomes a master", async || {
+            let role: Vec<Value> = self.ask(n, &["ROLE"]).await;
+            role.first() == Some(&Value::BulkString(b"master".to_vec()))
+        })
+        .await;
     }
 
     /// Says that a slot is to move: until [`Self::finish_move`], the one server tells who asks for a key that it has not
