@@ -6,10 +6,10 @@
 
 use bytestring::ByteString;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use parlance::commit::{Grouped, Queue};
 use parlance::config::{LimitsConfig, QuotaConfig};
 use parlance::conversations::bench::Room;
 use parlance::ids::{ConversationId, MessageId, Tier, UserId};
-use parlance::persistence::{Grouped, Queue};
 use parlance::rate_limit::{Payer, RateLimits};
 use parlance::supervision::ArbiterPool;
 

@@ -7,10 +7,10 @@
 //! takes seconds and leaves rows behind.
 
 use actix::System;
+use parlance::commit::{CommitSink, Completion, DEADLINE, Operation, Persistence, Request, Requirement};
 use parlance::config::Config;
 use parlance::database::{Database, Statement};
 use parlance::ids::{ConversationId, MemberRole, MessageId, TenantId, UserId, UserKind};
-use parlance::persistence::{CommitSink, Completion, DEADLINE, Operation, Persistence, Request, Requirement};
 use parlance::supervision::ArbiterPool;
 use parlance::wire::Committed;
 use std::error::Error;

@@ -5,7 +5,7 @@
 //! together.
 //!
 //! Imports go downwards only (checked by `tests/it/tidy.rs`):
-//! `app`, `probe`, `shutdown` › `http` › `sessions`, `search` › `conversations` › `tenants`, `auth`, `persistence`,
+//! `app`, `probe`, `shutdown` › `http` › `sessions`, `search` › `conversations` › `tenants`, `auth`, `commit`,
 //! `rate_limit` › `cache` › `database`, `redis`, `bus`, `wire` › `config`, `telemetry` › `supervision` › `metrics` ›
 //! `ids`, `error`.
 
@@ -13,6 +13,7 @@ pub mod app;
 pub mod auth;
 pub mod bus;
 pub mod cache;
+pub mod commit;
 pub mod config;
 pub mod conversations;
 pub mod database;
@@ -20,7 +21,6 @@ pub mod error;
 pub mod http;
 pub mod ids;
 pub mod metrics;
-pub mod persistence;
 pub mod probe;
 pub mod rate_limit;
 pub mod redis;

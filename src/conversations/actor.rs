@@ -21,10 +21,10 @@ use super::subscribers::{Phase, Subscriber};
 use super::{Caller, Error};
 use crate::bus::Envelope;
 use crate::cache::Subject;
+use crate::commit::{Completion, Operation, Request};
 use crate::error::Code;
 use crate::ids::{Rev, UserId};
 use crate::metrics::metrics;
-use crate::persistence::{Completion, Operation, Request};
 use crate::supervision::{DeathGuard, Reader};
 use crate::wire::frames::{Notice, Presence, ReadMoved, Typing};
 use crate::wire::{Change, Class, Frame, encode};
@@ -214,9 +214,9 @@ impl Conversation {
         self.state.role_of(caller.user_id)
     }
 
-    fn authorize(&self, caller: &Caller, requirement: crate::persistence::Requirement) -> Result<(), Error> {
+    fn authorize(&self, caller: &Caller, requirement: crate::commit::Requirement) -> Result<(), Error> {
         let role = self.role(caller);
-        let invited = requirement == crate::persistence::Requirement::Invitation
+        let invited = requirement == crate::commit::Requirement::Invitation
             && caller.tenant_id == self.state.tenant_id
             && caller.may_touch(self.state.id)
             && self.state.deleted_at.is_none();
@@ -234,7 +234,7 @@ impl Conversation {
     fn submit(&self, caller: &Caller, request: Request, deadline: Instant, done: Completion) {
         let requirement = permissions::requirement(caller.user_id, &request);
         if let Err(error) = self.authorize(caller, requirement) {
-            return done.settle(Err(crate::persistence::Error::Refused(error.code(), error.message())));
+            return done.settle(Err(crate::commit::Error::Refused(error.code(), error.message())));
         }
         self.shared.persistence.submit(Operation {
             tenant_id: caller.tenant_id,

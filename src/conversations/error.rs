@@ -14,7 +14,7 @@ pub enum Error {
     Overloaded,
     /// The change was not committed.
     #[error(transparent)]
-    Persistence(#[from] crate::persistence::Error),
+    Persistence(#[from] crate::commit::Error),
     /// A read failed.
     #[error(transparent)]
     Database(#[from] crate::database::Error),

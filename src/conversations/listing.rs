@@ -6,10 +6,10 @@
 //! limit, at most a hundred and one rows.
 
 use super::{Caller, Conversations, Error};
+use crate::commit::{member_from_row, message_columns, message_from_row};
 use crate::database::{Client, Statement};
 use crate::error::Code;
 use crate::ids::{ConversationId, MemberRole, MessageId, Rev, Seq, UserId};
-use crate::persistence::{member_from_row, message_columns, message_from_row};
 use crate::wire::frames::{MemberUser, Message, Timestamp, optional_timestamp, timestamp};
 use serde::Serialize;
 use tokio_postgres::Row;

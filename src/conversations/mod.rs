@@ -2,7 +2,7 @@
 //!
 //! The life of a message. A session parses a `send` and puts it into the mailbox of the conversation's slot
 //! ([`Conversation::send`]). The actor (`actor.rs`) checks the author's role in memory and passes the operation to
-//! `persistence`, whose lane commits it in a group; the receipt goes straight to the author's outbox as `ack`, and the
+//! `commit`, whose lane commits it in a group; the receipt goes straight to the author's outbox as `ack`, and the
 //! committed change comes back to the actor as a fact. The pure state (`state.rs`) judges whether its revision is next
 //! and answers with effects; the actor encodes the frame once and pushes it to the outbox of every subscriber, and the
 //! bus carries it to the other nodes.
@@ -31,7 +31,7 @@ mod store;
 mod subscribers;
 mod timers;
 
-pub use crate::persistence::{Receipt, Request};
+pub use crate::commit::{Receipt, Request};
 pub use error::Error;
 pub use first_page::Encode;
 pub use invites::{INVITES_MAX, Invite};
@@ -40,12 +40,12 @@ pub use listing::{History, Range, Summary};
 use crate::auth::Principal;
 use crate::bus::{Bus, Envelope, PeerWord, To};
 use crate::cache::{Cache, Subject};
+use crate::commit::{CommitSink, Completion, DEADLINE, Persistence};
 use crate::config::ConversationsConfig;
 use crate::database::Database;
 use crate::error::Code;
 use crate::ids::{ConnectionId, ConversationId, NodeId, Rev, Role, Seq, TenantId, UserId, UserKind};
 use crate::metrics::Depth;
-use crate::persistence::{CommitSink, Completion, DEADLINE, Persistence};
 use crate::supervision::{ArbiterPool, Mailbox};
 use crate::wire::frames::Notice;
 use crate::wire::{Outbox, Reply};
@@ -212,9 +212,7 @@ impl Conversations {
             done,
         };
         self.conversation(id)?.enqueue(command).await;
-        Ok(answered
-            .await
-            .map_err(|_dropped| crate::persistence::Error::Unavailable)??)
+        Ok(answered.await.map_err(|_dropped| crate::commit::Error::Unavailable)??)
     }
 
     /// Asks whether the caller may see, make and withdraw invitations.
@@ -229,9 +227,7 @@ impl Conversations {
             answer,
         };
         self.conversation(id)?.enqueue(command).await;
-        answered
-            .await
-            .map_err(|_dropped| crate::persistence::Error::Unavailable)?
+        answered.await.map_err(|_dropped| crate::commit::Error::Unavailable)?
     }
 
     /// Makes a conversation; its first member, and owner, is the caller.

@@ -7,10 +7,10 @@
 //! | change roles, delete the conversation | | | yes |
 //!
 //! A tenant's admins manage people, not conversations: here they are members or nothing. What depends on the present rows
-//! (the last owner stays, only an owner removes a moderator) is judged in `persistence/change.rs`.
+//! (the last owner stays, only an owner removes a moderator) is judged in `commit/change.rs`.
 
+use crate::commit::{Request, Requirement};
 use crate::ids::{MemberRole, UserId};
-use crate::persistence::{Request, Requirement};
 
 /// What an actor must be for a request.
 #[must_use]

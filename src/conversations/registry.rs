@@ -22,11 +22,11 @@ use super::subscribers::{Phase, Subscriber};
 use super::{Audience, first_page, store};
 use crate::bus::{Bus, Delivery, Envelope, To};
 use crate::cache::{Cache, Subject};
+use crate::commit::Persistence;
 use crate::database::Database;
 use crate::error::{CloseCode, Code};
 use crate::ids::{ConversationId, NodeId, Rev, Seq, UserId};
 use crate::metrics::metrics;
-use crate::persistence::Persistence;
 use crate::supervision::{
     self, ArbiterPool, Death, DeathGuard, Mailbox, RestartBudget, RestartPolicy, Verdict, jittered, supervise,
 };

@@ -6,10 +6,10 @@
 
 use super::subscribers::Subscribers;
 use super::{Caller, Error, Follower};
+use crate::commit::{CommitSink, Completion, Request};
 use crate::error::Code;
 use crate::ids::{ConnectionId, ConversationId, Rev, Seq, UserId};
 use crate::metrics::Depth;
-use crate::persistence::{CommitSink, Completion, Request};
 use crate::supervision::{Mailbox, Reader};
 use crate::wire::{Committed, Reply};
 use bytestring::ByteString;
@@ -55,7 +55,7 @@ pub(super) enum Command {
     /// Ask whether the caller may do this; for what is not stored in the conversation itself, like invitations.
     Authorize {
         caller: Caller,
-        requirement: crate::persistence::Requirement,
+        requirement: crate::commit::Requirement,
         answer: tokio::sync::oneshot::Sender<Result<(), Error>>,
     },
 }
@@ -65,7 +65,7 @@ impl Command {
     pub(super) fn refuse(self, code: Code) {
         match self {
             Self::Submit { done, .. } => {
-                done.settle(Err(crate::persistence::Error::Refused(code, code.text())));
+                done.settle(Err(crate::commit::Error::Refused(code, code.text())));
             }
             Self::Subscribe { reply, .. } | Self::Unsubscribe { reply, .. } | Self::Read { reply, .. } => {
                 reply.refuse(code);

@@ -1,9 +1,9 @@
-//! The SQL by which a conversation starts, catches up and replays. Only reads; what changes goes through `persistence`.
+//! The SQL by which a conversation starts, catches up and replays. Only reads; what changes goes through `commit`.
 
 use super::state::{Loaded, Member};
+use crate::commit::{member_from_row, message_columns, message_from_row};
 use crate::database::{Client, Database, Error, Statement};
 use crate::ids::{ConversationId, MemberRole, Rev, Seq, TenantId, UserId, UserKind};
-use crate::persistence::{member_from_row, message_columns, message_from_row};
 use crate::wire::frames::{ConversationChanged, Message};
 use crate::wire::{Change, limits};
 use std::collections::HashMap;

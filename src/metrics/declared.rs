@@ -27,7 +27,7 @@ const STATEMENT_SECONDS: [f64; 11] = [0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.0
 const ROAD_SECONDS: [f64; 13] = [
     0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
 ];
-/// Operations of a group: at most 532 (`persistence/batch.rs`).
+/// Operations of a group: at most 532 (`commit/batch.rs`).
 const BATCH_OPERATIONS: [f64; 10] = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 350.0, 500.0];
 /// Changes of a resume: 50 messages are a snapshot, 512 changes are kept in memory, beyond are pages of 200.
 const RESUME_CHANGES: [f64; 9] = [0.0, 1.0, 10.0, 50.0, 200.0, 512.0, 2_000.0, 10_000.0, 100_000.0];

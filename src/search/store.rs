@@ -3,10 +3,10 @@
 use super::rounds::{Hit, SLICES_MAX, Slice};
 use super::snippet::{HIT_BEGINS, HIT_ENDS};
 use super::{Criteria, Place};
+use crate::commit::{message_columns, message_from_row};
 use crate::conversations::Caller;
 use crate::database::{Client, Error, Statement, Transaction};
 use crate::ids::ConversationId;
-use crate::persistence::{message_columns, message_from_row};
 use crate::wire::frames::Message;
 use std::time::Duration;
 use tokio_postgres::Row;

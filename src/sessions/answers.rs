@@ -1,8 +1,8 @@
 //! What a socket is told: who and where it is, and what became of a change it asked for.
 
 use super::Connection;
+use crate::commit::Completion;
 use crate::ids::{ConversationId, MessageId, NodeId};
-use crate::persistence::Completion;
 use crate::rate_limit::Decision;
 use crate::wire::frames::{Budget, Hello, HelloLimits, HelloUser};
 use crate::wire::{Reply, limits};

@@ -152,7 +152,7 @@ async fn a_slow_statement_is_warned_of_by_its_name_and_not_its_values() {
 
 #[tokio::test]
 async fn a_panic_has_the_name_of_its_actor_and_a_restart_is_counted() {
-    let faults = "conversations::command=1*panic(on purpose);persistence::lane=1*panic(on purpose)";
+    let faults = "conversations::command=1*panic(on purpose);commit::lane=1*panic(on purpose)";
     let server = server(&[("FAILPOINTS", faults)]);
     let (ann, conversation) = server.person_with_conversation("Ann").await;
     let mut socket = ann.connect().await;

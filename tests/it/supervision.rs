@@ -106,17 +106,17 @@ async fn a_conversation_that_dies_over_a_fact_goes_on() {
 
 #[actix_web::test]
 async fn a_writer_lane_that_dies_before_a_commit_is_replaced() {
-    talk_through("persistence::before_commit", 3).await;
+    talk_through("commit::before_commit", 3).await;
 }
 
 #[actix_web::test]
 async fn a_writer_lane_that_dies_after_a_commit_is_replaced() {
-    talk_through("persistence::after_commit", 3).await;
+    talk_through("commit::after_commit", 3).await;
 }
 
 #[actix_web::test]
 async fn a_writer_lane_that_dies_over_a_group_is_replaced() {
-    talk_through("persistence::lane", 3).await;
+    talk_through("commit::lane", 3).await;
 }
 
 #[actix_web::test]
@@ -202,7 +202,7 @@ async fn a_flush_of_read_markers_that_dies_is_replaced() {
     let app = TestApp::start().await;
     let ([ann, bob], conversation) = app.conversation_of(["Ann", "Bob"]).await;
     ann.connect().await.post(conversation, MessageId::new(), "x").await;
-    panics("persistence::read_markers", 1);
+    panics("commit::read_markers", 1);
     let mut bobs = bob.connect().await;
     let ok = bobs
         .ask(json!({"type": "read", "conversation": conversation, "seq": 1}))

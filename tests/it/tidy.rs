@@ -20,7 +20,7 @@ const LAYERS: [&[&str]; 11] = [
     &["http"],
     &["sessions", "search"],
     &["conversations"],
-    &["tenants", "auth", "persistence", "rate_limit"],
+    &["tenants", "auth", "commit", "rate_limit"],
     &["cache"],
     &["database", "redis", "bus", "wire"],
     &["config", "telemetry"],

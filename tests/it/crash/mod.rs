@@ -146,7 +146,7 @@ async fn what_was_acknowledged_survives_kills() {
 #[actix_web::test]
 async fn what_was_acknowledged_survives_panics_around_the_commit() {
     let seed = seed();
-    let faults = "persistence::before_commit=10%2*panic;persistence::after_commit=10%2*panic";
+    let faults = "commit::before_commit=10%2*panic;commit::after_commit=10%2*panic";
     let mut server = ServerProcess::start(&[("RUST_LOG", "warn")]);
     let load = Load::start(&server, seed).await;
     server.kill_9();
@@ -167,7 +167,7 @@ async fn committed_and_not_acknowledged_is_known_when_repeated() {
     let (ann, conversation) = server.person_with_conversation("Ann").await;
     let first = ann.connect().await.post(conversation, MessageId::new(), "first").await;
     server.kill_9();
-    server.restart_with(&[("FAILPOINTS", "persistence::after_commit=sleep(600000)")]);
+    server.restart_with(&[("FAILPOINTS", "commit::after_commit=sleep(600000)")]);
 
     let id = MessageId::new();
     let mut socket = ann.connect().await;
@@ -211,7 +211,7 @@ async fn not_committed_is_not_there_and_is_done_when_repeated() {
     let mut server = ServerProcess::start(&[]);
     let (ann, conversation) = server.person_with_conversation("Ann").await;
     server.kill_9();
-    server.restart_with(&[("FAILPOINTS", "persistence::before_commit=sleep(600000)")]);
+    server.restart_with(&[("FAILPOINTS", "commit::before_commit=sleep(600000)")]);
     let id = MessageId::new();
     let mut socket = ann.connect().await;
     socket

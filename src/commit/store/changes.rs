@@ -8,15 +8,15 @@ use tokio_postgres::types::ToSql;
 
 /// A conversation under lock.
 #[derive(Debug)]
-pub(in crate::persistence) struct LockedConversation {
-    pub(in crate::persistence) title: String,
-    pub(in crate::persistence) last_seq: Seq,
-    pub(in crate::persistence) properties_rev: Rev,
-    pub(in crate::persistence) member_count: i32,
-    pub(in crate::persistence) is_deleted: bool,
+pub(in crate::commit) struct LockedConversation {
+    pub(in crate::commit) title: String,
+    pub(in crate::commit) last_seq: Seq,
+    pub(in crate::commit) properties_rev: Rev,
+    pub(in crate::commit) member_count: i32,
+    pub(in crate::commit) is_deleted: bool,
 }
 
-pub(in crate::persistence) async fn load_conversation(
+pub(in crate::commit) async fn load_conversation(
     db: &Transaction<'_>,
     tenant_id: TenantId,
     id: ConversationId,
@@ -37,7 +37,7 @@ pub(in crate::persistence) async fn load_conversation(
 }
 
 /// Takes the conversation's next revision.
-pub(in crate::persistence) async fn advance_rev(
+pub(in crate::commit) async fn advance_rev(
     db: &Transaction<'_>,
     tenant_id: TenantId,
     id: ConversationId,
@@ -49,7 +49,7 @@ pub(in crate::persistence) async fn advance_rev(
     Ok(Rev(db.query_one(&SQL, &[&tenant_id.0, &id.0]).await?.get("rev")))
 }
 
-pub(in crate::persistence) async fn update_title(
+pub(in crate::commit) async fn update_title(
     db: &Transaction<'_>,
     tenant_id: TenantId,
     id: ConversationId,
@@ -63,7 +63,7 @@ pub(in crate::persistence) async fn update_title(
     db.execute(&SQL, &[&tenant_id.0, &id.0, &title, &rev.0]).await.map(drop)
 }
 
-pub(in crate::persistence) async fn delete_conversation(
+pub(in crate::commit) async fn delete_conversation(
     db: &Transaction<'_>,
     tenant_id: TenantId,
     id: ConversationId,
@@ -80,7 +80,7 @@ pub(in crate::persistence) async fn delete_conversation(
         .get("deleted_at"))
 }
 
-pub(in crate::persistence) async fn find_message(
+pub(in crate::commit) async fn find_message(
     db: &Transaction<'_>,
     tenant_id: TenantId,
     conversation_id: ConversationId,
@@ -98,7 +98,7 @@ pub(in crate::persistence) async fn find_message(
     Ok(row.map(|row| message_from_row(&row)))
 }
 
-pub(in crate::persistence) async fn update_body(
+pub(in crate::commit) async fn update_body(
     db: &Transaction<'_>,
     tenant_id: TenantId,
     id: MessageId,
@@ -114,7 +114,7 @@ pub(in crate::persistence) async fn update_body(
 }
 
 /// Removes the body for good, with its reactions.
-pub(in crate::persistence) async fn delete_message(
+pub(in crate::commit) async fn delete_message(
     db: &Transaction<'_>,
     tenant_id: TenantId,
     message: &Message,
@@ -141,7 +141,7 @@ pub(in crate::persistence) async fn delete_message(
 }
 
 /// Sets a message's revision after a change that is not in its own row.
-pub(in crate::persistence) async fn touch_message(
+pub(in crate::commit) async fn touch_message(
     db: &Transaction<'_>,
     tenant_id: TenantId,
     id: MessageId,
@@ -155,7 +155,7 @@ pub(in crate::persistence) async fn touch_message(
 }
 
 /// Whether this user has reacted with this emoji.
-pub(in crate::persistence) async fn has_reaction(
+pub(in crate::commit) async fn has_reaction(
     db: &Transaction<'_>,
     message: &Message,
     user_id: UserId,
@@ -171,7 +171,7 @@ pub(in crate::persistence) async fn has_reaction(
     Ok(row.is_some())
 }
 
-pub(in crate::persistence) async fn insert_reaction(
+pub(in crate::commit) async fn insert_reaction(
     db: &Transaction<'_>,
     message: &Message,
     user_id: UserId,
@@ -186,7 +186,7 @@ pub(in crate::persistence) async fn insert_reaction(
         .map(drop)
 }
 
-pub(in crate::persistence) async fn delete_reaction(
+pub(in crate::commit) async fn delete_reaction(
     db: &Transaction<'_>,
     message: &Message,
     user_id: UserId,
@@ -202,7 +202,7 @@ pub(in crate::persistence) async fn delete_reaction(
 }
 
 /// A membership, present or past.
-pub(in crate::persistence) async fn find_member(
+pub(in crate::commit) async fn find_member(
     db: &Transaction<'_>,
     tenant_id: TenantId,
     conversation_id: ConversationId,
@@ -222,13 +222,13 @@ pub(in crate::persistence) async fn find_member(
 
 /// A user who may become a member.
 #[derive(Debug)]
-pub(in crate::persistence) struct Candidate {
-    pub(in crate::persistence) status: UserStatus,
-    pub(in crate::persistence) guest: bool,
-    pub(in crate::persistence) user: MemberUser,
+pub(in crate::commit) struct Candidate {
+    pub(in crate::commit) status: UserStatus,
+    pub(in crate::commit) guest: bool,
+    pub(in crate::commit) user: MemberUser,
 }
 
-pub(in crate::persistence) async fn find_candidate(
+pub(in crate::commit) async fn find_candidate(
     db: &Transaction<'_>,
     tenant_id: TenantId,
     user_id: UserId,
@@ -251,7 +251,7 @@ pub(in crate::persistence) async fn find_candidate(
 }
 
 /// Lets a user join or return, with everything so far marked as read.
-pub(in crate::persistence) async fn upsert_member(
+pub(in crate::commit) async fn upsert_member(
     db: &Transaction<'_>,
     tenant_id: TenantId,
     member: &MemberChanged,
@@ -277,7 +277,7 @@ pub(in crate::persistence) async fn upsert_member(
     db.execute(&SQL, &params).await.map(drop)
 }
 
-pub(in crate::persistence) async fn update_member_role(
+pub(in crate::commit) async fn update_member_role(
     db: &Transaction<'_>,
     tenant_id: TenantId,
     member: &MemberChanged,
@@ -302,7 +302,7 @@ pub(in crate::persistence) async fn update_member_role(
     .map(drop)
 }
 
-pub(in crate::persistence) async fn remove_member(
+pub(in crate::commit) async fn remove_member(
     db: &Transaction<'_>,
     tenant_id: TenantId,
     conversation_id: ConversationId,
@@ -324,7 +324,7 @@ pub(in crate::persistence) async fn remove_member(
     .map(drop)
 }
 
-pub(in crate::persistence) async fn count_owners(
+pub(in crate::commit) async fn count_owners(
     db: &Transaction<'_>,
     tenant_id: TenantId,
     conversation_id: ConversationId,
@@ -342,7 +342,7 @@ pub(in crate::persistence) async fn count_owners(
 
 /// Counts a use of an invitation by this user, once; false when it is spent, expired, withdrawn or not of this place, and
 /// for whoever was removed from here by somebody else since it was made: an old link does not undo that.
-pub(in crate::persistence) async fn use_invite(
+pub(in crate::commit) async fn use_invite(
     db: &Transaction<'_>,
     tenant_id: TenantId,
     conversation_id: ConversationId,

@@ -17,7 +17,7 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 /// Locks the conversations of a group, in the order of their ids.
-pub(in crate::persistence) const LOCK: Statement = Statement::new(
+pub(in crate::commit) const LOCK: Statement = Statement::new(
     "conversations.lock",
     "SELECT id FROM conversations WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE",
 );
@@ -28,7 +28,7 @@ pub(in crate::persistence) const LOCK: Statement = Statement::new(
 /// The plan is made once for each connection, maybe while every table is empty, and must be good for ever: each look-up
 /// is a lateral one with a limit, so that it can only be a probe of an index for each post, and never a scan of the whole
 /// table for each group; the update names the group's conversations once more for the same reason.
-pub(in crate::persistence) const APPEND: Statement = Statement::new(
+pub(in crate::commit) const APPEND: Statement = Statement::new(
     "messages.append",
     "WITH input AS MATERIALIZED (
          SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::uuid[], $8::bytea[])
@@ -82,16 +82,16 @@ pub(in crate::persistence) const APPEND: Statement = Statement::new(
 
 /// What became of one post.
 #[derive(Debug)]
-pub(in crate::persistence) struct Posted {
-    pub(in crate::persistence) verdict: PostVerdict,
-    pub(in crate::persistence) seq: Seq,
-    pub(in crate::persistence) rev: Rev,
-    pub(in crate::persistence) created_at: Timestamp,
+pub(in crate::commit) struct Posted {
+    pub(in crate::commit) verdict: PostVerdict,
+    pub(in crate::commit) seq: Seq,
+    pub(in crate::commit) rev: Rev,
+    pub(in crate::commit) created_at: Timestamp,
 }
 
 /// The judgement on one post.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::persistence) enum PostVerdict {
+pub(in crate::commit) enum PostVerdict {
     Posted,
     Duplicate,
     Conflict,
@@ -101,7 +101,7 @@ pub(in crate::persistence) enum PostVerdict {
 
 /// The posts of a group as the arrays that [`APPEND`] takes.
 #[derive(Default)]
-pub(in crate::persistence) struct PostColumns<'a> {
+pub(in crate::commit) struct PostColumns<'a> {
     tenant_ids: Vec<Uuid>,
     conversation_ids: Vec<Uuid>,
     ids: Vec<Uuid>,
@@ -113,7 +113,7 @@ pub(in crate::persistence) struct PostColumns<'a> {
 }
 
 impl<'a> PostColumns<'a> {
-    pub(in crate::persistence) fn of(posts: &'a [Operation]) -> Self {
+    pub(in crate::commit) fn of(posts: &'a [Operation]) -> Self {
         let mut columns = Self::default();
         for operation in posts {
             let Request::Post { id, body, reply_to } = &operation.request else {
@@ -131,7 +131,7 @@ impl<'a> PostColumns<'a> {
         columns
     }
 
-    pub(in crate::persistence) fn params(&self) -> [&(dyn tokio_postgres::types::ToSql + Sync); 8] {
+    pub(in crate::commit) fn params(&self) -> [&(dyn tokio_postgres::types::ToSql + Sync); 8] {
         [
             &self.tenant_ids,
             &self.conversation_ids,
@@ -145,7 +145,7 @@ impl<'a> PostColumns<'a> {
     }
 }
 
-pub(in crate::persistence) fn posted_from_row(row: &Row) -> Posted {
+pub(in crate::commit) fn posted_from_row(row: &Row) -> Posted {
     let verdict = match row.get("verdict") {
         "posted" => PostVerdict::Posted,
         "duplicate" => PostVerdict::Duplicate,
@@ -222,7 +222,7 @@ pub fn member_from_row(row: &Row) -> MemberChanged {
 }
 
 /// Moves read markers forward; at most one row per member.
-pub(in crate::persistence) async fn move_read_markers(
+pub(in crate::commit) async fn move_read_markers(
     db: &crate::database::Client,
     conversation_ids: &[Uuid],
     user_ids: &[Uuid],

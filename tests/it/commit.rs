@@ -7,12 +7,12 @@ use crate::support::chaos::{Chaos, Proxy};
 use crate::support::db::connect;
 use crate::support::{Person, TestApp, eventually};
 use bytestring::ByteString;
+use parlance::commit::{
+    CommitSink, Completion, DEADLINE, Error, OPERATIONS_MAX, Operation, Persistence, Receipt, Request, Requirement,
+};
 use parlance::config::Secret;
 use parlance::database::Database;
 use parlance::ids::{ConversationId, MemberRole, MessageId, UserKind};
-use parlance::persistence::{
-    CommitSink, Completion, DEADLINE, Error, OPERATIONS_MAX, Operation, Persistence, Receipt, Request, Requirement,
-};
 use parlance::supervision::ArbiterPool;
 use parlance::wire::Committed;
 use serde_json::json;

@@ -78,7 +78,7 @@ impl Writer {
         while let Some(mut group) = pending.pop_front() {
             match self.commit_until_deadline(&mut group).await {
                 Ok(outcomes) => {
-                    fail::fail_point!("persistence::after_commit");
+                    fail::fail_point!("commit::after_commit");
                     self.settle(group, outcomes);
                 }
                 // Everybody else first; one group a conversation, so that none of its operations overtakes another.
@@ -146,7 +146,7 @@ impl Writer {
             Some(connection) => connection,
             none => none.insert(connect(&self.database).await?),
         };
-        fail::fail_point!("persistence::before_commit");
+        fail::fail_point!("commit::before_commit");
         if group.changes.is_empty() {
             // A failed flight has ended its transaction itself: COMMIT of a failed one is a rollback.
             append_in_one_flight(connection, group).await

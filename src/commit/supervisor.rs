@@ -200,7 +200,7 @@ struct Work {
 
 impl StreamHandler<Work> for Lane {
     fn handle(&mut self, work: Work, ctx: &mut Self::Context) {
-        fail::fail_point!("persistence::lane");
+        fail::fail_point!("commit::lane");
         let Some(mut writer) = self.writer.take() else {
             return;
         };
@@ -294,7 +294,7 @@ impl Actor for MarkerFlush {
 
 impl MarkerFlush {
     fn flush(&mut self, ctx: &mut Context<Self>) {
-        fail::fail_point!("persistence::read_markers");
+        fail::fail_point!("commit::read_markers");
         let shared = self.shared.clone();
         let flush = async move { shared.markers.flush(&shared.database).await };
         // The next flush is armed when this one has ended, so that they never overlap.
