@@ -12,7 +12,7 @@ use super::Shared;
 use super::pending::{BATCH_MAX, RETRY};
 use super::remote::{Purged, Put, Remote};
 use crate::bus::{Delivery, Envelope, Invalidation};
-use crate::supervision::{self, ArbiterPool, DeathGuard, Reader, RestartPolicy, supervise};
+use crate::supervision::{self, ArbiterPool, DeathGuard, MailboxReader, supervise};
 use actix::prelude::*;
 use futures_util::StreamExt as _;
 use std::sync::Arc;
@@ -50,13 +50,13 @@ pub(super) fn start(shared: &Arc<Shared>, arbiters: &ArbiterPool) {
                 supervision::start(ACTOR, None, supervisor);
             });
         };
-        supervise(ACTOR, RestartPolicy::default(), begin, |_| ()).await;
+        supervise(ACTOR, begin).await;
     });
 }
 
 struct Supervisor {
     shared: Arc<Shared>,
-    puts: Option<Reader<Put>>,
+    puts: Option<MailboxReader<Put>>,
     envelopes: Option<mpsc::Receiver<Delivery>>,
     _guard: DeathGuard,
 }
@@ -94,7 +94,7 @@ impl StreamHandler<Delivery> for Supervisor {
 }
 
 /// Writes values as they come, many at a time when many come.
-async fn write(shared: Arc<Shared>, remote: Arc<Remote>, mut puts: Reader<Put>) {
+async fn write(shared: Arc<Shared>, remote: Arc<Remote>, mut puts: MailboxReader<Put>) {
     while let Some(first) = puts.next().await {
         let mut batch = vec![first];
         while batch.len() < BATCH_MAX

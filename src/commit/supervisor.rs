@@ -14,7 +14,7 @@ use super::{CommitSink, Error, OPERATIONS_MAX, Operation};
 use crate::database::Database;
 use crate::ids::{ConversationId, Seq, UserId};
 use crate::metrics::Depth;
-use crate::supervision::{ArbiterPool, DeathGuard, Mailbox, Reader, RestartPolicy, start, supervise};
+use crate::supervision::{ArbiterPool, DeathGuard, Mailbox, MailboxReader, start, supervise};
 use actix::prelude::*;
 use futures_util::Stream;
 use std::pin::Pin;
@@ -71,14 +71,8 @@ impl Persistence {
         }
         let markers = shared.clone();
         arbiters.spawn(lanes as u128, async move {
-            let policy = RestartPolicy::default();
-            supervise(
-                MARKERS,
-                policy,
-                |_, guard| start(MARKERS, None, MarkerFlush::new(markers.clone(), guard)),
-                |_| (),
-            )
-            .await;
+            let begin = |_, guard| start(MARKERS, None, MarkerFlush::new(markers.clone(), guard));
+            supervise(MARKERS, begin).await;
         });
         Self { shared }
     }
@@ -169,7 +163,7 @@ impl LaneFactory {
                 start(LANE, None, lane);
             });
         };
-        supervise(LANE, RestartPolicy::default(), begin, |_| ()).await;
+        supervise(LANE, begin).await;
     }
 }
 
@@ -227,13 +221,13 @@ impl StreamHandler<Work> for Lane {
 
 /// The mailbox as a stream of groups.
 struct Groups {
-    reader: Reader<Message>,
+    reader: MailboxReader<Message>,
     queue: Queue<Operation>,
     flushes: Vec<oneshot::Sender<()>>,
 }
 
 impl Groups {
-    fn new(reader: Reader<Message>) -> Self {
+    fn new(reader: MailboxReader<Message>) -> Self {
         Self {
             reader,
             queue: Queue::default(),

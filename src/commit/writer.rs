@@ -20,6 +20,7 @@ use crate::database::{Database, Dedicated, Error as DatabaseError};
 use crate::error::Code;
 use crate::ids::{ConversationId, Rev};
 use crate::metrics::metrics;
+use crate::supervision::Backoff;
 use crate::wire::frames::Message;
 use crate::wire::{Change, Committed};
 use std::collections::{HashMap, VecDeque};
@@ -99,7 +100,7 @@ impl Writer {
 
     /// Outcomes of what is left in the group: operations whose deadline comes first are answered and taken out.
     async fn commit_until_deadline(&mut self, group: &mut Group<Operation>) -> Result<Vec<Outcome>, Obstacle> {
-        let mut delay = RETRY_DELAY_MIN;
+        let mut retries = Backoff::new(RETRY_DELAY_MIN, RETRY_DELAY_MAX);
         loop {
             let Some(left) = answer_expired(group) else {
                 return Ok(Vec::new());
@@ -135,9 +136,9 @@ impl Writer {
                 return Err(Obstacle::Poison);
             }
             metrics().commit_retried();
+            let delay = retries.next_pause();
             tracing::warn!(%error, operations = group.len(), delay_ms = delay.as_secs_f64() * 1e3, "commit failed; repeating");
             tokio::time::sleep(delay).await;
-            delay = (delay * 2).min(RETRY_DELAY_MAX);
         }
     }
 

@@ -25,7 +25,7 @@ use crate::commit::{Completion, Operation, Request};
 use crate::error::Code;
 use crate::ids::{Rev, UserId};
 use crate::metrics::metrics;
-use crate::supervision::{DeathGuard, Reader};
+use crate::supervision::{DeathGuard, MailboxReader};
 use crate::wire::frames::{Notice, Presence, ReadMoved, Typing};
 use crate::wire::{Change, Class, Frame, encode};
 use actix::prelude::*;
@@ -49,8 +49,8 @@ pub(super) struct Conversation {
     told_here: bool,
     /// Whether a replay may wait for this node to catch up with the database.
     pub(super) replays_wait: bool,
-    commands: Option<Reader<Command>>,
-    facts: Option<Reader<Fact>>,
+    commands: Option<MailboxReader<Command>>,
+    facts: Option<MailboxReader<Fact>>,
     guard: DeathGuard,
     members: MembershipGuard,
     effects: Vec<Effect>,
@@ -63,7 +63,7 @@ impl Conversation {
         state: State,
         slot: Arc<Slot>,
         shared: Arc<Shared>,
-        (commands, facts): (Reader<Command>, Reader<Fact>),
+        (commands, facts): (MailboxReader<Command>, MailboxReader<Fact>),
         guard: DeathGuard,
     ) -> Self {
         let members = MembershipGuard::new(shared.clone(), slot.clone());

@@ -28,7 +28,7 @@ use crate::error::{CloseCode, Code};
 use crate::ids::{ConversationId, NodeId, Rev, Seq, UserId};
 use crate::metrics::metrics;
 use crate::supervision::{
-    self, ArbiterPool, Death, DeathGuard, Mailbox, RestartBudget, RestartPolicy, Verdict, jittered, supervise,
+    self, ArbiterPool, Death, DeathGuard, Mailbox, RestartBudget, RestartDecision, RestartPolicy, jittered, supervise,
 };
 use crate::wire::Committed;
 use crate::wire::frames::Notice;
@@ -123,7 +123,7 @@ pub(super) fn start(shared: &Arc<Shared>) {
                 supervision::start(ACTOR, None, registry);
             });
         };
-        supervise(ACTOR, RestartPolicy::default(), begin, |_| ()).await;
+        supervise(ACTOR, begin).await;
     };
     // Those that it starts; there may be none for long.
     metrics().actor_supervised(super::ACTOR);
@@ -132,7 +132,7 @@ pub(super) fn start(shared: &Arc<Shared>) {
 
 struct Registry {
     shared: Arc<Shared>,
-    starts: Option<crate::supervision::Reader<Arc<Slot>>>,
+    starts: Option<crate::supervision::MailboxReader<Arc<Slot>>>,
     envelopes: Option<mpsc::Receiver<Delivery>>,
     _guard: DeathGuard,
 }
@@ -347,11 +347,11 @@ async fn supervise_slot(slot: &Arc<Slot>, shared: &Arc<Shared>) {
         }
         metrics().actor_restarted(super::ACTOR);
         match budget.record(Instant::now()) {
-            Verdict::Restart(delay) => {
+            RestartDecision::Restart(delay) => {
                 tracing::warn!(conversation.id = %slot.id, delay_ms = delay.as_secs_f64() * 1e3, "conversation died; restarting");
                 tokio::time::sleep(jittered(delay)).await;
             }
-            Verdict::Exhausted(delay) => {
+            RestartDecision::Exhausted(delay) => {
                 tracing::error!(conversation.id = %slot.id, "conversation died; restart budget spent");
                 return stay_down(shared, slot, delay).await;
             }

@@ -10,7 +10,7 @@ use crate::commit::{CommitSink, Completion, Request};
 use crate::error::Code;
 use crate::ids::{ConnectionId, ConversationId, Rev, Seq, UserId};
 use crate::metrics::Depth;
-use crate::supervision::{Mailbox, Reader};
+use crate::supervision::{Mailbox, MailboxReader};
 use crate::wire::{Committed, Reply};
 use bytestring::ByteString;
 use futures_util::StreamExt as _;
@@ -200,7 +200,7 @@ impl Slots {
     ///
     /// A sender may have been given its place before the mailbox was closed and use it afterwards, so the old mailbox is
     /// read to its very end, which waits for such senders; what they send stays in front of what the new slot is sent.
-    pub(super) async fn retire(&self, slot: &Arc<Slot>, reader: &mut Reader<Command>) {
+    pub(super) async fn retire(&self, slot: &Arc<Slot>, reader: &mut MailboxReader<Command>) {
         let successor = Slot::new(slot.id);
         {
             let mut slots = self.slots.write();
@@ -236,7 +236,7 @@ impl Slots {
     }
 
     /// Takes a slot out of the table and answers everything that waits there, or is on its way.
-    pub(super) async fn abandon(&self, slot: &Arc<Slot>, reader: &mut Reader<Command>, code: Code) {
+    pub(super) async fn abandon(&self, slot: &Arc<Slot>, reader: &mut MailboxReader<Command>, code: Code) {
         self.forget(slot);
         reader.close();
         let late = std::mem::take(&mut *slot.late.lock());

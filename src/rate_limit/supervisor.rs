@@ -20,7 +20,7 @@ use super::share::Question;
 use super::table::Key;
 use super::window::Millis;
 use super::{ALONE, Ask, Shared, lender};
-use crate::supervision::{ArbiterPool, DeathGuard, Reader, RestartPolicy, start, supervise};
+use crate::supervision::{ArbiterPool, DeathGuard, MailboxReader, start, supervise};
 use actix::prelude::*;
 use futures_util::StreamExt;
 use std::collections::VecDeque;
@@ -44,7 +44,7 @@ const ARBITER: u128 = 2;
 pub(super) struct Supervisor {
     shared: Arc<Shared>,
     /// Handed to the context when the actor starts.
-    asks: Option<Reader<Ask>>,
+    asks: Option<MailboxReader<Ask>>,
     /// Leases and when they end, in that order.
     leases: VecDeque<(Millis, Key)>,
     /// The shard to clean next.
@@ -77,7 +77,7 @@ impl Supervisor {
                     start(ACTOR, None, supervisor);
                 });
             };
-            supervise(ACTOR, RestartPolicy::default(), begin, |_| ()).await;
+            supervise(ACTOR, begin).await;
         });
     }
 

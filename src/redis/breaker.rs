@@ -7,15 +7,16 @@
 //! A result counts only in the state its call began in: what was under way when the breaker opened says nothing about
 //! now. A call that was given up by its caller is no failure; if it was the probe, the next call is.
 
+use crate::supervision::{Backoff, jitter};
 use std::time::{Duration, Instant};
 
 /// Failures in a row that open it. With the longest deadline of a call, 50 ms, this is also the bound of what one
 /// request can lose to a Redis that does not answer, however often it asks: 200 ms.
 pub(super) const FAILURES_MAX: u32 = 4;
-/// How long it stays open after a first failure; doubles with each failed probe.
+/// How long it stays open after a first failure. That doubles with each failed probe.
 const PAUSE_MIN: Duration = Duration::from_millis(250);
-/// The longest pause.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
+const BACKOFF: Backoff = Backoff::new(PAUSE_MIN, PAUSE_MAX);
 
 /// What the breaker does now; for operators.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,8 +32,8 @@ pub enum BreakerState {
 #[derive(Clone, Copy, Debug)]
 enum State {
     Closed { failures: u32 },
-    Open { until: Instant, doublings: u32 },
-    HalfOpen { doublings: u32 },
+    Open { until: Instant, failed_probes: u32 },
+    HalfOpen { failed_probes: u32 },
 }
 
 /// The right to ask Redis once; to be settled with what became of it.
@@ -84,14 +85,14 @@ impl Breaker {
     pub(super) fn admit(&mut self, now: Instant) -> Option<Ticket> {
         match self.state {
             State::Closed { .. } => {}
-            State::Open { until, doublings } if now >= until => self.enter(State::HalfOpen { doublings }),
+            State::Open { until, failed_probes } if now >= until => self.enter(State::HalfOpen { failed_probes }),
             State::Open { .. } | State::HalfOpen { .. } => return None,
         }
         Some(Ticket { epoch: self.epoch })
     }
 
-    /// Takes the outcome of a call. `jitter` is a random number from 0 to 1.
-    pub(super) fn settle(&mut self, ticket: Ticket, outcome: Outcome, now: Instant, jitter: f64) -> Option<Change> {
+    /// Takes the outcome of a call. `random` is a number from 0 to 1.
+    pub(super) fn settle(&mut self, ticket: Ticket, outcome: Outcome, now: Instant, random: f64) -> Option<Change> {
         if ticket.epoch != self.epoch {
             return None;
         }
@@ -100,33 +101,33 @@ impl Breaker {
             (State::Closed { failures }, Outcome::Failure) => {
                 *failures += 1;
                 if *failures >= FAILURES_MAX {
-                    return Some(self.open(0, now, jitter));
+                    return Some(self.open(0, now, random));
                 }
             }
             (State::HalfOpen { .. }, Outcome::Success) => {
                 self.enter(State::Closed { failures: 0 });
                 return Some(Change::Closed);
             }
-            (State::HalfOpen { doublings }, Outcome::Failure) => {
-                let doublings = doublings.saturating_add(1);
-                return Some(self.open(doublings, now, jitter));
+            (State::HalfOpen { failed_probes }, Outcome::Failure) => {
+                let failed_probes = failed_probes.saturating_add(1);
+                return Some(self.open(failed_probes, now, random));
             }
-            (State::HalfOpen { doublings }, Outcome::Abandoned) => {
-                let doublings = *doublings;
-                self.enter(State::Open { until: now, doublings });
+            (State::HalfOpen { failed_probes }, Outcome::Abandoned) => {
+                let failed_probes = *failed_probes;
+                self.enter(State::Open {
+                    until: now,
+                    failed_probes,
+                });
             }
             (State::Closed { .. }, Outcome::Abandoned) | (State::Open { .. }, _) => {}
         }
         None
     }
 
-    fn open(&mut self, doublings: u32, now: Instant, jitter: f64) -> Change {
-        let pause = PAUSE_MIN
-            .saturating_mul(1_u32.checked_shl(doublings).unwrap_or(u32::MAX))
-            .min(PAUSE_MAX)
-            .mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0);
+    fn open(&mut self, failed_probes: u32, now: Instant, random: f64) -> Change {
+        let pause = jitter(BACKOFF.pause_after(failed_probes), random);
         let until = now + pause;
-        self.enter(State::Open { until, doublings });
+        self.enter(State::Open { until, failed_probes });
         Change::Opened(pause)
     }
 
@@ -230,7 +231,7 @@ mod tests {
         ) {
             let (mut breaker, mut now) = (Breaker::new(), Instant::now());
             let mut refused_since = None;
-            for (wait_ms, outcome, jitter) in steps {
+            for (wait_ms, outcome, random) in steps {
                 now += Duration::from_millis(wait_ms);
                 let Some(ticket) = breaker.admit(now) else {
                     let since = *refused_since.get_or_insert(now);
@@ -239,7 +240,7 @@ mod tests {
                 };
                 refused_since = None;
                 let outcome = [Success, Failure, Abandoned][usize::from(outcome)];
-                if let Some(Change::Opened(pause)) = breaker.settle(ticket, outcome, now, jitter) {
+                if let Some(Change::Opened(pause)) = breaker.settle(ticket, outcome, now, random) {
                     prop_assert!(pause >= PAUSE_MIN / 2 && pause <= PAUSE_MAX);
                 }
             }

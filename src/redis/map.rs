@@ -7,8 +7,7 @@
 use super::Shared;
 use super::shard::Shard;
 use super::topology::{Address, Layout, slot};
-use crate::metrics::metrics;
-use crate::supervision::{jittered, named};
+use crate::supervision::{Backoff, jittered, supervise_task};
 use redis::Client;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -16,9 +15,7 @@ use tokio::sync::Notify;
 
 /// What the task is called in logs and metrics.
 const TASK: &str = "redis_layout";
-/// Pause before the task is started again after a panic.
-const RESTART_DELAY: Duration = Duration::from_secs(1);
-/// Between two looks at the layout at least, and after one that failed.
+/// Between two looks at the layout at least.
 const LOOK_PAUSE: Duration = Duration::from_millis(250);
 /// The longest pause after looks that failed.
 const LOOK_PAUSE_MAX: Duration = Duration::from_secs(5);
@@ -79,42 +76,38 @@ impl Shared {
     }
 }
 
-/// Keeps the task that looks around going, until nobody has a handle any more.
-pub(super) async fn supervise(shared: Weak<Shared>, look: Arc<Notify>) {
-    loop {
-        let task = named(TASK, None, look_around(shared.clone(), look.clone()));
-        let Err(error) = tokio::spawn(task).await else { return };
-        if error.is_cancelled() {
-            // The runtime ends.
-            return;
+/// Keeps the task that looks around alive, until nobody has a handle any more.
+pub(super) async fn watch(shared: Weak<Shared>, look: Arc<Notify>) {
+    supervise_task(TASK, |generation| {
+        if generation > 1 {
+            // What the one before was about to look for.
+            look.notify_one();
         }
-        metrics().actor_restarted(TASK);
-        tracing::error!(%error, "the watch over the layout of Redis failed; it is started again");
-        tokio::time::sleep(RESTART_DELAY).await;
-        // What it was about to look for.
-        look.notify_one();
-    }
+        look_around(shared.clone(), look.clone())
+    })
+    .await;
 }
 
 /// Reads the layout whenever there are signs that it has changed, until nobody has a handle any more.
 async fn look_around(shared: Weak<Shared>, look: Arc<Notify>) {
-    let mut pause = LOOK_PAUSE;
+    let mut failures = Backoff::new(2 * LOOK_PAUSE, LOOK_PAUSE_MAX);
     loop {
         look.notified().await;
         let Some(shared) = shared.upgrade() else { return };
         fail::fail_point!("redis::look_around");
         let known = shared.map.read().layout.clone();
-        match shared.servers.ask(Some(&known)).await {
+        let pause = match shared.servers.ask(Some(&known)).await {
             Ok(layout) => {
                 shared.adopt(layout);
-                pause = LOOK_PAUSE;
+                failures.reset();
+                LOOK_PAUSE
             }
             Err(error) => {
                 tracing::debug!(%error, "the layout of Redis is not known");
                 look.notify_one();
-                pause = (pause * 2).min(LOOK_PAUSE_MAX);
+                failures.next_pause()
             }
-        }
+        };
         drop(shared);
         tokio::time::sleep(jittered(pause)).await;
     }

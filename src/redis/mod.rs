@@ -42,7 +42,7 @@ use ::redis::aio::ConnectionLike;
 use ::redis::{Client, Cmd, ErrorKind, FromRedisValue, Pipeline, RedisResult, ScriptInvocation, ServerErrorKind};
 use futures_util::future::try_join_all;
 use futures_util::{StreamExt as _, stream};
-use map::{Map, supervise};
+use map::{Map, watch};
 use parking_lot::RwLock;
 use shard::{Shard, Terms};
 use std::future::Future;
@@ -152,7 +152,7 @@ impl Redis {
             map: RwLock::new(Arc::new(map)),
             look: look.clone(),
         });
-        shared.terms.runtime.spawn(supervise(Arc::downgrade(&shared), look));
+        shared.terms.runtime.spawn(watch(Arc::downgrade(&shared), look));
         Ok(Some(Self { shared }))
     }
 

@@ -39,7 +39,7 @@ use crate::error::{CloseCode, Code};
 use crate::ids::{NodeId, Role, UserId, UserStatus};
 use crate::metrics::{Depth, Surface, metrics};
 use crate::rate_limit::RateLimits;
-use crate::supervision::{ArbiterPool, DeathGuard, Mailbox, RestartPolicy, named, supervise};
+use crate::supervision::{ArbiterPool, Mailbox, supervise_task};
 use crate::wire::frames::Timestamp;
 use directory::{Directory, LocalAudience};
 use futures_util::StreamExt as _;
@@ -128,27 +128,18 @@ impl Sessions {
         Sweeper::start_supervised(&sessions, config, arbiters);
         let listening = sessions.clone();
         arbiters.spawn(0, async move {
-            let listen = |generation, guard| {
-                let sessions = listening.clone();
-                let listen = async move { sessions.listen(generation, guard).await };
-                actix::spawn(named(REVOCATIONS, None, listen));
-            };
-            supervise(REVOCATIONS, RestartPolicy::default(), listen, |_| ()).await;
+            let sessions = &listening;
+            supervise_task(REVOCATIONS, |generation| sessions.listen(generation)).await;
         });
         let (passing_on, presences) = (sessions.clone(), lobby.presences);
         arbiters.spawn(0, async move {
-            let presences = Arc::new(presences);
-            let pass_on = |_, guard: DeathGuard| {
-                let (sessions, presences) = (passing_on.clone(), presences.clone());
-                let pass_on = async move {
-                    let (_guard, mut presences) = (guard, presences.reader().await);
-                    while let Some(user) = presences.next().await {
-                        sessions.pass_on(user);
-                    }
-                };
-                actix::spawn(named(PRESENCES, None, pass_on));
+            let pass_on = async |_| {
+                let mut presences = presences.reader().await;
+                while let Some(user) = presences.next().await {
+                    passing_on.pass_on(user);
+                }
             };
-            supervise(PRESENCES, RestartPolicy::default(), pass_on, |_| ()).await;
+            supervise_task(PRESENCES, pass_on).await;
         });
         sessions
     }
@@ -243,9 +234,9 @@ impl Sessions {
         }
     }
 
-    /// Hears of revocations and changes of users; `guard` tells when it does no longer.
-    async fn listen(&self, generation: u64, guard: DeathGuard) {
-        let (_guard, mut events) = (guard, self.shared.auth.events());
+    /// Hears of revocations and changes of users.
+    async fn listen(&self, generation: u64) {
+        let mut events = self.shared.auth.events();
         if generation > 1 {
             // What was told between two generations was heard by nobody.
             self.recheck_all();

@@ -15,7 +15,7 @@ use crate::config::SessionsConfig;
 use crate::error::CloseCode;
 use crate::ids::ConnectionId;
 use crate::metrics::{Eviction, metrics};
-use crate::supervision::{ArbiterPool, DeathGuard, RestartPolicy, start, supervise};
+use crate::supervision::{ArbiterPool, DeathGuard, start, supervise};
 use actix::prelude::*;
 use chrono::Utc;
 use std::collections::HashMap;
@@ -69,7 +69,7 @@ impl Sweeper {
                 };
                 start(ACTOR, None, sweeper);
             };
-            supervise(ACTOR, RestartPolicy::default(), begin, |_| ()).await;
+            supervise(ACTOR, begin).await;
         });
     }
 

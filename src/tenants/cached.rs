@@ -9,7 +9,7 @@
 use crate::auth::{Auth, Event, Tenant, User};
 use crate::cache::{Cache, Cacheable, Kind, Pattern, Shareable, keys};
 use crate::ids::{Role, TenantId, Tier, UserId, UserKind, UserStatus};
-use crate::supervision::{ArbiterPool, DeathGuard, RestartPolicy, named, supervise};
+use crate::supervision::{ArbiterPool, supervise_task};
 use bytestring::ByteString;
 use chrono::serde::ts_microseconds;
 use chrono::{DateTime, Utc};
@@ -152,16 +152,11 @@ const TASK: &str = "cached_users";
 pub(super) fn follow_changes(auth: &Auth, cache: &Cache, arbiters: &ArbiterPool) {
     let (auth, cache) = (auth.clone(), cache.clone());
     arbiters.spawn(0, async move {
-        let start = |generation, guard| {
-            let (auth, cache) = (auth.clone(), cache.clone());
-            let follow = async move { follow(&auth, &cache, generation, guard).await };
-            actix::spawn(named(TASK, None, follow));
-        };
-        supervise(TASK, RestartPolicy::default(), start, |_| ()).await;
+        supervise_task(TASK, |generation| follow(&auth, &cache, generation)).await;
     });
 }
 
-async fn follow(auth: &Auth, cache: &Cache, generation: u64, mut guard: DeathGuard) {
+async fn follow(auth: &Auth, cache: &Cache, generation: u64) {
     let mut events = auth.events();
     if generation > 1 {
         // What was told between two generations was heard by nobody.
@@ -174,7 +169,7 @@ async fn follow(auth: &Auth, cache: &Cache, generation: u64, mut guard: DeathGua
             }
             Ok(Event::Revoked(_)) => {}
             Err(RecvError::Lagged(_)) => cache.delete_pattern(Pattern::everything()),
-            Err(RecvError::Closed) => return guard.stopping(),
+            Err(RecvError::Closed) => return,
         }
     }
 }

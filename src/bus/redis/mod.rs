@@ -30,7 +30,7 @@ use crate::config::RedisConfig;
 use crate::ids::{ConversationId, NodeId};
 use crate::metrics::{BusDrop, BusReach, Depth, metrics};
 use crate::redis::{Address, Servers, slot};
-use crate::supervision::{ArbiterPool, DeathGuard, RestartBudget, RestartPolicy, Verdict, jittered, named, supervise};
+use crate::supervision::{ArbiterPool, Backoff, supervise_task};
 use ::redis::{ErrorKind, RedisError, ServerErrorKind};
 use chrono::Utc;
 use parking_lot::Mutex;
@@ -48,13 +48,10 @@ const SUBSCRIBER: &str = "bus_subscriber";
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Another node that has not been heard for this long need not be told of everything.
 const PEER_SILENCE_MAX: Duration = Duration::from_secs(60);
-/// How often connecting is tried: soon, then less often, for ever; a spent budget only means the longest pause.
-const RECONNECTS: RestartPolicy = RestartPolicy {
-    restarts_max: 32,
-    window: Duration::from_secs(60),
-    delay_min: Duration::from_millis(100),
-    delay_max: Duration::from_secs(2),
-};
+/// The pauses between tries to connect: short at first, then longer. It is tried for ever.
+const RECONNECTS: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
+/// After a connection that held for so long, the pauses are short again.
+const CONNECTION_HELD_MIN: Duration = Duration::from_secs(60);
 
 /// What waits to be published.
 struct Letter {
@@ -106,30 +103,18 @@ impl RedisBus {
         let shared = Arc::new(Shared::new(node, Servers::of(config)?));
         let publishing = shared.clone();
         arbiters.spawn(0, async move {
-            let start = |_, guard| {
-                let shared = publishing.clone();
-                let publish = async move {
-                    let _guard: DeathGuard = guard;
-                    shards::for_each(shared, PUBLISHER, publisher::run).await;
-                };
-                actix::spawn(named(PUBLISHER, None, publish));
-            };
-            supervise(PUBLISHER, RestartPolicy::default(), start, |_| ()).await;
+            let publish = |_| shards::for_each(publishing.clone(), PUBLISHER, publisher::run);
+            supervise_task(PUBLISHER, publish).await;
         });
         let listening = shared.clone();
         arbiters.spawn(1, async move {
-            let start = |_, guard| {
-                let shared = listening.clone();
-                let listen = async move {
-                    let _guard: DeathGuard = guard;
-                    tokio::select! {
-                        () = shards::watch(&shared) => {}
-                        () = shards::for_each(shared.clone(), SUBSCRIBER, subscriber::run) => {}
-                    }
-                };
-                actix::spawn(named(SUBSCRIBER, None, listen));
+            let listen = async |_| {
+                tokio::select! {
+                    () = shards::watch(&listening) => {}
+                    () = shards::for_each(listening.clone(), SUBSCRIBER, subscriber::run) => {}
+                }
             };
-            supervise(SUBSCRIBER, RestartPolicy::default(), start, |_| ()).await;
+            supervise_task(SUBSCRIBER, listen).await;
         });
         Some(Self { shared })
     }
@@ -286,13 +271,6 @@ impl Shared {
         self.peer_heard_ms
             .store(Utc::now().timestamp_millis(), Ordering::Relaxed);
     }
-}
-
-/// The pause before connecting is tried again. A spent budget says when it has a place again, which may be much later than
-/// Redis is back.
-fn pause(reconnects: &mut RestartBudget, now: Instant) -> Duration {
-    let (Verdict::Restart(delay) | Verdict::Exhausted(delay)) = reconnects.record(now);
-    jittered(delay.min(RECONNECTS.delay_max))
 }
 
 /// Whether a server has refused something because it has not, or not alone, what it is about.
@@ -541,16 +519,5 @@ mod tests {
         });
         assert!(std::panic::catch_unwind(dies).is_err());
         assert!(!flag.load(Ordering::Relaxed));
-    }
-
-    #[test]
-    fn however_often_connecting_fails_it_is_tried_again_soon() {
-        let (mut reconnects, mut now) = (RestartBudget::new(RECONNECTS), Instant::now());
-        for attempt in 0..500 {
-            let pause = pause(&mut reconnects, now);
-            assert!(pause <= RECONNECTS.delay_max, "attempt {attempt}: {pause:?}");
-            // Refused at once, or after all patience.
-            now += pause + if attempt % 3 == 0 { PATIENCE } else { Duration::ZERO };
-        }
     }
 }

@@ -4,9 +4,9 @@
 //! have been carried out, and whoever missed it repairs it by revision. What a server of a cluster refuses because another
 //! one has the slot now was not carried out: that goes to the other one, once.
 
-use super::{Connected, Letter, PATIENCE, RECONNECTS, Shard, Shared, pause};
+use super::{CONNECTION_HELD_MIN, Connected, Letter, PATIENCE, RECONNECTS, Shard, Shared};
 use crate::metrics::{BusDrop, BusRole, metrics};
-use crate::supervision::{Reader, RestartBudget};
+use crate::supervision::{MailboxReader, jittered};
 use ::redis::aio::{ConnectionLike as _, MultiplexedConnection};
 use ::redis::{AsyncConnectionConfig, Client, RedisError, RedisResult, ServerError, Value, pipe};
 use futures_util::StreamExt as _;
@@ -19,21 +19,24 @@ const BATCH_MAX: usize = 512;
 /// Publishes at one server for ever.
 pub(super) async fn run(shared: Arc<Shared>, shard: Arc<Shard>) {
     let mut outgoing = shard.outgoing.reader().await;
-    let mut reconnects = RestartBudget::new(RECONNECTS);
+    let mut reconnects = RECONNECTS;
     loop {
         match connect(&shared, &shard).await {
             Ok(connection) => {
-                let _connected = Connected::new(&shard.publishes);
+                let (_connected, connected_at) = (Connected::new(&shard.publishes), Instant::now());
                 let Err(error) = publish(&shared, &shard, &mut outgoing, connection).await else {
                     return;
                 };
                 tracing::warn!(%error, address = %shard.address, "the bus cannot publish; connecting again");
+                if connected_at.elapsed() >= CONNECTION_HELD_MIN {
+                    reconnects.reset();
+                }
             }
             Err(error) => tracing::debug!(%error, address = %shard.address, "the bus cannot connect to publish"),
         }
         metrics().bus_reconnects(BusRole::Publisher);
         shared.look.notify_one();
-        discard_for(&mut outgoing, pause(&mut reconnects, Instant::now())).await;
+        discard_for(&mut outgoing, jittered(reconnects.next_pause())).await;
     }
 }
 
@@ -50,7 +53,7 @@ async fn connect(shared: &Shared, shard: &Shard) -> RedisResult<MultiplexedConne
 async fn publish(
     shared: &Shared,
     shard: &Shard,
-    outgoing: &mut Reader<Letter>,
+    outgoing: &mut MailboxReader<Letter>,
     mut connection: MultiplexedConnection,
 ) -> RedisResult<()> {
     while let Some(first) = outgoing.next().await {
@@ -112,7 +115,7 @@ fn resend(shared: &Shared, shard: &Shard, letter: Letter, refusal: &ServerError)
 }
 
 /// What waits while Redis is away would be old when it is back.
-async fn discard_for(outgoing: &mut Reader<Letter>, pause: Duration) {
+async fn discard_for(outgoing: &mut MailboxReader<Letter>, pause: Duration) {
     tokio::time::sleep(pause).await;
     let mut count = 0;
     while outgoing.try_next().is_some() {

@@ -6,14 +6,14 @@
 //!
 //! When a task panics, all of its kind end with it and are started again by their supervisor.
 
-use super::{Letter, RECONNECTS, Shared, pause};
+use super::{Letter, RECONNECTS, Shared};
 use crate::bus::ENVELOPES_MAX;
 use crate::metrics::{BusDrop, metrics};
 use crate::redis::{Address, Layout};
-use crate::supervision::{Mailbox, RestartBudget, jittered, named};
+use crate::supervision::{Mailbox, jittered, named};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinSet};
 
@@ -59,11 +59,12 @@ impl Shards {
 
 /// Keeps the servers as the layout says, for ever.
 pub(super) async fn watch(shared: &Shared) {
-    let mut failures = RestartBudget::new(RECONNECTS);
+    let mut failures = RECONNECTS;
     loop {
         let known = shared.shards.borrow().as_ref().map(|shards| shards.layout.clone());
         match shared.servers.ask(known.as_ref()).await {
             Ok(layout) => {
+                failures.reset();
                 adopt(shared, layout);
                 tokio::select! {
                     () = shared.look.notified() => {}
@@ -78,7 +79,7 @@ pub(super) async fn watch(shared: &Shared) {
                     tracing::debug!(%error, "the bus finds no Redis");
                 }
                 metrics().bus_dropped(BusDrop::RedisAway, shared.take_early().len());
-                tokio::time::sleep(pause(&mut failures, Instant::now())).await;
+                tokio::time::sleep(jittered(failures.next_pause())).await;
             }
         }
     }
@@ -119,7 +120,7 @@ pub(super) fn adopt(shared: &Shared, layout: Layout) {
     }
 }
 
-/// Runs a task for each server, as long as it is one; returns when one of them has panicked.
+/// Runs a task for each server, as long as it is one. Panics when one of them has panicked.
 ///
 /// A server that left the layout and came back is another one, with a mailbox of its own, also when nobody looked in
 /// between: what has its address is not asked for, but what it is.
@@ -148,7 +149,11 @@ where
         }
         tokio::select! {
             changed = shards.changed() => if changed.is_err() { return },
-            Some(ended) = tasks.join_next() => if !ended.is_err_and(|error| error.is_cancelled()) { return },
+            Some(ended) = tasks.join_next() => match ended {
+                Ok(()) => return,
+                Err(error) if error.is_cancelled() => {}
+                Err(error) => std::panic::resume_unwind(error.into_panic()),
+            },
         }
     }
 }

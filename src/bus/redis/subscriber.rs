@@ -10,11 +10,11 @@
 //! Bounds: what comes is taken up by the task that reads the connection, as it comes; taking it up is to hand it on or to
 //! drop it, and waits for nobody. [`CHANNELS_MAX`] subscriptions are under way at a time.
 
-use super::{Connected, PATIENCE, RECONNECTS, Shard, Shared, is_of_another_layout, pause};
+use super::{CONNECTION_HELD_MIN, Connected, PATIENCE, RECONNECTS, Shard, Shared, is_of_another_layout};
 use crate::bus::{Delivery, Envelope, To};
 use crate::ids::ConversationId;
 use crate::metrics::{BusRole, metrics};
-use crate::supervision::{RestartBudget, jittered};
+use crate::supervision::jittered;
 use ::redis::aio::{ConnectionLike as _, MultiplexedConnection};
 use ::redis::{
     AsyncConnectionConfig, Client, ErrorKind, Pipeline, ProtocolVersion, PushInfo, PushKind, RedisError, RedisResult,
@@ -34,27 +34,31 @@ const CHANNELS_MAX: usize = 500;
 
 /// Listens at one server for ever.
 pub(super) async fn run(shared: Arc<Shared>, shard: Arc<Shard>) {
-    let mut reconnects = RestartBudget::new(RECONNECTS);
+    let mut reconnects = RECONNECTS;
     loop {
         let mut slots_moved = false;
         match connect(&shared, &shard).await {
             Ok(mut ear) => {
+                let connected_at = Instant::now();
                 if let Err(error) = ear.listen().await {
                     tracing::warn!(%error, address = %shard.address, "the bus does not hear any more; connecting again");
                 }
                 slots_moved = ear.line.slots_moved.load(Ordering::Acquire);
+                if connected_at.elapsed() >= CONNECTION_HELD_MIN {
+                    reconnects.reset();
+                }
             }
             Err(error) => tracing::debug!(%error, address = %shard.address, "the bus cannot connect to listen"),
         }
         metrics().bus_reconnects(BusRole::Subscriber);
         shared.look.notify_one();
         // Moving slots is no failure of the server, and may take long: the pause does not grow with it.
-        let rest = if slots_moved {
-            jittered(RECONNECTS.delay_min)
+        let pause = if slots_moved {
+            RECONNECTS.pause_after(0)
         } else {
-            pause(&mut reconnects, Instant::now())
+            reconnects.next_pause()
         };
-        tokio::time::sleep(rest).await;
+        tokio::time::sleep(jittered(pause)).await;
     }
 }
 

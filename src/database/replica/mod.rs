@@ -16,14 +16,14 @@
 use super::{Client, Database, Dedicated, Error, Shared, Statement, build_pool, connect};
 use crate::config::{DatabaseConfig, ReplicaConfig};
 use crate::metrics::metrics;
-use crate::supervision::named;
+use crate::supervision::supervise_task;
 use deadpool_postgres::Pool;
 use judge::{Identity, Marks, Reason, Report};
 use parking_lot::Mutex;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
-use tokio::task::{AbortHandle, JoinHandle};
+use tokio::task::AbortHandle;
 use tokio::time::MissedTickBehavior;
 use tokio_postgres::config::SslMode;
 
@@ -37,7 +37,6 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 /// A verdict is good for so long: two questions that are just answered in time, and the pause between.
 const VERDICT_AGE_MAX: Duration = Duration::from_secs(4);
-const RESTART_DELAY: Duration = Duration::from_secs(1);
 
 /// How a replica is doing.
 #[derive(Clone, Debug, PartialEq)]
@@ -115,7 +114,7 @@ impl Replica {
             lag_max: config.lag_max,
             verdict: self.verdict.clone(),
         };
-        *self.task.lock() = Some(tokio::spawn(supervise(Arc::new(watcher))).abort_handle());
+        *self.task.lock() = Some(tokio::spawn(watch(watcher)).abort_handle());
         Ok(())
     }
 
@@ -213,29 +212,14 @@ struct Watcher {
     verdict: Arc<watch::Sender<Verdict>>,
 }
 
-/// Aborts a task when its supervisor is aborted, which drops this.
-struct AbortOnDrop(JoinHandle<()>);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
+async fn watch(watcher: Watcher) {
+    supervise_task(TASK, |_| run(&watcher)).await;
 }
 
-async fn supervise(watcher: Arc<Watcher>) {
-    metrics().actor_supervised(TASK);
-    while watcher.primary.strong_count() > 0 {
-        let mut child = AbortOnDrop(tokio::spawn(named(TASK, None, run(watcher.clone()))));
-        if let Err(error) = (&mut child.0).await {
-            metrics().actor_restarted(TASK);
-            tracing::error!(%error, "the watch over the replica failed; it is started again");
-        }
-        tell(&watcher.verdict, Verdict::unusable(Reason::Unknown));
-        tokio::time::sleep(RESTART_DELAY).await;
-    }
-}
-
-async fn run(watcher: Arc<Watcher>) {
+/// Asks both servers again and again. Ends when nobody uses the database any more.
+async fn run(watcher: &Watcher) {
+    // What the one before knew when it died.
+    tell(&watcher.verdict, Verdict::unusable(Reason::Unknown));
     let mut ticks = tokio::time::interval(PROBE_INTERVAL.min(watcher.lag_max / 4));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut marks, mut to_primary, mut to_replica) = (Marks::default(), None, None);
