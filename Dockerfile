@@ -23,22 +23,25 @@ SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 WORKDIR /build
 ENV CARGO_TERM_COLOR=never
 
-# The dependencies first, with empty sources: a layer that stays until Cargo.toml or Cargo.lock changes. cargo-chef does
-# the same for workspaces of many packages; for one package it would be a tool to build and to trust, for these four
-# lines. A cache mount would be lost with the builder; a layer goes to a registry with `--cache-to`. Cargo wants the
-# files of the benchmarks to be there, though it builds none.
+# The dependencies first, with empty sources: a layer that stays until a Cargo.toml or Cargo.lock changes. cargo-chef does
+# the same for workspaces of many packages. For three it would be a tool to build and to trust, in place of these lines.
+# A cache mount would be lost with the builder; a layer goes to a registry with `--cache-to`. Cargo wants the files of the
+# load tool and the benchmarks to be there, though it builds neither.
 COPY Cargo.toml Cargo.lock build.rs ./
-RUN mkdir -p src/bin/parlance-load benches migrations \
-    && echo 'fn main() {}' | tee src/main.rs >src/bin/parlance-load/main.rs \
-    && touch src/lib.rs \
+COPY crates/embedded-postgres/Cargo.toml crates/embedded-postgres/
+COPY crates/parlance-load/Cargo.toml crates/parlance-load/
+RUN mkdir -p src crates/embedded-postgres/src crates/parlance-load/src benches migrations \
+    && echo 'fn main() {}' | tee src/main.rs >crates/parlance-load/src/main.rs \
+    && touch src/lib.rs crates/embedded-postgres/src/lib.rs \
     && sed -n '/^\[\[bench\]\]/{n;s|^name = "\(.*\)"|benches/\1.rs|p;}' Cargo.toml | xargs touch \
     && cargo build --release --locked --bin parlance
 
 # The fingerprints go, because cargo compares times, and COPY keeps those of the files, which are older than the build.
 COPY src src
+COPY crates crates
 COPY migrations migrations
 COPY static static
-RUN rm -rf target/release/.fingerprint/parlance-* \
+RUN rm -rf target/release/.fingerprint/{parlance,embedded-postgres}-* \
     && cargo build --release --locked --bin parlance \
     && objcopy --strip-debug target/release/parlance /parlance \
     && /parlance --version

@@ -40,8 +40,8 @@ nginx-check: ## Only nginx's files: whether nginx takes them, and gixy's opinion
 	@scripts/test.sh nginx
 
 lint: ## Formatting, clippy with warnings as errors, the house rules
-	$(CARGO) fmt --check
-	$(CARGO) clippy --all-features --all-targets -- -D warnings
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-features --all-targets -- -D warnings
 	$(CARGO) test --quiet --all-features --test it -- tidy
 
 audit: ## Known holes, licences and sources of the dependencies (needs cargo-deny or cargo-audit, and the network)
@@ -50,9 +50,9 @@ audit: ## Known holes, licences and sources of the dependencies (needs cargo-den
 	else echo "Install one first: cargo install --locked cargo-deny (or cargo-audit)." >&2; exit 1; fi
 
 fmt: ## Format the code
-	$(CARGO) fmt
+	$(CARGO) fmt --all
 
-bench: ## Benchmark the pure cores, and persistence against a PostgreSQL of its own
+bench: ## Benchmark the pure cores, and commit against a PostgreSQL of its own
 	$(CARGO) bench --features bench
 
 load: ## A short round of the load tool against a fresh release server

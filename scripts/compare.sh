@@ -35,13 +35,16 @@ finish() {
 trap finish EXIT
 trap 'exit 130' INT TERM
 
-# Both are built into the same place, so that they share their dependencies.
+# Both are built into the same place, so that they share their dependencies. The revision may be older than the workspace:
+# only its server is built. The tool that measures is always this tree's.
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}
 git worktree add --quiet --detach "$work/before" "$revision"
 (cd "$work/before" && cargo build --quiet --release --bin parlance)
 cp "$CARGO_TARGET_DIR/release/parlance" "$work/parlance-before"
-touch src/main.rs # Both are called the same: this makes cargo put this tree's there again.
-cargo build --quiet --release --bin parlance --bin parlance-load
+# Cargo tells the two trees apart by the times of files alone, and those just checked out are newer than these. Without
+# this, it would take the library of the revision for that of this tree.
+touch build.rs src/lib.rs src/main.rs crates/*/src/*.rs
+cargo build --quiet --release --package parlance --package parlance-load
 cp "$CARGO_TARGET_DIR/release/parlance" "$work/parlance-after"
 
 # Starts one of the two, measures it, stops it. Data is fresh every time: a grown table is not the change's fault.

@@ -47,7 +47,7 @@ ensure_venv() {
 # in a directory, without limits. Sets `server`, its process, and `site`, its address; its log is server.log there.
 start_server() {
     ensure_postgres
-    cargo test --quiet --all-features --test it --no-run
+    cargo test --quiet --workspace --all-features --test it --no-run
     server_binary=$(cargo metadata --format-version 1 --no-deps | python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')/debug/parlance
     env -u DATABASE_URL -u REDIS_URL BIND=127.0.0.1:0 DATA_DIR="$1/data" LOG_FORMAT=json RATE_LIMIT_ENABLED=false \
         "$server_binary" serve >"$1/address" 2>"$1/server.log" &

@@ -17,7 +17,7 @@ case ${VIA:-} in
     nginx) via=(--nginx "$(scripts/nginx.sh)" --render nginx/render --only via) ;;
     *) die "VIA is nginx or nothing, not $VIA" ;;
 esac
-cargo build --release --bin parlance --bin parlance-load
+cargo build --release --package parlance --package parlance-load
 target=$(cargo metadata --format-version 1 --no-deps | python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')/release
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/parlance-load.XXXXXX")

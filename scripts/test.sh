@@ -69,24 +69,24 @@ PYTHON
     echo "--- $name: $p passed, $f failed, $((SECONDS - began)) s"
 }
 
-# The tests of one cargo target, by whichever runner is there; some of the others' names may follow. Without nextest all
+# The tests of some cargo targets of all packages, by whichever runner is there; some of the others' names may follow. Without nextest all
 # tests are threads of one process, and its fault points are everybody's: so one after the other.
 cargo_tests() {
     local target=$1
     shift
     if cargo nextest --version >/dev/null 2>&1; then
         # shellcheck disable=SC2086 # The target is words.
-        cargo nextest run --all-features --no-tests=fail $target "$@"
+        cargo nextest run --workspace --all-features --no-tests=fail $target "$@"
     else
         # shellcheck disable=SC2086
-        cargo test --all-features $target -- --test-threads=1 "$@"
+        cargo test --workspace --all-features $target -- --test-threads=1 "$@"
     fi
 }
 
 # The PostgreSQL that integration tests share; exports its address.
 start_database() {
     # With the tests, so that dependencies are built once, with the same features.
-    cargo test --quiet --all-features --test it --no-run || return 1
+    cargo test --quiet --workspace --all-features --test it --no-run || return 1
     ensure_postgres || return 1
     REDIS_SERVER=$(scripts/redis.sh) || return 1
     NGINX_SERVER=$(scripts/nginx.sh) || return 1
@@ -127,7 +127,7 @@ search_logs() {
     echo "1 passed, 0 failed"
 }
 
-if wanted pure; then count "pure tests" cargo_tests "--lib" "$@"; fi
+if wanted pure; then count "pure tests" cargo_tests "--lib --bins" "$@"; fi
 
 if wanted it; then
     if start_database; then

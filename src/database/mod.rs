@@ -11,7 +11,7 @@
 use crate::config::{Config, DatabaseConfig};
 use crate::metrics::{Target, metrics};
 use deadpool_postgres::{Hook, HookError, ManagerConfig, Pool, QueueMode, RecyclingMethod, Runtime};
-use embedded::Embedded;
+use embedded_postgres::EmbeddedPostgres;
 use parking_lot::Mutex;
 use replica::Replica;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
@@ -21,9 +21,9 @@ use tokio_postgres::config::SslMode;
 
 mod client;
 mod connect;
-mod embedded;
 mod error;
 pub mod migrations;
+mod private;
 mod replica;
 
 pub use client::{Client, Dedicated, Params, Statement, Transaction};
@@ -44,7 +44,7 @@ struct Shared {
     /// For reads that may be old; `None` without `DATABASE_REPLICA_URL`.
     replica: Option<Replica>,
     /// The private server; `None` with `DATABASE_URL`, and once stopped.
-    embedded: Mutex<Option<Embedded>>,
+    embedded: Mutex<Option<EmbeddedPostgres>>,
     address: tokio_postgres::Config,
     config: DatabaseConfig,
 }
@@ -100,14 +100,14 @@ impl Database {
     }
 
     /// The operator's server, or else the private one, with our session settings.
-    async fn locate(config: &Config) -> Result<(tokio_postgres::Config, Option<Embedded>), Error> {
+    async fn locate(config: &Config) -> Result<(tokio_postgres::Config, Option<EmbeddedPostgres>), Error> {
         let (address, embedded): (tokio_postgres::Config, _) = match &config.database.url {
             Some(url) => {
                 let invalid = |_| Error::Unusable("DATABASE_URL is not valid".to_owned());
                 (url.expose().parse().map_err(invalid)?, None)
             }
             None => {
-                let embedded = Embedded::start(config).await?;
+                let embedded = private::start(config).await?;
                 (embedded.address().clone(), Some(embedded))
             }
         };
@@ -215,7 +215,11 @@ impl Database {
     /// The address of the private server, for other programs of its account; `None` with `DATABASE_URL`.
     #[must_use]
     pub fn private_url(&self) -> Option<String> {
-        self.shared.embedded.lock().as_ref().map(Embedded::url)
+        self.shared
+            .embedded
+            .lock()
+            .as_ref()
+            .map(|private| private.url().to_owned())
     }
 
     /// How the pool is doing.

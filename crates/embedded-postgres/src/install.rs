@@ -5,15 +5,12 @@
 //! to reach the binaries and the data, which is checked here, because PostgreSQL's own message about it names neither
 //! the directory in the way nor what to do.
 
-use crate::config::DatabaseConfig;
-use crate::database::Error;
+use crate::error::Error;
+use crate::settings::Settings;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use tokio::process::Command;
-
-/// Where `make run` puts the binaries, relative to the working directory.
-const DEVELOPMENT_BIN_DIR: &str = ".dev/postgres/bin";
 
 /// The oldest major version that serves.
 const MAJOR_MIN: u32 = 15;
@@ -23,55 +20,44 @@ const ACCOUNTS: [&str; 2] = ["postgres", "nobody"];
 
 /// The binaries.
 #[derive(Clone, Debug)]
-pub(super) struct Install {
-    pub(super) bin_dir: PathBuf,
-    pub(super) major: u32,
+pub(crate) struct Install {
+    pub(crate) bin_dir: PathBuf,
+    pub(crate) major: u32,
 }
 
 /// An unprivileged account.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Account {
-    pub(super) name: String,
-    pub(super) uid: u32,
-    pub(super) gid: u32,
+pub(crate) struct Account {
+    pub(crate) name: String,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
 }
 
 impl Install {
-    /// Looks in `POSTGRES_BIN_DIR`, else in `.dev/postgres`, else asks `pg_config`.
-    pub(super) async fn find(config: &DatabaseConfig) -> Result<Self, Error> {
-        let bin_dir = match &config.postgres_bin_dir {
+    /// Takes the directory that the settings name, else the first candidate with programs, else what `pg_config` says.
+    pub(crate) async fn find(settings: &Settings) -> Result<Self, Error> {
+        let bin_dir = match &settings.bin_dir {
             Some(dir) if is_bin_dir(dir) => dir.clone(),
-            Some(dir) => {
-                return Err(Error::Embedded(format!(
-                    "POSTGRES_BIN_DIR is {}, but there are no postgres and initdb in it",
-                    dir.display()
-                )));
-            }
-            None => Self::search().await.ok_or_else(|| {
-                Error::Embedded(
-                    "no PostgreSQL found; run `make run`, which fetches one, set POSTGRES_BIN_DIR to the directory of \
-                     its binaries, or set DATABASE_URL to a server that runs"
-                        .to_owned(),
-                )
-            })?,
+            Some(dir) => return Err(Error::NoPrograms(dir.clone())),
+            None => Self::search(&settings.bin_dir_candidates)
+                .await
+                .ok_or(Error::NotFound)?,
         };
-        let bin_dir = bin_dir
-            .canonicalize()
-            .map_err(|error| Error::Embedded(format!("{} is not readable: {error}", bin_dir.display())))?;
+        let bin_dir = bin_dir.canonicalize().map_err(Error::file(&bin_dir))?;
         let major = major_version(&bin_dir).await?;
         if major < MAJOR_MIN {
-            return Err(Error::Embedded(format!(
-                "the PostgreSQL in {} is version {major}; {MAJOR_MIN} or newer is needed",
-                bin_dir.display()
-            )));
+            return Err(Error::TooOld {
+                bin_dir,
+                major,
+                major_min: MAJOR_MIN,
+            });
         }
         Ok(Self { bin_dir, major })
     }
 
-    async fn search() -> Option<PathBuf> {
-        let development = PathBuf::from(DEVELOPMENT_BIN_DIR);
-        if is_bin_dir(&development) {
-            return Some(development);
+    async fn search(candidates: &[PathBuf]) -> Option<PathBuf> {
+        if let Some(dir) = candidates.iter().find(|dir| is_bin_dir(dir)) {
+            return Some(dir.clone());
         }
         let output = Command::new("pg_config").arg("--bindir").output().await.ok()?;
         let dir = PathBuf::from(String::from_utf8(output.stdout).ok()?.trim());
@@ -80,7 +66,7 @@ impl Install {
 
     /// A command of this PostgreSQL that runs as `account` in `dir`, with nothing of our environment: no library path,
     /// language or `PG*` variable of the operator may change what it does.
-    pub(super) fn command(&self, name: &str, account: Option<&Account>, dir: &Path) -> Command {
+    pub(crate) fn command(&self, name: &str, account: Option<&Account>, dir: &Path) -> Command {
         let mut command = Command::new(self.bin_dir.join(name));
         command
             .env_clear()
@@ -100,15 +86,17 @@ fn is_bin_dir(dir: &Path) -> bool {
 
 async fn major_version(bin_dir: &Path) -> Result<u32, Error> {
     let program = bin_dir.join("postgres");
+    let failed = |reason: String| Error::Program {
+        program: program.clone(),
+        reason,
+    };
     let output = Command::new(&program)
         .arg("--version")
         .output()
         .await
-        .map_err(|error| Error::Embedded(format!("{} cannot be run: {error}", program.display())))?;
-    parse_major(&String::from_utf8_lossy(&output.stdout)).ok_or_else(|| {
-        let complaint = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        Error::Embedded(format!("{} does not work: {complaint}", program.display()))
-    })
+        .map_err(|error| failed(error.to_string()))?;
+    parse_major(&String::from_utf8_lossy(&output.stdout))
+        .ok_or_else(|| failed(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
 }
 
 /// The `18` of `postgres (PostgreSQL) 18.6 (Debian …)`.
@@ -119,24 +107,18 @@ fn parse_major(text: &str) -> Option<u32> {
 
 impl Account {
     /// Whom to become; `None` where we are not root and stay who we are.
-    pub(super) fn choose(cluster_dir: &Path) -> Result<Option<Self>, Error> {
+    pub(crate) fn choose(cluster_dir: &Path) -> Result<Option<Self>, Error> {
         if !rustix::process::geteuid().is_root() {
             return Ok(None);
         }
-        let accounts = std::fs::read_to_string("/etc/passwd")
-            .map_err(|error| Error::Embedded(format!("/etc/passwd is not readable: {error}")))?;
+        let passwd = Path::new("/etc/passwd");
+        let accounts = std::fs::read_to_string(passwd).map_err(Error::file(passwd))?;
         let owner = cluster_dir
             .metadata()
             .ok()
             .map(|metadata| metadata.uid())
             .filter(|uid| *uid != 0);
-        Self::pick(&accounts, owner).map(Some).ok_or_else(|| {
-            Error::Embedded(
-                "PostgreSQL does not run as root, and there is no account `postgres` or `nobody` to run it as; start \
-                 the server as an ordinary user"
-                    .to_owned(),
-            )
-        })
+        Self::pick(&accounts, owner).map(Some).ok_or(Error::NoAccount)
     }
 
     fn pick(passwd: &str, owner: Option<u32>) -> Option<Self> {
@@ -161,20 +143,15 @@ impl Account {
     }
 
     /// Refuses a path that this account cannot get to, naming the directory in the way.
-    pub(super) fn check_reach(&self, path: &Path) -> Result<(), Error> {
+    pub(crate) fn check_reach(&self, path: &Path) -> Result<(), Error> {
         for dir in path.ancestors().filter(|dir| !dir.as_os_str().is_empty()) {
-            let metadata = dir
-                .metadata()
-                .map_err(|error| Error::Embedded(format!("{} is not readable: {error}", dir.display())))?;
+            let metadata = dir.metadata().map_err(Error::file(dir))?;
             if !self.may_enter(&metadata) {
-                return Err(Error::Embedded(format!(
-                    "PostgreSQL does not run as root, and the account it runs as, {}, cannot reach {} because of the \
-                     permissions of {}; start the server as an ordinary user, set DATA_DIR and POSTGRES_BIN_DIR to \
-                     places it can reach, or set DATABASE_URL",
-                    self.name,
-                    path.display(),
-                    dir.display()
-                )));
+                return Err(Error::OutOfReach {
+                    account: self.name.clone(),
+                    path: path.to_owned(),
+                    barrier: dir.to_owned(),
+                });
             }
         }
         Ok(())

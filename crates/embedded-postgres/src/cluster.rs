@@ -1,13 +1,13 @@
 //! The private PostgreSQL's files: the lock, the data, the socket, the log, and the settings it runs with.
 //!
-//! In `DATA_DIR`: `lock` (held while a server runs), `postgres/` (the data), `postgres.log`, `run/` (the socket). The
-//! data is made beside its place and moved there when complete, so that a start that was killed in the middle is simply
-//! made again. A socket's path may have 107 bytes (103 on some systems), so a deep `DATA_DIR` has it in a directory of
-//! its own under `/tmp`, named after the data, open to nobody else.
+//! In the data directory: `lock` (held while an owner runs), `postgres/` (the data), `postgres.log`, `run/` (the socket).
+//! The data is made beside its place and moved there when it is complete. A start that was killed in the middle is simply
+//! made again. The path of a socket may have 107 bytes (103 on some systems). Where the data directory is too deep for
+//! that, the socket has a directory of its own under `/tmp`, named after the data, which nobody else can enter.
 
-use super::install::{Account, Install};
-use crate::config::Config;
-use crate::database::Error;
+use crate::error::Error;
+use crate::install::{Account, Install};
+use crate::settings::Settings;
 use rustix::fs::{FlockOperation, flock};
 use std::fs::{self, File, OpenOptions};
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
@@ -17,11 +17,8 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use tokio::process::Command;
 
-/// The database user that owns everything.
-pub(super) const USER: &str = "parlance";
-
 /// The port only names the socket's file; nothing listens on TCP.
-pub(super) const PORT: u16 = 5432;
+const PORT: u16 = 5432;
 
 /// The shortest limit of a socket's path among the systems we run on.
 const SOCKET_PATH_BYTES_MAX: usize = 103;
@@ -31,9 +28,6 @@ const LOG_BYTES_MAX: u64 = 32 * 1024 * 1024;
 
 /// How much of PostgreSQL's log an error message repeats.
 const LOG_TAIL_BYTES: u64 = 2_048;
-
-/// Connections beyond the pool: writers of messages, listeners, migrations, people with `psql`, PostgreSQL's own three.
-const CONNECTIONS_BESIDE_POOL: usize = 30;
 
 /// Settings that suit many short transactions on a small machine, and keep every promise about durability.
 const SETTINGS: &[&str] = &[
@@ -53,7 +47,7 @@ const SETTINGS: &[&str] = &[
     "log_timezone=UTC",
     "log_line_prefix=%m [%p] ",
     "log_checkpoints=off",
-    // What people write to each other must not come into the log, neither as a statement nor as the detail of an error.
+    // Values must not come into the log, neither in a statement nor in the detail of an error: people wrote them.
     "log_min_error_statement=panic",
     "log_error_verbosity=terse",
     "logging_collector=off",
@@ -62,24 +56,25 @@ const SETTINGS: &[&str] = &[
 
 /// The files of one private PostgreSQL, and how to run it.
 #[derive(Debug)]
-pub(super) struct Cluster {
-    pub(super) install: Install,
-    pub(super) account: Option<Account>,
-    pub(super) dir: PathBuf,
-    pub(super) socket_dir: PathBuf,
+pub(crate) struct Cluster {
+    pub(crate) install: Install,
+    pub(crate) account: Option<Account>,
+    pub(crate) dir: PathBuf,
+    pub(crate) socket_dir: PathBuf,
+    /// The user that owns everything.
+    name: String,
     log: PathBuf,
     max_connections: usize,
 }
 
 /// Holds a data directory for this process until dropped.
 #[derive(Debug)]
-pub(super) struct DataDirLock(#[expect(dead_code, reason = "the lock lives as long as the open file")] File);
+pub(crate) struct DataDirLock(#[expect(dead_code, reason = "the lock lives as long as the open file")] File);
 
 impl DataDirLock {
     /// Takes the directory, or says who has it.
-    pub(super) fn acquire(data_dir: &Path) -> Result<Self, Error> {
+    pub(crate) fn acquire(data_dir: &Path) -> Result<Self, Error> {
         let path = data_dir.join("lock");
-        let failed = |error: std::io::Error| Error::Embedded(format!("{}: {error}", path.display()));
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -87,31 +82,27 @@ impl DataDirLock {
             .truncate(false)
             .mode(0o644)
             .open(&path)
-            .map_err(failed)?;
+            .map_err(Error::file(&path))?;
         if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
             let mut holder = String::new();
-            file.read_to_string(&mut holder).map_err(failed)?;
-            return Err(Error::Embedded(format!(
-                "{} is in use by another Parlance server, process {}; stop it, or set DATA_DIR to another directory",
-                data_dir.display(),
-                holder.trim()
-            )));
+            file.read_to_string(&mut holder).map_err(Error::file(&path))?;
+            return Err(Error::InUse {
+                data_dir: data_dir.to_owned(),
+                holder: holder.trim().to_owned(),
+            });
         }
         file.set_len(0)
             .and_then(|()| writeln!(file, "{}", std::process::id()))
-            .map_err(failed)?;
+            .map_err(Error::file(&path))?;
         Ok(Self(file))
     }
 }
 
 /// Makes the data directory where it is missing and returns its absolute path.
-pub(super) fn prepare_data_dir(path: &Path) -> Result<PathBuf, Error> {
-    let failed = |error: std::io::Error| {
-        let path = path.display();
-        // Where a private server was not meant, the first half is what is wrong.
-        Error::Embedded(format!(
-            "DATABASE_URL is not set, and DATA_DIR {path} is not usable: {error}"
-        ))
+pub(crate) fn prepare_data_dir(path: &Path) -> Result<PathBuf, Error> {
+    let failed = |source: std::io::Error| Error::DataDir {
+        path: path.to_owned(),
+        source,
     };
     if !path.exists() {
         fs::create_dir_all(path).map_err(failed)?;
@@ -123,41 +114,38 @@ pub(super) fn prepare_data_dir(path: &Path) -> Result<PathBuf, Error> {
 
 impl Cluster {
     /// Settles where everything is, without touching the data.
-    pub(super) fn new(install: Install, data_dir: &Path, config: &Config) -> Result<Self, Error> {
+    pub(crate) fn new(install: Install, data_dir: &Path, settings: &Settings) -> Result<Self, Error> {
         let dir = data_dir.join("postgres");
         let account = Account::choose(&dir)?;
         if let Some(account) = &account {
             account.check_reach(&install.bin_dir)?;
             account.check_reach(data_dir)?;
         }
-        let pool = config.database.pool_size + config.database.max_overflow;
         let cluster = Self {
             install,
             account,
-            socket_dir: socket_dir(data_dir),
+            socket_dir: socket_dir(data_dir, &settings.name),
+            name: settings.name.clone(),
             log: data_dir.join("postgres.log"),
             dir,
-            max_connections: pool + config.conversations.persistence_lanes + CONNECTIONS_BESIDE_POOL,
+            max_connections: settings.max_connections,
         };
         cluster.make_private_dir(&cluster.socket_dir)?;
         Ok(cluster)
     }
 
     /// Makes the data where there is none yet.
-    pub(super) async fn initialize(&self) -> Result<(), Error> {
+    pub(crate) async fn initialize(&self) -> Result<(), Error> {
         if let Ok(version) = fs::read_to_string(self.dir.join("PG_VERSION")) {
             return self.check_version(version.trim());
         }
         if self.dir.exists() {
-            return Err(Error::Embedded(format!(
-                "{} is there but holds no PostgreSQL data; move it away, or set DATA_DIR to another directory",
-                self.dir.display()
-            )));
+            return Err(Error::NoData(self.dir.clone()));
         }
         tracing::info!("Making a database in {}", self.dir.display());
         let fresh = self.dir.with_extension("new");
         if fresh.exists() {
-            fs::remove_dir_all(&fresh).map_err(|error| self.failed(&fresh, &error))?;
+            fs::remove_dir_all(&fresh).map_err(Error::file(&fresh))?;
         }
         self.make_private_dir(&fresh)?;
         let mut complaint = None;
@@ -168,9 +156,9 @@ impl Cluster {
             }
         }
         if let Some(complaint) = complaint {
-            return Err(Error::Embedded(format!("the database could not be made: {complaint}")));
+            return Err(Error::Initialize(complaint));
         }
-        fs::rename(&fresh, &self.dir).map_err(|error| self.failed(&self.dir, &error))
+        fs::rename(&fresh, &self.dir).map_err(Error::file(&self.dir))
     }
 
     /// Makes the data in a locale; says what PostgreSQL complains of, and leaves the directory empty then.
@@ -179,13 +167,10 @@ impl Cluster {
         command
             .arg("--pgdata")
             .arg(fresh)
-            .args(["--username", USER, "--auth=trust", "--encoding=UTF8"])
+            .args(["--username", &self.name, "--auth=trust", "--encoding=UTF8"])
             .args(["--data-checksums", "--no-instructions"])
             .args(locale);
-        let output = command
-            .output()
-            .await
-            .map_err(|error| self.failed(&self.install.bin_dir, &error))?;
+        let output = command.output().await.map_err(Error::file(&self.install.bin_dir))?;
         let is_made = output.status.success();
         Ok((!is_made).then(|| String::from_utf8_lossy(&output.stderr).trim().to_owned()))
     }
@@ -194,19 +179,18 @@ impl Cluster {
         if version == self.install.major.to_string() {
             return Ok(());
         }
-        Err(Error::Embedded(format!(
-            "the data in {} was written by PostgreSQL {version}, but the binaries in {} are version {}; set \
-             POSTGRES_BIN_DIR to a PostgreSQL {version}, or move the data with pg_upgrade",
-            self.dir.display(),
-            self.install.bin_dir.display(),
-            self.install.major
-        )))
+        Err(Error::OtherVersion {
+            dir: self.dir.clone(),
+            version: version.to_owned(),
+            bin_dir: self.install.bin_dir.clone(),
+            major: self.install.major,
+        })
     }
 
     /// The command that runs PostgreSQL in the foreground, in a process group of its own: Ctrl-C is for us alone.
-    pub(super) fn postgres(&self) -> Result<Command, Error> {
+    pub(crate) fn postgres(&self) -> Result<Command, Error> {
         let log = self.open_log()?;
-        let errors = log.try_clone().map_err(|error| self.failed(&self.log, &error))?;
+        let errors = log.try_clone().map_err(Error::file(&self.log))?;
         let mut command = self.install.command("postgres", self.account.as_ref(), &self.dir);
         command
             .arg("-D")
@@ -230,33 +214,51 @@ impl Cluster {
         Ok(command)
     }
 
+    /// Where to connect to a database in it.
+    pub(crate) fn address(&self, database: &str) -> tokio_postgres::Config {
+        let mut address = tokio_postgres::Config::new();
+        address
+            .host_path(&self.socket_dir)
+            .port(PORT)
+            .user(&self.name)
+            .dbname(database);
+        address
+    }
+
+    /// The same as a URL.
+    pub(crate) fn url(&self, database: &str) -> String {
+        let host = self.socket_dir.as_os_str().as_encoded_bytes();
+        let host: String = host.iter().map(|byte| escape(*byte)).collect();
+        format!("postgres://{}@{host}:{PORT}/{database}", self.name)
+    }
+
     /// The process number and the state that a running PostgreSQL notes for others (`postmaster.pid`).
-    pub(super) fn read_pid_file(&self) -> Option<(i32, String)> {
+    pub(crate) fn read_pid_file(&self) -> Option<(i32, String)> {
         let text = fs::read_to_string(self.pid_file()).ok()?;
         let mut lines = text.lines();
         let pid = lines.next()?.trim().parse().ok()?;
         Some((pid, lines.nth(6).unwrap_or_default().trim().to_owned()))
     }
 
-    pub(super) fn pid_file(&self) -> PathBuf {
+    pub(crate) fn pid_file(&self) -> PathBuf {
         self.dir.join("postmaster.pid")
     }
 
-    pub(super) fn socket(&self) -> PathBuf {
+    pub(crate) fn socket(&self) -> PathBuf {
         self.socket_dir.join(format!(".s.PGSQL.{PORT}"))
     }
 
-    pub(super) fn socket_lock_file(&self) -> PathBuf {
+    pub(crate) fn socket_lock_file(&self) -> PathBuf {
         self.socket().with_extension(format!("{PORT}.lock"))
     }
 
     /// How long the log is now; what comes after belongs to the next start.
-    pub(super) fn log_len(&self) -> u64 {
+    pub(crate) fn log_len(&self) -> u64 {
         self.log.metadata().map_or(0, |metadata| metadata.len())
     }
 
     /// The end of what PostgreSQL has logged since `from`.
-    pub(super) fn log_since(&self, from: u64) -> String {
+    pub(crate) fn log_since(&self, from: u64) -> String {
         let read = || -> std::io::Result<String> {
             let mut file = File::open(&self.log)?;
             let start = from.max(file.metadata()?.len().saturating_sub(LOG_TAIL_BYTES));
@@ -269,7 +271,7 @@ impl Cluster {
     }
 
     /// Begins the log anew when it has grown too long; PostgreSQL appends, so it may keep it open.
-    pub(super) fn bound_log(&self) {
+    pub(crate) fn bound_log(&self) {
         if self.log_len() > LOG_BYTES_MAX
             && let Err(error) = OpenOptions::new()
                 .write(true)
@@ -282,7 +284,7 @@ impl Cluster {
 
     fn open_log(&self) -> Result<File, Error> {
         let file = OpenOptions::new().append(true).create(true).mode(0o600).open(&self.log);
-        file.map_err(|error| self.failed(&self.log, &error))
+        file.map_err(Error::file(&self.log))
     }
 
     /// Makes a directory that only PostgreSQL's account can enter; refuses one that somebody else has put there.
@@ -294,36 +296,37 @@ impl Cluster {
         match fs::DirBuilder::new().mode(0o700).create(path) {
             Ok(()) => {
                 let group = self.account.as_ref().map(|account| account.gid);
-                std::os::unix::fs::chown(path, Some(owner), group).map_err(|error| self.failed(path, &error))
+                std::os::unix::fs::chown(path, Some(owner), group).map_err(Error::file(path))
             }
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-                let metadata = path.symlink_metadata().map_err(|error| self.failed(path, &error))?;
+                let metadata = path.symlink_metadata().map_err(Error::file(path))?;
                 if metadata.is_dir() && metadata.uid() == owner && metadata.mode() & 0o077 == 0 {
                     return Ok(());
                 }
-                Err(Error::Embedded(format!(
-                    "{} must be a directory of PostgreSQL's account alone",
-                    path.display()
-                )))
+                Err(Error::NotPrivate(path.to_owned()))
             }
-            Err(error) => Err(self.failed(path, &error)),
+            Err(error) => Err(Error::file(path)(error)),
         }
-    }
-
-    #[allow(clippy::unused_self, reason = "reads as what failed where")]
-    fn failed(&self, path: &Path, error: &std::io::Error) -> Error {
-        Error::Embedded(format!("{}: {error}", path.display()))
     }
 }
 
 /// A directory for the socket whose path is short enough, the same at each start.
-fn socket_dir(data_dir: &Path) -> PathBuf {
+fn socket_dir(data_dir: &Path, name: &str) -> PathBuf {
     let near = data_dir.join("run");
     if near.as_os_str().len() + "/.s.PGSQL.5432.lock".len() <= SOCKET_PATH_BYTES_MAX {
         return near;
     }
     let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(data_dir);
-    PathBuf::from(format!("/tmp/parlance-{hash:016x}"))
+    PathBuf::from(format!("/tmp/{name}-{hash:016x}"))
+}
+
+/// Escapes what a path may hold and a host may not.
+fn escape(byte: u8) -> String {
+    if byte.is_ascii_alphanumeric() {
+        char::from(byte).to_string()
+    } else {
+        format!("%{byte:02X}")
+    }
 }
 
 /// The locales of new data, the best first; the next is for systems that do not have it. All compare by code point. Search
@@ -347,17 +350,17 @@ mod tests {
 
     #[test]
     fn the_path_of_the_socket_is_always_short() {
-        assert_eq!(socket_dir(Path::new("/srv/chat")), Path::new("/srv/chat/run"));
+        assert_eq!(socket_dir(Path::new("/srv/chat"), "chat"), Path::new("/srv/chat/run"));
         let deep = PathBuf::from(format!("/{}", "deep/".repeat(30)));
-        let dir = socket_dir(&deep);
+        let dir = socket_dir(&deep, "chat");
         assert!(dir.starts_with("/tmp") && dir.as_os_str().len() < 60);
-        assert_eq!(dir, socket_dir(&deep), "the next start must find it again");
-        assert_ne!(dir, socket_dir(&deep.join("other")));
+        assert_eq!(dir, socket_dir(&deep, "chat"), "the next start must find it again");
+        assert_ne!(dir, socket_dir(&deep.join("other"), "chat"));
     }
 
     #[test]
     fn a_second_holder_is_refused_and_told_who_holds() {
-        let dir = std::env::temp_dir().join(format!("parlance-lock-{}", uuid::Uuid::now_v7()));
+        let dir = std::env::temp_dir().join(format!("embedded-postgres-lock-{}", std::process::id()));
         fs::create_dir(&dir).unwrap();
         let held = DataDirLock::acquire(&dir).unwrap();
         let refusal = DataDirLock::acquire(&dir).unwrap_err().to_string();

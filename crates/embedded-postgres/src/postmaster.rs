@@ -6,16 +6,16 @@
 //! the data, so the start is tried again until they are gone. `postmaster.pid` is never removed while any process works
 //! in the data directory. Every wait here has an end.
 
-use super::cluster::{Cluster, PORT, USER};
-use super::process::{Process, remove_stale_lock_files};
-use crate::database::Error;
+use crate::cluster::Cluster;
+use crate::error::Error;
+use crate::process::{Process, remove_stale_lock_files};
 use rustix::process::{Pid, Signal};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::Duration;
 use tokio::process::Child;
 use tokio::time::{Instant, sleep, timeout};
-use tokio_postgres::{Config, NoTls};
+use tokio_postgres::NoTls;
 
 /// How often a start is looked at.
 const START_INTERVAL: Duration = Duration::from_millis(5);
@@ -35,7 +35,7 @@ const IMMEDIATE_SHUTDOWN: Duration = Duration::from_secs(5);
 
 /// A running PostgreSQL. Dropping it asks it to end, without waiting.
 #[derive(Debug)]
-pub(super) struct Postmaster {
+pub(crate) struct Postmaster {
     process: Process,
     /// `None` where it is the child of a server that died.
     child: Option<Child>,
@@ -43,7 +43,7 @@ pub(super) struct Postmaster {
 }
 
 /// Why a PostgreSQL cannot be used.
-enum Gone {
+enum StartFailure {
     /// It ended, or another one's remains are in the way; starting again may help.
     Ended,
     /// Starting again would not help.
@@ -52,7 +52,7 @@ enum Gone {
 
 impl Postmaster {
     /// Takes over the PostgreSQL that runs in the cluster, or starts one; returns when it answers.
-    pub(super) async fn obtain(cluster: &Cluster) -> Result<Self, Error> {
+    pub(crate) async fn obtain(cluster: &Cluster) -> Result<Self, Error> {
         let deadline = Instant::now() + START_TIMEOUT;
         loop {
             let outcome = match Process::find(cluster) {
@@ -73,14 +73,14 @@ impl Postmaster {
             };
             match outcome {
                 Ok(running) => return Ok(running),
-                Err(Gone::Ended) if Instant::now() < deadline => sleep(START_INTERVAL * 10).await,
-                Err(Gone::Ended) => return Err(Error::Embedded("PostgreSQL does not stay up".to_owned())),
-                Err(Gone::Failed(reason)) => return Err(Error::Embedded(reason)),
+                Err(StartFailure::Ended) if Instant::now() < deadline => sleep(START_INTERVAL * 10).await,
+                Err(StartFailure::Ended) => return Err(Error::Start("PostgreSQL does not stay up".to_owned())),
+                Err(StartFailure::Failed(reason)) => return Err(Error::Start(reason)),
             }
         }
     }
 
-    async fn take_over(mut self, cluster: &Cluster, deadline: Instant) -> Result<Self, Gone> {
+    async fn take_over(mut self, cluster: &Cluster, deadline: Instant) -> Result<Self, StartFailure> {
         tracing::info!(
             "Taking over the PostgreSQL that a server left running, process {}",
             self.process.number()
@@ -88,14 +88,14 @@ impl Postmaster {
         while Instant::now() < deadline {
             if !self.process.lives() {
                 self.ended = true;
-                return Err(Gone::Ended);
+                return Err(StartFailure::Ended);
             }
-            if answers(cluster).await {
+            if accepts_connections(cluster).await {
                 return Ok(self);
             }
             sleep(START_INTERVAL * 4).await;
         }
-        Err(Gone::Failed(format!(
+        Err(StartFailure::Failed(format!(
             "a PostgreSQL (process {}) runs in {} but does not answer; end it and start again",
             self.process.number(),
             cluster.dir.display()
@@ -103,7 +103,7 @@ impl Postmaster {
     }
 
     fn spawn(cluster: &Cluster) -> Result<Self, Error> {
-        let failed = |reason: &str| Error::Embedded(format!("PostgreSQL could not be started: {reason}"));
+        let failed = |reason: &str| Error::Start(format!("PostgreSQL could not be started: {reason}"));
         let child = cluster
             .postgres()?
             .spawn()
@@ -119,14 +119,19 @@ impl Postmaster {
         })
     }
 
-    async fn become_ready(mut self, cluster: &Cluster, deadline: Instant, log_start: u64) -> Result<Self, Gone> {
+    async fn become_ready(
+        mut self,
+        cluster: &Cluster,
+        deadline: Instant,
+        log_start: u64,
+    ) -> Result<Self, StartFailure> {
         let number = self.process.number();
         while Instant::now() < deadline {
             if let Some(end) = self.take_end() {
                 // Killed from outside, it says nothing about itself, and another try may go better.
                 let killed = end.is_some_and(|status| status.signal().is_some());
                 return Err(if killed {
-                    Gone::Ended
+                    StartFailure::Ended
                 } else {
                     explain(&cluster.log_since(log_start))
                 });
@@ -135,13 +140,13 @@ impl Postmaster {
             if cluster
                 .read_pid_file()
                 .is_some_and(|(pid, state)| pid == number && state == "ready")
-                && answers(cluster).await
+                && accepts_connections(cluster).await
             {
                 return Ok(self);
             }
             sleep(START_INTERVAL).await;
         }
-        Err(Gone::Failed(format!(
+        Err(StartFailure::Failed(format!(
             "PostgreSQL was not ready within {START_TIMEOUT:?}: {}",
             cluster.log_since(log_start)
         )))
@@ -159,12 +164,12 @@ impl Postmaster {
     }
 
     /// The number of its process.
-    pub(super) fn number(&self) -> i32 {
+    pub(crate) fn number(&self) -> i32 {
         self.process.number()
     }
 
     /// Returns when it has ended.
-    pub(super) async fn wait(&mut self) {
+    pub(crate) async fn wait(&mut self) {
         match &mut self.child {
             Some(child) => {
                 if let Err(error) = child.wait().await {
@@ -181,7 +186,7 @@ impl Postmaster {
     }
 
     /// Ends it: orderly, so that the next start has nothing to recover; at once if that takes too long.
-    pub(super) async fn shut_down(mut self) {
+    pub(crate) async fn shut_down(mut self) {
         for (signal, patience) in [(Signal::INT, FAST_SHUTDOWN), (Signal::QUIT, IMMEDIATE_SHUTDOWN)] {
             self.process.signal(signal);
             if timeout(patience, self.wait()).await.is_ok() {
@@ -203,14 +208,8 @@ impl Drop for Postmaster {
 }
 
 /// Whether PostgreSQL accepts connections.
-async fn answers(cluster: &Cluster) -> bool {
-    let mut config = Config::new();
-    config
-        .host_path(&cluster.socket_dir)
-        .port(PORT)
-        .user(USER)
-        .dbname("postgres");
-    match timeout(CONNECT_TIMEOUT, config.connect(NoTls)).await {
+async fn accepts_connections(cluster: &Cluster) -> bool {
+    match timeout(CONNECT_TIMEOUT, cluster.address("postgres").connect(NoTls)).await {
         Ok(Ok(_)) => true,
         // Starting, ending, or out of connections: the last one lives.
         Ok(Err(error)) => error.code() == Some(&tokio_postgres::error::SqlState::TOO_MANY_CONNECTIONS),
@@ -219,14 +218,14 @@ async fn answers(cluster: &Cluster) -> bool {
 }
 
 /// Why a start failed, from what PostgreSQL logged.
-fn explain(log: &str) -> Gone {
+fn explain(log: &str) -> StartFailure {
     let remains = ["pre-existing shared memory block", "FATAL:  lock file"]
         .iter()
         .any(|text| log.contains(text));
     if remains {
-        Gone::Ended
+        StartFailure::Ended
     } else {
-        Gone::Failed(format!("PostgreSQL does not start: {log}"))
+        StartFailure::Failed(format!("PostgreSQL does not start: {log}"))
     }
 }
 
@@ -238,15 +237,15 @@ mod tests {
     fn only_remains_of_another_are_worth_another_try() {
         assert!(matches!(
             explain("FATAL:  pre-existing shared memory block (key 1, ID 2) is still in use"),
-            Gone::Ended
+            StartFailure::Ended
         ));
         assert!(matches!(
             explain("FATAL:  lock file \"postmaster.pid\" already exists"),
-            Gone::Ended
+            StartFailure::Ended
         ));
         assert!(matches!(
             explain("FATAL:  could not map anonymous shared memory"),
-            Gone::Failed(_)
+            StartFailure::Failed(_)
         ));
     }
 }

@@ -4,7 +4,7 @@
 //! belong to another program by now. PostgreSQL works in its data directory, so where a process works tells them apart.
 //! Where that cannot be seen (another system than Linux, or no right to), the cautious answer is given.
 
-use super::cluster::Cluster;
+use crate::cluster::Cluster;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
@@ -12,14 +12,14 @@ use std::path::{Path, PathBuf};
 
 /// A process that is, or was, the main process of a cluster.
 #[derive(Debug)]
-pub(super) struct Process {
+pub(crate) struct Process {
     pid: Pid,
     cluster_dir: PathBuf,
     socket: PathBuf,
 }
 
 impl Process {
-    pub(super) fn new(pid: Pid, cluster: &Cluster) -> Self {
+    pub(crate) fn new(pid: Pid, cluster: &Cluster) -> Self {
         Self {
             pid,
             cluster_dir: cluster.dir.clone(),
@@ -28,19 +28,19 @@ impl Process {
     }
 
     /// The one that the cluster's `postmaster.pid` names, if it still lives.
-    pub(super) fn find(cluster: &Cluster) -> Option<Self> {
+    pub(crate) fn find(cluster: &Cluster) -> Option<Self> {
         let (number, _) = cluster.read_pid_file()?;
         let process = Self::new(Pid::from_raw(number)?, cluster);
         process.lives().then_some(process)
     }
 
-    pub(super) fn number(&self) -> i32 {
+    pub(crate) fn number(&self) -> i32 {
         self.pid.as_raw_nonzero().get()
     }
 
     /// Whether it lives and still is what it was: a number may since belong to another program, or to nobody but a
     /// parent that has not asked yet. PostgreSQL works in its data directory, which tells it apart.
-    pub(super) fn lives(&self) -> bool {
+    pub(crate) fn lives(&self) -> bool {
         if test_kill_process(self.pid).is_err() {
             return false;
         }
@@ -54,7 +54,7 @@ impl Process {
         }
     }
 
-    pub(super) fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         if self.lives()
             && let Err(error) = kill_process(self.pid, signal)
         {
@@ -70,7 +70,7 @@ fn working_dir(number: i32) -> std::io::Result<PathBuf> {
 /// A dead PostgreSQL's number may belong to another program of the same account by now (after a restart of the machine,
 /// say), or still be listed because its parent has not asked for its end; PostgreSQL would take either for one that runs,
 /// and refuse to start. Its lock files are removed only where it is certain that no process works in the data directory.
-pub(super) fn remove_stale_lock_files(cluster: &Cluster) {
+pub(crate) fn remove_stale_lock_files(cluster: &Cluster) {
     for path in [cluster.pid_file(), cluster.socket_lock_file()] {
         let Some(number) = read_number(&path) else { continue };
         let another = working_dir(number).is_ok_and(|dir| dir != cluster.dir);
