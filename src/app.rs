@@ -108,7 +108,7 @@ impl App {
             (&config.sessions, &arbiters),
         );
         let health = Health::new(parts_of(&database, &bus, &cache));
-        let state = web::Data::new(http::State {
+        let state = web::Data::new(http::AppState {
             auth: auth.clone(),
             tenants,
             database: database.clone(),
@@ -223,7 +223,7 @@ fn serve(
     config: &Config,
     capacity: Capacity,
     listener: TcpListener,
-    state: web::Data<http::State>,
+    state: web::Data<http::AppState>,
 ) -> std::io::Result<Server> {
     let connections = Connections::start(&config.http);
     let factory = move || actix_web::App::new().configure(|app| http::configure(app, state.clone()));
@@ -262,7 +262,7 @@ fn bus_of(config: &Config, node: NodeId, arbiters: &ArbiterPool) -> Arc<dyn Bus>
 /// The listener for a scraper, if there is one: one thread is plenty, and nothing of it is limited.
 fn serve_metrics(
     listener: Option<(TcpListener, SocketAddr)>,
-    state: &web::Data<http::State>,
+    state: &web::Data<http::AppState>,
 ) -> Result<Option<(SocketAddr, Server)>, Error> {
     let Some((listener, address)) = listener else {
         return Ok(None);

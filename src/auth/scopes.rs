@@ -2,7 +2,7 @@
 //!
 //! A key never does more than its user may: what it was given is cut down to what the role gives now, each time it is
 //! used, so a demoted user's key loses what they lost. People have every scope of their role. Which scope a route needs
-//! stands beside the route table, in `http/access.rs`.
+//! stands beside the route table, in `http/routes/access.rs`.
 
 use crate::ids::Role;
 use serde::{Deserialize, Serialize};

@@ -335,7 +335,7 @@ async fn everybody_else_is_refused_everything() {
         .iter()
         .map(|row| (row.template.to_owned(), row.method.to_string()))
         .collect();
-    for (path, method) in parlance::http::openapi::routes() {
+    for (path, method) in parlance::http::documented_routes() {
         assert!(
             known.contains(&(path.clone(), method.to_owned())),
             "no row for {method} {path}"

@@ -1,0 +1,245 @@
+//! The OpenAPI 3.1 document, made from the handlers and their types.
+//!
+//! Every operation gets the problems that it shares with others and the two ways to show credentials; so a handler only
+//! says what is special about it.
+
+use crate::http::middleware::quotas;
+use crate::http::response::error::Problem;
+use crate::http::routes::{
+    auth, conversations, health, invites, keys, me, members, messages, metrics, search, socket, tenant, users,
+};
+use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
+use std::sync::LazyLock;
+use utoipa::openapi::path::Operation;
+use utoipa::openapi::security::{
+    ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
+};
+use utoipa::openapi::{ContentBuilder, OpenApi as Document, Ref, RefOr, ResponseBuilder};
+use utoipa::{Modify, OpenApi};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Parlance", description = "Conversations over REST; the socket is in asyncapi.json.",
+         license(name = "GPL-3.0-or-later", identifier = "GPL-3.0-or-later")),
+    paths(
+        auth::register, auth::login, auth::refresh, auth::logout, auth::logout_all, auth::guest, auth::ticket,
+        keys::list, keys::create, keys::delete,
+        me::show, me::update, tenant::show, tenant::update, users::list, users::show, users::update,
+        conversations::list, conversations::create, conversations::show, conversations::update, conversations::delete,
+        messages::list, messages::create,
+        messages::update, messages::delete, members::list, members::create, members::update, members::delete,
+        invites::list, invites::create, invites::delete, invites::accept, search::search,
+        socket::open, health::health, health::live, health::ready, metrics::metrics,
+    ),
+    components(schemas(Problem)),
+    modifiers(&Common),
+    tags(
+        (name = "auth", description = "Signing up, in and out"),
+        (name = "keys", description = "Credentials of programs: `Authorization: Bearer pk_…`"),
+        (name = "people", description = "The caller, their tenant and its users"),
+        (name = "conversations", description = "Conversations of the caller"),
+        (name = "messages", description = "History and changes, the same way as on the socket"),
+        (name = "members", description = "Who is in a conversation"),
+        (name = "invites", description = "Links by which people join"),
+        (name = "socket", description = "The live connection; its frames are in asyncapi.json"),
+        (name = "operations", description = "Health and metrics; never limited"),
+    ),
+)]
+struct Api;
+
+/// What all operations share.
+struct Common;
+
+impl Modify for Common {
+    fn modify(&self, document: &mut Document) {
+        let bearer = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .bearer_format("JWT")
+            .description(Some(
+                "An access token, or an API key (`pk_…`) with the scope that the route needs.",
+            ))
+            .build();
+        let cookie = |name: &str| SecurityScheme::ApiKey(ApiKey::Cookie(ApiKeyValue::new(name)));
+        let components = document.components.get_or_insert_default();
+        components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
+        components.add_security_scheme("session", cookie("session"));
+        components.add_security_scheme("refresh", cookie("refresh"));
+        for (path, item) in &mut document.paths.paths {
+            complete(path, item.get.as_mut(), Changes::Nothing);
+            for operation in [&mut item.post, &mut item.patch, &mut item.delete] {
+                complete(path, operation.as_mut(), Changes::Something);
+            }
+        }
+    }
+}
+
+/// Whether an operation may change something.
+#[derive(Clone, Copy, PartialEq)]
+enum Changes {
+    Nothing,
+    Something,
+}
+
+/// Adds the credentials, and every problem that an operation may answer besides those its handler names: there is no
+/// `default`, so that an answer nobody has thought of is found by the tests against this document.
+fn complete(path: &str, operation: Option<&mut Operation>, changes: Changes) {
+    let Some(operation) = operation else { return };
+    let signs_in = path.starts_with("/auth/");
+    let needs_credentials = path.starts_with("/api/") || signs_in || path == "/ws";
+    for status in problems(path, operation, changes, needs_credentials) {
+        let content = ContentBuilder::new()
+            .schema(Some(Ref::from_schema_name("Problem")))
+            .build();
+        let problem = ResponseBuilder::new()
+            .description(status.canonical_reason().unwrap_or_default())
+            .content(crate::http::response::error::PROBLEM_JSON, content)
+            .build();
+        let answers = &mut operation.responses.responses;
+        answers.entry(status.as_str().to_owned()).or_insert(RefOr::T(problem));
+    }
+    if needs_credentials && operation.security.is_none() {
+        let requirement = |name: &str| SecurityRequirement::new(name, Vec::<String>::new());
+        operation.security = Some(vec![requirement("bearer"), requirement("session")]);
+    }
+}
+
+fn problems(path: &str, operation: &Operation, changes: Changes, needs_credentials: bool) -> Vec<StatusCode> {
+    let mut statuses = vec![
+        StatusCode::BAD_REQUEST,
+        StatusCode::URI_TOO_LONG,
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        StatusCode::SERVICE_UNAVAILABLE,
+    ];
+    if needs_credentials {
+        statuses.extend([StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN]);
+    }
+    if operation.request_body.is_some() {
+        statuses.extend([StatusCode::REQUEST_TIMEOUT, StatusCode::PAYLOAD_TOO_LARGE]);
+    }
+    // An invitation that is unknown, an address that is taken, a quantity that is used up.
+    let makes_somebody = matches!(path, "/auth/register" | "/auth/guest");
+    // What the body names may not be there either.
+    let names_others = makes_somebody || (path == "/api/conversations" && changes == Changes::Something);
+    // So may what a search is confined to.
+    if path.contains('{') || names_others || path == "/api/search" {
+        statuses.push(StatusCode::NOT_FOUND);
+    }
+    let is_api = path.starts_with("/api/");
+    if changes == Changes::Something && (is_api || makes_somebody || path == "/auth/ticket") {
+        statuses.push(StatusCode::CONFLICT);
+    }
+    if !quotas::is_exempt(path) {
+        statuses.push(StatusCode::TOO_MANY_REQUESTS);
+    }
+    statuses
+}
+
+/// The document as JSON; made once.
+pub(crate) static TEXT: LazyLock<String> = LazyLock::new(|| Api::openapi().to_json().unwrap_or_default());
+
+/// `GET /openapi.json`.
+pub(crate) async fn show() -> HttpResponse {
+    HttpResponse::Ok().content_type("application/json").body(TEXT.as_str())
+}
+
+/// The routes of the document, for the test that compares it with the route table.
+#[must_use]
+pub fn routes() -> Vec<(String, &'static str)> {
+    let mut routes = Vec::new();
+    for (path, item) in Api::openapi().paths.paths {
+        for (method, operation) in [
+            ("GET", item.get),
+            ("POST", item.post),
+            ("PATCH", item.patch),
+            ("DELETE", item.delete),
+        ] {
+            if operation.is_some() {
+                routes.push((path.clone(), method));
+            }
+        }
+    }
+    routes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+    use std::collections::BTreeSet;
+
+    fn document() -> Value {
+        serde_json::from_str(&TEXT).unwrap()
+    }
+
+    #[test]
+    fn it_is_openapi_3_1_and_names_credentials_and_problems() {
+        let document = document();
+        assert_eq!(document["openapi"], "3.1.0");
+        for name in ["bearer", "session", "refresh"] {
+            assert!(document["components"]["securitySchemes"][name].is_object(), "{name}");
+        }
+        assert_eq!(
+            document["paths"]["/api/me"]["get"]["security"][0]["bearer"],
+            serde_json::json!([])
+        );
+        let problem = &document["paths"]["/api/me"]["get"]["responses"]["401"]["content"]["application/problem+json"];
+        assert_eq!(problem["schema"]["$ref"], "#/components/schemas/Problem");
+    }
+
+    #[test]
+    fn every_reference_leads_somewhere() {
+        let document = document();
+        let text = document.to_string();
+        let references: BTreeSet<_> = text
+            .split("\"$ref\":\"#")
+            .skip(1)
+            .filter_map(|rest| rest.split('"').next())
+            .collect();
+        assert!(!references.is_empty());
+        for reference in references {
+            assert!(document.pointer(reference).is_some(), "{reference}");
+        }
+    }
+
+    /// The routes of the table in `routes/table.rs`, read from its source.
+    fn routes_in_source() -> BTreeSet<(String, &'static str)> {
+        // Without white space, so that it does not matter how the lines are broken.
+        let source: String = include_str!("../routes/table.rs").split_whitespace().collect();
+        let table = source.split_once("fnroutes()").unwrap().1;
+        let mut routes = BTreeSet::new();
+        for service in table.split(".service(to(\"").skip(1) {
+            let (path, rest) = service.split_once('"').unwrap();
+            for (call, method) in [
+                (".get(", "GET"),
+                (".post(", "POST"),
+                (".patch(", "PATCH"),
+                (".delete(", "DELETE"),
+            ] {
+                if rest.contains(call) {
+                    routes.insert((path.to_owned(), method));
+                }
+            }
+        }
+        routes
+    }
+
+    #[test]
+    fn it_has_exactly_the_routes_of_the_table() {
+        let undocumented = [
+            "/",
+            "/i/{code}",
+            "/static/{hash}/{path:.*}",
+            "/docs",
+            "/docs/socket",
+            "/openapi.json",
+            "/asyncapi.json",
+            "/conformance",
+        ];
+        let mut expected = routes_in_source();
+        expected.retain(|(path, _)| !undocumented.contains(&path.as_str()));
+        assert!(expected.len() >= 17);
+        assert_eq!(routes().into_iter().collect::<BTreeSet<_>>(), expected);
+    }
+}

@@ -1,0 +1,218 @@
+//! The flood guard: what one network may ask for in short, whoever is behind it. The outermost fence behind nginx's.
+//!
+//! It stands before authentication and costs no more than a look-up, so it is what a flood meets: 50 requests a second and
+//! 100 at once, of those to `/auth/…`, which hash passwords, 5 and 10. It is actix-governor (a generic cell rate algorithm)
+//! over our own key, the client's network, and with our own answer: a problem document with an honest `Retry-After`.
+//! Health, the documents, the page and its files are free: whoever loads the page asks for all of its files at once.
+//!
+//! Bounds: governor keeps one number for each key and never forgets by itself, so a request sweeps once a second what
+//! is as good as new (that is two seconds after a network's last request). Beyond [`KEYS_MAX`] keys at a sweep, networks
+//! share [`SHARED_KEYS`] keys by hash until there are fewer: slower for all newcomers, open for none, shut for none.
+
+use super::quotas::is_exempt;
+use crate::config::{FloodConfig, LimitsConfig};
+use crate::http::request::client_address;
+use crate::http::response::error::Error;
+use crate::http::state::AppState;
+use crate::ids::Tier;
+use crate::metrics::{Surface, metrics};
+use crate::rate_limit::Network;
+use actix_governor::governor::clock::{Clock, DefaultClock, QuantaInstant};
+use actix_governor::governor::middleware::NoOpMiddleware;
+use actix_governor::governor::state::keyed::DefaultKeyedStateStore;
+use actix_governor::governor::{NotUntil, RateLimiter};
+use actix_governor::{GovernorConfig, GovernorConfigBuilder, KeyExtractor};
+use actix_web::dev::ServiceRequest;
+use actix_web::http::header;
+use actix_web::{HttpResponse, HttpResponseBuilder};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+/// Networks that are told apart.
+const KEYS_MAX: usize = 100_000;
+/// Keys that networks share while there are more.
+const SHARED_KEYS: u64 = 4_096;
+/// Between two sweeps.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+type Limiter = RateLimiter<Key, DefaultKeyedStateStore<Key>, DefaultClock>;
+
+/// The two guards; one for the process, shared by all workers.
+#[derive(Clone)]
+pub struct Guards {
+    /// All requests.
+    pub(crate) all: GovernorConfig<Guard, NoOpMiddleware>,
+    /// Those to `/auth/…`, besides.
+    pub(crate) auth: GovernorConfig<Guard, NoOpMiddleware>,
+}
+
+impl Guards {
+    /// `None` when limits are off.
+    #[must_use]
+    pub fn new(config: &LimitsConfig) -> Option<Self> {
+        if !config.enabled {
+            return None;
+        }
+        Some(Self {
+            all: guard(config.flood, Scope::All)?,
+            auth: guard(config.flood_auth, Scope::Auth)?,
+        })
+    }
+}
+
+/// `None` only for a rate of nothing, which the configuration does not take.
+fn guard(config: FloodConfig, scope: Scope) -> Option<GovernorConfig<Guard, NoOpMiddleware>> {
+    let guard = Guard {
+        scope,
+        store: Arc::new(Store::default()),
+    };
+    let period = Duration::from_secs(1) / u32::try_from(config.per_second).ok()?.max(1);
+    let governor = GovernorConfigBuilder::default()
+        .period(period)
+        .burst_size(u32::try_from(config.burst).ok()?)
+        .key_extractor(guard.clone())
+        .finish()?;
+    guard.store.limiter.get_or_init(|| governor.limiter());
+    Some(governor)
+}
+
+/// Which requests a guard counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scope {
+    All,
+    Auth,
+}
+
+/// Whom a request is counted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Key {
+    /// Nobody.
+    Exempt,
+    /// Its network.
+    Network(Network),
+    /// Several networks, while there are too many.
+    Shared(u64),
+}
+
+/// Finds the key of a request, and sweeps.
+#[derive(Clone)]
+pub(crate) struct Guard {
+    scope: Scope,
+    store: Arc<Store>,
+}
+
+/// What governor keeps, seen from outside.
+#[derive(Default)]
+struct Store {
+    limiter: OnceLock<Arc<Limiter>>,
+    hasher: RandomState,
+    /// Milliseconds after `started` of the next sweep.
+    sweep_at: AtomicU64,
+    started: OnceLock<Instant>,
+    is_crowded: AtomicBool,
+}
+
+impl Store {
+    fn sweep_if_due(&self) {
+        let started = self.started.get_or_init(Instant::now);
+        let now = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let due = self.sweep_at.load(Ordering::Relaxed);
+        let next = now + u64::try_from(SWEEP_INTERVAL.as_millis()).unwrap_or(u64::MAX);
+        let is_mine = |due| {
+            self.sweep_at
+                .compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+        };
+        if now < due || !is_mine(due) {
+            return;
+        }
+        if let Some(limiter) = self.limiter.get() {
+            limiter.retain_recent();
+            self.is_crowded.store(limiter.len() > KEYS_MAX, Ordering::Relaxed);
+        }
+    }
+
+    fn key(&self, network: Network) -> Key {
+        if self.is_crowded.load(Ordering::Relaxed) {
+            Key::Shared(self.hasher.hash_one(network) % SHARED_KEYS)
+        } else {
+            Key::Network(network)
+        }
+    }
+}
+
+impl KeyExtractor for Guard {
+    type Key = Key;
+    type KeyExtractionError = Error;
+
+    fn extract(&self, request: &ServiceRequest) -> Result<Key, Error> {
+        // As the router reads it: `/%61uth/login` is `/auth/login`.
+        let path = request.match_info().as_str();
+        let counts = match self.scope {
+            Scope::All => !is_exempt(path),
+            Scope::Auth => path.starts_with("/auth/"),
+        };
+        if !counts {
+            return Ok(Key::Exempt);
+        }
+        self.store.sweep_if_due();
+        let address = client_address::of(request.request(), AppState::of(request.request())?);
+        Ok(self.store.key(address.into()))
+    }
+
+    /// Only status and advice: governor's middleware passes nothing else on, and the envelope writes the document.
+    fn exceed_rate_limit_response(&self, negative: &NotUntil<QuantaInstant>, _: HttpResponseBuilder) -> HttpResponse {
+        metrics().rate_limited(Tier::Anonymous, Surface::Flood);
+        let wait = negative.wait_time_from(DefaultClock::default().now());
+        let advice = (header::RETRY_AFTER, crate::http::response::error::retry_after(wait));
+        HttpResponse::TooManyRequests().insert_header(advice).finish()
+    }
+
+    fn whitelisted_keys(&self) -> Vec<Key> {
+        vec![Key::Exempt]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{IpAddr, Ipv4Addr};
+
+    #[test]
+    fn what_is_as_good_as_new_is_forgotten_and_a_crowd_shares() {
+        let config = LimitsConfig {
+            flood: FloodConfig {
+                per_second: 1_000_000,
+                burst: 1,
+            },
+            ..LimitsConfig::default()
+        };
+        let guards = Guards::new(&config).unwrap();
+        let limiter = guards.all.limiter();
+        let store = Store::default();
+        assert!(store.limiter.set(limiter.clone()).is_ok());
+        let address = |n: u32| Network::from(IpAddr::V4(Ipv4Addr::from(n)));
+        for n in 0..1_000 {
+            assert!(limiter.check_key(&store.key(address(n))).is_ok());
+        }
+        store.sweep_if_due();
+        assert!(
+            limiter.len() < 1_000,
+            "a microsecond later all of them are as good as new"
+        );
+        store.is_crowded.store(true, Ordering::Relaxed);
+        assert!(matches!(store.key(address(1)), Key::Shared(key) if key < SHARED_KEYS));
+        assert_eq!(store.key(address(1)), store.key(address(1)));
+    }
+
+    #[test]
+    fn nothing_guards_when_limits_are_off() {
+        let config = LimitsConfig {
+            enabled: false,
+            ..LimitsConfig::default()
+        };
+        assert!(Guards::new(&config).is_none());
+    }
+}

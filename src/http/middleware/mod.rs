@@ -1,0 +1,12 @@
+//! What every request passes on its way in, and every response on its way out.
+//!
+//! Outermost first: the request log, the flood guard, compression, the bounds of head and time, the quotas.
+//! `server/application.rs` puts them into that order.
+
+pub(crate) mod bounds;
+pub(crate) mod compression;
+pub(crate) mod cors;
+pub(crate) mod flood;
+pub(crate) mod quotas;
+pub(crate) mod request_log;
+pub(crate) mod security_headers;

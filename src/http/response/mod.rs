@@ -1,0 +1,3 @@
+//! What every response shares: problem documents.
+
+pub(crate) mod error;

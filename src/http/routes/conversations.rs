@@ -1,0 +1,142 @@
+//! Conversations over REST: the caller's list, making, renaming, deleting.
+
+use crate::auth::check_name;
+use crate::conversations::{self, Request, Summary};
+use crate::http::request::cursor;
+use crate::http::request::extract::{self, Caller, Json, Path, Query};
+use crate::http::response::error::Error;
+use crate::http::state::AppState;
+use crate::ids::{ConversationId, UserId};
+use actix_web::http::header::ContentType;
+use actix_web::{HttpResponse, web};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+/// A page of conversations.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ConversationPage {
+    /// The conversations, newest activity first.
+    items: Vec<Summary>,
+    /// The `cursor` of the next page, if there is one.
+    next: Option<String>,
+}
+
+/// Which page.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct PageQuery {
+    /// 1–100, default 50.
+    #[param(minimum = 1, maximum = 100)]
+    pub(crate) limit: Option<i64>,
+    /// `next` of the page before.
+    pub(crate) cursor: Option<String>,
+}
+
+/// A new conversation.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ConversationInput {
+    /// 1–200 bytes.
+    #[schema(min_length = 1, max_length = 200)]
+    title: String,
+    /// Who else is in it from the start.
+    members: Option<Vec<UserId>>,
+}
+
+/// What changes about a conversation.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ConversationPatch {
+    /// 1–200 bytes.
+    #[schema(min_length = 1, max_length = 200)]
+    title: Option<String>,
+}
+
+/// The caller's conversations, newest activity first.
+#[utoipa::path(get, path = "/api/conversations", tag = "conversations", params(PageQuery),
+    responses((status = 200, body = ConversationPage)))]
+pub(crate) async fn list(
+    state: web::Data<AppState>,
+    caller: Caller,
+    query: Query<PageQuery>,
+) -> Result<HttpResponse, Error> {
+    let limit = extract::page_limit(query.0.limit)?;
+    let caller = (&caller.0).into();
+    let body = match query.0.cursor.as_deref().map(cursor::parse).transpose()? {
+        None => state.conversations.first_page(caller, limit, encode).await?,
+        Some((at, id)) => {
+            let from = Some((at, ConversationId(id)));
+            let items = state.conversations.list(caller, limit, from).await?;
+            encode(items, limit).map_err(conversations::Error::from)?.into()
+        }
+    };
+    Ok(HttpResponse::Ok().content_type(ContentType::json()).body(body))
+}
+
+/// A page as it is answered.
+fn encode(items: Vec<Summary>, limit: i64) -> serde_json::Result<Vec<u8>> {
+    let (items, next) = extract::cut_page(items, limit, |last| cursor::after(last.active_at(), last.id.0));
+    serde_json::to_vec(&ConversationPage { items, next })
+}
+
+/// Make a conversation; the caller is its owner. Not for guests.
+#[utoipa::path(post, path = "/api/conversations", tag = "conversations", request_body = ConversationInput,
+    responses((status = 201, body = Summary)))]
+pub(crate) async fn create(
+    state: web::Data<AppState>,
+    caller: Caller,
+    input: Json<ConversationInput>,
+) -> Result<HttpResponse, Error> {
+    let title = check_name("title", &input.0.title)?;
+    let members = input.0.members.unwrap_or_default();
+    let id = state.conversations.create((&caller.0).into(), title, &members).await?;
+    Ok(HttpResponse::Created().json(state.conversations.summary((&caller.0).into(), id).await?))
+}
+
+/// One conversation.
+#[utoipa::path(get, path = "/api/conversations/{id}", tag = "conversations",
+    params(("id" = ConversationId, Path, description = "The conversation")),
+    responses((status = 200, body = Summary)))]
+pub(crate) async fn show(
+    state: web::Data<AppState>,
+    caller: Caller,
+    id: Path<ConversationId>,
+) -> Result<HttpResponse, Error> {
+    Ok(HttpResponse::Ok().json(state.conversations.summary((&caller.0).into(), id.0).await?))
+}
+
+/// Rename a conversation; for moderators and owners.
+#[utoipa::path(patch, path = "/api/conversations/{id}", tag = "conversations",
+    params(("id" = ConversationId, Path, description = "The conversation")),
+    request_body = ConversationPatch, responses((status = 200, body = Summary)))]
+pub(crate) async fn update(
+    state: web::Data<AppState>,
+    caller: Caller,
+    id: Path<ConversationId>,
+    input: Json<ConversationPatch>,
+) -> Result<HttpResponse, Error> {
+    if let Some(title) = &input.0.title {
+        let title = check_name("title", title)?.into();
+        state
+            .conversations
+            .submit((&caller.0).into(), id.0, Request::Rename { title })
+            .await?;
+    }
+    show(state, caller, id).await
+}
+
+/// Delete a conversation for everyone; for owners.
+#[utoipa::path(delete, path = "/api/conversations/{id}", tag = "conversations",
+    params(("id" = ConversationId, Path, description = "The conversation")), responses((status = 204)))]
+pub(crate) async fn delete(
+    state: web::Data<AppState>,
+    caller: Caller,
+    id: Path<ConversationId>,
+) -> Result<HttpResponse, Error> {
+    state
+        .conversations
+        .submit((&caller.0).into(), id.0, Request::DeleteConversation)
+        .await?;
+    Ok(HttpResponse::NoContent().finish())
+}

@@ -1,0 +1,56 @@
+//! The caller's own account.
+
+use crate::auth::{Account, Tenant, User};
+use crate::http::request::extract::{Caller, Json};
+use crate::http::response::error::Error;
+use crate::http::state::AppState;
+use crate::tenants::UserPatch;
+use actix_web::{HttpResponse, web};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// The caller, with their tenant.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Me {
+    /// The user.
+    #[serde(flatten)]
+    user: User,
+    /// Their tenant.
+    tenant: Tenant,
+}
+
+impl From<Account> for Me {
+    fn from(Account { user, tenant }: Account) -> Self {
+        Self { user, tenant }
+    }
+}
+
+/// What people change about themselves.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct MeInput {
+    /// Display name.
+    #[schema(min_length = 1, max_length = 200)]
+    name: Option<String>,
+}
+
+/// Who am I?
+#[utoipa::path(get, path = "/api/me", tag = "people", responses((status = 200, body = Me)))]
+pub(crate) async fn show(state: web::Data<AppState>, caller: Caller) -> Result<HttpResponse, Error> {
+    Ok(HttpResponse::Ok().json(Me::from(state.tenants.account(&caller).await?)))
+}
+
+/// Change the own name.
+#[utoipa::path(patch, path = "/api/me", tag = "people", request_body = MeInput, responses((status = 200, body = Me)))]
+pub(crate) async fn update(
+    state: web::Data<AppState>,
+    caller: Caller,
+    input: Json<MeInput>,
+) -> Result<HttpResponse, Error> {
+    let patch = UserPatch {
+        name: input.0.name,
+        ..UserPatch::default()
+    };
+    state.tenants.update_user(&caller, caller.user_id, &patch).await?;
+    show(state, caller).await
+}

@@ -1,0 +1,19 @@
+//! The routes: a file for each resource, the table of paths, and what each route needs and bears.
+//!
+//! A handler is thin. It takes typed input, calls one feature, and encodes the reply.
+
+pub(crate) mod access;
+pub(crate) mod auth;
+pub(crate) mod conversations;
+pub(crate) mod health;
+pub(crate) mod invites;
+pub(crate) mod keys;
+pub(crate) mod me;
+pub(crate) mod members;
+pub(crate) mod messages;
+pub(crate) mod metrics;
+pub(crate) mod search;
+pub(crate) mod socket;
+pub(crate) mod table;
+pub(crate) mod tenant;
+pub(crate) mod users;

@@ -1,0 +1,120 @@
+//! `GET /ws`: who may open a socket, then the upgrade.
+//!
+//! Everything is checked before the upgrade, so a refusal is an ordinary problem document that a client can read:
+//! draining or full (503), origin (403, whatever the credentials), sub-protocol (400, before a ticket is spent),
+//! credentials (401; from an address that has used up its quota with such, 429).
+//! Credentials are those of every route, or a ticket, so no long-lived secret is ever in a URL.
+
+use crate::auth::Principal;
+use crate::error::Code;
+use crate::http::middleware::{quotas, request_log};
+use crate::http::request::{client_address, extract};
+use crate::http::response::error::Error;
+use crate::http::state::AppState;
+use crate::sessions::{self, Opening, Refused, Socket, Unopened};
+use actix_web::http::header;
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Deserialize;
+use std::sync::Arc;
+
+/// The sub-protocol of this version.
+const PROTOCOL: &str = "parlance.v1";
+
+/// The query string of the handshake.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Query {
+    ticket: Option<String>,
+}
+
+/// Opens a socket.
+#[utoipa::path(get, path = "/ws", tag = "socket",
+    params(("ticket" = Option<String>, Query, description = "A ticket of `POST /auth/ticket`.")),
+    responses((status = 101, description = "The socket; see /asyncapi.json.")))]
+pub(crate) async fn open(
+    request: HttpRequest,
+    payload: web::Payload,
+    state: web::Data<AppState>,
+    extract::Query(query): extract::Query<Query>,
+) -> Result<HttpResponse, Error> {
+    state.sessions.check_room().map_err(refusal)?;
+    if extract::origin_allowed(&request, &state) == Some(false) {
+        return Err(Error::with_detail(
+            Code::Forbidden,
+            "Pages of this origin may not connect.",
+        ));
+    }
+    // Before the ticket is spent.
+    let protocol = agree(&request)?;
+    let principal = match authenticate(&request, &state, query.ticket).await {
+        Ok(principal) => principal,
+        Err(error) => return Err(quotas::charge(&request, &state, error).await),
+    };
+    let socket = request.conn_data::<Arc<Socket>>().cloned();
+    let network = client_address::of(&request, &state).into();
+    sessions::open(
+        &state.sessions,
+        &request,
+        payload,
+        Opening {
+            principal,
+            request_id: request_log::request_id(&request),
+            protocol,
+            socket,
+            network,
+        },
+    )
+    .map_err(|unopened| match unopened {
+        Unopened::Refused(refused) => refusal(refused),
+        Unopened::Handshake(error) => {
+            Error::with_detail(Code::BadRequest, format!("This is not a WebSocket handshake: {error}."))
+        }
+    })
+}
+
+fn refusal(refused: Refused) -> Error {
+    let detail = match refused {
+        Refused::Draining => "This node is going away; connect again.",
+        Refused::Full => "This node has as many connections as it can.",
+    };
+    Error::with_detail(Code::Overloaded, detail)
+}
+
+async fn authenticate(request: &HttpRequest, state: &AppState, ticket: Option<String>) -> Result<Principal, Error> {
+    let Some(ticket) = ticket else {
+        return extract::authenticate(request, state).await;
+    };
+    if let Some(refusal) = quotas::foresee(request, state) {
+        return Err(refusal);
+    }
+    let principal = state.auth.redeem_ticket(&ticket).await?;
+    request_log::note_caller(&principal);
+    Ok(principal)
+}
+
+/// Takes our sub-protocol from those that are offered; a client that offers none gets none.
+fn agree(request: &HttpRequest) -> Result<Option<&'static str>, Error> {
+    let mut offered = request.headers().get_all(header::SEC_WEBSOCKET_PROTOCOL).peekable();
+    if offered.peek().is_none() {
+        return Ok(None);
+    }
+    let ours = |value: &header::HeaderValue| {
+        value
+            .to_str()
+            .is_ok_and(|list| list.split(',').any(|protocol| protocol.trim() == PROTOCOL))
+    };
+    if offered.any(ours) {
+        return Ok(Some(PROTOCOL));
+    }
+    Err(Error::with_detail(
+        Code::BadRequest,
+        "The sub-protocol of this server is `parlance.v1`.",
+    ))
+}
+
+/// The echo of the conformance suite.
+#[cfg(feature = "conformance")]
+pub(crate) async fn echo(request: HttpRequest, payload: web::Payload) -> Result<HttpResponse, Error> {
+    sessions::open_echo(&request, payload)
+        .map_err(|error| Error::with_detail(Code::BadRequest, format!("This is not a WebSocket handshake: {error}.")))
+}

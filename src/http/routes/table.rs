@@ -1,0 +1,120 @@
+//! The route table: every path of the node, its methods, and who answers them.
+//!
+//! When you add a route: a line here, its row in `access.rs`, `documents/openapi.rs`, `docs/protocol.md`.
+
+use super::{
+    auth, conversations, health, invites, keys, me, members, messages, metrics, search, socket, tenant, users,
+};
+use crate::error::Code;
+use crate::http::assets::pages;
+use crate::http::documents::{asyncapi, openapi};
+use crate::http::response::error::Error;
+use actix_web::web::{self, ServiceConfig};
+use actix_web::{HttpResponse, Scope};
+
+pub(crate) fn routes() -> Scope {
+    let routes = web::scope("");
+    #[cfg(feature = "conformance")]
+    let routes = routes.service(web::resource("/conformance").get(socket::echo));
+    routes
+        .configure(pages_and_socket)
+        .configure(signing_in)
+        .configure(people)
+        .configure(talk)
+        .configure(operations)
+        .default_service(web::to(not_found))
+}
+
+fn pages_and_socket(config: &mut ServiceConfig) {
+    let to = web::resource::<&str>;
+    config
+        .service(to("/").get(pages::index))
+        .service(to("/i/{code}").get(pages::index))
+        .service(to("/docs").get(pages::docs))
+        .service(to("/docs/socket").get(pages::docs_socket))
+        .service(to("/static/{hash}/{path:.*}").get(pages::file))
+        .service(to("/ws").get(socket::open));
+}
+
+fn signing_in(config: &mut ServiceConfig) {
+    let to = web::resource::<&str>;
+    config
+        .service(to("/auth/register").post(auth::register))
+        .service(to("/auth/login").post(auth::login))
+        .service(to("/auth/refresh").post(auth::refresh))
+        .service(to("/auth/logout").post(auth::logout))
+        .service(to("/auth/logout-all").post(auth::logout_all))
+        .service(to("/auth/guest").post(auth::guest))
+        .service(to("/auth/ticket").post(auth::ticket))
+        .service(to("/api/keys").get(keys::list).post(keys::create))
+        .service(to("/api/keys/{id}").delete(keys::delete));
+}
+
+fn people(config: &mut ServiceConfig) {
+    let to = web::resource::<&str>;
+    config
+        .service(to("/api/me").get(me::show).patch(me::update))
+        .service(to("/api/tenant").get(tenant::show).patch(tenant::update))
+        .service(to("/api/users").get(users::list))
+        .service(to("/api/users/{id}").get(users::show).patch(users::update));
+}
+
+fn talk(config: &mut ServiceConfig) {
+    let to = web::resource::<&str>;
+    config
+        .service(
+            to("/api/conversations")
+                .get(conversations::list)
+                .post(conversations::create),
+        )
+        .service(
+            to("/api/conversations/{id}")
+                .get(conversations::show)
+                .patch(conversations::update)
+                .delete(conversations::delete),
+        )
+        .service(
+            to("/api/conversations/{id}/messages")
+                .get(messages::list)
+                .post(messages::create),
+        )
+        .service(
+            to("/api/conversations/{id}/messages/{message_id}")
+                .patch(messages::update)
+                .delete(messages::delete),
+        )
+        .service(
+            to("/api/conversations/{id}/members")
+                .get(members::list)
+                .post(members::create),
+        )
+        .service(
+            to("/api/conversations/{id}/members/{user_id}")
+                .patch(members::update)
+                .delete(members::delete),
+        )
+        .service(
+            to("/api/conversations/{id}/invites")
+                .get(invites::list)
+                .post(invites::create),
+        )
+        .service(to("/api/conversations/{id}/invites/{invite_id}").delete(invites::delete))
+        .service(to("/api/invites/{code}/accept").post(invites::accept))
+        .service(to("/api/search").get(search::search));
+}
+
+fn operations(config: &mut ServiceConfig) {
+    let to = web::resource::<&str>;
+    config
+        .service(to("/health").get(health::health))
+        .service(to("/health/live").get(health::live))
+        .service(to("/health/ready").get(health::ready))
+        .service(to("/metrics").get(metrics::metrics))
+        .service(to("/openapi.json").get(openapi::show))
+        .service(to("/asyncapi.json").get(asyncapi::show));
+}
+
+/// For everything that has no route.
+pub(crate) async fn not_found() -> Result<HttpResponse, Error> {
+    Err(Error::new(Code::NotFound))
+}

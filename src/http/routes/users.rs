@@ -1,0 +1,92 @@
+//! The people of the caller's tenant.
+
+use crate::auth::UserChange;
+use crate::http::request::extract::{self, Caller, Json, Path, Query};
+use crate::http::response::error::Error;
+use crate::http::state::AppState;
+use crate::ids::{Role, Tier, UserId, UserStatus};
+use crate::tenants::{UserPatch, UserView};
+use actix_web::{HttpResponse, web};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+/// A page of users.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct UserPage {
+    /// The users; admins see all of them, others id, name and kind.
+    items: Vec<UserView>,
+    /// The `offset` of the next page, if there is one.
+    next: Option<String>,
+}
+
+/// Which page.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct UserQuery {
+    /// 1–100, default 50.
+    #[param(minimum = 1, maximum = 100)]
+    limit: Option<i64>,
+    /// How many to leave out.
+    #[param(minimum = 0)]
+    offset: Option<i64>,
+}
+
+/// What is changed about a user; missing fields stay as they are.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct UserInput {
+    /// Display name.
+    #[schema(min_length = 1, max_length = 200)]
+    name: Option<String>,
+    /// Role in the tenant.
+    role: Option<Role>,
+    /// Tier of the limits.
+    tier: Option<Tier>,
+    /// Suspended users are refused everywhere within five seconds.
+    status: Option<UserStatus>,
+}
+
+/// The users of the tenant, oldest first; not for guests.
+#[utoipa::path(get, path = "/api/users", tag = "people", params(UserQuery),
+    responses((status = 200, body = UserPage)))]
+pub(crate) async fn list(
+    state: web::Data<AppState>,
+    caller: Caller,
+    query: Query<UserQuery>,
+) -> Result<HttpResponse, Error> {
+    let limit = extract::page_limit(query.0.limit)?;
+    let offset = extract::page_offset(query.0.offset)?;
+    let items = state.tenants.list_users(&caller, limit, offset).await?;
+    let (items, next) = extract::cut_page(items, limit, |_| (offset + limit).to_string());
+    Ok(HttpResponse::Ok().json(UserPage { items, next }))
+}
+
+/// One user.
+#[utoipa::path(get, path = "/api/users/{id}", tag = "people", params(("id" = UserId, Path, description = "The user")),
+    responses((status = 200, body = UserView)))]
+pub(crate) async fn show(state: web::Data<AppState>, caller: Caller, id: Path<UserId>) -> Result<HttpResponse, Error> {
+    Ok(HttpResponse::Ok().json(state.tenants.user(&caller, id.0).await?))
+}
+
+/// Change a user; for owners and admins, within their own role.
+#[utoipa::path(patch, path = "/api/users/{id}", tag = "people", params(("id" = UserId, Path, description = "The user")),
+    request_body = UserInput, responses((status = 200, body = UserView)))]
+pub(crate) async fn update(
+    state: web::Data<AppState>,
+    caller: Caller,
+    id: Path<UserId>,
+    input: Json<UserInput>,
+) -> Result<HttpResponse, Error> {
+    let UserInput {
+        name,
+        role,
+        tier,
+        status,
+    } = input.0;
+    let patch = UserPatch {
+        name,
+        change: UserChange { role, tier, status },
+    };
+    Ok(HttpResponse::Ok().json(state.tenants.update_user(&caller, id.0, &patch).await?))
+}

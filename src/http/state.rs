@@ -1,0 +1,56 @@
+//! The handles that routes and middleware use: one value for the process, shared by all workers.
+//!
+//! It is put together in `app.rs` and keeps nothing itself but what its parts keep.
+
+use crate::auth::Auth;
+use crate::bus::Bus;
+use crate::cache::Cache;
+use crate::config::Config;
+use crate::conversations::Conversations;
+use crate::database::Database;
+use crate::error::Code;
+use crate::http::assets::pages::Assets;
+use crate::http::middleware::flood::Guards;
+use crate::http::response::error::Error;
+use crate::http::routes::health::Health;
+use crate::rate_limit::RateLimits;
+use crate::search::Search;
+use crate::sessions::Sessions;
+use crate::tenants::Tenants;
+use actix_web::{HttpRequest, web};
+use std::sync::Arc;
+
+/// The handles, each the narrowest that its users need.
+pub struct AppState {
+    pub auth: Auth,
+    pub tenants: Tenants,
+    /// For `/health/ready` and `/metrics` only; the features have their own.
+    pub database: Database,
+    /// For `/metrics` only.
+    pub cache: Cache,
+    /// For `/metrics` only.
+    pub bus: Arc<dyn Bus>,
+    pub conversations: Conversations,
+    pub search: Search,
+    pub sessions: Sessions,
+    /// The flood guard; `None` when limits are off.
+    pub guards: Option<Guards>,
+    pub limits: RateLimits,
+    pub health: Health,
+    pub assets: Assets,
+    /// Origins, cookies, trusted proxies, deadlines.
+    pub config: Arc<Config>,
+}
+
+impl AppState {
+    /// The state of the application that serves `request`.
+    ///
+    /// # Errors
+    /// `internal` if the application was put together without it.
+    pub fn of(request: &HttpRequest) -> Result<&Self, Error> {
+        request
+            .app_data::<web::Data<Self>>()
+            .map(|data| &***data)
+            .ok_or_else(|| Error::new(Code::Internal))
+    }
+}
