@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # WebSocket conformance: the Autobahn cases against an echo that goes through the session's own socket code.
 #
-# Builds the server with all features, as the other tests do (without `conformance` there is no route /conformance),
-# starts it on a free port with its own data, runs all cases but those of compression (which Parlance does not offer),
-# and demands that every one passed and that none ended with a wrong close code; that takes about 20 seconds. With an
-# argument (ws://127.0.0.1:PORT/conformance) it tests that server instead of starting one. With VIA=nginx the shipped nginx
-# is in front of it, with one location more for the echo, which is treated as the socket is.
+# Builds the echo (`tests/conformance/echo.rs`, with all features, as the other tests are built) and starts it on a free
+# port. Runs all cases but those of compression, which Parlance does not offer. Every case has to pass, and none may end
+# with a wrong close code. That takes about 20 seconds. With an argument (ws://127.0.0.1:PORT/conformance) it tests that
+# server instead of starting one. With VIA=nginx the shipped nginx is in front of it, with one location more for the echo,
+# which is treated as the socket is.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
@@ -13,7 +13,6 @@ cd "$(dirname "$0")/.."
 cases=301
 venv=.dev/conformance
 work=$(mktemp -d "${TMPDIR:-/tmp}/parlance-conformance.XXXXXX")
-chmod 755 "$work" # The embedded PostgreSQL may run as an account of its own.
 server=
 nginx=
 
@@ -28,9 +27,9 @@ finish() {
         kill -TERM "$server" 2>/dev/null || true
         wait "$server" 2>/dev/null || true
     fi
-    if [ "$status" -ne 0 ] && [ -f "$work/server.log" ]; then
-        echo "--- the end of the server's log" >&2
-        tail -n 20 "$work/server.log" >&2
+    if [ "$status" -ne 0 ] && [ -f "$work/echo.log" ]; then
+        echo "--- the end of the echo's log" >&2
+        tail -n 20 "$work/echo.log" >&2
     fi
     rm -rf "$work"
     exit "$status"
@@ -38,11 +37,25 @@ finish() {
 trap finish EXIT
 trap 'exit 130' INT TERM
 
+# Sets `server`, the process of the echo, and `site`, its address.
+start_echo() {
+    cargo build --quiet --workspace --all-features --example conformance-echo
+    "$(target_directory)/debug/examples/conformance-echo" >"$work/address" 2>"$work/echo.log" &
+    server=$!
+    for _ in $(seq 100); do
+        site=$(sed -n 's/^The echo is at //p' "$work/address")
+        [ -n "$site" ] && return 0
+        kill -0 "$server" 2>/dev/null || die "the echo ended before it was ready"
+        sleep 0.1
+    done
+    die "the echo was not ready within 10 s"
+}
+
 ensure_venv conformance
 
 url=${1:-}
 if [ -z "$url" ]; then
-    start_server "$work"
+    start_echo
     if [ "${VIA:-}" = nginx ]; then
         mkdir -p "$work/nginx/local"
         echo 'location = /conformance { include websocket.conf; }' >"$work/nginx/local/conformance.conf"

@@ -43,12 +43,17 @@ ensure_venv() {
     cp "scripts/$1.txt" ".dev/$1/requirements.txt"
 }
 
+# Where cargo builds.
+target_directory() {
+    cargo metadata --format-version 1 --no-deps | python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])'
+}
+
 # Builds the server as the tests are built, so that dependencies are built once, and starts it on a free port with its data
 # in a directory, without limits. Sets `server`, its process, and `site`, its address; its log is server.log there.
 start_server() {
     ensure_postgres
     cargo test --quiet --workspace --all-features --test it --no-run
-    server_binary=$(cargo metadata --format-version 1 --no-deps | python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')/debug/parlance
+    server_binary=$(target_directory)/debug/parlance
     env -u DATABASE_URL -u REDIS_URL BIND=127.0.0.1:0 DATA_DIR="$1/data" LOG_FORMAT=json RATE_LIMIT_ENABLED=false \
         "$server_binary" serve >"$1/address" 2>"$1/server.log" &
     server=$!

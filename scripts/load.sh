@@ -18,7 +18,7 @@ case ${VIA:-} in
     *) die "VIA is nginx or nothing, not $VIA" ;;
 esac
 cargo build --release --package parlance --package parlance-load
-target=$(cargo metadata --format-version 1 --no-deps | python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')/release
+target=$(target_directory)/release
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/parlance-load.XXXXXX")
 chmod 755 "$work" # The embedded PostgreSQL may run as an account of its own.

@@ -151,7 +151,6 @@ if wanted browser && { [ -x scripts/browser.sh ] || [ "$what" = browser ]; }; th
 fi
 
 if wanted conformance && { [ -x scripts/conformance.sh ] || [ "$what" = conformance ]; }; then
-    ensure_postgres
     count "WebSocket conformance" scripts/conformance.sh
     count "WebSocket conformance through nginx" env VIA=nginx scripts/conformance.sh
 fi

@@ -231,7 +231,7 @@ fn serve(
         .workers(config.http.workers)
         // A frame should leave when it is written; joining writes is our business.
         .tcp_nodelay(true)
-        .h1_write_buffer_size(sessions::WRITE_BUFFER_BYTES)
+        .h1_write_buffer_size(sessions::transport::WRITE_BUFFER_BYTES)
         // Of a worker, and of plain connections as well.
         .max_connections(capacity.connections_per_worker)
         .keep_alive(config.http.keep_alive)

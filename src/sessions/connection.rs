@@ -34,7 +34,10 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(principal: Principal, network: Network, socket: Option<Arc<Socket>>) -> Self {
+    /// A socket of somebody who has just connected. `socket` is the duplicate of its descriptor, by which it is ended
+    /// from outside; without one it ends only by itself.
+    #[must_use]
+    pub fn new(principal: Principal, network: Network, socket: Option<Arc<Socket>>) -> Self {
         Self {
             id: ConnectionId::new(),
             user_id: principal.user_id,
@@ -91,7 +94,7 @@ impl Connection {
 
     /// Takes a frame up that will be replied to; false when nothing more is taken up. Counted first and asked then, as the
     /// other side says so first and counts then: one of the two sees the other, and no frame is taken up unnoticed.
-    pub(super) fn take_up(&self) -> bool {
+    pub fn take_up(&self) -> bool {
         self.unanswered.fetch_add(1, Ordering::SeqCst);
         let is_taken = !self.draining.load(Ordering::SeqCst);
         if !is_taken {

@@ -1,6 +1,6 @@
 //! Sessions: who is connected, and one actor for each WebSocket.
 //!
-//! `session.rs` is the socket's actor, `incoming.rs` what it reads, `body.rs` what it writes, `link.rs` what both share,
+//! `session.rs` is the socket's actor, `transport/` the code below it that reads and writes frames,
 //! `answers.rs` what it says to changes, `refusals.rs` when it has refused enough, `connection.rs` and `directory.rs` the
 //! sockets as others see them, `sweep.rs` what must happen from outside, `drain.rs` how they go when the node goes,
 //! `socket.rs` the descriptor by which a stuck one is ended.
@@ -9,25 +9,17 @@
 //! one (then it is not read), 1 MiB or 1,024 frames waiting for one (then it is cut).
 
 mod answers;
-mod body;
 mod connection;
 mod directory;
 mod drain;
-#[cfg(feature = "conformance")]
-mod echo;
 mod elsewhere;
-mod incoming;
-mod link;
-mod pace;
 mod refusals;
 mod session;
 mod socket;
 mod sweep;
+pub mod transport;
 
-pub use body::WRITE_BUFFER_BYTES;
 pub use connection::Connection;
-#[cfg(feature = "conformance")]
-pub use echo::open_echo;
 pub use session::{Opening, Unopened, open};
 pub use socket::Socket;
 

@@ -1,4 +1,4 @@
-//! The actor of one WebSocket. The only file that names actix-web-actors, but for the `echo.rs` of the conformance suite.
+//! The actor of one WebSocket. The only file that names actix-web-actors.
 //!
 //! It owns the identity, the subscriptions and the window of one connection. It reads messages from [`IncomingStream`]
 //! (not from the crate's own reader; see there why), turns each into a command for a conversation, and never waits for
@@ -11,12 +11,10 @@
 //! crashes, the connection breaks, and its client resumes.
 
 use super::answers::{acknowledge, budget, confirm, hello};
-use super::body::Body;
 use super::connection::Connection;
 use super::directory::Full;
-use super::incoming::{Incoming, IncomingStream};
-use super::link::Link;
 use super::refusals::{Refusals, Subscribes};
+use super::transport::{Body, Incoming, IncomingStream, Link};
 use super::{Refused, Sessions, Socket};
 use crate::auth::Principal;
 use crate::conversations::{self, Caller, Conversation, Follower, Request};
@@ -426,10 +424,7 @@ impl Session {
 }
 
 /// Runs a session; the stream is polled so that it reads, and yields nothing.
-pub(super) fn run<A>(session: A) -> impl Stream<Item = Result<Bytes, actix_web::Error>>
-where
-    A: Actor<Context = ws::WebsocketContext<A>> + StreamHandler<Result<ws::Message, ws::ProtocolError>>,
-{
+fn run(session: Session) -> impl Stream<Item = Result<Bytes, actix_web::Error>> {
     let nothing = futures_util::stream::pending::<Result<Bytes, actix_web::error::PayloadError>>();
     ws::WebsocketContext::create(session, nothing)
 }

@@ -18,6 +18,15 @@ pub struct Frame {
 }
 
 impl Frame {
+    /// One WebSocket frame, not fragmented, of an opcode of RFC 6455 §5.2 and a payload as it is.
+    #[must_use]
+    pub fn raw(opcode: u8, payload: &[u8]) -> Self {
+        let mut buffer = Vec::with_capacity(HEADER_BYTES_MAX + payload.len());
+        buffer.extend_from_slice(&[0; HEADER_BYTES_MAX]);
+        buffer.extend_from_slice(payload);
+        finish(buffer, opcode)
+    }
+
     /// The encoded length, in bytes.
     #[must_use]
     pub const fn len(&self) -> usize {
@@ -82,7 +91,6 @@ pub fn encode<F: ServerFrame>(frame: &F) -> Frame {
 }
 
 const OPCODE_TEXT: u8 = 0x1;
-const OPCODE_BINARY: u8 = 0x2;
 const OPCODE_CLOSE: u8 = 0x8;
 const OPCODE_PING: u8 = 0x9;
 const OPCODE_PONG: u8 = 0xA;
@@ -115,43 +123,26 @@ fn finish(mut buffer: Vec<u8>, opcode: u8) -> Frame {
     }
 }
 
-fn raw(opcode: u8, payload: &[u8]) -> Frame {
-    let mut buffer = Vec::with_capacity(HEADER_BYTES_MAX + payload.len());
-    buffer.extend_from_slice(&[0; HEADER_BYTES_MAX]);
-    buffer.extend_from_slice(payload);
-    finish(buffer, opcode)
-}
-
 /// Encodes a close frame; `None` is the empty close of RFC 6455 §5.5.1.
 #[must_use]
 pub fn encode_close(code: Option<CloseCode>) -> Frame {
     let Some(code) = code else {
-        return raw(OPCODE_CLOSE, &[]);
+        return Frame::raw(OPCODE_CLOSE, &[]);
     };
     let mut payload = Vec::with_capacity(2 + code.reason().len());
     payload.put_u16(code.as_u16());
     payload.extend_from_slice(code.reason().as_bytes());
-    raw(OPCODE_CLOSE, &payload)
+    Frame::raw(OPCODE_CLOSE, &payload)
 }
 
 /// A WebSocket ping without payload.
 pub(super) fn encode_ping() -> Frame {
-    raw(OPCODE_PING, &[])
+    Frame::raw(OPCODE_PING, &[])
 }
 
 /// The answer to a ping.
 pub(super) fn encode_pong(payload: &[u8]) -> Frame {
-    raw(OPCODE_PONG, payload)
-}
-
-/// A text message as it is.
-pub(super) fn encode_text(text: &str) -> Frame {
-    raw(OPCODE_TEXT, text.as_bytes())
-}
-
-/// A binary message as it is.
-pub(super) fn encode_binary(data: &[u8]) -> Frame {
-    raw(OPCODE_BINARY, data)
+    Frame::raw(OPCODE_PONG, payload)
 }
 
 #[cfg(test)]
@@ -161,7 +152,7 @@ mod tests {
     use crate::wire::frames::Typing;
 
     fn frame_of(payload_bytes: usize) -> Frame {
-        raw(OPCODE_TEXT, &vec![b'x'; payload_bytes])
+        Frame::raw(OPCODE_TEXT, &vec![b'x'; payload_bytes])
     }
 
     #[test]

@@ -12,7 +12,7 @@
 //! A socket that is not written to is not polled either (the response body is only asked for more when there is room),
 //! so nobody can rely on the session to notice that it is stuck: [`Outbox::progress`] lets the sweep see it from outside.
 
-use super::encode::{Frame, encode, encode_binary, encode_close, encode_ping, encode_pong, encode_text};
+use super::encode::{Frame, encode, encode_close, encode_ping, encode_pong};
 use super::frames::ServerFrame;
 use crate::error::CloseCode;
 use crate::metrics::{Eviction, metrics};
@@ -240,16 +240,6 @@ impl Outbox {
         self.push(encode_pong(payload), Class::Snapshot);
     }
 
-    /// Appends a text message as it is; only the conformance echo needs it.
-    pub fn push_text(&self, text: &str) -> Pushed {
-        self.push(encode_text(text), Class::Reply)
-    }
-
-    /// Appends a binary message; only the conformance echo needs it.
-    pub fn push_binary(&self, data: &[u8]) -> Pushed {
-        self.push(encode_binary(data), Class::Reply)
-    }
-
     /// Closes after what waits has been written. The first close wins.
     pub fn close(&self, code: Option<CloseCode>) {
         self.shut(code, false);
@@ -454,7 +444,7 @@ mod tests {
     }
 
     fn frame_of(payload_bytes: usize) -> Frame {
-        encode_text(&"x".repeat(payload_bytes))
+        Frame::raw(0x1, &vec![b'x'; payload_bytes])
     }
 
     fn chunk(outbox: &Outbox) -> (Bytes, u32) {

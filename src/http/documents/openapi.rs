@@ -235,7 +235,6 @@ mod tests {
             "/docs/socket",
             "/openapi.json",
             "/asyncapi.json",
-            "/conformance",
         ];
         let mut expected = routes_in_source();
         expected.retain(|(path, _)| !undocumented.contains(&path.as_str()));

@@ -111,10 +111,3 @@ fn agree(request: &HttpRequest) -> Result<Option<&'static str>, Error> {
         "The sub-protocol of this server is `parlance.v1`.",
     ))
 }
-
-/// The echo of the conformance suite.
-#[cfg(feature = "conformance")]
-pub(crate) async fn echo(request: HttpRequest, payload: web::Payload) -> Result<HttpResponse, Error> {
-    sessions::open_echo(&request, payload)
-        .map_err(|error| Error::with_detail(Code::BadRequest, format!("This is not a WebSocket handshake: {error}.")))
-}

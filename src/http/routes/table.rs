@@ -13,10 +13,7 @@ use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpResponse, Scope};
 
 pub(crate) fn routes() -> Scope {
-    let routes = web::scope("");
-    #[cfg(feature = "conformance")]
-    let routes = routes.service(web::resource("/conformance").get(socket::echo));
-    routes
+    web::scope("")
         .configure(pages_and_socket)
         .configure(signing_in)
         .configure(people)

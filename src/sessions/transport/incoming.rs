@@ -21,7 +21,7 @@ use tokio_util::codec::Decoder as _;
 
 /// What a client has sent.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Incoming {
+pub enum Incoming {
     /// A whole text message.
     Text(ByteString),
     /// A whole binary message.
@@ -45,7 +45,7 @@ struct Partial {
 }
 
 /// The messages of one socket.
-pub(super) struct IncomingStream<S> {
+pub struct IncomingStream<S> {
     payload: S,
     codec: Codec,
     buffer: BytesMut,
@@ -60,7 +60,8 @@ where
     S: Stream<Item = Result<Bytes, E>> + Unpin,
 {
     /// Reads messages of at most `limit` bytes from `payload`.
-    pub(super) fn new(payload: S, link: Rc<Link>, limit: usize) -> Self {
+    #[must_use]
+    pub fn new(payload: S, link: Rc<Link>, limit: usize) -> Self {
         // The codec's own limit would drop a frame that is one byte too long only after buffering it; ours comes first.
         let codec = Codec::new().max_size(limit);
         Self {

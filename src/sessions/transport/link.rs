@@ -5,10 +5,10 @@
 //! [`limits::WINDOW`] the stream stops, TCP pushes back, and nothing is dropped. Everything here belongs to one thread;
 //! what others look at (silence, unanswered frames) is in the shared [`Connection`].
 
-use super::Connection;
 use crate::error::CloseCode;
 use crate::ids::ConnectionId;
 use crate::metrics::metrics;
+use crate::sessions::connection::Connection;
 use crate::wire::limits;
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use std::task::{Context, Waker};
 use tracing::Span;
 
 /// The state that actor, stream and body share.
-pub(super) struct Link {
+pub struct Link {
     connection: Arc<Connection>,
     /// A command waits for room in its conversation; nothing may overtake it.
     blocked: Cell<bool>,
@@ -30,7 +30,8 @@ pub(super) struct Link {
 
 impl Link {
     /// The link of a socket; `request_id` is its handshake's.
-    pub(super) fn new(connection: Arc<Connection>, request_id: &str) -> Self {
+    #[must_use]
+    pub fn new(connection: Arc<Connection>, request_id: &str) -> Self {
         let span = tracing::info_span!(
             parent: None,
             "socket",
@@ -50,17 +51,17 @@ impl Link {
 
     /// A link that nothing holds up.
     #[cfg(test)]
-    pub(super) fn for_tests() -> Self {
+    pub(crate) fn for_tests() -> Self {
         Self::new(Arc::new(Connection::for_tests()), "test")
     }
 
     /// The socket's span.
-    pub(super) const fn span(&self) -> &Span {
+    pub(crate) const fn span(&self) -> &Span {
         &self.span
     }
 
     /// Counts and logs the end of the socket, and the code it was closed with, unless its client was just gone.
-    pub(super) fn ended(&self, code: Option<CloseCode>) {
+    pub(crate) fn ended(&self, code: Option<CloseCode>) {
         metrics().socket_closed(code);
         let seconds = self.connection.age().as_secs_f64();
         self.span
@@ -68,12 +69,12 @@ impl Link {
     }
 
     /// The connection's id.
-    pub(super) fn connection_id(&self) -> ConnectionId {
+    pub(crate) fn connection_id(&self) -> ConnectionId {
         self.connection.id
     }
 
     /// Whether another frame may be taken up; if not, the reader is woken when it may.
-    pub(super) fn may_read(&self, cx: &Context<'_>) -> bool {
+    pub(crate) fn may_read(&self, cx: &Context<'_>) -> bool {
         // A closing connection takes nothing up any more, but waits for the client's close frame.
         let may = self.connection.outbox.is_closed()
             || (!self.blocked.get() && self.connection.unanswered() < limits::WINDOW);
@@ -84,23 +85,23 @@ impl Link {
     }
 
     /// Notes that bytes have come in.
-    pub(super) fn heard(&self) {
+    pub(crate) fn heard(&self) {
         self.connection.heard();
     }
 
     /// Nothing more is taken up until [`Self::unblock`].
-    pub(super) fn block(&self) {
+    pub(crate) fn block(&self) {
         self.blocked.set(true);
     }
 
     /// Undoes [`Self::block`].
-    pub(super) fn unblock(&self) {
+    pub(crate) fn unblock(&self) {
         self.blocked.set(false);
         self.wake();
     }
 
     /// Replies have been handed to the socket.
-    pub(super) fn answered(&self, replies: u32) {
+    pub(crate) fn answered(&self, replies: u32) {
         if replies > 0 {
             self.connection.answered(replies);
             self.wake();
@@ -108,12 +109,12 @@ impl Link {
     }
 
     /// The client will not send anything that matters.
-    pub(super) fn end(&self) {
+    pub fn end(&self) {
         self.over.set(true);
     }
 
     /// Whether the client will not send anything that matters.
-    pub(super) const fn is_over(&self) -> bool {
+    pub(crate) const fn is_over(&self) -> bool {
         self.over.get()
     }
 

@@ -27,7 +27,7 @@ const PIECE_BYTES_MAX: usize = 4 * 1024;
 pub const WRITE_BUFFER_BYTES: usize = 8 * 1024 - PIECE_BYTES_MAX + 1;
 
 /// The body; `S` is the running session, which writes nothing itself.
-pub(super) struct Body<S> {
+pub struct Body<S> {
     session: Pin<Box<S>>,
     outbox: Arc<Outbox>,
     link: Rc<Link>,
@@ -39,7 +39,9 @@ pub(super) struct Body<S> {
 }
 
 impl<S> Body<S> {
-    pub(super) fn new(session: S, outbox: Arc<Outbox>, link: Rc<Link>) -> Self {
+    /// Writes what waits in `outbox`; `session` is polled first, so that it reads.
+    #[must_use]
+    pub fn new(session: S, outbox: Arc<Outbox>, link: Rc<Link>) -> Self {
         let running = Running {
             name: ACTOR,
             id: Some(link.connection_id().0),
@@ -96,6 +98,7 @@ where
 mod tests {
     use super::*;
     use crate::error::CloseCode;
+    use crate::wire::{Class, Frame};
     use futures_util::FutureExt as _;
     use futures_util::StreamExt as _;
 
@@ -121,7 +124,7 @@ mod tests {
         let (outbox, link) = (Arc::new(Outbox::new()), Rc::new(Link::for_tests()));
         let session = futures_util::stream::pending::<Result<Bytes, ()>>();
         let mut body = Body::new(session, outbox.clone(), link.clone());
-        outbox.push_binary(&[7; 20_000]);
+        outbox.push(Frame::raw(0x2, &[7; 20_000]), Class::Reply);
         outbox.close(Some(CloseCode::Draining));
         link.end();
         let pieces: Vec<_> = body.by_ref().map(Result::unwrap).collect().now_or_never().unwrap();
