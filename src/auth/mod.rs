@@ -2,6 +2,7 @@
 //!
 //! | file | what |
 //! |---|---|
+//! | `access.rs` | who asks something of a conversation or search |
 //! | `account.rs` | users and tenants as plain types, checks of what people type |
 //! | `sign_in.rs` | register, log in, guests |
 //! | `log_ins.rs` | refresh, log out, tickets |
@@ -21,6 +22,7 @@
 //! API key costs one when it is first seen, then none for a minute. Everything that writes goes to PostgreSQL first, then
 //! to the picture, then to the listeners.
 
+mod access;
 mod account;
 mod api_keys;
 mod last_used;
@@ -36,6 +38,7 @@ mod store;
 mod token;
 mod upkeep;
 
+pub use access::{Access, AllowedConversations};
 pub use account::{Account, EMAIL_BYTES_MAX, Tenant, User, check_email, check_name};
 pub use api_keys::{ApiKey, IssuedKey, NewApiKey};
 pub use log_ins::Ticket;

@@ -1,5 +1,6 @@
 //! Who is calling, and by what: plain data that every request and socket carries.
 
+use super::access::{Access, AllowedConversations};
 use super::permissions::{self, Action};
 use super::scopes::{Scope, Scopes};
 use crate::ids::{ApiKeyId, ConversationId, Role, SessionId, TenantId, Tier, UserId, UserKind};
@@ -70,6 +71,22 @@ impl Principal {
         match self.credential {
             Credential::Session(_) => Scopes::of_role(self.role),
             Credential::ApiKey { scopes, .. } => scopes.of_key(self.role),
+        }
+    }
+
+    /// What conversations and search need to know of the caller.
+    #[must_use]
+    pub const fn access(&self) -> Access {
+        let conversations = match (self.role, self.conversation) {
+            (Role::Guest, Some(only)) => AllowedConversations::Only(only),
+            (Role::Guest, None) => AllowedConversations::None,
+            _ => AllowedConversations::All,
+        };
+        Access {
+            tenant_id: self.tenant_id,
+            user_id: self.user_id,
+            kind: self.kind,
+            conversations,
         }
     }
 

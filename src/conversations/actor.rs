@@ -12,13 +12,14 @@
 //! It is an actor because a conversation needs one place where order is decided: who sees which revision after which
 //! snapshot. `State` decides it; this file turns its effects into pushes and calls.
 
+use super::Error;
 use super::memberships::MembershipGuard;
 use super::permissions;
 use super::registry::Shared;
 use super::slots::{Command, Fact, Slot};
 use super::state::{Effect, Millis, State};
 use super::subscribers::{Phase, Subscriber};
-use super::{Caller, Error};
+use crate::auth::Access;
 use crate::bus::Envelope;
 use crate::cache::Subject;
 use crate::commit::{Completion, Operation, Request};
@@ -122,43 +123,43 @@ impl StreamHandler<Command> for Conversation {
         self.idle_since = self.now();
         match command {
             Command::Submit {
-                caller,
+                access,
                 request,
                 deadline,
                 done,
-            } => self.submit(&caller, request, deadline, done),
+            } => self.submit(&access, request, deadline, done),
             Command::Subscribe {
-                caller,
+                access,
                 follower,
                 after,
                 reply,
             } => {
-                if self.role(&caller).is_none() {
+                if self.role(&access).is_none() {
                     return reply.refuse(Code::NotFound);
                 }
-                self.subscribe(follower, caller.user_id, after, reply, ctx);
+                self.subscribe(follower, access.user_id, after, reply, ctx);
             }
             Command::Unsubscribe { connection, reply } => {
                 self.slot.subscribers.lock().remove(connection);
                 reply.ok(None);
             }
-            Command::Read { caller, seq, reply } => {
-                if self.role(&caller).is_none() {
+            Command::Read { access, seq, reply } => {
+                if self.role(&access).is_none() {
                     return reply.refuse(Code::NotFound);
                 }
                 self.told_here = true;
-                self.state.read(caller.user_id, seq, self.now(), &mut self.effects);
+                self.state.read(access.user_id, seq, self.now(), &mut self.effects);
                 // Before the answer: whoever has it may list conversations next.
                 self.settle(ctx);
                 reply.ok(None);
             }
-            Command::Typing { caller, on, reply } => self.typing(&caller, on, reply),
+            Command::Typing { access, on, reply } => self.typing(&access, on, reply),
             Command::Authorize {
-                caller,
+                access,
                 requirement,
                 answer,
             } => {
-                let result = self.authorize(&caller, requirement);
+                let result = self.authorize(&access, requirement);
                 // The asker may have gone.
                 drop(answer.send(result));
             }
@@ -206,19 +207,19 @@ impl StreamHandler<Fact> for Conversation {
 }
 
 impl Conversation {
-    fn role(&self, caller: &Caller) -> Option<crate::ids::MemberRole> {
+    fn role(&self, access: &Access) -> Option<crate::ids::MemberRole> {
         // Another tenant's conversation, or a guest's other one, does not exist for the caller.
-        if caller.tenant_id != self.state.tenant_id || !caller.may_touch(self.state.id) {
+        if access.tenant_id != self.state.tenant_id || !access.allows(self.state.id) {
             return None;
         }
-        self.state.role_of(caller.user_id)
+        self.state.role_of(access.user_id)
     }
 
-    fn authorize(&self, caller: &Caller, requirement: crate::commit::Requirement) -> Result<(), Error> {
-        let role = self.role(caller);
+    fn authorize(&self, access: &Access, requirement: crate::commit::Requirement) -> Result<(), Error> {
+        let role = self.role(access);
         let invited = requirement == crate::commit::Requirement::Invitation
-            && caller.tenant_id == self.state.tenant_id
-            && caller.may_touch(self.state.id)
+            && access.tenant_id == self.state.tenant_id
+            && access.allows(self.state.id)
             && self.state.deleted_at.is_none();
         if invited || permissions::may_meet(role, requirement) {
             return Ok(());
@@ -231,16 +232,16 @@ impl Conversation {
         Err(Error::Refused(code, code.text()))
     }
 
-    fn submit(&self, caller: &Caller, request: Request, deadline: Instant, done: Completion) {
-        let requirement = permissions::requirement(caller.user_id, &request);
-        if let Err(error) = self.authorize(caller, requirement) {
+    fn submit(&self, access: &Access, request: Request, deadline: Instant, done: Completion) {
+        let requirement = permissions::requirement(access.user_id, &request);
+        if let Err(error) = self.authorize(access, requirement) {
             return done.settle(Err(crate::commit::Error::Refused(error.code(), error.message())));
         }
         self.shared.persistence.submit(Operation {
-            tenant_id: caller.tenant_id,
+            tenant_id: access.tenant_id,
             conversation_id: self.state.id,
-            actor_id: caller.user_id,
-            actor_kind: caller.kind,
+            actor_id: access.user_id,
+            actor_kind: access.kind,
             requirement,
             request,
             deadline,
@@ -248,14 +249,14 @@ impl Conversation {
         });
     }
 
-    fn typing(&mut self, caller: &Caller, on: bool, reply: crate::wire::Reply) {
-        if self.role(caller).is_none() {
+    fn typing(&mut self, access: &Access, on: bool, reply: crate::wire::Reply) {
+        if self.role(access).is_none() {
             return reply.refuse(Code::NotFound);
         }
         let before = self.effects.len();
-        self.state.typing(caller.user_id, on, self.now(), &mut self.effects);
+        self.state.typing(access.user_id, on, self.now(), &mut self.effects);
         if self.effects.len() > before {
-            let (conversation_id, user_id) = (self.state.id, caller.user_id);
+            let (conversation_id, user_id) = (self.state.id, access.user_id);
             self.shared.publish(conversation_id, || Envelope::Typing {
                 conversation_id,
                 user_id,

@@ -13,7 +13,8 @@
 //! Bounds: a person in more than [`DEPENDS_MAX`] conversations is asked for anew each time; the pages of all take part in
 //! the cache's bound in bytes.
 
-use super::{Caller, Conversations, Error, Reach, Summary, store};
+use super::{Conversations, Error, Summary, store};
+use crate::auth::{Access, AllowedConversations};
 use crate::cache::{Cache, Cacheable, Kind, Loaded, Subject, keys};
 use crate::wire::{Change, Committed};
 use bytes::Bytes;
@@ -57,14 +58,14 @@ impl Conversations {
     ///
     /// # Errors
     /// [`Error::Database`], [`Error::Encode`].
-    pub async fn first_page(&self, caller: Caller, limit: i64, encode: Encode) -> Result<Bytes, Error> {
-        let only = match caller.reach {
-            Reach::Tenant => None,
-            Reach::Only(Some(only)) => Some(only),
+    pub async fn first_page(&self, access: Access, limit: i64, encode: Encode) -> Result<Bytes, Error> {
+        let only = match access.conversations {
+            AllowedConversations::All => None,
+            AllowedConversations::Only(only) => Some(only),
             // Sees nothing; not worth remembering.
-            Reach::Only(None) => return Ok(encode(Vec::new(), limit)?.into()),
+            AllowedConversations::None => return Ok(encode(Vec::new(), limit)?.into()),
         };
-        let key = keys::conversations(caller.tenant_id, caller.user_id, limit, only);
+        let key = keys::conversations(access.tenant_id, access.user_id, limit, only);
         let shared = &self.shared;
         let age_max = if shared.bus.may_have_peers(shared.node) {
             AGE_MAX_WITH_PEERS
@@ -72,25 +73,25 @@ impl Conversations {
             Duration::MAX
         };
         let conversations = self.clone();
-        let load = move || async move { conversations.load_first_page(caller, limit, encode).await };
+        let load = move || async move { conversations.load_first_page(access, limit, encode).await };
         let page = shared.cache.get_or_load_here::<FirstPage, _, _>(&key, age_max, load);
         Ok(page.await?.map(|page| page.0).unwrap_or_default())
     }
 
     /// The page and what it depends on, in one flight. They need not be of one snapshot: a membership that comes or goes
     /// in between is told as a change of the person.
-    async fn load_first_page(&self, caller: Caller, limit: i64, encode: Encode) -> Result<Loaded<FirstPage>, Error> {
+    async fn load_first_page(&self, access: Access, limit: i64, encode: Encode) -> Result<Loaded<FirstPage>, Error> {
         let client = self.shared.database.client().await?;
         let more = i64::try_from(DEPENDS_MAX + 1).unwrap_or(i64::MAX);
         let (summaries, memberships) = tokio::join!(
-            self.summaries_on(&client, caller, limit + 1, (None, None), None),
-            store::list_memberships(&client, caller.tenant_id, caller.user_id, more),
+            self.summaries_on(&client, access, limit + 1, (None, None), None),
+            store::list_memberships(&client, access.tenant_id, access.user_id, more),
         );
         let (summaries, memberships) = (summaries?, memberships?);
         let keep = memberships.len() <= DEPENDS_MAX;
         Ok(Loaded {
             value: Some(FirstPage(encode(summaries, limit)?.into())),
-            depends_on: std::iter::once(Subject::User(caller.user_id))
+            depends_on: std::iter::once(Subject::User(access.user_id))
                 .chain(memberships.into_iter().map(Subject::Conversation))
                 .collect(),
             keep,

@@ -4,7 +4,8 @@
 //! a durable change like any other, and its use is counted in the same transaction. A code is 128 random bits; whoever has
 //! it may join, so it is never logged. Bounds: [`INVITES_MAX`] open ones a conversation.
 
-use super::{Caller, Conversations, Error, Request};
+use super::{Conversations, Error, Request};
+use crate::auth::Access;
 use crate::database::Statement;
 use crate::error::Code;
 use crate::ids::{ConversationId, InviteId};
@@ -65,7 +66,7 @@ impl Conversations {
     /// `forbidden` for members, `not_found` for everybody else below moderator; [`Error::Database`].
     pub async fn list_invites(
         &self,
-        caller: Caller,
+        access: Access,
         id: ConversationId,
         limit: i64,
         from: Option<(Timestamp, InviteId)>,
@@ -77,11 +78,11 @@ impl Conversations {
                AND ($4::timestamptz IS NULL OR (created_at, id) < ($4, $5::uuid))
              ORDER BY created_at DESC, id DESC LIMIT $3",
         );
-        self.authorize_invites(caller, id).await?;
+        self.authorize_invites(access, id).await?;
         let (made_at, last) = from.map(|(at, id)| (at, id.0)).unzip();
         let client = self.shared.database.client().await?;
         let rows = client
-            .query(&LIST, &[&caller.tenant_id.0, &id.0, &(limit + 1), &made_at, &last])
+            .query(&LIST, &[&access.tenant_id.0, &id.0, &(limit + 1), &made_at, &last])
             .await?;
         Ok(rows.iter().map(invite_of).collect())
     }
@@ -92,7 +93,7 @@ impl Conversations {
     /// As [`Conversations::list_invites`]; `limit_reached` with too many open ones.
     pub async fn create_invite(
         &self,
-        caller: Caller,
+        access: Access,
         id: ConversationId,
         expires_at: Option<Timestamp>,
         max_uses: Option<i32>,
@@ -105,18 +106,18 @@ impl Conversations {
                       AND (expires_at IS NULL OR expires_at > now()) AND (max_uses IS NULL OR uses < max_uses)) < $8
              RETURNING id, code, expires_at, max_uses, uses, created_at",
         );
-        self.authorize_invites(caller, id).await?;
+        self.authorize_invites(access, id).await?;
         let code = BASE64_URL_SAFE_NO_PAD.encode(rand::random::<[u8; 16]>());
         let client = self.shared.database.client().await?;
         let row = client
             .query_opt(
                 &INSERT,
                 &[
-                    &caller.tenant_id.0,
+                    &access.tenant_id.0,
                     &id.0,
                     &InviteId::new().0,
                     &code,
-                    &caller.user_id.0,
+                    &access.user_id.0,
                     &expires_at,
                     &max_uses,
                     &INVITES_MAX,
@@ -133,16 +134,16 @@ impl Conversations {
     ///
     /// # Errors
     /// As [`Conversations::list_invites`]; `not_found` if it is not open.
-    pub async fn withdraw_invite(&self, caller: Caller, id: ConversationId, invite: InviteId) -> Result<(), Error> {
+    pub async fn withdraw_invite(&self, access: Access, id: ConversationId, invite: InviteId) -> Result<(), Error> {
         const WITHDRAW: Statement = Statement::new(
             "invites.withdraw",
             "UPDATE invites SET revoked_at = now()
              WHERE tenant_id = $1 AND conversation_id = $2 AND id = $3 AND revoked_at IS NULL",
         );
-        self.authorize_invites(caller, id).await?;
+        self.authorize_invites(access, id).await?;
         let client = self.shared.database.client().await?;
         let n = client
-            .execute(&WITHDRAW, &[&caller.tenant_id.0, &id.0, &invite.0])
+            .execute(&WITHDRAW, &[&access.tenant_id.0, &id.0, &invite.0])
             .await?;
         if n == 0 { Err(NOT_FOUND) } else { Ok(()) }
     }
@@ -151,7 +152,7 @@ impl Conversations {
     ///
     /// # Errors
     /// `not_found` if it is spent, expired, withdrawn, another tenant's, or leads a guest elsewhere.
-    pub async fn accept_invite(&self, caller: Caller, code: &str) -> Result<ConversationId, Error> {
+    pub async fn accept_invite(&self, access: Access, code: &str) -> Result<ConversationId, Error> {
         const FIND: Statement = Statement::new(
             "invites.find_by_code",
             "SELECT id, conversation_id FROM invites
@@ -162,15 +163,15 @@ impl Conversations {
         }
         let client = self.shared.database.client().await?;
         let row = client
-            .query_opt(&FIND, &[&caller.tenant_id.0, &code])
+            .query_opt(&FIND, &[&access.tenant_id.0, &code])
             .await?
             .ok_or(NOT_FOUND)?;
         drop(client);
         let (invite_id, id) = (InviteId(row.get("id")), ConversationId(row.get("conversation_id")));
-        if !caller.may_touch(id) {
+        if !access.allows(id) {
             return Err(NOT_FOUND);
         }
-        match self.submit(caller, id, Request::Join { invite_id }).await {
+        match self.submit(access, id, Request::Join { invite_id }).await {
             Ok(_) => Ok(id),
             Err(error) if error.code() == Code::NotFound => Err(NOT_FOUND),
             Err(error) => Err(error),

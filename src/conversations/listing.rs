@@ -5,7 +5,8 @@
 //! resume from it. Membership is part of every statement; who is not a member gets `not_found`. Bounds: the caller's
 //! limit, at most a hundred and one rows.
 
-use super::{Caller, Conversations, Error};
+use super::{Conversations, Error};
+use crate::auth::Access;
 use crate::commit::{member_from_row, message_columns, message_from_row};
 use crate::database::{Client, Statement};
 use crate::error::Code;
@@ -182,28 +183,28 @@ impl Conversations {
     /// [`Error::Database`].
     pub async fn list(
         &self,
-        caller: Caller,
+        access: Access,
         limit: i64,
         from: Option<(Timestamp, ConversationId)>,
     ) -> Result<Vec<Summary>, Error> {
         let client = self.shared.database.client().await?;
-        self.summaries_on(&client, caller, limit + 1, from.unzip(), None).await
+        self.summaries_on(&client, access, limit + 1, from.unzip(), None).await
     }
 
     /// One conversation of the caller.
     ///
     /// # Errors
     /// `not_found` unless the caller is a member; [`Error::Database`].
-    pub async fn summary(&self, caller: Caller, id: ConversationId) -> Result<Summary, Error> {
+    pub async fn summary(&self, access: Access, id: ConversationId) -> Result<Summary, Error> {
         let client = self.shared.database.client().await?;
-        let mut found = self.summaries_on(&client, caller, 1, (None, None), Some(id)).await?;
+        let mut found = self.summaries_on(&client, access, 1, (None, None), Some(id)).await?;
         found.pop().ok_or(NOT_FOUND)
     }
 
     pub(super) async fn summaries_on(
         &self,
         client: &Client,
-        caller: Caller,
+        access: Access,
         limit: i64,
         (active_at, id): (Option<Timestamp>, Option<ConversationId>),
         only: Option<ConversationId>,
@@ -212,15 +213,15 @@ impl Conversations {
         let rows = client
             .query(
                 &LIST,
-                &[&caller.tenant_id.0, &caller.user_id.0, &limit, &active_at, &id, &only],
+                &[&access.tenant_id.0, &access.user_id.0, &limit, &active_at, &id, &only],
             )
             .await?;
-        let latest = |id| self.shared.persistence.latest_read(id, caller.user_id);
+        let latest = |id| self.shared.persistence.latest_read(id, access.user_id);
         // A guest who is a member of more than the one conversation (made so by hand) is still confined to it.
         Ok(rows
             .iter()
-            .map(|row| summary_of(row, caller.user_id, latest))
-            .filter(|summary| caller.may_touch(summary.id))
+            .map(|row| summary_of(row, access.user_id, latest))
+            .filter(|summary| access.allows(summary.id))
             .collect())
     }
 
@@ -230,15 +231,15 @@ impl Conversations {
     /// `not_found` unless the caller is a member; [`Error::Database`].
     pub async fn history(
         &self,
-        caller: Caller,
+        access: Access,
         id: ConversationId,
         range: Range,
         limit: i64,
     ) -> Result<History, Error> {
-        if !caller.may_touch(id) {
+        if !access.allows(id) {
             return Err(NOT_FOUND);
         }
-        let (tenant, user) = (caller.tenant_id.0, caller.user_id.0);
+        let (tenant, user) = (access.tenant_id.0, access.user_id.0);
         let client = self.shared.database.client().await?;
         let more = limit + 1;
         let rows = match range {
@@ -267,7 +268,7 @@ impl Conversations {
     ///
     /// # Errors
     /// `not_found` unless it is there and the caller is a member; [`Error::Database`].
-    pub async fn message(&self, caller: Caller, id: ConversationId, message: MessageId) -> Result<Message, Error> {
+    pub async fn message(&self, access: Access, id: ConversationId, message: MessageId) -> Result<Message, Error> {
         const FIND: Statement = Statement::new(
             "messages.find_for_member",
             concat!(
@@ -277,12 +278,12 @@ impl Conversations {
                 " FROM place JOIN messages m ON m.conversation_id = place.id AND m.tenant_id = $1 AND m.id = $4"
             ),
         );
-        if !caller.may_touch(id) {
+        if !access.allows(id) {
             return Err(NOT_FOUND);
         }
         let client = self.shared.database.client().await?;
         let row = client
-            .query_opt(&FIND, &[&caller.tenant_id.0, &id.0, &caller.user_id.0, &message.0])
+            .query_opt(&FIND, &[&access.tenant_id.0, &id.0, &access.user_id.0, &message.0])
             .await?;
         row.as_ref().map(message_from_row).ok_or(NOT_FOUND)
     }
@@ -293,7 +294,7 @@ impl Conversations {
     /// `not_found` unless the caller is a member; [`Error::Database`].
     pub async fn members(
         &self,
-        caller: Caller,
+        access: Access,
         id: ConversationId,
         limit: i64,
         from: Option<UserId>,
@@ -308,7 +309,7 @@ impl Conversations {
                  ORDER BY p.user_id LIMIT $5"
             ),
         );
-        if !caller.may_touch(id) {
+        if !access.allows(id) {
             return Err(NOT_FOUND);
         }
         let client = self.shared.database.client().await?;
@@ -316,12 +317,12 @@ impl Conversations {
         let rows = client
             .query(
                 &LIST,
-                &[&caller.tenant_id.0, &id.0, &caller.user_id.0, &from, &(limit + 1)],
+                &[&access.tenant_id.0, &id.0, &access.user_id.0, &from, &(limit + 1)],
             )
             .await?;
         if rows.is_empty() {
             // The page after the last one, or no member: the summary knows.
-            self.summary(caller, id).await?;
+            self.summary(access, id).await?;
         }
         Ok(rows.iter().map(|row| member_from_row(row).user).collect())
     }
@@ -330,7 +331,7 @@ impl Conversations {
     ///
     /// # Errors
     /// `not_found` unless both are members; [`Error::Database`].
-    pub async fn member(&self, caller: Caller, id: ConversationId, user: UserId) -> Result<MemberUser, Error> {
+    pub async fn member(&self, access: Access, id: ConversationId, user: UserId) -> Result<MemberUser, Error> {
         const FIND: Statement = Statement::new(
             "conversation_members.find_for_member",
             concat!(
@@ -340,12 +341,12 @@ impl Conversations {
                  WHERE p.removed_at IS NULL AND p.user_id = $4"
             ),
         );
-        if !caller.may_touch(id) {
+        if !access.allows(id) {
             return Err(NOT_FOUND);
         }
         let client = self.shared.database.client().await?;
         let row = client
-            .query_opt(&FIND, &[&caller.tenant_id.0, &id.0, &caller.user_id.0, &user.0])
+            .query_opt(&FIND, &[&access.tenant_id.0, &id.0, &access.user_id.0, &user.0])
             .await?;
         row.map(|row| member_from_row(&row).user).ok_or(NOT_FOUND)
     }

@@ -37,14 +37,14 @@ pub use first_page::Encode;
 pub use invites::{INVITES_MAX, Invite};
 pub use listing::{History, Range, Summary};
 
-use crate::auth::Principal;
+use crate::auth::{Access, AllowedConversations};
 use crate::bus::{Bus, Envelope, PeerWord, To};
 use crate::cache::{Cache, Subject};
 use crate::commit::{CommitSink, Completion, DEADLINE, Persistence};
 use crate::config::ConversationsConfig;
 use crate::database::Database;
 use crate::error::Code;
-use crate::ids::{ConnectionId, ConversationId, NodeId, Rev, Role, Seq, TenantId, UserId, UserKind};
+use crate::ids::{ConnectionId, ConversationId, NodeId, Rev, Seq, UserId};
 use crate::metrics::Depth;
 use crate::supervision::{ArbiterPool, Mailbox};
 use crate::wire::frames::Notice;
@@ -62,54 +62,6 @@ const ACTOR: &str = "conversation";
 pub const ROOM_TIMEOUT: Duration = Duration::from_secs(2);
 /// Most users that may be named when a conversation is made.
 pub const FIRST_MEMBERS_MAX: usize = 100;
-
-/// Who asks something of a conversation.
-#[derive(Clone, Copy, Debug)]
-pub struct Caller {
-    /// The caller's tenant.
-    pub tenant_id: TenantId,
-    /// The caller.
-    pub user_id: UserId,
-    /// What kind of author the caller is.
-    pub kind: UserKind,
-    /// Which conversations the caller may touch at all.
-    pub reach: Reach,
-}
-
-/// Which conversations a caller may touch at all; membership comes on top.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reach {
-    /// Any of the tenant.
-    Tenant,
-    /// A guest: the one they were invited to, if they still have it.
-    Only(Option<ConversationId>),
-}
-
-impl Caller {
-    /// Whether the conversation is within the caller's reach.
-    #[must_use]
-    pub fn may_touch(&self, id: ConversationId) -> bool {
-        match self.reach {
-            Reach::Tenant => true,
-            Reach::Only(only) => only == Some(id),
-        }
-    }
-}
-
-impl From<&Principal> for Caller {
-    fn from(principal: &Principal) -> Self {
-        Self {
-            tenant_id: principal.tenant_id,
-            user_id: principal.user_id,
-            kind: principal.kind,
-            reach: if principal.role == Role::Guest {
-                Reach::Only(principal.conversation)
-            } else {
-                Reach::Tenant
-            },
-        }
-    }
-}
 
 /// Who is connected to this node: what conversations need of the sessions, which stand above them. Must not block.
 pub trait Audience: Send + Sync + 'static {
@@ -199,14 +151,14 @@ impl Conversations {
     ///
     /// # Errors
     /// What the rules, the present state or the database say; `overloaded` and `unavailable` may be tried again.
-    pub async fn submit(&self, caller: Caller, id: ConversationId, request: Request) -> Result<Receipt, Error> {
+    pub async fn submit(&self, access: Access, id: ConversationId, request: Request) -> Result<Receipt, Error> {
         let (answer, answered) = oneshot::channel();
         let done = Completion::new(move |result| {
             // The asker may have gone; the change is durable all the same.
             drop(answer.send(result));
         });
         let command = Command::Submit {
-            caller,
+            access,
             request,
             deadline: Instant::now() + DEADLINE,
             done,
@@ -219,10 +171,10 @@ impl Conversations {
     ///
     /// # Errors
     /// `forbidden` for members, `not_found` for everybody else.
-    pub async fn authorize_invites(&self, caller: Caller, id: ConversationId) -> Result<(), Error> {
+    pub async fn authorize_invites(&self, access: Access, id: ConversationId) -> Result<(), Error> {
         let (answer, answered) = oneshot::channel();
         let command = Command::Authorize {
-            caller,
+            access,
             requirement: permissions::INVITE,
             answer,
         };
@@ -234,11 +186,11 @@ impl Conversations {
     ///
     /// # Errors
     /// `forbidden` for guests, `not_found` when a member is not an active user of the tenant.
-    pub async fn create(&self, caller: Caller, title: &str, members: &[UserId]) -> Result<ConversationId, Error> {
-        if caller.reach != Reach::Tenant {
+    pub async fn create(&self, access: Access, title: &str, members: &[UserId]) -> Result<ConversationId, Error> {
+        if access.conversations != AllowedConversations::All {
             return Err(Error::Refused(Code::Forbidden, "Guests make no conversations."));
         }
-        let mut others: Vec<UserId> = members.iter().copied().filter(|user| *user != caller.user_id).collect();
+        let mut others: Vec<UserId> = members.iter().copied().filter(|user| *user != access.user_id).collect();
         others.sort_unstable();
         others.dedup();
         if others.len() > FIRST_MEMBERS_MAX {
@@ -247,10 +199,10 @@ impl Conversations {
                 "Too many members; add the others afterwards.",
             ));
         }
-        let first = std::iter::once(caller.user_id).chain(others.iter().copied());
+        let first = std::iter::once(access.user_id).chain(others.iter().copied());
         // Also when the caller goes away while it is being made.
         let changed = self.shared.cache.touch_on_drop(first.map(Subject::User).collect());
-        let made = store::insert(&self.shared.database, caller.tenant_id, caller.user_id, title, &others).await?;
+        let made = store::insert(&self.shared.database, access.tenant_id, access.user_id, title, &others).await?;
         let id =
             made.map_err(|store::Unknown| Error::Refused(Code::NotFound, "A member is not a user who can be added."))?;
         drop(changed);
@@ -372,9 +324,9 @@ impl Conversation {
     ///
     /// # Errors
     /// [`Full`]: to be waited for before anything else of the same caller is sent, or the order is lost.
-    pub fn send(&mut self, caller: Caller, request: Request, done: Completion) -> Result<(), Full> {
+    pub fn send(&mut self, access: Access, request: Request, done: Completion) -> Result<(), Full> {
         self.offer(Command::Submit {
-            caller,
+            access,
             request,
             deadline: Instant::now() + DEADLINE,
             done,
@@ -387,13 +339,13 @@ impl Conversation {
     /// [`Full`].
     pub fn subscribe(
         &mut self,
-        caller: Caller,
+        access: Access,
         follower: Follower,
         after: Option<Rev>,
         reply: Reply,
     ) -> Result<(), Full> {
         self.offer(Command::Subscribe {
-            caller,
+            access,
             follower,
             after,
             reply,
@@ -412,16 +364,16 @@ impl Conversation {
     ///
     /// # Errors
     /// [`Full`].
-    pub fn read(&mut self, caller: Caller, seq: Seq, reply: Reply) -> Result<(), Full> {
-        self.offer(Command::Read { caller, seq, reply })
+    pub fn read(&mut self, access: Access, seq: Seq, reply: Reply) -> Result<(), Full> {
+        self.offer(Command::Read { access, seq, reply })
     }
 
     /// Says that the caller types, or no longer.
     ///
     /// # Errors
     /// [`Full`].
-    pub fn typing(&mut self, caller: Caller, on: bool, reply: Reply) -> Result<(), Full> {
-        self.offer(Command::Typing { caller, on, reply })
+    pub fn typing(&mut self, access: Access, on: bool, reply: Reply) -> Result<(), Full> {
+        self.offer(Command::Typing { access, on, reply })
     }
 
     /// Says that a connection is gone. May be lost; the next push to it notices.

@@ -5,7 +5,8 @@
 //! when a conversation starts or is retired; nothing waits under its lock.
 
 use super::subscribers::Subscribers;
-use super::{Caller, Error, Follower};
+use super::{Error, Follower};
+use crate::auth::Access;
 use crate::commit::{CommitSink, Completion, Request};
 use crate::error::Code;
 use crate::ids::{ConnectionId, ConversationId, Rev, Seq, UserId};
@@ -34,14 +35,14 @@ const RETIRE_PATIENCE: Duration = Duration::from_secs(1);
 pub(super) enum Command {
     /// Change something durable.
     Submit {
-        caller: Caller,
+        access: Access,
         request: Request,
         deadline: Instant,
         done: Completion,
     },
     /// Follow.
     Subscribe {
-        caller: Caller,
+        access: Access,
         follower: Follower,
         after: Option<Rev>,
         reply: Reply,
@@ -49,12 +50,12 @@ pub(super) enum Command {
     /// Stop following.
     Unsubscribe { connection: ConnectionId, reply: Reply },
     /// Move the caller's read marker.
-    Read { caller: Caller, seq: Seq, reply: Reply },
+    Read { access: Access, seq: Seq, reply: Reply },
     /// Say that the caller types, or no longer.
-    Typing { caller: Caller, on: bool, reply: Reply },
+    Typing { access: Access, on: bool, reply: Reply },
     /// Ask whether the caller may do this; for what is not stored in the conversation itself, like invitations.
     Authorize {
-        caller: Caller,
+        access: Access,
         requirement: crate::commit::Requirement,
         answer: tokio::sync::oneshot::Sender<Result<(), Error>>,
     },

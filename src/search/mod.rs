@@ -21,7 +21,7 @@ mod store;
 pub use query::QUERY_BYTES_MAX;
 pub use snippet::Fragment;
 
-use crate::conversations::{Caller, Reach};
+use crate::auth::{Access, AllowedConversations};
 use crate::database::{self, Client, Database};
 use crate::error::Code;
 use crate::ids::{ConversationId, UserId};
@@ -153,8 +153,8 @@ impl Search {
     ///
     /// # Errors
     /// [`Error`].
-    pub async fn find(&self, caller: Caller, query: &Query) -> Result<Page, Error> {
-        let Some(only) = within_reach(caller, query.conversation)? else {
+    pub async fn find(&self, access: Access, query: &Query) -> Result<Page, Error> {
+        let Some(only) = within_reach(access, query.conversation)? else {
             return Ok(Page {
                 items: Vec::new(),
                 next: None,
@@ -170,9 +170,9 @@ impl Search {
             from: query.from,
         };
         let listing = self.on_primary(async |client| {
-            let slices = store::list_slices(client, caller, only, &criteria).await?;
+            let slices = store::list_slices(client, access, only, &criteria).await?;
             let is_nowhere = match query.conversation {
-                Some(id) if slices.is_empty() => !store::is_member(client, caller, id).await?,
+                Some(id) if slices.is_empty() => !store::is_member(client, access, id).await?,
                 _ => false,
             };
             Ok((slices, is_nowhere))
@@ -182,12 +182,12 @@ impl Search {
             return Err(Error::NotFound);
         }
         let hits = self
-            .look_through(caller, Rounds::new(slices, query.limit), &criteria)
+            .look_through(access, Rounds::new(slices, query.limit), &criteria)
             .await?;
         let next = hits.page.last().filter(|_| hits.more).map(position);
         let mut items = Vec::new();
         if !hits.page.is_empty() {
-            let reading = self.on_primary(async |client| store::read(client, caller, &hits.page, &words).await);
+            let reading = self.on_primary(async |client| store::read(client, access, &hits.page, &words).await);
             items.extend(reading.await?.into_iter().map(Found::from));
         }
         Ok(Page {
@@ -197,12 +197,12 @@ impl Search {
         })
     }
 
-    async fn look_through(&self, caller: Caller, mut rounds: Rounds, criteria: &Criteria<'_>) -> Result<Hits, Error> {
+    async fn look_through(&self, access: Access, mut rounds: Rounds, criteria: &Criteria<'_>) -> Result<Hits, Error> {
         while let Some(slices) = rounds.next_round() {
             let started = Instant::now();
             let (most, time) = (rounds.wanted(), rounds.time_left());
             let find = async |client: &mut Client, slices: &[Slice]| {
-                store::find_hits(client, caller, slices, criteria, most, time).await
+                store::find_hits(client, access, slices, criteria, most, time).await
             };
             match self.look_into(slices, find).await {
                 Err(Error::Database(error)) if error.is_cancelled() => rounds.break_off(started.elapsed()),
@@ -265,11 +265,11 @@ const fn position(hit: &Hit) -> (Timestamp, Uuid) {
 }
 
 /// Which conversation to search, if only one; `None` for who has none.
-fn within_reach(caller: Caller, asked: Option<ConversationId>) -> Result<Option<Option<ConversationId>>, Error> {
-    match (asked, caller.reach) {
-        (Some(id), _) if !caller.may_touch(id) => Err(Error::NotFound),
-        (Some(id), _) => Ok(Some(Some(id))),
-        (None, Reach::Tenant) => Ok(Some(None)),
-        (None, Reach::Only(only)) => Ok(only.map(Some)),
+fn within_reach(access: Access, asked: Option<ConversationId>) -> Result<Option<Option<ConversationId>>, Error> {
+    match (asked, access.conversations) {
+        (Some(id), _) if !access.allows(id) => Err(Error::NotFound),
+        (Some(id), _) | (None, AllowedConversations::Only(id)) => Ok(Some(Some(id))),
+        (None, AllowedConversations::All) => Ok(Some(None)),
+        (None, AllowedConversations::None) => Ok(None),
     }
 }

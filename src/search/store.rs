@@ -3,8 +3,8 @@
 use super::rounds::{Hit, SLICES_MAX, Slice};
 use super::snippet::{HIT_BEGINS, HIT_ENDS};
 use super::{Criteria, Place};
+use crate::auth::Access;
 use crate::commit::{message_columns, message_from_row};
-use crate::conversations::Caller;
 use crate::database::{Client, Error, Statement, Transaction};
 use crate::ids::ConversationId;
 use crate::wire::frames::Message;
@@ -17,7 +17,7 @@ use uuid::Uuid;
 /// end; for the first slice the conversation's own beginning is near enough.
 pub(super) async fn list_slices(
     db: &Client,
-    caller: Caller,
+    access: Access,
     only: Option<ConversationId>,
     criteria: &Criteria<'_>,
 ) -> Result<Vec<Slice>, Error> {
@@ -46,7 +46,7 @@ pub(super) async fn list_slices(
          ORDER BY newest_at DESC, id, n DESC LIMIT $7",
     );
     let most = i64::try_from(SLICES_MAX).unwrap_or(i64::MAX) + 1;
-    let (tenant, user, only) = (caller.tenant_id.0, caller.user_id.0, only.map(|id| id.0));
+    let (tenant, user, only) = (access.tenant_id.0, access.user_id.0, only.map(|id| id.0));
     let rows = db
         .query(
             &SQL,
@@ -71,7 +71,7 @@ pub(super) async fn list_slices(
 }
 
 /// Whether the caller is a member of a conversation.
-pub(super) async fn is_member(db: &Client, caller: Caller, id: ConversationId) -> Result<bool, Error> {
+pub(super) async fn is_member(db: &Client, access: Access, id: ConversationId) -> Result<bool, Error> {
     const SQL: Statement = Statement::new(
         "search.is_member",
         "SELECT EXISTS (
@@ -79,7 +79,7 @@ pub(super) async fn is_member(db: &Client, caller: Caller, id: ConversationId) -
              WHERE c.tenant_id = $1 AND c.id = $2 AND c.deleted_at IS NULL AND p.user_id = $3 AND p.removed_at IS NULL)",
     );
     let row = db
-        .query_one(&SQL, &[&caller.tenant_id.0, &id.0, &caller.user_id.0])
+        .query_one(&SQL, &[&access.tenant_id.0, &id.0, &access.user_id.0])
         .await?;
     Ok(row.get(0))
 }
@@ -91,7 +91,7 @@ pub(super) async fn is_member(db: &Client, caller: Caller, id: ConversationId) -
 /// made for these words each time: a plan for any words, or made while the table was empty, would read it whole.
 pub(super) async fn find_hits(
     db: &mut Client,
-    caller: Caller,
+    access: Access,
     slices: &[Slice],
     criteria: &Criteria<'_>,
     limit: usize,
@@ -128,7 +128,7 @@ pub(super) async fn find_hits(
         .query(
             &SQL,
             &[
-                &caller.tenant_id.0,
+                &access.tenant_id.0,
                 &keys,
                 &conversations,
                 &criteria.words,
@@ -166,7 +166,7 @@ pub(super) struct Read {
 
 /// What was found, as it stands now, youngest first: without what was deleted, or says something else, or stands where the
 /// caller is not a member any more.
-pub(super) async fn read(db: &Client, caller: Caller, hits: &[Hit], words: &str) -> Result<Vec<Read>, Error> {
+pub(super) async fn read(db: &Client, access: Access, hits: &[Hit], words: &str) -> Result<Vec<Read>, Error> {
     const SQL: Statement = Statement::new(
         "search.read",
         concat!(
@@ -190,7 +190,7 @@ pub(super) async fn read(db: &Client, caller: Caller, hits: &[Hit], words: &str)
     let marks = format!("HighlightAll=true, StartSel=\"{HIT_BEGINS}\", StopSel=\"{HIT_ENDS}\"");
     let conversations: Vec<Uuid> = hits.iter().map(|hit| hit.conversation).collect();
     let seqs: Vec<i64> = hits.iter().map(|hit| hit.seq).collect();
-    let (tenant, user) = (caller.tenant_id.0, caller.user_id.0);
+    let (tenant, user) = (access.tenant_id.0, access.user_id.0);
     let rows = db
         .query(&SQL, &[&tenant, &user, &words, &conversations, &seqs, &marks])
         .await?;

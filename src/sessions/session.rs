@@ -16,8 +16,9 @@ use super::directory::Full;
 use super::refusals::{Refusals, Subscribes};
 use super::transport::{Body, Incoming, IncomingStream, Link};
 use super::{Refused, Sessions, Socket};
+use crate::auth::Access;
 use crate::auth::Principal;
-use crate::conversations::{self, Caller, Conversation, Follower, Request};
+use crate::conversations::{self, Conversation, Follower, Request};
 use crate::error::{CloseCode, Code};
 use crate::ids::ConversationId;
 use crate::metrics::{Surface, metrics};
@@ -264,8 +265,8 @@ impl Session {
             }
             ClientFrame::Refresh { token } => self.refresh(&token, reply),
             ClientFrame::Typing { conversation, on } => {
-                self.with_conversation(conversation, reply, ctx, |known, caller, reply| {
-                    known.typing(caller, on, reply)
+                self.with_conversation(conversation, reply, ctx, |known, access, reply| {
+                    known.typing(access, on, reply)
                 });
             }
             ClientFrame::Subscribe { conversation, after } => self.subscribe(conversation, after, reply, ctx),
@@ -277,8 +278,8 @@ impl Session {
                 self.wait_for_room(sent, ctx);
             }
             ClientFrame::Read { conversation, seq } => {
-                self.with_conversation(conversation, reply, ctx, |known, caller, reply| {
-                    known.read(caller, seq, reply)
+                self.with_conversation(conversation, reply, ctx, |known, access, reply| {
+                    known.read(access, seq, reply)
                 });
             }
             ClientFrame::Send {
@@ -288,8 +289,8 @@ impl Session {
                 reply_to,
             } => {
                 let request = Request::Post { id, body, reply_to };
-                self.with_conversation(conversation, reply, ctx, |known, caller, reply| {
-                    known.send(caller, request, acknowledge(reply, conversation, id, budget))
+                self.with_conversation(conversation, reply, ctx, |known, access, reply| {
+                    known.send(access, request, acknowledge(reply, conversation, id, budget))
                 });
             }
             ClientFrame::Edit { conversation, id, body } => {
@@ -372,8 +373,8 @@ impl Session {
             outbox: self.connection.outbox.clone(),
             seat,
         };
-        self.with_conversation(id, reply, ctx, |known, caller, reply| {
-            known.subscribe(caller, follower, after, reply)
+        self.with_conversation(id, reply, ctx, |known, access, reply| {
+            known.subscribe(access, follower, after, reply)
         });
         if self.subscriptions.len() >= limits::SUBSCRIPTIONS_MAX + limits::WINDOW {
             // More than can be followed or asked for: some were refused, or have ended since. What is on its way stays.
@@ -391,8 +392,8 @@ impl Session {
     }
 
     fn change(&mut self, id: ConversationId, request: Request, reply: Reply, ctx: &mut ws::WebsocketContext<Self>) {
-        self.with_conversation(id, reply, ctx, |known, caller, reply| {
-            known.send(caller, request, confirm(reply))
+        self.with_conversation(id, reply, ctx, |known, access, reply| {
+            known.send(access, request, confirm(reply))
         });
     }
 
@@ -402,13 +403,13 @@ impl Session {
         id: ConversationId,
         reply: Reply,
         ctx: &mut ws::WebsocketContext<Self>,
-        command: impl FnOnce(&mut Conversation, Caller, Reply) -> Result<(), conversations::Full>,
+        command: impl FnOnce(&mut Conversation, Access, Reply) -> Result<(), conversations::Full>,
     ) {
-        let caller = Caller::from(&self.connection.principal());
+        let access = self.connection.principal().access();
         let sent = match self.subscriptions.get_mut(&id) {
-            Some(known) => command(&mut known.conversation, caller, reply),
+            Some(known) => command(&mut known.conversation, access, reply),
             None => match self.sessions.shared.conversations.conversation(id) {
-                Ok(mut known) => command(&mut known, caller, reply),
+                Ok(mut known) => command(&mut known, access, reply),
                 Err(error) => return reply.refuse(error.code()),
             },
         };

@@ -133,7 +133,7 @@ async fn enter(
     invite: Option<&str>,
 ) -> Result<HttpResponse, Error> {
     if let Some(code) = invite
-        && let Err(error) = state.conversations.accept_invite(principal.into(), code).await
+        && let Err(error) = state.conversations.accept_invite(principal.access(), code).await
     {
         state.auth.discard(&account).await;
         return Err(error.into());

@@ -62,7 +62,7 @@ pub(crate) async fn list(
     query: Query<PageQuery>,
 ) -> Result<HttpResponse, Error> {
     let limit = extract::page_limit(query.0.limit)?;
-    let caller = (&caller.0).into();
+    let caller = caller.access();
     let body = match query.0.cursor.as_deref().map(cursor::parse).transpose()? {
         None => state.conversations.first_page(caller, limit, encode).await?,
         Some((at, id)) => {
@@ -90,8 +90,8 @@ pub(crate) async fn create(
 ) -> Result<HttpResponse, Error> {
     let title = check_name("title", &input.0.title)?;
     let members = input.0.members.unwrap_or_default();
-    let id = state.conversations.create((&caller.0).into(), title, &members).await?;
-    Ok(HttpResponse::Created().json(state.conversations.summary((&caller.0).into(), id).await?))
+    let id = state.conversations.create(caller.access(), title, &members).await?;
+    Ok(HttpResponse::Created().json(state.conversations.summary(caller.access(), id).await?))
 }
 
 /// One conversation.
@@ -103,7 +103,7 @@ pub(crate) async fn show(
     caller: Caller,
     id: Path<ConversationId>,
 ) -> Result<HttpResponse, Error> {
-    Ok(HttpResponse::Ok().json(state.conversations.summary((&caller.0).into(), id.0).await?))
+    Ok(HttpResponse::Ok().json(state.conversations.summary(caller.access(), id.0).await?))
 }
 
 /// Rename a conversation; for moderators and owners.
@@ -120,7 +120,7 @@ pub(crate) async fn update(
         let title = check_name("title", title)?.into();
         state
             .conversations
-            .submit((&caller.0).into(), id.0, Request::Rename { title })
+            .submit(caller.access(), id.0, Request::Rename { title })
             .await?;
     }
     show(state, caller, id).await
@@ -136,7 +136,7 @@ pub(crate) async fn delete(
 ) -> Result<HttpResponse, Error> {
     state
         .conversations
-        .submit((&caller.0).into(), id.0, Request::DeleteConversation)
+        .submit(caller.access(), id.0, Request::DeleteConversation)
         .await?;
     Ok(HttpResponse::NoContent().finish())
 }

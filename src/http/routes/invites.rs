@@ -53,7 +53,7 @@ pub(crate) async fn list(
     let from = from.map(|(at, id)| (at, InviteId(id)));
     let items = state
         .conversations
-        .list_invites((&caller.0).into(), id.0, limit, from)
+        .list_invites(caller.access(), id.0, limit, from)
         .await?;
     let (items, next) = extract::cut_page(items, limit, |last| cursor::after(last.created_at, last.id.0));
     Ok(HttpResponse::Ok().json(InvitePage { items, next }))
@@ -81,7 +81,7 @@ pub(crate) async fn create(
     }
     let invite = state
         .conversations
-        .create_invite((&caller.0).into(), id.0, expires_at, max_uses)
+        .create_invite(caller.access(), id.0, expires_at, max_uses)
         .await?;
     Ok(HttpResponse::Created().json(invite))
 }
@@ -96,10 +96,7 @@ pub(crate) async fn delete(
     path: Path<(ConversationId, InviteId)>,
 ) -> Result<HttpResponse, Error> {
     let (id, invite) = path.0;
-    state
-        .conversations
-        .withdraw_invite((&caller.0).into(), id, invite)
-        .await?;
+    state.conversations.withdraw_invite(caller.access(), id, invite).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
@@ -111,6 +108,6 @@ pub(crate) async fn accept(
     caller: Caller,
     code: Path<String>,
 ) -> Result<HttpResponse, Error> {
-    let id = state.conversations.accept_invite((&caller.0).into(), &code.0).await?;
-    Ok(HttpResponse::Ok().json(state.conversations.summary((&caller.0).into(), id).await?))
+    let id = state.conversations.accept_invite(caller.access(), &code.0).await?;
+    Ok(HttpResponse::Ok().json(state.conversations.summary(caller.access(), id).await?))
 }

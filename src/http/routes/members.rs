@@ -51,10 +51,7 @@ pub(crate) async fn list(
 ) -> Result<HttpResponse, Error> {
     let limit = extract::page_limit(query.0.limit)?;
     let from = query.0.cursor.as_deref().map(cursor::parse_id).transpose()?.map(UserId);
-    let items = state
-        .conversations
-        .members((&caller.0).into(), id.0, limit, from)
-        .await?;
+    let items = state.conversations.members(caller.access(), id.0, limit, from).await?;
     let (items, next) = extract::cut_page(items, limit, |last| last.id.to_string());
     Ok(HttpResponse::Ok().json(MemberPage { items, next }))
 }
@@ -72,9 +69,9 @@ pub(crate) async fn create(
     let MemberInput { user_id, role } = input.0;
     state
         .conversations
-        .submit((&caller.0).into(), id.0, Request::AddMember { user_id, role })
+        .submit(caller.access(), id.0, Request::AddMember { user_id, role })
         .await?;
-    Ok(HttpResponse::Created().json(state.conversations.member((&caller.0).into(), id.0, user_id).await?))
+    Ok(HttpResponse::Created().json(state.conversations.member(caller.access(), id.0, user_id).await?))
 }
 
 /// Give a member another role; for owners.
@@ -93,8 +90,8 @@ pub(crate) async fn update(
         user_id,
         role: input.0.role,
     };
-    state.conversations.submit((&caller.0).into(), id, request).await?;
-    Ok(HttpResponse::Ok().json(state.conversations.member((&caller.0).into(), id, user_id).await?))
+    state.conversations.submit(caller.access(), id, request).await?;
+    Ok(HttpResponse::Ok().json(state.conversations.member(caller.access(), id, user_id).await?))
 }
 
 /// Remove a member, or leave.
@@ -109,7 +106,7 @@ pub(crate) async fn delete(
     let (id, user_id) = path.0;
     state
         .conversations
-        .submit((&caller.0).into(), id, Request::RemoveMember { user_id })
+        .submit(caller.access(), id, Request::RemoveMember { user_id })
         .await?;
     Ok(HttpResponse::NoContent().finish())
 }

@@ -118,10 +118,7 @@ pub(crate) async fn list(
 ) -> Result<HttpResponse, Error> {
     let limit = extract::page_limit(query.0.limit)?;
     let range = range_of(&query.0)?;
-    let history = state
-        .conversations
-        .history((&caller.0).into(), id.0, range, limit)
-        .await?;
+    let history = state.conversations.history(caller.access(), id.0, range, limit).await?;
     let next = match range {
         Range::Before(_) if history.more => history.items.first().map(|first| format!("before.{}", first.seq)),
         Range::After(_) if history.more => history.items.last().map(|last| format!("after.{}", last.seq)),
@@ -153,7 +150,7 @@ pub(crate) async fn create(
     };
     let receipt = state
         .conversations
-        .submit((&caller.0).into(), conversation.0, request)
+        .submit(caller.access(), conversation.0, request)
         .await?;
     let (Some(seq), Some(created_at)) = (receipt.seq, receipt.created_at) else {
         return Err(Error::from_feature(
@@ -199,14 +196,9 @@ pub(crate) async fn update(
     };
     state
         .conversations
-        .submit((&caller.0).into(), conversation, request)
+        .submit(caller.access(), conversation, request)
         .await?;
-    Ok(HttpResponse::Ok().json(
-        state
-            .conversations
-            .message((&caller.0).into(), conversation, id)
-            .await?,
-    ))
+    Ok(HttpResponse::Ok().json(state.conversations.message(caller.access(), conversation, id).await?))
 }
 
 /// Delete a message: its author, moderators and owners may; the body is gone for good.
@@ -221,7 +213,7 @@ pub(crate) async fn delete(
     let (conversation, id) = path.0;
     state
         .conversations
-        .submit((&caller.0).into(), conversation, Request::Delete { id })
+        .submit(caller.access(), conversation, Request::Delete { id })
         .await?;
     Ok(HttpResponse::NoContent().finish())
 }

@@ -83,7 +83,7 @@ pub(crate) async fn search(
     query: Query<SearchQuery>,
 ) -> Result<HttpResponse, Error> {
     let wanted = parse(query.0)?;
-    let page = state.search.find((&caller.0).into(), &wanted).await?;
+    let page = state.search.find(caller.access(), &wanted).await?;
     Ok(HttpResponse::Ok().json(SearchPage {
         items: page.items,
         next: page.next.map(|(at, id)| cursor::after(at, id)),
