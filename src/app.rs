@@ -1,7 +1,7 @@
 //! The composition root: everything a node consists of is made here, in this order, and handed to whoever needs it.
 //!
-//! database → bus → redis → cache → auth, tenants → limits → lobby (the table of sockets, as conversations see it) →
-//! conversations (writer lanes, registry) → sessions → HTTP server. If it is not here, it does not exist. The same path
+//! database → bus → redis → cache → auth, tenants → limits → presence → the table of sockets, which conversations notify
+//! through → conversations (writer lanes, registry) → sessions → HTTP server. If it is not here, it does not exist. The same path
 //! serves the program and the tests, which bind port 0 and ask for [`App::port`].
 
 use crate::auth::{self, Auth};
@@ -12,10 +12,11 @@ use crate::conversations::{Conversations, Parts};
 use crate::database::{self, Database};
 use crate::http::{self, Assets, Connections, Health};
 use crate::ids::NodeId;
+use crate::presence::PresenceHandle;
 use crate::rate_limit::RateLimits;
 use crate::redis::{self, Redis};
 use crate::search::Search;
-use crate::sessions::{self, Sessions, Socket, lobby};
+use crate::sessions::{self, Directory, SessionDependencies, Sessions, Socket};
 use crate::shutdown::Shutdown;
 use crate::supervision::ArbiterPool;
 use crate::tenants::Tenants;
@@ -90,23 +91,28 @@ impl App {
         let tenants = Tenants::start(database.clone(), auth.clone(), cache.clone(), &arbiters);
         let lender = redis.map(|redis| (redis, config.redis.timeout));
         let limits = RateLimits::start(&config.limits, lender, &arbiters);
-        let (lobby, audience) = lobby(&config.sessions, node, bus.clone());
+        let presence = PresenceHandle::start(node, bus.clone(), config.sessions.presence_grace, &arbiters);
+        let directory = Arc::new(Directory::new(&config.sessions));
         let parts = Parts {
             node,
             database: database.clone(),
             bus: bus.clone(),
             cache: cache.clone(),
-            audience,
+            presence: presence.clone(),
+            audience: directory.clone(),
             arbiters: arbiters.clone(),
         };
         let conversations = Conversations::start(parts, &config.conversations);
-        let sessions = Sessions::start(
-            lobby,
-            (node, bus.clone()),
-            conversations.clone(),
-            (auth.clone(), limits.clone()),
-            (&config.sessions, &arbiters),
-        );
+        let dependencies = SessionDependencies {
+            node,
+            directory,
+            conversations: conversations.clone(),
+            presence,
+            auth: auth.clone(),
+            limits: limits.clone(),
+            arbiters: arbiters.clone(),
+        };
+        let sessions = Sessions::start(dependencies, &config.sessions);
         let health = Health::new(parts_of(&database, &bus, &cache));
         let state = web::Data::new(http::AppState {
             auth: auth.clone(),

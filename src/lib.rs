@@ -6,7 +6,7 @@
 //!
 //! Imports go downwards only (checked by `tests/it/tidy.rs`):
 //! `app`, `probe`, `shutdown` › `http` › `sessions`, `search` › `conversations` › `tenants`, `auth`, `commit`,
-//! `rate_limit` › `cache` › `database`, `redis`, `bus`, `wire` › `config`, `telemetry` › `supervision` › `metrics` ›
+//! `rate_limit`, `presence` › `cache` › `database`, `redis`, `bus`, `wire` › `config`, `telemetry` › `supervision` › `metrics` ›
 //! `ids`, `error`.
 
 pub mod app;
@@ -21,6 +21,7 @@ pub mod error;
 pub mod http;
 pub mod ids;
 pub mod metrics;
+pub mod presence;
 pub mod probe;
 pub mod rate_limit;
 pub mod redis;

@@ -6,7 +6,7 @@
 //! their own form here, because their `Serialize` is the client protocol's: it leaves out what clients need not know, and
 //! times in it are text.
 
-use super::{Envelope, Invalidation, PeerWord};
+use super::{Envelope, Invalidation, PresenceMessage};
 use crate::ids::{ConversationId, MemberRole, MessageId, NodeId, Rev, Seq, UserId, UserKind};
 use crate::wire::frames::{ConversationChanged, MemberChange, MemberChanged, MemberUser, Message, Reaction};
 use crate::wire::{Change, Committed};
@@ -62,7 +62,7 @@ enum Content<'a> {
         user_id: UserId,
         on: bool,
     },
-    Peer(PeerWord),
+    Presence(PresenceMessage),
     Notices {
         conversation_id: ConversationId,
         last_seq: Seq,
@@ -145,7 +145,7 @@ pub(super) fn encode(from: NodeId, at: DateTime<Utc>, envelope: &Envelope) -> Op
             user_id: *user_id,
             on: *on,
         },
-        Envelope::Peer(word) => Content::Peer(word.clone()),
+        Envelope::Presence(message) => Content::Presence(message.clone()),
         Envelope::Notices {
             conversation_id,
             last_seq,
@@ -217,7 +217,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Received, Error> {
             user_id,
             on,
         },
-        Content::Peer(word) => Envelope::Peer(word),
+        Content::Presence(message) => Envelope::Presence(message),
         Content::Notices {
             conversation_id,
             last_seq,
@@ -356,6 +356,7 @@ fn time(micros: Micros) -> Result<DateTime<Utc>, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bus::SnapshotPart;
 
     fn at(seconds: i64) -> DateTime<Utc> {
         DateTime::from_timestamp(seconds, 123_456_000).unwrap()
@@ -458,5 +459,46 @@ mod tests {
             assert!(length > 17 || sender(&bytes[..length]).is_none(), "{length} bytes");
         }
         assert!(encode(NodeId::new(), at(0), &Envelope::Resumed(Vec::new())).is_none());
+    }
+
+    /// Nodes of the version before read these bytes, and write them.
+    #[test]
+    fn presence_has_the_form_that_it_always_had() {
+        let (node, user_id) = (NodeId(uuid(1)), UserId(uuid(2)));
+        let id = |last: u8| [&[16][..], &[0; 15], &[last]].concat();
+        let cases = [
+            (
+                PresenceMessage::Delta {
+                    node,
+                    user_id,
+                    online: true,
+                },
+                [&[0][..], &id(1), &id(2), &[1]].concat(),
+            ),
+            (
+                PresenceMessage::Heartbeat { node, version: 300 },
+                [&[1][..], &id(1), &[0xAC, 0x02]].concat(),
+            ),
+            (PresenceMessage::SyncRequest { node }, [&[2][..], &id(1)].concat()),
+            (
+                PresenceMessage::Snapshot(SnapshotPart {
+                    node,
+                    version: 7,
+                    part: 0,
+                    parts: 2,
+                    users: vec![user_id],
+                }),
+                [&[3][..], &id(1), &[7, 0, 2, 1], &id(2)].concat(),
+            ),
+        ];
+        for (message, expected) in cases {
+            let bytes = encode(node, DateTime::UNIX_EPOCH, &Envelope::Presence(message)).unwrap();
+            let head = [&[VERSION][..], &id(1), &[0], &[3]].concat();
+            assert_eq!(bytes, [head, expected].concat());
+        }
+    }
+
+    fn uuid(number: u128) -> uuid::Uuid {
+        uuid::Uuid::from_u128(number)
     }
 }

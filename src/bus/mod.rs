@@ -2,14 +2,18 @@
 //!
 //! The bus is an accelerator, never the truth: an envelope may be lost, late or doubled. Durable changes carry their
 //! revision and are repaired from PostgreSQL; the rest (typing, presence, notices) only matters now. So publishing never
-//! waits: [`ENVELOPES_MAX`] envelopes wait for each ear of a node, further ones are dropped and counted.
+//! waits: [`ENVELOPES_MAX`] envelopes wait for each subscriber of a node, further ones are dropped and counted.
 //!
 //! The in-process bus connects the nodes of one process. In a server there is one, and publishing costs a look at an
 //! empty list; tests run several nodes in one process over it.
 
 mod codec;
+mod interest;
+mod presence;
 mod redis;
 
+pub use interest::Interest;
+pub use presence::{PresenceMessage, SnapshotPart};
 pub use redis::RedisBus;
 
 use crate::ids::{ConversationId, NodeId, Seq, UserId};
@@ -22,7 +26,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 use tokio::sync::mpsc;
 
-/// Envelopes that wait for one ear of a node.
+/// Envelopes that wait for one subscriber of a node.
 pub const ENVELOPES_MAX: usize = 10_000;
 
 /// What one node tells the others.
@@ -49,7 +53,7 @@ pub enum Envelope {
         on: bool,
     },
     /// Who is connected to a node.
-    Peer(PeerWord),
+    Presence(PresenceMessage),
     /// What was said about these conversations until now may have been lost; from now on it is heard. A bus says this to
     /// its own node, nobody publishes it.
     Resumed(Vec<ConversationId>),
@@ -73,45 +77,6 @@ pub enum Invalidation {
     Keys(Vec<Arc<str>>),
     /// Everything may have changed.
     Everything,
-}
-
-/// What a node says of the users that are connected to it; see `sessions/elsewhere.rs`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub enum PeerWord {
-    /// A user's first connection came, or their last one went.
-    Changed {
-        /// The node that says so.
-        node: NodeId,
-        /// The user.
-        user_id: UserId,
-        /// Come or gone.
-        online: bool,
-    },
-    /// The node lives, and has told of so many changes since it started.
-    Lives {
-        /// The node that says so.
-        node: NodeId,
-        /// How many.
-        number: u64,
-    },
-    /// A node should tell its whole roster.
-    Ask {
-        /// The node that is asked.
-        node: NodeId,
-    },
-    /// A part of a roster.
-    Roster {
-        /// The node whose roster it is.
-        node: NodeId,
-        /// How many changes it had told of when it wrote this.
-        number: u64,
-        /// Which part this is, from 0.
-        part: u32,
-        /// How many parts there are.
-        parts: u32,
-        /// The users of this part.
-        users: Vec<UserId>,
-    },
 }
 
 /// An envelope on its way to one node.
@@ -155,14 +120,8 @@ pub trait Bus: Send + Sync + 'static {
         self.has_peers(node)
     }
 
-    /// Lets a node listen; dropping the receiver ends it. A node may have several ears, each with its own queue.
-    fn subscribe(&self, node: NodeId) -> mpsc::Receiver<Delivery>;
-
-    /// The same, for who wants to hear of invalidations only: a message need not wake it. Nor need an ear that came by
-    /// [`Bus::subscribe`] hear of those.
-    fn subscribe_to_invalidations(&self, node: NodeId) -> mpsc::Receiver<Delivery> {
-        self.subscribe(node)
-    }
+    /// A queue of [`ENVELOPES_MAX`] envelopes of one kind; dropping it ends the subscription. A node may have several.
+    fn subscribe(&self, node: NodeId, interest: Interest) -> mpsc::Receiver<Delivery>;
 
     /// What operators call it, in health answers.
     fn name(&self) -> &'static str;
@@ -183,10 +142,18 @@ pub trait Bus: Send + Sync + 'static {
     }
 }
 
+/// The queue of one subscriber.
+#[derive(Debug)]
+struct Subscription {
+    node: NodeId,
+    interest: Interest,
+    queue: mpsc::Sender<Delivery>,
+}
+
 /// The bus within one process.
 #[derive(Debug, Default)]
 pub struct InProcessBus {
-    nodes: RwLock<Vec<(NodeId, mpsc::Sender<Delivery>)>>,
+    subscriptions: RwLock<Vec<Subscription>>,
     dropped: AtomicU64,
     /// Whether other processes may serve the same installation, which this bus cannot reach.
     others_unseen: bool,
@@ -211,13 +178,18 @@ impl InProcessBus {
 
 impl Bus for InProcessBus {
     fn publish(&self, from: NodeId, to: To, envelope: Envelope) {
-        let concerns = |node: NodeId| node != from && !matches!(to, To::Node(other) if other != node);
+        let interest = Interest::of(&envelope);
+        let concerns = |subscription: &&Subscription| {
+            subscription.node != from
+                && subscription.interest == interest
+                && !matches!(to, To::Node(other) if other != subscription.node)
+        };
         let delivery = Delivery {
             envelope,
             published_at: Instant::now(),
         };
-        for (node, sender) in self.nodes.read().iter().filter(|(node, _)| concerns(*node)) {
-            if let Err(mpsc::error::TrySendError::Full(_)) = sender.try_send(delivery.clone()) {
+        for Subscription { node, queue, .. } in self.subscriptions.read().iter().filter(concerns) {
+            if let Err(mpsc::error::TrySendError::Full(_)) = queue.try_send(delivery.clone()) {
                 self.dropped.fetch_add(1, Ordering::Relaxed);
                 metrics().bus_dropped(BusDrop::IncomingFull, 1);
                 tracing::warn!(node = %node, "bus envelope dropped: the node does not keep up");
@@ -226,18 +198,18 @@ impl Bus for InProcessBus {
     }
 
     fn has_peers(&self, node: NodeId) -> bool {
-        self.nodes.read().iter().any(|(known, _)| *known != node)
+        self.subscriptions.read().iter().any(|known| known.node != node)
     }
 
     fn may_have_peers(&self, node: NodeId) -> bool {
         self.others_unseen || self.has_peers(node)
     }
 
-    fn subscribe(&self, node: NodeId) -> mpsc::Receiver<Delivery> {
-        let (sender, receiver) = mpsc::channel(ENVELOPES_MAX);
-        let mut nodes = self.nodes.write();
-        nodes.retain(|(_, sender)| !sender.is_closed());
-        nodes.push((node, sender));
+    fn subscribe(&self, node: NodeId, interest: Interest) -> mpsc::Receiver<Delivery> {
+        let (queue, receiver) = mpsc::channel(ENVELOPES_MAX);
+        let mut subscriptions = self.subscriptions.write();
+        subscriptions.retain(|subscription| !subscription.queue.is_closed());
+        subscriptions.push(Subscription { node, interest, queue });
         receiver
     }
 
@@ -251,24 +223,25 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn others_hear_and_the_sender_does_not() {
+    async fn others_are_handed_what_they_want_and_the_sender_nothing() {
         let bus = InProcessBus::default();
         let (here, there) = (NodeId::new(), NodeId::new());
-        let mut mine = bus.subscribe(here);
+        let mut mine = bus.subscribe(here, Interest::Presence);
         assert!(!bus.has_peers(here) && !bus.may_have_peers(here));
-        let mut theirs = bus.subscribe(there);
+        let mut theirs = bus.subscribe(there, Interest::Presence);
+        let mut their_changes = bus.subscribe(there, Interest::Conversations);
         assert!(bus.has_peers(here));
-        let lives = |number| Envelope::Peer(PeerWord::Lives { node: here, number });
-        bus.publish(here, To::Everybody, lives(1));
+        let heartbeat = |version| Envelope::Presence(PresenceMessage::Heartbeat { node: here, version });
+        bus.publish(here, To::Everybody, heartbeat(1));
         assert!(matches!(
             theirs.recv().await.map(|delivery| delivery.envelope),
-            Some(Envelope::Peer(PeerWord::Lives { number: 1, .. }))
+            Some(Envelope::Presence(PresenceMessage::Heartbeat { version: 1, .. }))
         ));
-        assert!(mine.try_recv().is_err());
-        bus.publish(here, To::Node(NodeId::new()), lives(2));
+        assert!(mine.try_recv().is_err() && their_changes.try_recv().is_err());
+        bus.publish(here, To::Node(NodeId::new()), heartbeat(2));
         assert!(theirs.try_recv().is_err(), "it was for another");
-        for number in 0..=ENVELOPES_MAX as u64 {
-            bus.publish(here, To::Everybody, lives(number));
+        for version in 0..=ENVELOPES_MAX as u64 {
+            bus.publish(here, To::Everybody, heartbeat(version));
         }
         assert_eq!(bus.dropped(), 1);
     }
@@ -276,7 +249,7 @@ mod tests {
     #[test]
     fn who_may_not_be_alone_says_so_though_nobody_is_heard() {
         let (bus, here) = (InProcessBus::among_others(), NodeId::new());
-        let _mine = bus.subscribe(here);
+        let _mine = bus.subscribe(here, Interest::Presence);
         assert_eq!((bus.has_peers(here), bus.may_have_peers(here)), (false, true));
     }
 }

@@ -11,7 +11,7 @@
 use super::Shared;
 use super::pending::{BATCH_MAX, RETRY};
 use super::remote::{Purged, Put, Remote};
-use crate::bus::{Delivery, Envelope, Invalidation};
+use crate::bus::{Delivery, Envelope, Interest, Invalidation};
 use crate::supervision::{self, ArbiterPool, DeathGuard, MailboxReader, supervise};
 use actix::prelude::*;
 use futures_util::StreamExt as _;
@@ -30,13 +30,13 @@ const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 pub(super) fn start(shared: &Arc<Shared>, arbiters: &ArbiterPool) {
     let shared = shared.clone();
     // Before anything can be remembered that somebody else may change.
-    let mut first = Some(shared.bus.subscribe_to_invalidations(shared.node));
+    let mut first = Some(shared.bus.subscribe(shared.node, Interest::Invalidations));
     arbiters.spawn(0, async move {
         let begin = |generation, guard| {
             let (shared, first) = (shared.clone(), first.take());
             actix::spawn(async move {
                 let puts = shared.puts.reader().await;
-                let envelopes = first.unwrap_or_else(|| shared.bus.subscribe_to_invalidations(shared.node));
+                let envelopes = first.unwrap_or_else(|| shared.bus.subscribe(shared.node, Interest::Invalidations));
                 if generation > 1 {
                     // What was told between two generations was heard by nobody.
                     shared.stamps.touch_all();
@@ -79,7 +79,6 @@ impl Actor for Supervisor {
 
 impl StreamHandler<Delivery> for Supervisor {
     fn handle(&mut self, delivery: Delivery, _: &mut Self::Context) {
-        // A bus may tell more than it was asked for.
         let Envelope::Invalidated(invalidation) = delivery.envelope else {
             return;
         };

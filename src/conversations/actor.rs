@@ -100,7 +100,7 @@ impl Actor for Conversation {
             let now = self.now();
             for user in users {
                 self.members.add(user);
-                self.state.presence(user, self.shared.audience.is_online(user), now);
+                self.state.presence(user, self.shared.presence.is_online(user), now);
             }
         }
         // Facts first: a command that follows a commit should find it applied.
@@ -137,6 +137,9 @@ impl StreamHandler<Command> for Conversation {
                 if self.role(&access).is_none() {
                     return reply.refuse(Code::NotFound);
                 }
+                // Who subscribes is connected, also if the queue of changes has not brought that yet.
+                let online = self.shared.presence.is_online(access.user_id);
+                self.state.presence(access.user_id, online, self.now());
                 self.subscribe(follower, access.user_id, after, reply, ctx);
             }
             Command::Unsubscribe { connection, reply } => {
@@ -397,7 +400,7 @@ impl Conversation {
             self.members.remove(user);
         } else if self.state.is_social() {
             self.members.add(user);
-            let online = self.shared.audience.is_online(user);
+            let online = self.shared.presence.is_online(user);
             self.state.presence(user, online, self.shared.clock.now());
         }
     }

@@ -21,6 +21,7 @@ mod invites;
 mod listing;
 mod memberships;
 mod permissions;
+mod presence_listener;
 mod recovery;
 mod registry;
 mod replay;
@@ -38,7 +39,7 @@ pub use invites::{INVITES_MAX, Invite};
 pub use listing::{History, Range, Summary};
 
 use crate::auth::{Access, AllowedConversations};
-use crate::bus::{Bus, Envelope, PeerWord, To};
+use crate::bus::{Bus, Envelope, To};
 use crate::cache::{Cache, Subject};
 use crate::commit::{CommitSink, Completion, DEADLINE, Persistence};
 use crate::config::ConversationsConfig;
@@ -46,6 +47,7 @@ use crate::database::Database;
 use crate::error::Code;
 use crate::ids::{ConnectionId, ConversationId, NodeId, Rev, Seq, UserId};
 use crate::metrics::Depth;
+use crate::presence::PresenceHandle;
 use crate::supervision::{ArbiterPool, Mailbox};
 use crate::wire::frames::Notice;
 use crate::wire::{Outbox, Reply};
@@ -63,19 +65,10 @@ pub const ROOM_TIMEOUT: Duration = Duration::from_secs(2);
 /// Most users that may be named when a conversation is made.
 pub const FIRST_MEMBERS_MAX: usize = 100;
 
-/// Who is connected to this node: what conversations need of the sessions, which stand above them. Must not block.
+/// The sockets of this node: what conversations need of the sessions, which stand above them. Must not block.
 pub trait Audience: Send + Sync + 'static {
-    /// Whether the user has a connection on any node.
-    fn is_online(&self, user: UserId) -> bool;
-
     /// Tells the user's connections, except those for which `subscribed` is true.
     fn notify(&self, user: UserId, notice: Notice, subscribed: &dyn Fn(ConnectionId) -> bool);
-
-    /// The other nodes that the user is connected to.
-    fn nodes_of(&self, user: UserId) -> Vec<NodeId>;
-
-    /// Takes in what another node says of its users.
-    fn hear(&self, word: PeerWord);
 }
 
 /// The conversations of this node. Cheap to clone.
@@ -94,6 +87,8 @@ pub struct Parts {
     pub bus: Arc<dyn Bus>,
     /// What is remembered of lists.
     pub cache: Cache,
+    /// Who is online.
+    pub presence: PresenceHandle,
     /// The sessions.
     pub audience: Arc<dyn Audience>,
     /// Where actors run.
@@ -123,6 +118,7 @@ impl Conversations {
             persistence,
             bus: parts.bus,
             cache: parts.cache,
+            presence: parts.presence,
             audience: parts.audience,
             readers: Shared::readers(),
             clock: replay::Clock::start(),
@@ -132,6 +128,7 @@ impl Conversations {
             starts,
         });
         registry::start(&shared);
+        presence_listener::start(&shared);
         Self { shared }
     }
 
@@ -219,13 +216,6 @@ impl Conversations {
         Ok(id)
     }
 
-    /// Tells the conversations of a user that they came online or went offline.
-    pub fn presence(&self, user: UserId, online: bool) {
-        self.shared
-            .slots
-            .tell_conversations_of(user, || Fact::Presence { user, online });
-    }
-
     /// Tells the conversations of a user that they have another name.
     pub fn renamed(&self, user: UserId, name: &ByteString) {
         self.shared.slots.tell_conversations_of(user, || Fact::Renamed {
@@ -250,7 +240,7 @@ impl Conversations {
             deepest: starts,
         };
         let mut depths = self.shared.persistence.waiting();
-        depths.extend([self.shared.slots.depth(), registry]);
+        depths.extend([self.shared.slots.depth(), registry, self.shared.presence.depth()]);
         depths
     }
 

@@ -20,13 +20,14 @@ use super::slots::{Fact, Slot, Slots};
 use super::state::State;
 use super::subscribers::{Phase, Subscriber};
 use super::{Audience, first_page, store};
-use crate::bus::{Bus, Delivery, Envelope, To};
+use crate::bus::{Bus, Delivery, Envelope, Interest, To};
 use crate::cache::{Cache, Subject};
 use crate::commit::Persistence;
 use crate::database::Database;
 use crate::error::{CloseCode, Code};
 use crate::ids::{ConversationId, NodeId, Rev, Seq, UserId};
 use crate::metrics::metrics;
+use crate::presence::PresenceHandle;
 use crate::supervision::{
     self, ArbiterPool, Death, DeathGuard, Mailbox, RestartBudget, RestartDecision, RestartPolicy, jittered, supervise,
 };
@@ -61,6 +62,7 @@ pub(super) struct Shared {
     pub(super) persistence: Persistence,
     pub(super) bus: Arc<dyn Bus>,
     pub(super) cache: Cache,
+    pub(super) presence: PresenceHandle,
     pub(super) audience: Arc<dyn Audience>,
     pub(super) readers: Semaphore,
     pub(super) clock: Clock,
@@ -90,7 +92,7 @@ impl Shared {
         }
         let mut by_node = HashMap::<NodeId, Vec<(UserId, i64)>>::new();
         for (user, unread) in told {
-            for node in self.audience.nodes_of(user) {
+            for node in self.presence.nodes_of(user) {
                 by_node.entry(node).or_default().push((user, unread));
             }
         }
@@ -113,7 +115,7 @@ pub(super) fn start(shared: &Arc<Shared>) {
             let shared = registry.clone();
             actix::spawn(async move {
                 let starts = shared.starts.reader().await;
-                let envelopes = shared.bus.subscribe(shared.node);
+                let envelopes = shared.bus.subscribe(shared.node, Interest::Conversations);
                 let registry = Registry {
                     shared,
                     starts: Some(starts),
@@ -208,7 +210,6 @@ impl StreamHandler<Delivery> for Registry {
                 user_id: user,
                 on,
             } => slots.tell(conversation_id, Fact::Typing { user, on }),
-            Envelope::Peer(word) => audience.hear(word),
             Envelope::Resumed(ids) => {
                 let shared = self.shared.clone();
                 let known = shared.slots.revs_of(&ids);
@@ -242,8 +243,8 @@ impl StreamHandler<Delivery> for Registry {
                     audience.notify(user, notice, &follows);
                 }
             }
-            // The cache hears these itself.
-            Envelope::Invalidated(_) => {}
+            // They have subscriptions of their own.
+            Envelope::Presence(_) | Envelope::Invalidated(_) => {}
         }
     }
 

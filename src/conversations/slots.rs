@@ -313,6 +313,11 @@ impl Slots {
         }
     }
 
+    /// All members of active conversations that are small enough for presence.
+    pub(super) fn members(&self) -> Vec<UserId> {
+        self.memberships.read().keys().copied().collect()
+    }
+
     /// Tells a fact about a user to every active conversation they are a member of.
     pub(super) fn tell_conversations_of(&self, user: UserId, fact: impl Fn() -> Fact) {
         let ids: Vec<_> = self

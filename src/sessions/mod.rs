@@ -12,7 +12,6 @@ mod answers;
 mod connection;
 mod directory;
 mod drain;
-mod elsewhere;
 mod refusals;
 mod session;
 mod socket;
@@ -20,52 +19,27 @@ mod sweep;
 pub mod transport;
 
 pub use connection::Connection;
+pub use directory::Directory;
 pub use session::{Opening, Unopened, open};
 pub use socket::Socket;
 
 use crate::auth::{Auth, Event, Scope, UserState};
-use crate::bus::{Bus, Envelope, PeerWord, To};
 use crate::config::SessionsConfig;
-use crate::conversations::{Audience, Conversations};
+use crate::conversations::Conversations;
 use crate::error::{CloseCode, Code};
-use crate::ids::{NodeId, Role, UserId, UserStatus};
-use crate::metrics::{Depth, Surface, metrics};
+use crate::ids::{NodeId, Role, UserStatus};
+use crate::metrics::{Surface, metrics};
+use crate::presence::PresenceHandle;
 use crate::rate_limit::RateLimits;
-use crate::supervision::{ArbiterPool, Mailbox, supervise_task};
+use crate::supervision::{ArbiterPool, supervise_task};
 use crate::wire::frames::Timestamp;
-use directory::{Directory, LocalAudience};
-use futures_util::StreamExt as _;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use sweep::Sweeper;
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::broadcast;
 
 /// What listens for revocations is called this in logs and metrics.
 const REVOCATIONS: &str = "revocations";
-/// What passes presence changes on is called this in logs and metrics.
-const PRESENCES: &str = "presences";
-/// Presence changes of other nodes that wait for the conversations.
-const PRESENCES_MAX: usize = 10_000;
-
-/// The part of the sessions that conversations are built with; see [`Sessions::start`].
-pub struct Lobby {
-    directory: Arc<Directory>,
-    presences: Mailbox<UserId>,
-}
-
-/// Makes the table of connections, and the audience that conversations speak to.
-#[must_use]
-pub fn lobby(config: &SessionsConfig, node: NodeId, bus: Arc<dyn Bus>) -> (Lobby, Arc<dyn Audience>) {
-    let directory = Arc::new(Directory::new(config));
-    let presences = Mailbox::new(PRESENCES_MAX);
-    let audience = LocalAudience {
-        node,
-        bus,
-        directory: directory.clone(),
-        presences: presences.sender().clone(),
-    };
-    (Lobby { directory, presences }, Arc::new(audience))
-}
 
 /// The sessions of this node. Cheap to clone.
 #[derive(Clone)]
@@ -77,12 +51,22 @@ struct Shared {
     node: NodeId,
     directory: Arc<Directory>,
     conversations: Conversations,
+    presence: PresenceHandle,
     auth: Auth,
     limits: RateLimits,
-    bus: Arc<dyn Bus>,
-    /// Only to see how many wait.
-    presences: mpsc::Sender<UserId>,
     heartbeat: Duration,
+}
+
+/// What the sessions are built from.
+pub struct SessionDependencies {
+    pub node: NodeId,
+    /// Also the audience of the conversations.
+    pub directory: Arc<Directory>,
+    pub conversations: Conversations,
+    pub presence: PresenceHandle,
+    pub auth: Auth,
+    pub limits: RateLimits,
+    pub arbiters: ArbiterPool,
 }
 
 /// Why a socket is not opened.
@@ -95,43 +79,26 @@ pub enum Refused {
 }
 
 impl Sessions {
-    /// Starts the sweep and the ear for revocations.
+    /// Starts the sweep and the task that handles revocations.
     #[must_use]
-    pub fn start(
-        lobby: Lobby,
-        (node, bus): (NodeId, Arc<dyn Bus>),
-        conversations: Conversations,
-        (auth, limits): (Auth, RateLimits),
-        (config, arbiters): (&SessionsConfig, &ArbiterPool),
-    ) -> Self {
-        let shared = Shared {
-            node,
-            directory: lobby.directory,
-            conversations,
-            auth,
-            limits,
-            bus,
-            presences: lobby.presences.sender().clone(),
-            heartbeat: config.heartbeat,
-        };
+    pub fn start(dependencies: SessionDependencies, config: &SessionsConfig) -> Self {
+        let arbiters = dependencies.arbiters;
         let sessions = Self {
-            shared: Arc::new(shared),
+            shared: Arc::new(Shared {
+                node: dependencies.node,
+                directory: dependencies.directory,
+                conversations: dependencies.conversations,
+                presence: dependencies.presence,
+                auth: dependencies.auth,
+                limits: dependencies.limits,
+                heartbeat: config.heartbeat,
+            }),
         };
-        Sweeper::start_supervised(&sessions, config, arbiters);
+        Sweeper::start_supervised(&sessions, config, &arbiters);
         let listening = sessions.clone();
         arbiters.spawn(0, async move {
             let sessions = &listening;
             supervise_task(REVOCATIONS, |generation| sessions.listen(generation)).await;
-        });
-        let (passing_on, presences) = (sessions.clone(), lobby.presences);
-        arbiters.spawn(0, async move {
-            let pass_on = async |_| {
-                let mut presences = presences.reader().await;
-                while let Some(user) = presences.next().await {
-                    passing_on.pass_on(user);
-                }
-            };
-            supervise_task(PRESENCES, pass_on).await;
         });
         sessions
     }
@@ -154,18 +121,6 @@ impl Sessions {
         self.shared.directory.len()
     }
 
-    /// What waits for the actors here.
-    #[must_use]
-    pub fn depth(&self) -> Depth {
-        let presences = &self.shared.presences;
-        let total = presences.max_capacity() - presences.capacity();
-        Depth {
-            actor: PRESENCES,
-            total,
-            deepest: total,
-        }
-    }
-
     fn directory(&self) -> &Directory {
         &self.shared.directory
     }
@@ -176,53 +131,15 @@ impl Sessions {
         if matches!(inserted, Err(directory::Full::User | directory::Full::Network)) {
             metrics().rate_limited(connection.payer().tier(), Surface::Connections);
         }
-        if inserted? {
-            self.pass_on(connection.user_id);
-            self.tell_peers(connection.user_id, true);
-        }
+        inserted?;
+        self.shared.presence.connected(connection.user_id);
         Ok(())
     }
 
     /// A socket is gone.
     fn disconnected(&self, connection: &Connection) {
-        self.shared.directory.remove(connection, Instant::now());
-    }
-
-    /// Tells of users whose grace has ended.
-    fn settle_departed(&self, now: Instant) {
-        for user in self.shared.directory.take_departed(now) {
-            self.tell_peers(user, false);
-            self.pass_on(user);
-        }
-    }
-
-    /// Tells of users whose node is silent.
-    fn settle_peers(&self, now: Instant) {
-        for (user, _) in self.shared.directory.expire_peers(now) {
-            self.pass_on(user);
-        }
-    }
-
-    /// Tells the conversations how a user is now: not how they were when it was noticed, because that may be overtaken by
-    /// what is noticed elsewhere, and would stay.
-    fn pass_on(&self, user: UserId) {
-        let online = self.shared.directory.is_online(user);
-        self.shared.conversations.presence(user, online);
-    }
-
-    /// Tells the other nodes that this one lives. Always, not only when others are known: this is how they come to be.
-    fn tell_that_we_live(&self) {
-        let node = self.shared.node;
-        let number = self.shared.directory.number();
-        let word = PeerWord::Lives { node, number };
-        self.shared.bus.publish(node, To::Everybody, Envelope::Peer(word));
-    }
-
-    fn tell_peers(&self, user_id: UserId, online: bool) {
-        let node = self.shared.node;
-        if self.shared.bus.has_peers(node) {
-            let word = PeerWord::Changed { node, user_id, online };
-            self.shared.bus.publish(node, To::Everybody, Envelope::Peer(word));
+        if self.shared.directory.remove(connection) {
+            self.shared.presence.disconnected(connection.user_id);
         }
     }
 

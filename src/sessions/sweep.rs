@@ -1,5 +1,4 @@
-//! What must happen to a socket though nothing happens on it: pings, silence, expiry, stalls. And once in a while a word to
-//! the other nodes, that this one lives.
+//! What must happen to a socket though nothing happens on it: pings, silence, expiry, stalls.
 //!
 //! Once a second an actor looks at every connection of the node from outside, because a session that is not written to is
 //! not polled and cannot look after itself. It pings; it closes who has been silent, whose token has run out; it cuts
@@ -7,9 +6,8 @@
 //! connection and second.
 //!
 //! A process that was stopped for a while (a debugger, a machine that moved) has heard nobody meanwhile, and that was
-//! nobody's fault: when the sweep itself comes late, clients and other nodes are forgiven that time.
+//! nobody's fault: when the sweep itself comes late, clients are forgiven that time.
 
-use super::elsewhere::WORD_INTERVAL;
 use super::{Connection, Sessions};
 use crate::config::SessionsConfig;
 use crate::error::CloseCode;
@@ -46,8 +44,6 @@ pub(super) struct Sweeper {
     sessions: Sessions,
     config: SessionsConfig,
     watches: HashMap<ConnectionId, Watch>,
-    /// When the other nodes were last told that this one lives.
-    spoke_at: Option<Instant>,
     swept_at: Instant,
     _guard: DeathGuard,
 }
@@ -63,7 +59,6 @@ impl Sweeper {
                     sessions,
                     config,
                     watches: HashMap::new(),
-                    spoke_at: None,
                     swept_at: Instant::now(),
                     _guard: guard,
                 };
@@ -93,9 +88,6 @@ impl Sweeper {
             look_after(&connection, watch, &self.config, now, now_ms);
         }
         self.watches.retain(|_, watch| std::mem::take(&mut watch.seen));
-        self.sessions.settle_departed(now);
-        self.sessions.settle_peers(now);
-        self.speak(now);
     }
 }
 
@@ -110,15 +102,6 @@ impl Sweeper {
             watch.since = now;
             watch.closing_since = watch.closing_since.map(|_| now);
         }
-        self.sessions.directory().forgive_peers(now);
-    }
-
-    /// Tells the other nodes that this one lives, when it is time.
-    fn speak(&mut self, now: Instant) {
-        if self.spoke_at.is_none_or(|at| now.duration_since(at) >= WORD_INTERVAL) {
-            self.spoke_at = Some(now);
-            self.sessions.tell_that_we_live();
-        }
     }
 }
 
@@ -126,7 +109,6 @@ impl Actor for Sweeper {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        self.speak(Instant::now());
         ctx.run_interval(INTERVAL, |sweeper, _| sweeper.sweep());
     }
 }

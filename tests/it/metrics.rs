@@ -80,6 +80,7 @@ async fn restarts_and_refusals_are_counted_from_zero() {
         "cached_users",
         "conversation",
         "persistence_lane",
+        "presence",
         "presences",
         "rate_limit",
         "read_markers",

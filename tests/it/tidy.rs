@@ -20,7 +20,7 @@ const LAYERS: [&[&str]; 11] = [
     &["http"],
     &["sessions", "search"],
     &["conversations"],
-    &["tenants", "auth", "commit", "rate_limit"],
+    &["tenants", "auth", "commit", "rate_limit", "presence"],
     &["cache"],
     &["database", "redis", "bus", "wire"],
     &["config", "telemetry"],

@@ -25,7 +25,7 @@ mod shards;
 mod subscriber;
 mod topics;
 
-use super::{Bus, Delivery, ENVELOPES_MAX, Envelope, To, codec};
+use super::{Bus, Delivery, ENVELOPES_MAX, Envelope, Interest, To, codec};
 use crate::config::RedisConfig;
 use crate::ids::{ConversationId, NodeId};
 use crate::metrics::{BusDrop, BusReach, Depth, metrics};
@@ -79,10 +79,8 @@ struct Shared {
     early: Mutex<Vec<(To, Vec<u8>)>>,
     /// The layout may have changed.
     look: Notify,
-    /// Those who listen on this node, to all but invalidations.
-    incoming: Mutex<Vec<mpsc::Sender<Delivery>>>,
-    /// Those who listen for invalidations only.
-    invalidated: Mutex<Vec<mpsc::Sender<Delivery>>>,
+    /// The subscribers of this node: three at most times.
+    subscriptions: Mutex<Vec<(Interest, mpsc::Sender<Delivery>)>>,
     topics: Mutex<Topics>,
     /// Whoever holds it listens to what is for everybody and for this node.
     own_channels: Semaphore,
@@ -146,8 +144,7 @@ impl Shared {
             shards: watch::Sender::new(None),
             early: Mutex::default(),
             look: Notify::new(),
-            incoming: Mutex::default(),
-            invalidated: Mutex::default(),
+            subscriptions: Mutex::default(),
             topics: Mutex::new(Topics::new(database, |database, id| {
                 slot(&channel(database, To::Conversation(id)))
             })),
@@ -187,12 +184,10 @@ impl Shared {
 
     /// Hands an envelope to the node; dropped when it does not keep up.
     fn deliver(&self, delivery: &Delivery) {
-        let listeners = match delivery.envelope {
-            Envelope::Invalidated(_) => &self.invalidated,
-            _ => &self.incoming,
-        };
-        for listener in &*listeners.lock() {
-            if let Err(mpsc::error::TrySendError::Full(_)) = listener.try_send(delivery.clone()) {
+        let interest = Interest::of(&delivery.envelope);
+        let subscriptions = self.subscriptions.lock();
+        for (_, queue) in subscriptions.iter().filter(|(wanted, _)| *wanted == interest) {
+            if let Err(mpsc::error::TrySendError::Full(_)) = queue.try_send(delivery.clone()) {
                 metrics().bus_dropped(BusDrop::IncomingFull, 1);
             }
         }
@@ -293,15 +288,6 @@ fn channel(database: i64, to: To) -> String {
     }
 }
 
-/// One more who listens; those who do not any more are forgotten.
-fn listen(listeners: &Mutex<Vec<mpsc::Sender<Delivery>>>) -> mpsc::Receiver<Delivery> {
-    let (sender, receiver) = mpsc::channel(ENVELOPES_MAX);
-    let mut listeners = listeners.lock();
-    listeners.retain(|listener| !listener.is_closed());
-    listeners.push(sender);
-    receiver
-}
-
 impl Bus for RedisBus {
     fn publish(&self, from: NodeId, to: To, envelope: Envelope) {
         let Some(bytes) = codec::encode(from, Utc::now(), &envelope) else {
@@ -324,12 +310,12 @@ impl Bus for RedisBus {
         true
     }
 
-    fn subscribe(&self, _: NodeId) -> mpsc::Receiver<Delivery> {
-        listen(&self.shared.incoming)
-    }
-
-    fn subscribe_to_invalidations(&self, _: NodeId) -> mpsc::Receiver<Delivery> {
-        listen(&self.shared.invalidated)
+    fn subscribe(&self, _: NodeId, interest: Interest) -> mpsc::Receiver<Delivery> {
+        let (queue, receiver) = mpsc::channel(ENVELOPES_MAX);
+        let mut subscriptions = self.shared.subscriptions.lock();
+        subscriptions.retain(|(_, queue)| !queue.is_closed());
+        subscriptions.push((interest, queue));
+        receiver
     }
 
     fn follow(&self, _: NodeId, conversation: ConversationId) {
@@ -402,7 +388,7 @@ fn bus_for_tests() -> RedisBus {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bus::PeerWord;
+    use crate::bus::PresenceMessage;
 
     fn config(path: &str) -> RedisConfig {
         RedisConfig {
@@ -424,11 +410,11 @@ mod tests {
         assert!(bus.has_peers(here), "it does not listen");
         let connected = Connected::new(&shared.hears_own);
         assert!(!bus.has_peers(here) && bus.may_have_peers(here));
-        let lives = |node| Envelope::Peer(PeerWord::Lives { node, number: 1 });
-        shared.take_up(&codec::encode(here, Utc::now(), &lives(here)).unwrap());
+        let heartbeat = |node| Envelope::Presence(PresenceMessage::Heartbeat { node, version: 1 });
+        shared.take_up(&codec::encode(here, Utc::now(), &heartbeat(here)).unwrap());
         assert!(!bus.has_peers(here), "it has heard itself");
         let other = NodeId::new();
-        shared.take_up(&codec::encode(other, Utc::now(), &lives(other)).unwrap());
+        shared.take_up(&codec::encode(other, Utc::now(), &heartbeat(other)).unwrap());
         assert!(bus.has_peers(here));
         long_ago();
         shared.take_up(b"a node of another version");
@@ -441,10 +427,10 @@ mod tests {
     #[test]
     fn whoever_does_not_take_up_what_it_hears_loses_what_is_too_much() {
         let bus = bus_for_tests();
-        let mut ear = bus.subscribe(bus.shared.node);
+        let mut ear = bus.subscribe(bus.shared.node, Interest::Presence);
         let other = NodeId::new();
-        let word = Envelope::Peer(PeerWord::Ask { node: bus.shared.node });
-        let bytes = codec::encode(other, Utc::now(), &word).unwrap();
+        let request = Envelope::Presence(PresenceMessage::SyncRequest { node: bus.shared.node });
+        let bytes = codec::encode(other, Utc::now(), &request).unwrap();
         for _ in 0..ENVELOPES_MAX + 5 {
             bus.shared.take_up(&bytes);
         }
@@ -464,8 +450,8 @@ mod tests {
             shared.way_to(to, &shared.channel(to)).is_none(),
             "nobody has answered yet"
         );
-        let word = Envelope::Peer(PeerWord::Ask { node: shared.node });
-        bus.publish(shared.node, To::Everybody, word);
+        let request = Envelope::Presence(PresenceMessage::SyncRequest { node: shared.node });
+        bus.publish(shared.node, To::Everybody, request);
         let address = |n| Address::new("redis", n);
         shards::adopt(
             shared,

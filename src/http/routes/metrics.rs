@@ -32,7 +32,6 @@ pub(crate) async fn scrape(state: web::Data<AppState>) -> Result<HttpResponse, E
 fn read(state: &AppState) -> Readings {
     let pool = state.database.status();
     let mut depths = state.conversations.depths();
-    depths.push(state.sessions.depth());
     depths.extend(state.bus.depth());
     depths.push(state.limits.depth());
     let (cache_bytes, cache_entries) = state.cache.size();

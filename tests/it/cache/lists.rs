@@ -1,7 +1,7 @@
 //! The list of a person's conversations: no query while nothing changes, and never what was before one's own change.
 
 use crate::support::{Person, Scrape, TestApp, eventually};
-use parlance::bus::{Bus, Delivery, Envelope, InProcessBus, To};
+use parlance::bus::{Bus, Delivery, Envelope, InProcessBus, Interest, To};
 use parlance::ids::{ConversationId, MessageId, NodeId};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -238,8 +238,8 @@ impl Bus for Mute {
         self.0.has_peers(node)
     }
 
-    fn subscribe(&self, node: NodeId) -> mpsc::Receiver<Delivery> {
-        self.0.subscribe(node)
+    fn subscribe(&self, node: NodeId, interest: Interest) -> mpsc::Receiver<Delivery> {
+        self.0.subscribe(node, interest)
     }
 
     fn name(&self) -> &'static str {

@@ -4,7 +4,7 @@ use crate::crash::client::{Ledger, writer};
 use crate::crash::view::View;
 use crate::support::{PATIENCE, Person, TestApp, pass};
 use parking_lot::Mutex;
-use parlance::bus::{Bus, Delivery, Envelope, InProcessBus, To};
+use parlance::bus::{Bus, Delivery, Envelope, InProcessBus, Interest, To};
 use parlance::ids::{ConversationId, NodeId};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -74,8 +74,8 @@ impl Bus for Ill {
         self.inner.has_peers(node)
     }
 
-    fn subscribe(&self, node: NodeId) -> mpsc::Receiver<Delivery> {
-        self.inner.subscribe(node)
+    fn subscribe(&self, node: NodeId, interest: Interest) -> mpsc::Receiver<Delivery> {
+        self.inner.subscribe(node, interest)
     }
 
     fn name(&self) -> &'static str {

@@ -2,7 +2,7 @@
 
 use crate::support::chaos::{Chaos, Proxy};
 use crate::support::{Person, Socket, TestApp, pass};
-use parlance::bus::{Bus, Delivery, Envelope, InProcessBus, To};
+use parlance::bus::{Bus, Delivery, Envelope, InProcessBus, Interest, To};
 use parlance::config::{Config, Secret};
 use parlance::ids::{ConversationId, MessageId, NodeId};
 use serde_json::{Value, json};
@@ -166,8 +166,8 @@ impl Bus for Lossy {
         self.inner.has_peers(node)
     }
 
-    fn subscribe(&self, node: NodeId) -> mpsc::Receiver<Delivery> {
-        self.inner.subscribe(node)
+    fn subscribe(&self, node: NodeId, interest: Interest) -> mpsc::Receiver<Delivery> {
+        self.inner.subscribe(node, interest)
     }
 
     fn name(&self) -> &'static str {
@@ -303,8 +303,8 @@ impl Bus for Slow {
         self.0.has_peers(node)
     }
 
-    fn subscribe(&self, node: NodeId) -> mpsc::Receiver<Delivery> {
-        self.0.subscribe(node)
+    fn subscribe(&self, node: NodeId, interest: Interest) -> mpsc::Receiver<Delivery> {
+        self.0.subscribe(node, interest)
     }
 
     fn name(&self) -> &'static str {
