@@ -30,7 +30,14 @@ enum Command {
     /// Bring the database to this version's schema and end.
     Migrate,
     /// Print the configuration that would be used, without its secrets.
-    Config,
+    Config {
+        /// Print the page about all settings instead: docs/configuration.md.
+        #[arg(long, conflicts_with = "example")]
+        markdown: bool,
+        /// Print a file with all defaults instead: .env.example.
+        #[arg(long)]
+        example: bool,
+    },
     /// Ask the node that listens on BIND whether it lives, and fail unless it does.
     Health {
         /// Ask whether it should get work, not only whether it lives.
@@ -67,10 +74,17 @@ fn run(command: Command) -> Result<(), Box<dyn Error>> {
         let home = Assets::load().publish(&directory)?;
         return Ok(writeln!(std::io::stdout(), "{}", home.display())?);
     }
-    let config = Config::from_env()?;
-    if let Command::Config = command {
-        return Ok(write!(std::io::stdout(), "{config}")?);
+    if let Command::Config { markdown, example } = command {
+        let text = if markdown {
+            Config::markdown()
+        } else if example {
+            Config::example()
+        } else {
+            Config::from_env()?.to_string()
+        };
+        return Ok(write!(std::io::stdout(), "{text}")?);
     }
+    let config = Config::from_env()?;
     if let Command::Health { ready } = command {
         let question = if ready { Question::Ready } else { Question::Live };
         let answer = probe::ask(config.bind, question)?;

@@ -1,24 +1,18 @@
-//! The settings of the cache: how long what may be remembered, and how much of it.
+//! The settings of the cache: how long it remembers what, and how much of it.
 
-use super::{Pass, seconds};
+use super::values::{DAY, seconds};
+use super::walk::SettingsWalk;
 use std::time::Duration;
 
 /// The cache. A TTL of 0 turns caching off for its kind.
 #[derive(Clone, Debug)]
 pub struct CacheConfig {
-    /// `CACHE_TTL_USER`: users, in Redis.
     pub ttl_user: Duration,
-    /// `CACHE_TTL_TENANT`: tenants, in Redis.
     pub ttl_tenant: Duration,
-    /// `CACHE_TTL_CONVERSATIONS`: the first page of a user's conversations, in this process.
     pub ttl_conversations: Duration,
-    /// `CACHE_TTL_API_KEY`: who an API key stands for, in this process.
     pub ttl_api_key: Duration,
-    /// `CACHE_TTL_LOCAL`: anything in this process, at most.
     pub ttl_local: Duration,
-    /// `CACHE_TTL_NEGATIVE`: that there is no such thing.
     pub ttl_negative: Duration,
-    /// `PARLANCE_CACHE_BYTES`: what this process remembers, all together.
     pub bytes: usize,
 }
 
@@ -37,13 +31,53 @@ impl Default for CacheConfig {
 }
 
 impl CacheConfig {
-    pub(super) fn walk(&mut self, pass: &mut Pass<'_>) {
-        pass.bounded("CACHE_TTL_USER", &mut self.ttl_user, seconds(0, 86_400));
-        pass.bounded("CACHE_TTL_TENANT", &mut self.ttl_tenant, seconds(0, 86_400));
-        pass.bounded("CACHE_TTL_CONVERSATIONS", &mut self.ttl_conversations, seconds(0, 60));
-        pass.bounded("CACHE_TTL_API_KEY", &mut self.ttl_api_key, seconds(0, 60));
-        pass.bounded("CACHE_TTL_LOCAL", &mut self.ttl_local, seconds(0, 60));
-        pass.bounded("CACHE_TTL_NEGATIVE", &mut self.ttl_negative, seconds(0, 60));
-        pass.bounded("PARLANCE_CACHE_BYTES", &mut self.bytes, 1 << 20..=1 << 40);
+    pub(super) fn walk(&mut self, walk: &mut SettingsWalk<'_>) {
+        walk.section(
+            "Cache",
+            "How long things are remembered. `0` turns a kind off. \"In Redis\" means: in Redis, where there is one.",
+        );
+        walk.bounded(
+            "CACHE_TTL_USER",
+            &mut self.ttl_user,
+            seconds(0, DAY),
+            "Users, in Redis.",
+        );
+        walk.bounded(
+            "CACHE_TTL_TENANT",
+            &mut self.ttl_tenant,
+            seconds(0, DAY),
+            "Tenants, in Redis.",
+        );
+        walk.bounded(
+            "CACHE_TTL_CONVERSATIONS",
+            &mut self.ttl_conversations,
+            seconds(0, 60),
+            "The first page of a user's conversations, in the process. With `REDIS_URL` or `DATABASE_URL` there may be \
+             other nodes: then it is at most `4s`.",
+        );
+        walk.bounded(
+            "CACHE_TTL_API_KEY",
+            &mut self.ttl_api_key,
+            seconds(0, 60),
+            "Whom an API key stands for, in the process. Deleting a key does not wait for it.",
+        );
+        walk.bounded(
+            "CACHE_TTL_LOCAL",
+            &mut self.ttl_local,
+            seconds(0, 60),
+            "Anything in the process, at most.",
+        );
+        walk.bounded(
+            "CACHE_TTL_NEGATIVE",
+            &mut self.ttl_negative,
+            seconds(0, 60),
+            "That something does not exist.",
+        );
+        walk.bounded(
+            "PARLANCE_CACHE_BYTES",
+            &mut self.bytes,
+            1 << 20..=1 << 40,
+            "Bytes that the process remembers, all together. The default is 64 MiB.",
+        );
     }
 }

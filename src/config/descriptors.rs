@@ -1,24 +1,24 @@
-//! How many connections the process has file descriptors for: pure, the caller asks the system.
+//! How many connections the process has file descriptors for. Pure: the caller asks the system for the limit.
 //!
-//! Each connection of the main listener takes two, because the server duplicates the descriptor to be able to shut the
-//! connection down from outside. A process that runs out of them leaves whoever comes in the kernel's queue, neither
-//! accepted nor refused, for as long as it lasts; so a node admits no more than it can hold, and refuses the rest in words.
-//! That takes room beside the sockets: a handshake is a plain request until it is answered, and so is everything of REST.
+//! Each connection of the main listener takes two descriptors. The second is a copy, by which a connection is shut down
+//! from outside. A process that has no descriptor left lets newcomers wait in the kernel's queue, neither accepted nor
+//! refused. So a node admits no more sockets than it can hold, and refuses the others with a response. That needs room
+//! beside the sockets: a handshake is a plain request until its response, and so is everything of REST.
 
-use super::Config;
+use super::root::Config;
 
-/// What a connection takes.
+/// Descriptors of one connection.
 const PER_CONNECTION: usize = 2;
 /// Kept for what does not grow: standard streams, listeners, signals, scrapers (64), Redis and its shards, files that are
-/// read for a moment, and descriptors that are closed a moment later than counted.
+/// open for a moment, and descriptors that are closed a little later than they are counted.
 const RESERVE: usize = 192;
-/// Kept for each thread of the server and of conversations: its poll, its waker, its timers.
+/// Kept for each HTTP worker and each arbiter: its poll, its waker, its timers.
 const RESERVE_PER_THREAD: usize = 4;
-/// Of all connections, one in so many is never a socket.
+/// One connection in so many is never a socket.
 const PLAIN_SHARE: usize = 8;
-/// Plain connections beside a socket each, however few sockets are allowed.
+/// Plain connections at least, however few sockets are allowed.
 const PLAIN_MIN: usize = 64;
-/// With fewer connections than these it is no server.
+/// With fewer connections than these a node does not start.
 const CONNECTIONS_MIN: usize = 32;
 
 /// How many connections of the main listener a node takes.
@@ -26,12 +26,12 @@ const CONNECTIONS_MIN: usize = 32;
 pub struct Capacity {
     /// Sockets that are admitted: `PARLANCE_CONNECTIONS_MAX`, or fewer where descriptors do not suffice.
     pub sockets: usize,
-    /// Connections that each worker accepts, sockets among them; whoever comes then waits until another is closed.
+    /// Connections that each worker accepts, sockets included. Further ones wait until another is closed.
     pub connections_per_worker: usize,
 }
 
 impl Capacity {
-    /// What `descriptors` allow: the limit that holds for the process, `None` for no limit.
+    /// What the limit of open files allows; `None` for no limit.
     ///
     /// # Errors
     /// A sentence for the operator, when so few are allowed that the node could not serve.
@@ -46,7 +46,7 @@ impl Capacity {
                  threads, and a connection takes two; raise it (ulimit -n, LimitNOFILE, ulimits)"
             ));
         }
-        // A browser has a plain connection beside its socket for a while; more than these need no descriptors to wait.
+        // A browser has a plain connection beside its socket for a while. No more than that is useful.
         let wanted = config.sessions.connections_max * 2 + PLAIN_MIN;
         let connections_per_worker = wanted.div_ceil(workers).min(allowed / workers);
         let connections = connections_per_worker * workers;

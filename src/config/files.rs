@@ -1,12 +1,13 @@
-//! Secrets from files: for every secret setting `NAME`, a variable `NAME_FILE` may name a file that holds its value.
+//! Secrets from files: for every secret setting `NAME`, the variable `NAME_FILE` may name a file with its value.
 //!
-//! Orchestrators hand secrets over as files (`/run/secrets/…`), because an environment is inherited by children, shown by
-//! `docker inspect` and found in `/proc`. What applies is what images commonly do: the file's content is the value, less
-//! the line break at its end; setting both is a mistake and not a question of which one wins; a file that cannot be read
-//! is a mistake too, and never the same as "not set". What a file holds is never repeated in an error. Files are read
-//! once, at the start: a secret that was changed takes a restart.
+//! Orchestrators hand secrets over as files (`/run/secrets/…`). An environment is less safe: children inherit it,
+//! `docker inspect` shows it, and it is in `/proc`. The rules are those that images commonly have:
+//! - The value is the file's content without the line break at its end.
+//! - To set both is a mistake, and so is a file that cannot be read.
+//! - Files are read once, at the start: a new secret takes a restart.
 //!
-//! Called by [`super::Config::from_env`] only, so that reading a map of variables stays pure.
+//! What a file holds is never repeated in an error. Used by `Config::from_env` only, so that reading a map of variables
+//! stays pure.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -14,14 +15,14 @@ use std::io::Read;
 
 /// The end of a variable's name that makes its value the path of a file.
 const SUFFIX: &str = "_FILE";
-/// Longest content: many times any address or key; whoever names a log or a device hears of it.
+/// Longest content: many times any address or key, and short enough to refuse a log or a device.
 const BYTES_MAX: u64 = 64 * 1_024;
 
 /// Variables by name.
 type Vars = BTreeMap<String, String>;
 
-/// Removes both forms of a setting from `behind` where `front` has either: the environment wins over `.env`, whichever
-/// form each of them uses.
+/// Removes both forms of a setting from `behind` where `front` has either one. So the environment wins over `.env`,
+/// whichever form each of them uses.
 pub(super) fn give_way(behind: &mut Vars, front: &Vars, secrets: &[&str]) {
     for name in secrets {
         let file = format!("{name}{SUFFIX}");

@@ -1,10 +1,10 @@
-//! Limits: the quotas of the tiers, the flood guard in front of them, and whose word on a client's address is taken.
+//! The settings of limits: the quotas of the tiers, the flood guard in front of them, and which proxies are believed.
 //!
-//! In a file of its own because it is one subject; see `sections.rs` for how settings are added. How long the windows are
-//! is not a setting: clients are told "per minute". They are fields all the same, so that tests need not wait for one.
+//! The length of the windows is not a setting: clients are told "per minute". Both are fields all the same, so that tests
+//! need not wait for one.
 
-use super::Pass;
 use super::values::Setting;
+use super::walk::SettingsWalk;
 use ipnet::IpNet;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -12,42 +12,33 @@ use std::time::Duration;
 /// Largest quota that can be set: the minute's window remembers each of its requests (16 bytes).
 const QUOTA_MAX: usize = 100_000;
 
-/// What one kind of caller may do.
+/// How much one kind of user may ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QuotaConfig {
-    /// `RATE_LIMIT_…_PER_MINUTE`: in any minute.
     pub per_minute: usize,
-    /// `RATE_LIMIT_…_PER_HOUR`: in any hour.
     pub per_hour: usize,
 }
 
-/// What one address may do in short, whoever is behind it: a sustained rate and a burst.
+/// How much one client address may ask for in a short time, whoever is behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FloodConfig {
-    /// Requests a second, sustained.
+    /// Sustained.
     pub per_second: usize,
-    /// Requests at once.
+    /// At once.
     pub burst: usize,
 }
 
-/// Limits on requests. The caps on connections are in `SessionsConfig`: they are not turned off.
+/// Limits on requests. The caps on connections are in `SessionsConfig`: they cannot be turned off.
 #[derive(Clone, Debug)]
 pub struct LimitsConfig {
-    /// `RATE_LIMIT_ENABLED`: the quotas, the flood guard and the throttle of log-ins together.
     pub enabled: bool,
-    /// `RATE_LIMIT_ANONYMOUS_PER_…`: guests; and whoever shows no credentials, by address.
     pub anonymous: QuotaConfig,
-    /// `RATE_LIMIT_REGULAR_PER_…`
     pub regular: QuotaConfig,
-    /// `RATE_LIMIT_PREMIUM_PER_…`
     pub premium: QuotaConfig,
-    /// `RATE_LIMIT_EXPENSIVE_PER_MINUTE`: routes that cost much, of one caller, besides their quota.
     pub expensive_per_minute: usize,
-    /// `PARLANCE_FLOOD_PER_SECOND`, `PARLANCE_FLOOD_BURST`: all requests of an address.
     pub flood: FloodConfig,
-    /// `PARLANCE_FLOOD_AUTH_PER_SECOND`, `PARLANCE_FLOOD_AUTH_BURST`: those to `/auth/…`.
+    /// For `/auth/…`, besides.
     pub flood_auth: FloodConfig,
-    /// `TRUSTED_PROXIES`: whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed.
     pub trusted_proxies: Vec<IpNet>,
     /// The minute of the quotas. Not a setting.
     pub minute: Duration,
@@ -80,47 +71,106 @@ impl Default for LimitsConfig {
 }
 
 impl LimitsConfig {
-    pub(super) fn walk(&mut self, pass: &mut Pass<'_>) {
+    pub(super) fn walk(&mut self, walk: &mut SettingsWalk<'_>) {
+        walk.section(
+            "Limits",
+            "A quota counts requests and frames of a user together, over all connections and API keys, and with Redis over \
+             all nodes. Who shows no credentials is counted by client address (IPv6: by /64).",
+        );
+        walk.value(
+            "RATE_LIMIT_ENABLED",
+            &mut self.enabled,
+            "Turns the quotas, the flood guard and the login throttle on or off together. The caps on connections stay.",
+        );
+        self.walk_quotas(walk);
+        self.walk_floods(walk);
+        walk.value(
+            "TRUSTED_PROXIES",
+            &mut self.trusted_proxies,
+            "Proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed: `127.0.0.1,10.0.0.0/8`.",
+        );
+        walk.unset("none");
+    }
+
+    fn walk_quotas(&mut self, walk: &mut SettingsWalk<'_>) {
         let quota = 1..=QUOTA_MAX;
-        pass.value("RATE_LIMIT_ENABLED", &mut self.enabled);
-        pass.bounded(
+        walk.bounded(
             "RATE_LIMIT_ANONYMOUS_PER_MINUTE",
             &mut self.anonymous.per_minute,
             quota.clone(),
+            "A guest, or an address without credentials, in any minute.",
         );
-        pass.bounded(
+        walk.bounded(
             "RATE_LIMIT_ANONYMOUS_PER_HOUR",
             &mut self.anonymous.per_hour,
             quota.clone(),
+            "The same in any hour.",
         );
-        pass.bounded(
+        walk.bounded(
             "RATE_LIMIT_REGULAR_PER_MINUTE",
             &mut self.regular.per_minute,
             quota.clone(),
+            "A user of the regular tier, in any minute.",
         );
-        pass.bounded("RATE_LIMIT_REGULAR_PER_HOUR", &mut self.regular.per_hour, quota.clone());
-        pass.bounded(
+        walk.bounded(
+            "RATE_LIMIT_REGULAR_PER_HOUR",
+            &mut self.regular.per_hour,
+            quota.clone(),
+            "The same in any hour.",
+        );
+        walk.bounded(
             "RATE_LIMIT_PREMIUM_PER_MINUTE",
             &mut self.premium.per_minute,
             quota.clone(),
+            "A user of the premium tier, in any minute.",
         );
-        pass.bounded("RATE_LIMIT_PREMIUM_PER_HOUR", &mut self.premium.per_hour, quota.clone());
-        pass.bounded("RATE_LIMIT_EXPENSIVE_PER_MINUTE", &mut self.expensive_per_minute, quota);
+        walk.bounded(
+            "RATE_LIMIT_PREMIUM_PER_HOUR",
+            &mut self.premium.per_hour,
+            quota.clone(),
+            "The same in any hour.",
+        );
+        walk.bounded(
+            "RATE_LIMIT_EXPENSIVE_PER_MINUTE",
+            &mut self.expensive_per_minute,
+            quota,
+            "One caller to all routes that cost much, in any minute, besides the quota.",
+        );
+    }
+
+    fn walk_floods(&mut self, walk: &mut SettingsWalk<'_>) {
         let rate = 1..=1_000_000;
-        pass.bounded("PARLANCE_FLOOD_PER_SECOND", &mut self.flood.per_second, rate.clone());
-        pass.bounded("PARLANCE_FLOOD_BURST", &mut self.flood.burst, rate.clone());
-        pass.bounded(
+        walk.bounded(
+            "PARLANCE_FLOOD_PER_SECOND",
+            &mut self.flood.per_second,
+            rate.clone(),
+            "Requests of one client address (IPv6: of one /64), sustained.",
+        );
+        walk.bounded(
+            "PARLANCE_FLOOD_BURST",
+            &mut self.flood.burst,
+            rate.clone(),
+            "Requests of one client address at once.",
+        );
+        walk.bounded(
             "PARLANCE_FLOOD_AUTH_PER_SECOND",
             &mut self.flood_auth.per_second,
             rate.clone(),
+            "Those to `/auth/…`, sustained.",
         );
-        pass.bounded("PARLANCE_FLOOD_AUTH_BURST", &mut self.flood_auth.burst, rate);
-        pass.value("TRUSTED_PROXIES", &mut self.trusted_proxies);
+        walk.bounded(
+            "PARLANCE_FLOOD_AUTH_BURST",
+            &mut self.flood_auth.burst,
+            rate,
+            "Those to `/auth/…` at once.",
+        );
     }
 }
 
 /// Addresses and networks, separated by commas: `10.0.0.0/8, ::1`.
 impl Setting for Vec<IpNet> {
+    const FORM: &'static str = "addresses and networks, separated by commas";
+
     fn parse(text: &str) -> Result<Self, String> {
         text.split(',')
             .map(str::trim)

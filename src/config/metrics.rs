@@ -1,21 +1,26 @@
 //! The settings of what is measured: where it can be read.
 
-use super::Pass;
+use super::walk::SettingsWalk;
 use std::net::SocketAddr;
 
 /// Metrics.
 #[derive(Clone, Debug, Default)]
 pub struct MetricsConfig {
-    /// `METRICS_BIND`: an address of its own for `/metrics`, which is then not on the main one.
     pub bind: Option<SocketAddr>,
 }
 
 impl MetricsConfig {
-    pub(super) fn walk(&mut self, pass: &mut Pass<'_>) {
-        pass.value("METRICS_BIND", &mut self.bind);
+    pub(super) fn walk(&mut self, walk: &mut SettingsWalk<'_>) {
+        walk.section("Metrics", "");
+        walk.value(
+            "METRICS_BIND",
+            &mut self.bind,
+            "An address of its own for `/metrics`, for example `127.0.0.1:9464`. It is then not on the main one.",
+        );
+        walk.unset("`/metrics` is on the main address");
     }
 
-    /// Two listeners cannot share a port; port 0 is another one each time.
+    /// Two listeners cannot share a port. Port 0 is another one each time.
     pub(super) fn check(&self, main: SocketAddr, errors: &mut Vec<String>) {
         if self.bind.is_some_and(|bind| bind == main && bind.port() != 0) {
             errors.push("METRICS_BIND: must be another address than BIND".to_owned());

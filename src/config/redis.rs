@@ -1,6 +1,7 @@
 //! The settings of Redis: where it is, and how long anybody waits for it.
 
-use super::{Pass, Secret};
+use super::values::Secret;
+use super::walk::SettingsWalk;
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 use std::time::Duration;
 
@@ -10,12 +11,8 @@ const SEEDS_MAX: usize = 16;
 /// The connection to Redis.
 #[derive(Clone, Debug)]
 pub struct RedisConfig {
-    /// `REDIS_URL`: `redis://user:password@host:6379/0` or `unix:///path`, and for a cluster more servers of it behind
-    /// commas; without it everything it would share stays in this process.
     pub url: Option<Secret>,
-    /// `REDIS_POOL_SIZE`: connections to a server at most.
     pub pool_size: usize,
-    /// `PARLANCE_REDIS_TIMEOUT`: how long a call may take, the wait for a connection included.
     pub timeout: Duration,
 }
 
@@ -30,14 +27,29 @@ impl Default for RedisConfig {
 }
 
 impl RedisConfig {
-    pub(super) fn walk(&mut self, pass: &mut Pass<'_>) {
-        pass.value("REDIS_URL", &mut self.url);
-        pass.bounded("REDIS_POOL_SIZE", &mut self.pool_size, 1..=1_000);
+    pub(super) fn walk(&mut self, walk: &mut SettingsWalk<'_>) {
+        walk.section("Redis", "");
+        walk.value(
+            "REDIS_URL",
+            &mut self.url,
+            "A Redis, 6 or newer: `redis://user:password@host:6379/0` or `unix:///path`. Of a Redis Cluster, 7 or newer, \
+             it names any servers: `redis://:password@one:6379,two:6379`. A comma in a password is `%2C`. TLS is not \
+             supported. Several nodes need it: it is the bus between them and a second level of the cache, and it counts \
+             quotas for all of them. Nothing durable is in it.",
+        );
+        walk.unset("everything stays in the process");
+        walk.bounded(
+            "REDIS_POOL_SIZE",
+            &mut self.pool_size,
+            1..=1_000,
+            "Connections at most, to each server of a cluster.",
+        );
         // The circuit breaker counts on the upper bound: no request loses more than 250 ms to Redis.
-        pass.bounded(
+        walk.bounded(
             "PARLANCE_REDIS_TIMEOUT",
             &mut self.timeout,
             Duration::from_millis(5)..=Duration::from_millis(50),
+            "How long a call of the cache or the quotas may take. The wait for a connection is included.",
         );
     }
 
@@ -48,11 +60,11 @@ impl RedisConfig {
         }
     }
 
-    /// The servers that are named, in their order; several are those of a cluster. The first says with which credentials,
-    /// and behind it `host:port` is enough. Without `REDIS_URL` there are none.
+    /// The servers that are named, in their order. Several are those of a cluster. The first one has the credentials, and
+    /// behind it `host:port` is enough. Without `REDIS_URL` there are none.
     ///
     /// # Errors
-    /// What is wrong with it, in words that do not repeat it: there may be a password in it.
+    /// What is wrong, in words that do not repeat the address: there may be a password in it.
     pub fn seeds(&self) -> Result<Vec<ConnectionInfo>, &'static str> {
         const FORM: &str = "not of the form redis://user:password@host:6379/0 or unix:///path; further servers of a \
                             cluster follow as ,host:6379, and a comma in a password is %2C";

@@ -1,16 +1,13 @@
 //! The settings of the read replica: where it is, and how old it may be.
 
-use super::{Pass, Secret};
+use super::values::Secret;
+use super::walk::SettingsWalk;
 use std::time::Duration;
 
 /// A streaming replica of the database, for reads that may be a little old.
 #[derive(Clone, Debug)]
 pub struct ReplicaConfig {
-    /// `DATABASE_REPLICA_URL`: as `DATABASE_URL`, of a streaming replica of that database; without it the database itself
-    /// is read.
     pub url: Option<Secret>,
-    /// `PARLANCE_REPLICA_LAG_MAX`: a replica that is further behind is not read. The protocol promises what follows from
-    /// five seconds.
     pub lag_max: Duration,
 }
 
@@ -24,12 +21,19 @@ impl Default for ReplicaConfig {
 }
 
 impl ReplicaConfig {
-    pub(super) fn walk(&mut self, pass: &mut Pass<'_>) {
-        pass.value("DATABASE_REPLICA_URL", &mut self.url);
-        pass.bounded(
+    pub(super) fn walk(&mut self, walk: &mut SettingsWalk<'_>) {
+        walk.value(
+            "DATABASE_REPLICA_URL",
+            &mut self.url,
+            "A streaming replica of that database, in the same form. While it is well, searches are made there.",
+        );
+        walk.unset("searches are made on the database");
+        // The protocol promises what follows from five seconds.
+        walk.bounded(
             "PARLANCE_REPLICA_LAG_MAX",
             &mut self.lag_max,
             Duration::from_millis(100)..=Duration::from_secs(5),
+            "A replica that is further behind is not read.",
         );
     }
 

@@ -1,6 +1,10 @@
 //! What a map of variables means, by table.
 
+use super::values::Setting;
+use super::walk::SettingsWalk;
 use super::*;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 fn read(pairs: &[(&str, &str)]) -> Result<Config, ConfigErrors> {
     Config::from_vars(
@@ -158,21 +162,37 @@ fn what_is_printed_reads_back_the_same() {
 }
 
 #[test]
-fn the_example_file_names_every_setting() {
-    // A comment has a space after its mark, a setting that is left at its default has none.
-    let example = include_str!("../../.env.example")
-        .lines()
-        .map(|line| line.strip_prefix('#').unwrap_or(line));
-    let mut named: Vec<&str> = example.filter(|line| !line.starts_with(' ')).filter_map(name).collect();
-    let printed = Config::default().to_string();
-    let mut known: Vec<&str> = printed.lines().filter_map(name).collect();
-    named.sort_unstable();
-    known.sort_unstable();
-    assert_eq!(named, known);
+fn every_setting_has_a_name_of_its_own_and_a_meaning() {
+    let mut walk = SettingsWalk::looking();
+    Config::default().walk(&mut walk);
+    let names: BTreeSet<_> = walk.entries.iter().map(|entry| entry.name).collect();
+    assert_eq!(names.len(), walk.entries.len());
+    for entry in &walk.entries {
+        let meaning = entry.meaning;
+        assert!(
+            meaning.ends_with('.') && !meaning.contains(['|', '\n']),
+            "{}: {meaning}",
+            entry.name
+        );
+        assert!(walk.sections.iter().any(|section| section.title == entry.section));
+        assert!(!entry.is_secret || entry.value.is_empty(), "no secret has a default");
+    }
 }
 
-fn name(line: &str) -> Option<&str> {
-    line.split_once('=').map(|(name, _)| name)
+#[test]
+fn times_are_shown_to_people_with_their_longest_whole_unit() {
+    for (text, shown) in [
+        ("1500ms", "1500ms"),
+        ("0", "0s"),
+        ("59", "59s"),
+        ("90", "90s"),
+        ("120", "2m"),
+        ("3600", "1h"),
+        ("30d", "30d"),
+    ] {
+        assert_eq!(Duration::parse(text).unwrap().readable(), shown);
+        assert_eq!(Duration::parse(shown), Duration::parse(text));
+    }
 }
 
 #[test]

@@ -1,10 +1,10 @@
-//! The types of settings: how each is read from text and shown to an operator.
+//! The types of settings: how each is read from text and shown to an operator. Pure, and without a name of any setting.
 //!
-//! Apart from `config.rs` because these are the leaves: pure, without a name of any setting in them. An error here
-//! never repeats the text it refuses, as that text may be a secret in the wrong variable.
+//! An error here never repeats the text it refuses: it may be a secret in the wrong variable.
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,11 +12,35 @@ use std::time::Duration;
 pub(super) trait Setting: Sized {
     /// Whether it is masked when shown, and may come from a file.
     const IS_SECRET: bool = false;
+    /// What a text of it looks like, for the documents.
+    const FORM: &'static str;
 
     /// The value a text stands for, or what a text should look like.
     fn parse(text: &str) -> Result<Self, String>;
     /// The text an operator would write for it; masked if it is a secret.
     fn show(&self) -> String;
+    /// The same for the documents, with a unit where it has one.
+    fn readable(&self) -> String {
+        self.show()
+    }
+}
+
+/// A day in seconds.
+pub(super) const DAY: u64 = 24 * 3_600;
+
+/// A range of whole seconds.
+pub(super) const fn seconds(min: u64, max: u64) -> RangeInclusive<Duration> {
+    Duration::from_secs(min)..=Duration::from_secs(max)
+}
+
+/// The range of timeouts and pauses: long enough to be one, short enough to end.
+pub(super) const fn pause() -> RangeInclusive<Duration> {
+    Duration::from_millis(10)..=Duration::from_secs(3_600)
+}
+
+/// The cores this process may use.
+pub(super) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// A value that must not be printed: it shows as `***` however it is formatted.
@@ -24,13 +48,12 @@ pub(super) trait Setting: Sized {
 pub struct Secret(String);
 
 impl Secret {
-    /// Wraps a value.
     #[must_use]
     pub fn new(value: impl Into<String>) -> Self {
         Self(value.into())
     }
 
-    /// The value itself; for the one place that needs it.
+    /// The value itself, for the one place that needs it.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
@@ -52,13 +75,14 @@ impl fmt::Display for Secret {
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
-    /// For people.
     Pretty,
-    /// One JSON object a line, for machines.
+    /// One JSON object a line.
     Json,
 }
 
 impl Setting for LogFormat {
+    const FORM: &'static str = "`pretty` or `json`";
+
     fn parse(text: &str) -> Result<Self, String> {
         match text {
             "pretty" => Ok(Self::Pretty),
@@ -76,6 +100,8 @@ impl Setting for LogFormat {
 }
 
 impl Setting for String {
+    const FORM: &'static str = "text";
+
     fn parse(text: &str) -> Result<Self, String> {
         Ok(text.to_owned())
     }
@@ -86,6 +112,8 @@ impl Setting for String {
 }
 
 impl Setting for PathBuf {
+    const FORM: &'static str = "a path";
+
     fn parse(text: &str) -> Result<Self, String> {
         Ok(Self::from(text))
     }
@@ -96,6 +124,8 @@ impl Setting for PathBuf {
 }
 
 impl Setting for SocketAddr {
+    const FORM: &'static str = "an address and a port";
+
     fn parse(text: &str) -> Result<Self, String> {
         let text = text
             .strip_prefix("localhost:")
@@ -110,6 +140,8 @@ impl Setting for SocketAddr {
 }
 
 impl Setting for bool {
+    const FORM: &'static str = "`true` or `false`";
+
     fn parse(text: &str) -> Result<Self, String> {
         match text {
             "true" | "1" | "yes" | "on" => Ok(true),
@@ -124,6 +156,8 @@ impl Setting for bool {
 }
 
 impl Setting for usize {
+    const FORM: &'static str = "a whole number";
+
     fn parse(text: &str) -> Result<Self, String> {
         text.parse().map_err(|_| "must be a whole number".to_owned())
     }
@@ -135,6 +169,8 @@ impl Setting for usize {
 
 /// A plain number is seconds; the units `ms`, `s`, `m`, `h` and `d` may follow it.
 impl Setting for Duration {
+    const FORM: &'static str = "a time";
+
     fn parse(text: &str) -> Result<Self, String> {
         let wrong = || "must be seconds, or a number with one of the units ms, s, m, h, d".to_owned();
         let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
@@ -157,10 +193,27 @@ impl Setting for Duration {
             format!("{}ms", self.as_millis())
         }
     }
+
+    fn readable(&self) -> String {
+        if self.subsec_millis() != 0 {
+            return self.show();
+        }
+        let seconds = self.as_secs();
+        let units = [(DAY, "d"), (3_600, "h"), (60, "m")];
+        let whole = units
+            .into_iter()
+            .find(|(length, _)| seconds >= *length && seconds % length == 0);
+        whole.map_or_else(
+            || format!("{seconds}s"),
+            |(length, unit)| format!("{}{unit}", seconds / length),
+        )
+    }
 }
 
-/// Separated by commas; order is kept, empty items are not.
+/// Order is kept, empty items are not.
 impl Setting for Vec<String> {
+    const FORM: &'static str = "a list, separated by commas";
+
     fn parse(text: &str) -> Result<Self, String> {
         Ok(text
             .split(',')
@@ -175,6 +228,8 @@ impl Setting for Vec<String> {
 }
 
 impl Setting for Option<PathBuf> {
+    const FORM: &'static str = "a path";
+
     fn parse(text: &str) -> Result<Self, String> {
         Ok(Some(PathBuf::from(text)))
     }
@@ -185,6 +240,8 @@ impl Setting for Option<PathBuf> {
 }
 
 impl Setting for Option<SocketAddr> {
+    const FORM: &'static str = "an address and a port";
+
     fn parse(text: &str) -> Result<Self, String> {
         SocketAddr::parse(text).map(Some)
     }
@@ -196,6 +253,7 @@ impl Setting for Option<SocketAddr> {
 
 impl Setting for Option<Secret> {
     const IS_SECRET: bool = true;
+    const FORM: &'static str = "a secret";
 
     fn parse(text: &str) -> Result<Self, String> {
         Ok(Some(Secret::new(text)))

@@ -33,6 +33,7 @@ mod auth;
 mod backup;
 mod cache;
 mod commit;
+mod configuration;
 mod crash;
 mod database;
 mod descriptors;
