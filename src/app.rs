@@ -6,7 +6,7 @@
 
 use crate::auth::{self, Auth};
 use crate::bus::{Bus, InProcessBus, RedisBus};
-use crate::cache::Cache;
+use crate::cache::CacheHandle;
 use crate::config::{Capacity, Config};
 use crate::conversations::{Conversations, Parts};
 use crate::database::{self, Database};
@@ -86,7 +86,7 @@ impl App {
         let arbiters = ArbiterPool::start(config.conversations.arbiters);
         let bus = bus.unwrap_or_else(|| bus_of(&config, node, &arbiters));
         let redis = Redis::open(&config.redis)?;
-        let cache = Cache::start((node, bus.clone()), redis.clone(), &config.cache, &arbiters);
+        let cache = CacheHandle::start(node, bus.clone(), redis.clone(), &config.cache, &arbiters);
         let auth = Auth::start(&config, database.clone(), cache.clone()).await?;
         let tenants = Tenants::start(database.clone(), auth.clone(), cache.clone(), &arbiters);
         let lender = redis.map(|redis| (redis, config.redis.timeout));
@@ -284,7 +284,7 @@ fn serve_metrics(
 }
 
 /// What readiness depends on.
-fn parts_of(database: &Database, bus: &Arc<dyn Bus>, cache: &Cache) -> Vec<http::Part> {
+fn parts_of(database: &Database, bus: &Arc<dyn Bus>, cache: &CacheHandle) -> Vec<http::Part> {
     let (answering, migrated, speaking) = (database.clone(), database.clone(), bus.clone());
     let cache = cache.clone();
     let redis = cache.remote().map(|_| http::Part {

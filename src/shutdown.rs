@@ -12,7 +12,7 @@
 //! and a moment for the process to end; whoever starts the process should not kill it before that.
 
 use crate::auth::Auth;
-use crate::cache::Cache;
+use crate::cache::CacheHandle;
 use crate::conversations::Conversations;
 use crate::database::Database;
 use crate::http::Health;
@@ -39,7 +39,7 @@ pub struct Shutdown {
     /// Conversations and their writers.
     pub conversations: Conversations,
     /// What Redis has not heard of.
-    pub cache: Cache,
+    pub cache: CacheHandle,
     /// Its upkeep.
     pub auth: Auth,
     /// The actors.

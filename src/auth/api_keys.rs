@@ -23,7 +23,7 @@ use super::scopes::{Scope, Scopes};
 use super::sign_in::{hash_opaque, make_opaque};
 use super::store::api_keys as store;
 use super::{Auth, Error, Shared};
-use crate::cache::{Cacheable, Kind, Loaded, keys};
+use crate::cache::{Cacheable, Kind, LoadedValue, keys};
 use crate::config::Secret;
 use crate::ids::{ApiKeyId, Role, UserStatus};
 use crate::wire::frames::{Timestamp, optional_timestamp, timestamp};
@@ -231,7 +231,7 @@ impl Shared {
             }
             let client = database.client().await?;
             let holder = store::find_api_key(&client, &hash).await?;
-            Ok(Loaded {
+            Ok(LoadedValue {
                 value: holder.map(|holder| CachedHolder(Arc::new(holder))),
                 depends_on: Vec::new(),
                 keep: true,

@@ -49,7 +49,7 @@ pub use scopes::{Scope, Scopes};
 pub use sign_in::{Registration, SignedIn};
 pub use token::TokenError;
 
-use crate::cache::Cache;
+use crate::cache::CacheHandle;
 use crate::config::Config;
 use crate::database::{self, Database};
 use crate::error::Code;
@@ -180,7 +180,7 @@ struct Shared {
     signer: token::Signer,
     passwords: Passwords,
     picture: Picture,
-    cache: Cache,
+    cache: CacheHandle,
     last_used: LastUsed,
     upkeep: Upkeep,
     access_token_ttl: Duration,
@@ -192,7 +192,7 @@ impl Auth {
     ///
     /// # Errors
     /// [`Error::Key`] without a usable key, [`Error::Database`] if the events cannot be read.
-    pub async fn start(config: &Config, database: Database, cache: Cache) -> Result<Self, Error> {
+    pub async fn start(config: &Config, database: Database, cache: CacheHandle) -> Result<Self, Error> {
         let key = signing_key::load(config.auth.jwt_secret.as_ref(), &config.data_dir)?;
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         // Nothing that is remembered of credentials is older than the oldest token, or than a look-up of a key.

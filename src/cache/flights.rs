@@ -1,10 +1,10 @@
 //! One load at a time for each key, however many wait for it.
 //!
-//! A flight is a future that everybody who waits polls: it goes on when the one who began it goes away, and ends when
-//! nobody waits any more. An error reaches all who wait and is not kept. Bounded by the requests that wait: a flight that
-//! nobody holds leaves the table by its own drop.
+//! A flight is a future that everybody who waits polls. It goes on when the one who began it goes away, and it ends when
+//! nobody waits any more. An error reaches all who wait, and it is not kept. Bounded by the requests that wait: a flight
+//! that nobody holds leaves the table by its own drop.
 
-use super::local::Entry;
+use super::local::CacheEntry;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared, WeakShared};
 use parking_lot::Mutex;
@@ -12,13 +12,13 @@ use std::any::Any;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-type Load<T, E> = BoxFuture<'static, Result<Arc<Entry<T>>, Arc<E>>>;
+type Load<T, E> = BoxFuture<'static, Result<Arc<CacheEntry<T>>, Arc<E>>>;
 /// A load under way.
 pub(super) type Flight<T, E> = Shared<Load<T, E>>;
 
-/// What asking for a flight brings.
-pub(super) enum Joined<T, E, S> {
-    /// One that was under way, and the means to begin one, unused.
+/// The flight of a key.
+pub(super) enum FlightJoin<T, E, S> {
+    /// One that was under way. The means to begin one comes back unused.
     Other(Flight<T, E>, S),
     /// One begun for this caller.
     Own(Flight<T, E>),
@@ -26,11 +26,11 @@ pub(super) enum Joined<T, E, S> {
 
 #[derive(Default)]
 pub(super) struct Flights {
-    table: Mutex<Table>,
+    table: Mutex<FlightTable>,
 }
 
 #[derive(Default)]
-struct Table {
+struct FlightTable {
     /// Tells a flight from a later one of the same key.
     number: u64,
     /// Each a weak `Flight` of its key's type.
@@ -39,12 +39,12 @@ struct Table {
 
 impl Flights {
     /// The flight under way for a key, or the one that `start` begins.
-    pub(super) fn join<T, E, S, F>(self: &Arc<Self>, key: &Arc<str>, start: S) -> Joined<T, E, S>
+    pub(super) fn join<T, E, S, F>(self: &Arc<Self>, key: &Arc<str>, start: S) -> FlightJoin<T, E, S>
     where
         T: Send + Sync + 'static,
         E: Send + Sync + 'static,
         S: FnOnce() -> F,
-        F: Future<Output = Result<Arc<Entry<T>>, Arc<E>>> + Send + 'static,
+        F: Future<Output = Result<Arc<CacheEntry<T>>, Arc<E>>> + Send + 'static,
     {
         let mut table = self.table.lock();
         if let Some((_, flight)) = table.flights.get(key)
@@ -52,25 +52,25 @@ impl Flights {
             && let Some(flight) = flight.upgrade()
             && flight.peek().is_none()
         {
-            return Joined::Other(flight, start);
+            return FlightJoin::Other(flight, start);
         }
         table.number += 1;
         let number = table.number;
-        let landing = Landing {
+        let guard = FlightGuard {
             flights: self.clone(),
             key: key.clone(),
             number,
         };
         let load = start();
         let flight = async move {
-            let _landing = landing;
+            let _guard = guard;
             load.await
         };
         let flight = flight.boxed().shared();
         if let Some(weak) = flight.downgrade() {
             table.flights.insert(key.clone(), (number, Box::new(weak)));
         }
-        Joined::Own(flight)
+        FlightJoin::Own(flight)
     }
 
     #[cfg(test)]
@@ -80,13 +80,13 @@ impl Flights {
 }
 
 /// Takes a flight out of the table when it ends, or when nobody is left who waits for it.
-struct Landing {
+struct FlightGuard {
     flights: Arc<Flights>,
     key: Arc<str>,
     number: u64,
 }
 
-impl Drop for Landing {
+impl Drop for FlightGuard {
     fn drop(&mut self) {
         let mut table = self.flights.table.lock();
         if table.flights.get(&self.key).is_some_and(|(n, _)| *n == self.number) {
@@ -101,7 +101,7 @@ mod tests {
     use std::cell::Cell;
     use tokio::sync::oneshot;
 
-    type Outcome = Result<Arc<Entry<String>>, Arc<&'static str>>;
+    type TestResult = Result<Arc<CacheEntry<String>>, Arc<&'static str>>;
 
     fn key() -> (Arc<Flights>, Arc<str>) {
         (Arc::default(), "key".into())
@@ -119,11 +119,11 @@ mod tests {
                 let landed = landed.take();
                 async move {
                     landed.unwrap().await.unwrap();
-                    Outcome::Err(Arc::new("refused"))
+                    TestResult::Err(Arc::new("refused"))
                 }
             };
             match flights.join(&key, start) {
-                Joined::Other(flight, _) | Joined::Own(flight) => flight,
+                FlightJoin::Other(flight, _) | FlightJoin::Own(flight) => flight,
             }
         };
         let first = tokio::spawn(join());
@@ -141,16 +141,16 @@ mod tests {
     #[tokio::test]
     async fn a_flight_that_nobody_waits_for_ends_and_the_next_begins_anew() {
         let (flights, key) = key();
-        let Joined::Own(never) = flights.join(&key, std::future::pending::<Outcome>) else {
+        let FlightJoin::Own(never) = flights.join(&key, std::future::pending::<TestResult>) else {
             panic!("there was no other");
         };
         assert!(never.clone().now_or_never().is_none());
         assert_eq!(flights.len(), 1);
         drop(never);
         assert_eq!(flights.len(), 0);
-        let next = flights.join(&key, || async { Outcome::Err(Arc::new("refused")) });
-        let again = flights.join(&key, std::future::pending::<Outcome>);
-        let (Joined::Own(next), Joined::Other(again, _)) = (next, again) else {
+        let next = flights.join(&key, || async { TestResult::Err(Arc::new("refused")) });
+        let again = flights.join(&key, std::future::pending::<TestResult>);
+        let (FlightJoin::Own(next), FlightJoin::Other(again, _)) = (next, again) else {
             panic!("the second joins the first");
         };
         assert!(next.await.is_err() && again.await.is_err());

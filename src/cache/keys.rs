@@ -1,36 +1,31 @@
-//! The names under which things are cached: one function for each kind, so that whoever invalidates cannot misspell what
-//! whoever reads has cached. Pure.
+//! The names of what is cached: one function for each kind, so that readers and invalidations use the same name. Pure.
 //!
-//! A key knows the type of its value: a kind is cached as one type (checked when it is compiled), and that type carries
-//! the version of its shape. When you add a kind: a variant of [`Kind`], its function here, its TTL in `config/cache.rs`.
+//! A key knows the type of its value. A kind is cached as one type, which the compiler checks, and that type carries the
+//! version of its shape. When you add a kind: a variant of [`Kind`], its function here, its TTL in `config/cache.rs`.
 
-use super::Cacheable;
+use super::cacheable::Cacheable;
 use crate::ids::{ConversationId, TenantId, UserId};
 use std::fmt::Write as _;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-/// What all of our names in Redis begin with.
+/// The prefix of all our names in Redis.
 pub(super) const PREFIX: &str = "parlance:cache:";
 
-/// What is cached: the first word of a key, and a label of metrics.
+/// What is cached. It is the first word of a key, and a label of metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// A user of a tenant.
     User,
-    /// A tenant.
     Tenant,
     /// The first page of a user's conversations.
     Conversations,
-    /// Who an API key stands for.
+    /// The user of an API key.
     ApiKey,
 }
 
 impl Kind {
-    /// Every kind.
     pub const ALL: [Self; 4] = [Self::User, Self::Tenant, Self::Conversations, Self::ApiKey];
 
-    /// The word for it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -66,7 +61,6 @@ impl<T> Key<T> {
         }
     }
 
-    /// The name itself.
     #[must_use]
     pub const fn text(&self) -> &Arc<str> {
         &self.text
@@ -109,7 +103,7 @@ pub fn conversations<T: Cacheable>(tenant: TenantId, user: UserId, limit: i64, o
     Key::new(text)
 }
 
-/// Who an API key stands for, by the SHA-256 of its secret: `api_key:{hash}`.
+/// The user of an API key, by the SHA-256 of its secret: `api_key:{hash}`.
 #[must_use]
 pub fn api_key<T: Cacheable>(hash: &[u8]) -> Key<T> {
     const {
@@ -123,20 +117,19 @@ pub fn api_key<T: Cacheable>(hash: &[u8]) -> Key<T> {
     Key::new(text)
 }
 
-/// Many keys of one kind, by how they begin.
+/// Many keys, by their prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern {
     text: String,
 }
 
 impl Pattern {
-    /// Everything that is cached.
     #[must_use]
     pub fn everything() -> Self {
         Self { text: "*".to_owned() }
     }
 
-    /// The glob for Redis. Our keys have no character in them that means something in one.
+    /// The glob for Redis. Our keys contain no character that is special in a glob.
     pub(super) fn in_redis(&self) -> String {
         format!("{PREFIX}{}", self.text)
     }

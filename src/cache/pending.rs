@@ -1,11 +1,14 @@
-//! What waits to be told to Redis: invalidations by key, removals by pattern, and the marks that follow them. Pure.
+//! What Redis has not taken yet: invalidations of keys, removals of patterns ("purges"), and the marks that follow them.
+//! Pure.
 //!
-//! Keys are tried in the order in which they were last tried or noted, so those whose server is away do not keep the others
-//! waiting. A removal goes through all keys of every server that owes it, more than once; servers take turns, and one that is
-//! away owes it for itself alone. When slots move from a server that owes a removal, who has them now owes it, too: what was
-//! to be removed may have moved with them.
+//! * Keys are tried in the order in which they were last tried or noted. So keys of a server that is away do not delay the
+//!   others.
+//! * A purge goes through all keys of every server, more than once. Servers take turns, and one that is away delays only
+//!   itself.
+//! * When slots move away from a server that has not finished a purge, the new owner of the slots must do it too: keys may
+//!   have moved with the slots.
 //!
-//! Bounds: [`PENDING_MAX`] keys and [`PURGES_MAX`] patterns wait; more become one removal of everything that is ours.
+//! Bounds: [`PENDING_MAX`] keys and [`PURGES_MAX`] patterns. More become one purge of everything that is ours.
 
 use super::keys::Pattern;
 use crate::redis::{Address, Layout};
@@ -13,81 +16,90 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Invalidations that wait for Redis.
+/// Keys that wait.
 pub(super) const PENDING_MAX: usize = 10_000;
-/// Patterns that wait for Redis.
+/// Patterns that wait.
 const PURGES_MAX: usize = 8;
 /// Commands in one call.
 pub(super) const BATCH_MAX: usize = 64;
-/// How often the keys are gone through, with a pause between: a value that was on its way when the removal was announced
-/// may be written behind the first pass.
+/// How often a purge goes through the keys, with a pause between. A value that was on its way when the purge began may be
+/// written behind the first pass.
 const PURGE_PASSES: u32 = 2;
-/// Pause between two passes, and before what Redis did not take is offered again; longer than a write can be on its way.
+/// Pause between two passes, and before Redis is tried again. Longer than a write can be on its way.
 pub(super) const RETRY: Duration = Duration::from_millis(500);
 
-/// What waits for Redis.
 #[derive(Default)]
-pub(super) struct Pending {
-    /// Each with a number, by which a later invalidation of the same key is told from the one being delivered, and the
-    /// order in which they are tried.
+pub(super) struct PendingInvalidations {
+    /// Each with a number. It tells a later invalidation of the same key from the one being delivered, and it is the order
+    /// in which keys are tried.
     pub(super) keys: HashMap<Arc<str>, u64>,
-    /// The last number that was given, to a key or a removal.
+    /// The last number that was given to a key or a purge.
     number: u64,
     purges: VecDeque<Purge>,
-    /// The run ids that become the marks of servers when they owe nothing any more.
+    /// The run ids that become the marks of servers when their purges are done.
     pub(super) marks: HashMap<Address, String>,
-    /// Who had what when it was last looked at; `None` before there was anything to remove.
+    /// The layout that the purges were last adapted to; `None` before the first purge.
     layout: Option<Arc<Layout>>,
-    /// When a server is asked for its next step at the earliest; in this order they take turns.
-    turns: HashMap<Address, Instant>,
+    /// The earliest time of a server's next step. In this order they take turns.
+    next_step_at: HashMap<Address, Instant>,
 }
 
 struct Purge {
     number: u64,
     pattern: Pattern,
-    /// How far the servers are that have not done it.
-    owed: HashMap<Address, Scan>,
+    /// The servers that have not finished it, and how far they are.
+    remaining: HashMap<Address, ScanPosition>,
 }
 
 #[derive(Clone, Copy)]
-struct Scan {
+struct ScanPosition {
     cursor: u64,
-    /// How often the keys are still to be gone through.
+    /// Passes through the keys that are left.
     passes: u32,
 }
 
-impl Scan {
+impl ScanPosition {
     const BEGINNING: Self = Self {
         cursor: 0,
         passes: PURGE_PASSES,
     };
 }
 
-/// A part of a removal: some of the keys of one server.
+/// A part of a purge: some of the keys of one server.
 #[derive(Clone, Debug)]
-pub(super) struct Step {
+pub(super) struct PurgeStep {
     number: u64,
     pub(super) pattern: Pattern,
     pub(super) server: Address,
     pub(super) cursor: u64,
 }
 
-/// What is to be done for removals.
+/// What to do next for the purges.
 #[derive(Debug)]
-pub(super) enum Next {
-    Step(Step),
-    /// Nothing before this has passed.
+pub(super) enum NextPurge {
+    Step(PurgeStep),
+    /// Every server rests for at least this long.
     Wait(Duration),
     Nothing,
 }
 
-impl Pending {
-    /// How much waits.
+/// What a step has achieved.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum StepOutcome {
+    Unfinished,
+    /// The pattern is gone from that server. `mark` is the server's new mark, if this was its last purge.
+    Finished {
+        mark: Option<String>,
+    },
+}
+
+impl PendingInvalidations {
+    /// Keys and patterns that wait.
     pub(super) fn len(&self) -> usize {
         self.keys.len() + self.purges.len()
     }
 
-    /// Whether Redis has heard of everything that concerns a key; `slot` is that of its name there.
+    /// Whether nothing waits that concerns a key. `slot` is the slot of its name in Redis.
     pub(super) fn is_current(
         &mut self,
         key: &str,
@@ -101,16 +113,16 @@ impl Pending {
             return true;
         }
         let layout = layout();
-        self.settle(&layout);
-        layout.owner(slot()).is_some_and(|server| !self.owes(server))
+        self.adopt_layout(&layout);
+        layout.owner(slot()).is_some_and(|server| !self.is_purging(server))
     }
 
-    /// Whether a server has not done all removals.
-    pub(super) fn owes(&self, server: &Address) -> bool {
-        self.purges.iter().any(|purge| purge.owed.contains_key(server))
+    /// Whether a server has not finished all purges.
+    pub(super) fn is_purging(&self, server: &Address) -> bool {
+        self.purges.iter().any(|purge| purge.remaining.contains_key(server))
     }
 
-    /// Notes an invalidation; `false` if there are too many, and then everything has to be removed.
+    /// Adds a key. False if too many wait: then everything must be purged.
     pub(super) fn invalidate(&mut self, key: &Arc<str>) -> bool {
         if self.keys.len() >= PENDING_MAX && !self.keys.contains_key(key) {
             self.keys.clear();
@@ -121,28 +133,31 @@ impl Pending {
         true
     }
 
-    /// Notes that a pattern is to be removed, from one server or from all.
+    /// Adds a purge, at one server or at all.
     pub(super) fn purge(&mut self, mut pattern: Pattern, mut only: Option<&Address>, layout: &Arc<Layout>) {
-        self.settle(layout);
+        self.adopt_layout(layout);
         if self.purges.len() >= PURGES_MAX {
             self.purges.clear();
             (pattern, only) = (Pattern::everything(), None);
         }
-        let mut owing = layout.masters();
+        let mut servers = layout.masters();
         if let Some(only) = only
-            && owing.contains(only)
+            && servers.contains(only)
         {
-            owing.retain(|server| server == only);
+            servers.retain(|server| server == only);
         }
         self.number += 1;
         self.purges.push_back(Purge {
             number: self.number,
             pattern,
-            owed: owing.into_iter().map(|server| (server, Scan::BEGINNING)).collect(),
+            remaining: servers
+                .into_iter()
+                .map(|server| (server, ScanPosition::BEGINNING))
+                .collect(),
         });
     }
 
-    /// Some of the keys, those first that were not tried for the longest time.
+    /// Some of the keys, the longest untried first.
     pub(super) fn next_keys(&self) -> Vec<(Arc<str>, u64)> {
         let mut keys: Vec<_> = self.keys.iter().map(|(key, number)| (key.clone(), *number)).collect();
         if keys.len() > BATCH_MAX {
@@ -152,7 +167,7 @@ impl Pending {
         keys
     }
 
-    /// Notes what became of keys; those that were delivered.
+    /// Notes the outcome for each key. Returns those that were delivered.
     pub(super) fn tried(&mut self, keys: Vec<(Arc<str>, u64)>, done: &[bool]) -> Vec<Arc<str>> {
         let mut delivered = Vec::new();
         for ((key, number), done) in keys.into_iter().zip(done) {
@@ -170,66 +185,69 @@ impl Pending {
         delivered
     }
 
-    /// The next part of a removal: of the servers that owe one, that whose turn it is.
-    pub(super) fn next_step(&mut self, layout: &Arc<Layout>, now: Instant) -> Next {
-        self.settle(layout);
+    /// The next step of a purge, at the server whose turn it is.
+    pub(super) fn next_step(&mut self, layout: &Arc<Layout>, now: Instant) -> NextPurge {
+        self.adopt_layout(layout);
         if self.purges.is_empty() {
-            self.turns.clear();
-            return Next::Nothing;
+            self.next_step_at.clear();
+            return NextPurge::Nothing;
         }
-        let owing = layout.masters().into_iter().filter(|server| self.owes(server));
-        let Some(server) = owing.min_by_key(|server| self.turns.get(server).copied()) else {
-            return Next::Wait(RETRY);
+        let purging = layout.masters().into_iter().filter(|server| self.is_purging(server));
+        let Some(server) = purging.min_by_key(|server| self.next_step_at.get(server).copied()) else {
+            return NextPurge::Wait(RETRY);
         };
-        let rest = self.turns.get(&server).map(|turn| turn.saturating_duration_since(now));
+        let rest = self
+            .next_step_at
+            .get(&server)
+            .map(|at| at.saturating_duration_since(now));
         if let Some(rest) = rest.filter(|rest| !rest.is_zero()) {
-            return Next::Wait(rest);
+            return NextPurge::Wait(rest);
         }
         let step = self.purges.iter().find_map(|purge| {
-            let scan = purge.owed.get(&server)?;
-            Some(Step {
+            let scan = purge.remaining.get(&server)?;
+            Some(PurgeStep {
                 number: purge.number,
                 pattern: purge.pattern.clone(),
                 server: server.clone(),
                 cursor: scan.cursor,
             })
         });
-        step.map_or(Next::Nothing, Next::Step)
+        step.map_or(NextPurge::Nothing, NextPurge::Step)
     }
 
-    /// Notes what became of a step: where the next one begins, nowhere (0), or that it could not be done. Says whether the
-    /// pattern is gone from that server; and its mark, if that was the last thing that it owed.
-    pub(super) fn stepped(&mut self, step: &Step, next: Option<u64>, now: Instant) -> (bool, Option<String>) {
-        let rests = !matches!(next, Some(1..));
-        let turn = if rests { now + RETRY } else { now };
-        self.turns.insert(step.server.clone(), turn);
-        // It may have been replaced by a larger one meanwhile, or the server has gone, or has begun again.
+    /// Notes the outcome of a step. `cursor` is where the next one begins: 0 at the end of a pass, `None` if the step failed.
+    pub(super) fn stepped(&mut self, step: &PurgeStep, cursor: Option<u64>, now: Instant) -> StepOutcome {
+        let is_within_pass = matches!(cursor, Some(1..));
+        let next_at = if is_within_pass { now } else { now + RETRY };
+        self.next_step_at.insert(step.server.clone(), next_at);
+        // Meanwhile a larger purge may have replaced it, or the server may have gone, or begun again.
         let purge = self.purges.iter_mut().find(|purge| purge.number == step.number);
-        let scan = purge.and_then(|purge| purge.owed.get_mut(&step.server));
-        let (Some(next), Some(scan)) = (next, scan.filter(|scan| scan.cursor == step.cursor)) else {
-            return (false, None);
+        let scan = purge.and_then(|purge| purge.remaining.get_mut(&step.server));
+        let (Some(cursor), Some(scan)) = (cursor, scan.filter(|scan| scan.cursor == step.cursor)) else {
+            return StepOutcome::Unfinished;
         };
-        scan.cursor = next;
-        if next == 0 {
+        scan.cursor = cursor;
+        if cursor == 0 {
             scan.passes -= 1;
         }
         if scan.passes > 0 {
-            return (false, None);
+            return StepOutcome::Unfinished;
         }
         for purge in self.purges.iter_mut().filter(|purge| purge.number == step.number) {
-            purge.owed.remove(&step.server);
+            purge.remaining.remove(&step.server);
         }
-        self.purges.retain(|purge| !purge.owed.is_empty());
-        let mark = if self.owes(&step.server) {
+        self.purges.retain(|purge| !purge.remaining.is_empty());
+        let mark = if self.is_purging(&step.server) {
             None
         } else {
             self.marks.remove(&step.server)
         };
-        (true, mark)
+        StepOutcome::Finished { mark }
     }
 
-    /// From now on the servers are these: who has slots now of one that owes a removal, or of nobody, owes it.
-    fn settle(&mut self, layout: &Arc<Layout>) {
+    /// Adapts the purges to a layout. Who now has slots of a server that has not finished one, or slots that nobody had, must
+    /// do it too.
+    fn adopt_layout(&mut self, layout: &Arc<Layout>) {
         let Some(before) = self.layout.replace(layout.clone()) else {
             return;
         };
@@ -239,21 +257,24 @@ impl Pending {
         let moves = before.moves_to(layout);
         let masters: HashSet<_> = layout.masters().into_iter().collect();
         for purge in &mut self.purges {
-            let owed = |from: &Option<Address>| from.as_ref().is_none_or(|from| purge.owed.contains_key(from));
+            let is_unfinished =
+                |from: &Option<Address>| from.as_ref().is_none_or(|from| purge.remaining.contains_key(from));
             let gaining: Vec<_> = moves
                 .iter()
-                .filter(|(from, _)| owed(from))
+                .filter(|(from, _)| is_unfinished(from))
                 .map(|(_, to)| to.clone())
                 .collect();
-            purge.owed.extend(gaining.into_iter().map(|to| (to, Scan::BEGINNING)));
-            // While nobody has the slots of one that is gone, they may yet come to somebody, with what is in them.
             purge
-                .owed
+                .remaining
+                .extend(gaining.into_iter().map(|to| (to, ScanPosition::BEGINNING)));
+            // While nobody has the slots of a server that is gone, they may still come to another, with their keys.
+            purge
+                .remaining
                 .retain(|server, _| masters.contains(server) || !layout.is_whole());
         }
-        self.purges.retain(|purge| !purge.owed.is_empty());
+        self.purges.retain(|purge| !purge.remaining.is_empty());
         self.marks.retain(|server, _| masters.contains(server));
-        self.turns.retain(|server, _| masters.contains(server));
+        self.next_step_at.retain(|server, _| masters.contains(server));
     }
 }
 
@@ -262,20 +283,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn too_much_waiting_becomes_one_removal_of_everything() {
-        let (mut pending, layout) = (Pending::default(), divided(&[8_191, 16_383]));
+    fn too_much_waiting_becomes_one_purge_of_everything() {
+        let (mut pending, layout) = (PendingInvalidations::default(), divided(&[8_191, 16_383]));
         for _ in 0..=PURGES_MAX {
             let users = crate::cache::keys::users_of(crate::ids::TenantId::new());
             pending.purge(users, Some(&address(0)), &layout);
         }
         assert_eq!(pending.purges.len(), 1);
         assert_eq!(pending.purges[0].pattern, Pattern::everything());
-        assert_eq!(pending.purges[0].owed.len(), 2, "from all");
+        assert_eq!(pending.purges[0].remaining.len(), 2, "from all");
     }
 
     #[test]
-    fn what_cannot_be_delivered_does_not_keep_the_rest() {
-        let mut pending = Pending::default();
+    fn what_cannot_be_delivered_does_not_delay_the_rest() {
+        let mut pending = PendingInvalidations::default();
         let key = |n: usize| Arc::<str>::from(format!("key {n}"));
         for n in 0..BATCH_MAX * 2 {
             pending.number += 1;
@@ -313,41 +334,43 @@ mod tests {
         Arc::new(Layout::of_ranges(ranges.collect::<Vec<_>>()))
     }
 
-    fn step_of(next: Next) -> Step {
+    fn step_of(next: NextPurge) -> PurgeStep {
         match next {
-            Next::Step(step) => step,
+            NextPurge::Step(step) => step,
             other => unreachable!("{other:?}"),
         }
     }
 
     #[test]
-    fn a_removal_goes_through_every_server_twice_and_a_dead_one_keeps_nobody_waiting() {
-        let (mut pending, layout) = (Pending::default(), divided(&[9_999, 16_383]));
+    fn a_purge_goes_through_every_server_twice_and_a_dead_one_delays_nobody() {
+        let (mut pending, layout) = (PendingInvalidations::default(), divided(&[9_999, 16_383]));
         let mut now = Instant::now();
-        let is_current = |pending: &mut Pending, slot| pending.is_current("key", || slot, || layout.clone());
+        let is_current =
+            |pending: &mut PendingInvalidations, slot| pending.is_current("key", || slot, || layout.clone());
         pending.purge(Pattern::everything(), None, &layout);
         pending.marks.insert(address(1), "run".to_owned());
         assert!(!is_current(&mut pending, 0) && !is_current(&mut pending, 16_383));
         // The first server is dead; the other one has two steps in each pass.
         let (mut steps, mut marks, mut done) = (0, Vec::new(), 0);
-        while pending.owes(&address(1)) {
+        while pending.is_purging(&address(1)) {
             let step = match pending.next_step(&layout, now) {
-                Next::Step(step) => step,
-                Next::Wait(rest) => {
+                NextPurge::Step(step) => step,
+                NextPurge::Wait(rest) => {
                     now += rest;
                     continue;
                 }
-                Next::Nothing => unreachable!("there is something to do"),
+                NextPurge::Nothing => unreachable!("there is something to do"),
             };
             if step.server == address(0) {
-                assert_eq!(pending.stepped(&step, None, now), (false, None));
+                assert_eq!(pending.stepped(&step, None, now), StepOutcome::Unfinished);
                 continue;
             }
             steps += 1;
             let next = if step.cursor == 0 { 7 } else { 0 };
-            let (gone, mark) = pending.stepped(&step, Some(next), now);
-            done += usize::from(gone);
-            marks.extend(mark);
+            if let StepOutcome::Finished { mark } = pending.stepped(&step, Some(next), now) {
+                done += 1;
+                marks.extend(mark);
+            }
         }
         assert_eq!((steps, done, marks), (4, 1, vec!["run".to_owned()]));
         assert!(is_current(&mut pending, 16_383), "the other one is used again");
@@ -360,13 +383,13 @@ mod tests {
             assert_eq!(step.server, address(0));
             pending.stepped(&step, Some(0), now);
         }
-        assert!(matches!(pending.next_step(&layout, now), Next::Nothing));
+        assert!(matches!(pending.next_step(&layout, now), NextPurge::Nothing));
         assert!(is_current(&mut pending, 0));
     }
 
     #[test]
     fn keys_that_wait_are_not_current_and_the_others_are() {
-        let mut pending = Pending::default();
+        let mut pending = PendingInvalidations::default();
         let layout = divided(&[16_383]);
         assert!(pending.invalidate(&Arc::from("a")));
         assert!(!pending.is_current("a", || 0, || layout.clone()));
@@ -379,16 +402,17 @@ mod tests {
     }
 
     #[test]
-    fn who_gets_slots_of_a_server_that_owes_a_removal_owes_it() {
-        let mut pending = Pending::default();
+    fn who_gets_slots_of_a_server_that_has_not_finished_a_purge_must_do_it_too() {
+        let mut pending = PendingInvalidations::default();
         let (before, now) = (divided(&[5_000, 10_000, 16_383]), Instant::now());
         pending.purge(Pattern::everything(), Some(&address(0)), &before);
         pending.marks.insert(address(0), "run".to_owned());
-        assert!(pending.owes(&address(0)) && !pending.owes(&address(1)));
-        // Between two others: nobody's business.
+        assert!(pending.is_purging(&address(0)) && !pending.is_purging(&address(1)));
+        // Between two others.
         let after = divided(&[5_000, 11_000, 16_383]);
-        let is_current =
-            |pending: &mut Pending, slot, layout: &Arc<Layout>| pending.is_current("key", || slot, || layout.clone());
+        let is_current = |pending: &mut PendingInvalidations, slot, layout: &Arc<Layout>| {
+            pending.is_current("key", || slot, || layout.clone())
+        };
         assert!(is_current(&mut pending, 10_500, &after) && !is_current(&mut pending, 0, &after));
         // Away from it, before it is done.
         let after = divided(&[4_000, 11_000, 16_383]);
@@ -402,7 +426,7 @@ mod tests {
             (11_001, 16_383, address(2)),
         ]));
         assert!(!is_current(&mut pending, 0, &after));
-        assert!(pending.owes(&successor) && !pending.owes(&address(0)) && pending.marks.is_empty());
+        assert!(pending.is_purging(&successor) && !pending.is_purging(&address(0)) && pending.marks.is_empty());
         let mut servers = HashSet::new();
         for next in [Some(7), None] {
             let step = step_of(pending.next_step(&after, now));

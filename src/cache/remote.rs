@@ -1,30 +1,33 @@
-//! The second level: what the nodes remember together, in Redis.
+//! L2: what the nodes remember together, in Redis.
 //!
-//! Three dangers, and what is done about them. *A slow load writes an old value after an invalidation*, on whichever
-//! nodes: an invalidation does not delete but leaves a tombstone for [`TOMBSTONE_TTL`], and a value is only written if
-//! what stands there is still what its loader saw before it read the truth. *An invalidation does not reach Redis*: it
-//! waits here, is tried again, and until then this node neither reads nor writes that key there; if too many wait, all
-//! that is ours in Redis is removed, and nothing is read from a server before it is done there. *Redis comes back with
-//! a memory of before* (restarted from a snapshot): the run id written beside our values is not its own, and all of
-//! them are removed. So they are when it is gone: then Redis has forgotten things, our tombstones too, or makes room.
+//! Three dangers, and what is done about them.
 //!
-//! On a cluster each command goes to the server of its key, and each server has such a mark under a name whose slot is its
-//! own. A replica that has taken over carries the mark of its predecessor, and may have missed a tombstone: that is a memory
-//! of before, too. When the slot of that name moves, the server is the same as ever: it gets its mark under another name, and
-//! who has the slot now has its own written over it.
+//! * *A slow load writes an old value after an invalidation*, on whichever nodes. So an invalidation does not delete a value
+//!   but leaves a tombstone for [`TOMBSTONE_TTL`]. And a value is written only if the key still holds what its loader saw
+//!   before it read the truth.
+//! * *An invalidation does not reach Redis.* It waits here and is tried again. Until then this node neither reads nor
+//!   writes that key in Redis. If too many wait, everything that is ours is purged, and a server is not read before its
+//!   purge is done.
+//! * *Redis comes back with an old memory* (restarted from a snapshot). Then the run id beside our values, the "mark", is
+//!   not its own, and our values are purged. The same happens when the mark is gone: Redis has dropped things, our
+//!   tombstones perhaps too.
 //!
-//! Other nodes are told of an invalidation at once, and again when it has reached Redis: one that had its first level
-//! emptied in between may have read the old value there once more. What is lost when this process dies before Redis has
-//! heard of an invalidation ends with the value's TTL; nothing that decides a permission is cached.
+//! On a cluster each command goes to the server of its key. Each server has its own mark, under a name whose slot is its own.
+//! A replica that has taken over carries the mark of its predecessor and may have missed a tombstone: that is an old
+//! memory too. When only the slot of that name moves, the server gets its mark under another name, and the new owner of the
+//! slot writes its own.
 //!
-//! Bounds: what waits stands in `pending.rs`, with its bounds and those of a call; a pattern is removed in steps of about
-//! [`SCAN_COUNT`] keys, never by one command that stops Redis.
+//! Other nodes get an invalidation at once, and again when Redis has it: a node may have read the old value there in
+//! between. If this process dies before Redis has it, the TTL ends the old value; nothing that decides a permission is
+//! cached.
+//!
+//! Bounds: those of `pending.rs`. A purge works in steps of about [`SCAN_COUNT`] keys, never by one command that stops Redis.
 
-use super::Shareable;
+use super::cacheable::Shareable;
+use super::encoding::{self, Decoded};
 use super::keys::{PREFIX, Pattern};
-use super::local::Terms;
-use super::pending::{Next, Pending, Step};
-use super::value::{self, Decoded};
+use super::local::Validity;
+use super::pending::{NextPurge, PendingInvalidations, PurgeStep, StepOutcome};
 use crate::metrics::metrics;
 use crate::redis::{Address, Error, Redis, slot};
 use futures_util::future::join_all;
@@ -36,68 +39,68 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
-/// Where the run id stands of the Redis that our values were written to; not itself under [`PREFIX`]. At a server of a
-/// cluster a number follows that brings it into one of its slots.
+/// The name of the mark. It is not under [`PREFIX`]. On a cluster a number follows, which brings it into a slot of the
+/// server.
 const WRITTEN_TO: &str = "parlance:cache-written-to";
-/// How many numbers are tried; more are not needed for servers that have a thousandth of the slots.
+/// Numbers that are tried: enough for a server with a thousandth of the slots.
 const MARKS_TRIED: u32 = 20_000;
-/// About how many keys one step of a removal looks at.
+/// About how many keys one step of a purge looks at.
 const SCAN_COUNT: usize = 500;
-/// How long a tombstone stays: longer than any load takes, from its first look at Redis to its write.
+/// Longer than any load takes, from its look-up in Redis to its write.
 const TOMBSTONE_TTL: Duration = Duration::from_secs(30);
 
-/// Writes a value unless somebody else has been there: what is there must be what the loader saw, or still nothing.
-const PUT_IF_UNCHANGED: &str = "local there = redis.call('GET', KEYS[1])
+/// Writes a value if the key still holds what the loader saw.
+const WRITE_IF_UNCHANGED: &str = "local there = redis.call('GET', KEYS[1])
 if there == ARGV[1] then redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end
 return 0";
 
-/// What stood under a key that held no value; needed to write one.
-pub(super) type Seen = Option<Vec<u8>>;
+/// The bytes of a key that held no value. Needed to write one.
+pub(super) type SeenBytes = Option<Vec<u8>>;
 
-/// What a look at Redis brought.
-pub(super) enum Found<T> {
+pub(super) enum RemoteLookup<T> {
     Value(Option<T>),
-    Nothing(Seen),
-    /// No answer, or not to be asked: nothing may be written either.
+    /// There is no value. A new one may be written over what was seen.
+    Missing(SeenBytes),
+    /// No reply, or not asked. Nothing may be written.
     Unknown,
 }
 
 /// A value to be written.
-pub(super) struct Put {
+pub(super) struct RemoteWrite {
     pub(super) key: Arc<str>,
     pub(super) bytes: Vec<u8>,
-    pub(super) seen: Seen,
-    /// Not written if they do not hold any more.
-    pub(super) terms: Terms,
+    pub(super) seen: SeenBytes,
+    /// Not written if it does not hold any more.
+    pub(super) validity: Validity,
     pub(super) ttl: Duration,
 }
 
-/// What stands at a server, and where.
+/// The mark of a server, and where it stands.
 struct Mark {
     name: String,
     run_id: String,
 }
 
-/// What became of a part of a removal.
-pub(super) enum Purged {
+/// What a step of the purges has achieved.
+pub(super) enum PurgeProgress {
     /// The pattern is gone from a server.
-    Gone,
+    ServerDone,
     /// There is more to do.
-    Some,
-    /// Nothing to do before this has passed.
+    Unfinished,
+    /// Every server rests for at least this long.
     Wait(Duration),
 }
 
 pub(super) struct Remote {
     redis: Redis,
-    pending: Mutex<Pending>,
+    pending: Mutex<PendingInvalidations>,
     /// An invalidation waits.
     pub(super) keys_wait: Notify,
-    /// A removal waits.
+    /// A purge waits.
     pub(super) purges_wait: Notify,
     /// Nothing waits any more, of one kind or the other.
     pub(super) idle: Notify,
-    /// The marks of servers that this process has seen, or set.
+    /// The marks that this process has seen or set.
     marked: Mutex<HashMap<Address, Mark>>,
     errors: AtomicU64,
     rejected: AtomicU64,
@@ -121,25 +124,25 @@ impl Remote {
         &self.redis
     }
 
-    /// Calls without a usable answer; those that the breaker refused are not calls.
+    /// Calls without a usable reply. What the breaker refused is no call.
     pub(super) fn errors(&self) -> u64 {
         self.errors.load(Ordering::Relaxed)
     }
 
-    /// Values that were none of ours.
+    /// Values of another version, or not ours.
     pub(super) fn rejected(&self) -> u64 {
         self.rejected.load(Ordering::Relaxed)
     }
 
-    /// Invalidations that Redis has not heard of.
+    /// Keys and patterns that Redis has not taken yet.
     pub(super) fn waiting(&self) -> usize {
         self.pending.lock().len()
     }
 
-    /// Returns when Redis has heard of every invalidation.
+    /// Returns when nothing waits.
     pub(super) async fn flush(&self) {
         loop {
-            // Before the look, so that what ends between the two is not missed.
+            // Before the look, so that an end between the two is not missed.
             let idle = self.idle.notified();
             if self.waiting() == 0 {
                 return;
@@ -153,52 +156,51 @@ impl Remote {
         self.pending.lock().is_current(key, slot, || self.redis.layout())
     }
 
-    /// Counts what went wrong.
-    fn noted<T>(&self, answer: Result<T, Error>) -> Result<T, Error> {
-        if let Err(error) = &answer
+    /// Counts an error.
+    fn counted<T>(&self, reply: Result<T, Error>) -> Result<T, Error> {
+        if let Err(error) = &reply
             && !matches!(error, Error::Open)
         {
             self.errors.fetch_add(1, Ordering::Relaxed);
             metrics().cache_l2_failed();
             tracing::debug!(%error, "the cache goes on without Redis");
         }
-        answer
+        reply
     }
 
-    /// Looks a value up.
-    pub(super) async fn find<T: Shareable>(&self, key: &str) -> Found<T> {
+    pub(super) async fn find<T: Shareable>(&self, key: &str) -> RemoteLookup<T> {
         if !self.is_current(key) {
-            return Found::Unknown;
+            return RemoteLookup::Unknown;
         }
         let key = in_redis(key);
         let seen = self.redis.run_for(&key, "cache.get", cmd("GET").arg(&key)).await;
-        let Ok::<Seen, _>(seen) = self.noted(seen) else {
-            return Found::Unknown;
+        let Ok::<SeenBytes, _>(seen) = self.counted(seen) else {
+            return RemoteLookup::Unknown;
         };
-        match seen.as_deref().map(value::decode::<T>) {
-            Some(Decoded::Value(value)) => return Found::Value(value),
+        match seen.as_deref().map(encoding::decode::<T>) {
+            Some(Decoded::Value(value)) => return RemoteLookup::Value(value),
             Some(Decoded::Foreign) => {
                 self.rejected.fetch_add(1, Ordering::Relaxed);
             }
             Some(Decoded::Tombstone) | None => {}
         }
-        Found::Nothing(seen)
+        RemoteLookup::Missing(seen)
     }
 
-    /// Writes values, those that are still current.
-    pub(super) async fn put(&self, puts: &[Put]) {
-        let current = puts.iter().filter(|put| self.is_current(&put.key));
-        let commands: Vec<_> = current.map(|put| (in_redis(&put.key), write(put))).collect();
+    /// Writes the values that are still current.
+    pub(super) async fn write(&self, writes: &[RemoteWrite]) {
+        let current = writes.iter().filter(|write| self.is_current(&write.key));
+        let commands: Vec<_> = current.map(|write| (in_redis(&write.key), command_of(write))).collect();
         if commands.is_empty() {
             return;
         }
         let (_, all) = self.redis.run_all("cache.put", &commands).await;
-        if self.noted(all).is_err() {
+        if self.counted(all).is_err() {
             tracing::debug!(values = commands.len(), "not all values were written to Redis");
         }
     }
 
-    /// Notes an invalidation for Redis.
+    /// Queues a key; taken by the actor.
     pub(super) fn invalidate(&self, key: &Arc<str>) {
         if self.pending.lock().invalidate(key) {
             return self.keys_wait.notify_one();
@@ -207,54 +209,57 @@ impl Remote {
         self.purge(Pattern::everything());
     }
 
-    /// Notes that a pattern is to be removed.
+    /// Queues a pattern; taken by the actor.
     pub(super) fn purge(&self, pattern: Pattern) {
         let layout = self.redis.layout();
         self.pending.lock().purge(pattern, None, &layout);
         self.purges_wait.notify_one();
     }
 
-    /// Delivers some of the invalidations that wait; `None` when there are none. Where a part of a cluster is away, the rest
-    /// need not wait for it: an error only if none could be delivered.
+    /// Delivers some of the keys that wait; `None` when there are none. It is an error only if none could be delivered: where
+    /// a part of a cluster is away, the rest does not wait for it.
     pub(super) async fn deliver_keys(&self) -> Option<Result<Vec<Arc<str>>, Error>> {
         let keys = self.pending.lock().next_keys();
         if keys.is_empty() {
             return None;
         }
-        let tombstone = |key: &Arc<str>| (in_redis(key), set(key, &value::tombstone(), TOMBSTONE_TTL));
+        let tombstone = |key: &Arc<str>| (in_redis(key), set(key, &encoding::tombstone(), TOMBSTONE_TTL));
         let commands: Vec<_> = keys.iter().map(|(key, _)| tombstone(key)).collect();
         let (done, all) = self.redis.run_all("cache.invalidate", &commands).await;
         let delivered = self.pending.lock().tried(keys, &done);
-        match self.noted(all) {
+        match self.counted(all) {
             Err(error) if delivered.is_empty() => Some(Err(error)),
             _ => Some(Ok(delivered)),
         }
     }
 
-    /// One step of the removals that wait; `None` when there are none.
-    pub(super) async fn deliver_purge(&self) -> Option<Purged> {
+    /// One step of the purges; `None` when there are none.
+    pub(super) async fn deliver_purge(&self) -> Option<PurgeProgress> {
         let layout = self.redis.layout();
         let next = self.pending.lock().next_step(&layout, Instant::now());
         let step = match next {
-            Next::Step(step) => step,
-            Next::Wait(rest) => return Some(Purged::Wait(rest)),
-            Next::Nothing => return None,
+            NextPurge::Step(step) => step,
+            NextPurge::Wait(rest) => return Some(PurgeProgress::Wait(rest)),
+            NextPurge::Nothing => return None,
         };
-        let next = self.purge_step(&step).await.ok();
-        let (gone, mark) = self.pending.lock().stepped(&step, next, Instant::now());
+        let cursor = self.purge_step(&step).await.ok();
+        let outcome = self.pending.lock().stepped(&step, cursor, Instant::now());
+        let StepOutcome::Finished { mark } = outcome else {
+            return Some(PurgeProgress::Unfinished);
+        };
         if let Some(run_id) = mark {
             self.mark(&step.server, &run_id).await;
         }
-        Some(if gone { Purged::Gone } else { Purged::Some })
+        Some(PurgeProgress::ServerDone)
     }
 
-    async fn purge_step(&self, step: &Step) -> Result<u64, Error> {
+    async fn purge_step(&self, step: &PurgeStep) -> Result<u64, Error> {
         let mut scan = cmd("SCAN");
         scan.arg(step.cursor).arg("MATCH").arg(step.pattern.in_redis());
         scan.arg("COUNT").arg(SCAN_COUNT);
         let found = self.redis.run_on(&step.server, "cache.scan", &scan).await;
-        let (next, keys): (u64, Vec<Vec<u8>>) = self.noted(found)?;
-        // Our names are texts.
+        let (next, keys): (u64, Vec<Vec<u8>>) = self.counted(found)?;
+        // Our names are text.
         let keys = keys.into_iter().filter_map(|key| String::from_utf8(key).ok());
         let unlink = |key: String| {
             let mut unlink = cmd("UNLINK");
@@ -264,28 +269,27 @@ impl Remote {
         let commands: Vec<_> = keys.map(unlink).collect();
         if !commands.is_empty() {
             let (_, all) = self.redis.run_all("cache.unlink", &commands).await;
-            self.noted(all)?;
+            self.counted(all)?;
         }
         Ok(next)
     }
 
-    /// Looks whether Redis is the one that our values were written to: its run id stands beside them. One that was
-    /// restarted from a snapshot has another, and may remember what was invalidated since. Also what closes the breaker
+    /// Checks that every server is the one that our values were written to, by its mark. These calls also close the breaker
     /// when nobody else asks.
-    pub(super) async fn watch(&self) {
+    pub(super) async fn check_servers(&self) {
         let servers = self.redis.addresses();
-        join_all(servers.iter().map(|server| self.watch_one(server))).await;
+        join_all(servers.iter().map(|server| self.check_server(server))).await;
         self.marked.lock().retain(|server, _| servers.contains(server));
     }
 
-    async fn watch_one(&self, server: &Address) {
+    async fn check_server(&self, server: &Address) {
         let Some(name) = self.name_of_mark(server) else {
             return;
         };
         let mut look = pipe();
         look.cmd("INFO").arg("server").cmd("GET").arg(&name).cmd("DBSIZE");
-        let answer = self.redis.run_on(server, "cache.watch", &look).await;
-        let Ok::<(String, Option<String>, u64), _>((info, written_to, keys)) = self.noted(answer) else {
+        let reply = self.redis.run_on(server, "cache.watch", &look).await;
+        let Ok::<(String, Option<String>, u64), _>((info, written_to, keys)) = self.counted(reply) else {
             return;
         };
         let Some(id) = info.lines().find_map(|line| line.strip_prefix("run_id:")) else {
@@ -302,12 +306,11 @@ impl Remote {
             let has_moved = known.is_some_and(|mark| mark.run_id == id && mark.name != name);
             (known.is_some(), has_moved)
         };
-        // While something is removed there, the mark is set when that is done, so that whoever comes later does the same if
-        // we die.
-        if self.pending.lock().owes(server) {
+        // During a purge there, the mark is set at its end. If this process dies before, another node does the same.
+        if self.pending.lock().is_purging(server) {
             return;
         }
-        // The same Redis whose slots have moved; or nobody's, and nothing of anybody's in it that could be old.
+        // The same Redis whose slots have moved; or a new one with nothing in it that could be old.
         if has_moved || (written_to.is_none() && keys == 0 && !is_marked) {
             return self.mark(server, id).await;
         }
@@ -321,7 +324,7 @@ impl Remote {
         self.purges_wait.notify_one();
     }
 
-    /// Where the mark of a server stands: under the first of our names that is in one of its slots.
+    /// The name of a server's mark: the first that is in one of its slots.
     fn name_of_mark(&self, server: &Address) -> Option<String> {
         if !self.redis.is_cluster() {
             return Some(WRITTEN_TO.to_owned());
@@ -330,14 +333,14 @@ impl Remote {
         names.find(|name| self.redis.owner(name).as_ref() == Some(server))
     }
 
-    /// Writes which Redis our values are written to; tried again by the next look if it does not succeed.
+    /// Writes the mark of a server. If that fails, the next check tries again.
     async fn mark(&self, server: &Address, run_id: &str) {
         let Some(name) = self.name_of_mark(server) else { return };
         let marked = self
             .redis
             .run_on(server, "cache.mark", cmd("SET").arg(&name).arg(run_id))
             .await;
-        match self.noted::<()>(marked) {
+        match self.counted::<()>(marked) {
             Ok(()) => {
                 let run_id = run_id.to_owned();
                 self.marked.lock().insert(server.clone(), Mark { name, run_id });
@@ -357,15 +360,17 @@ fn set(key: &str, bytes: &[u8], ttl: Duration) -> Cmd {
     set
 }
 
-fn write(put: &Put) -> Cmd {
-    let Some(seen) = &put.seen else {
-        let mut set = set(&put.key, &put.bytes, put.ttl);
+fn command_of(write: &RemoteWrite) -> Cmd {
+    let Some(seen) = &write.seen else {
+        let mut set = set(&write.key, &write.bytes, write.ttl);
         set.arg("NX");
         return set;
     };
     let mut eval = cmd("EVAL");
-    eval.arg(PUT_IF_UNCHANGED).arg(1).arg(in_redis(&put.key));
-    eval.arg(seen.as_slice()).arg(put.bytes.as_slice()).arg(millis(put.ttl));
+    eval.arg(WRITE_IF_UNCHANGED).arg(1).arg(in_redis(&write.key));
+    eval.arg(seen.as_slice())
+        .arg(write.bytes.as_slice())
+        .arg(millis(write.ttl));
     eval
 }
 

@@ -326,7 +326,7 @@ impl Conversation {
                 }
                 Effect::MarkRead { user, seq } => {
                     self.shared.persistence.mark_read(self.state.id, user, seq);
-                    self.shared.cache.touch(Subject::User(user));
+                    self.shared.cache.invalidate(Subject::User(user));
                 }
                 Effect::MembersChanged { user, joined } => self.membership_changed(user, joined),
                 other => {
@@ -382,7 +382,7 @@ impl Conversation {
             Effect::End { farewell } => self.detach(&farewell, |_| true),
             Effect::CatchUp { after } => {
                 // Nobody told the cache of what was missed either.
-                self.shared.cache.touch(Subject::Conversation(conversation));
+                self.shared.cache.invalidate(Subject::Conversation(conversation));
                 self.catch_up(after, ctx);
             }
             // Handled where effects are gathered, because they do not touch the order of pushes.
@@ -395,7 +395,7 @@ impl Conversation {
     }
 
     fn membership_changed(&mut self, user: UserId, joined: bool) {
-        self.shared.cache.touch(Subject::User(user));
+        self.shared.cache.invalidate(Subject::User(user));
         if !joined {
             self.members.remove(user);
         } else if self.state.is_social() {

@@ -3,7 +3,7 @@
 //!
 //! It depends on the conversations of the person, all of them and not only those on the page, because a message in any of
 //! them brings it to the top; and on the person, that is, on their memberships and read markers. All of that is told to
-//! the cache as it happens ([`committed`], [`Cache::touch`]): a message costs two atomic operations, whether the
+//! the cache as it happens ([`committed`], [`CacheHandle::invalidate`]): a message costs two atomic operations, whether the
 //! conversation has two members or ten thousand, and nobody's page is looked for. So on this node a page never shows what
 //! was before a change whose author has been answered.
 //!
@@ -15,7 +15,7 @@
 
 use super::{Conversations, Error, Summary, store};
 use crate::auth::{Access, AllowedConversations};
-use crate::cache::{Cache, Cacheable, Kind, Loaded, Subject, keys};
+use crate::cache::{CacheHandle, Cacheable, Kind, LoadedValue, Subject, keys};
 use crate::wire::{Change, Committed};
 use bytes::Bytes;
 use std::time::Duration;
@@ -42,14 +42,14 @@ impl Cacheable for FirstPage {
 }
 
 /// Tells the cache of a commit, on whichever node it was made.
-pub(super) fn committed(cache: &Cache, committed: &Committed) {
+pub(super) fn committed(cache: &CacheHandle, committed: &Committed) {
     for change in &committed.changes {
         // Whoever joins has pages that do not know the conversation yet.
         if let Change::Member(member) = change {
-            cache.touch(Subject::User(member.user.id));
+            cache.invalidate(Subject::User(member.user.id));
         }
     }
-    cache.touch(Subject::Conversation(committed.conversation_id));
+    cache.invalidate(Subject::Conversation(committed.conversation_id));
 }
 
 impl Conversations {
@@ -80,7 +80,12 @@ impl Conversations {
 
     /// The page and what it depends on, in one flight. They need not be of one snapshot: a membership that comes or goes
     /// in between is told as a change of the person.
-    async fn load_first_page(&self, access: Access, limit: i64, encode: Encode) -> Result<Loaded<FirstPage>, Error> {
+    async fn load_first_page(
+        &self,
+        access: Access,
+        limit: i64,
+        encode: Encode,
+    ) -> Result<LoadedValue<FirstPage>, Error> {
         let client = self.shared.database.client().await?;
         let more = i64::try_from(DEPENDS_MAX + 1).unwrap_or(i64::MAX);
         let (summaries, memberships) = tokio::join!(
@@ -89,7 +94,7 @@ impl Conversations {
         );
         let (summaries, memberships) = (summaries?, memberships?);
         let keep = memberships.len() <= DEPENDS_MAX;
-        Ok(Loaded {
+        Ok(LoadedValue {
             value: Some(FirstPage(encode(summaries, limit)?.into())),
             depends_on: std::iter::once(Subject::User(access.user_id))
                 .chain(memberships.into_iter().map(Subject::Conversation))

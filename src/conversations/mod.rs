@@ -40,7 +40,7 @@ pub use listing::{History, Range, Summary};
 
 use crate::auth::{Access, AllowedConversations};
 use crate::bus::{Bus, Envelope, To};
-use crate::cache::{Cache, Subject};
+use crate::cache::{CacheHandle, Subject};
 use crate::commit::{CommitSink, Completion, DEADLINE, Persistence};
 use crate::config::ConversationsConfig;
 use crate::database::Database;
@@ -86,7 +86,7 @@ pub struct Parts {
     /// The other nodes.
     pub bus: Arc<dyn Bus>,
     /// What is remembered of lists.
-    pub cache: Cache,
+    pub cache: CacheHandle,
     /// Who is online.
     pub presence: PresenceHandle,
     /// The sessions.
@@ -198,7 +198,7 @@ impl Conversations {
         }
         let first = std::iter::once(access.user_id).chain(others.iter().copied());
         // Also when the caller goes away while it is being made.
-        let changed = self.shared.cache.touch_on_drop(first.map(Subject::User).collect());
+        let changed = self.shared.cache.invalidate_on_drop(first.map(Subject::User).collect());
         let made = store::insert(&self.shared.database, access.tenant_id, access.user_id, title, &others).await?;
         let id =
             made.map_err(|store::Unknown| Error::Refused(Code::NotFound, "A member is not a user who can be added."))?;
@@ -255,7 +255,7 @@ struct Publishing {
     slots: Arc<dyn CommitSink>,
     bus: Arc<dyn Bus>,
     node: NodeId,
-    cache: Cache,
+    cache: CacheHandle,
 }
 
 impl CommitSink for Publishing {

@@ -21,7 +21,7 @@ use super::state::State;
 use super::subscribers::{Phase, Subscriber};
 use super::{Audience, first_page, store};
 use crate::bus::{Bus, Delivery, Envelope, Interest, To};
-use crate::cache::{Cache, Subject};
+use crate::cache::{CacheHandle, Subject};
 use crate::commit::Persistence;
 use crate::database::Database;
 use crate::error::{CloseCode, Code};
@@ -61,7 +61,7 @@ pub(super) struct Shared {
     pub(super) database: Database,
     pub(super) persistence: Persistence,
     pub(super) bus: Arc<dyn Bus>,
-    pub(super) cache: Cache,
+    pub(super) cache: CacheHandle,
     pub(super) presence: PresenceHandle,
     pub(super) audience: Arc<dyn Audience>,
     pub(super) readers: Semaphore,
@@ -202,7 +202,7 @@ impl StreamHandler<Delivery> for Registry {
                 user_id: user,
                 seq,
             } => {
-                cache.touch(Subject::User(user));
+                cache.invalidate(Subject::User(user));
                 slots.tell(conversation_id, Fact::Read { user, seq });
             }
             Envelope::Typing {
@@ -233,7 +233,7 @@ impl StreamHandler<Delivery> for Registry {
                 for (user, unread) in unread {
                     if last_seq == Seq::ZERO {
                         // A new conversation: nothing was committed to it that would have told.
-                        cache.touch(Subject::User(user));
+                        cache.invalidate(Subject::User(user));
                     }
                     let notice = Notice {
                         conversation: conversation_id,

@@ -4,7 +4,7 @@
 
 use crate::auth::Auth;
 use crate::bus::Bus;
-use crate::cache::Cache;
+use crate::cache::CacheHandle;
 use crate::config::Config;
 use crate::conversations::Conversations;
 use crate::database::Database;
@@ -27,7 +27,7 @@ pub struct AppState {
     /// For `/health/ready` and `/metrics` only; the features have their own.
     pub database: Database,
     /// For `/metrics` only.
-    pub cache: Cache,
+    pub cache: CacheHandle,
     /// For `/metrics` only.
     pub bus: Arc<dyn Bus>,
     pub conversations: Conversations,

@@ -7,7 +7,7 @@
 //! five seconds at the most everywhere, whatever was lost on the bus.
 
 use crate::auth::{Auth, Event, Tenant, User};
-use crate::cache::{Cache, Cacheable, Kind, Pattern, Shareable, keys};
+use crate::cache::{CacheHandle, Cacheable, Kind, Pattern, Shareable, keys};
 use crate::ids::{Role, TenantId, Tier, UserId, UserKind, UserStatus};
 use crate::supervision::{ArbiterPool, supervise_task};
 use bytestring::ByteString;
@@ -149,14 +149,14 @@ impl From<CachedTenant> for TenantShape {
 const TASK: &str = "cached_users";
 
 /// Forgets users whenever `auth` hears that they have changed, on whichever node.
-pub(super) fn follow_changes(auth: &Auth, cache: &Cache, arbiters: &ArbiterPool) {
+pub(super) fn follow_changes(auth: &Auth, cache: &CacheHandle, arbiters: &ArbiterPool) {
     let (auth, cache) = (auth.clone(), cache.clone());
     arbiters.spawn(0, async move {
         supervise_task(TASK, |generation| follow(&auth, &cache, generation)).await;
     });
 }
 
-async fn follow(auth: &Auth, cache: &Cache, generation: u64) {
+async fn follow(auth: &Auth, cache: &CacheHandle, generation: u64) {
     let mut events = auth.events();
     if generation > 1 {
         // What was told between two generations was heard by nobody.

@@ -12,7 +12,7 @@ mod cached;
 mod store;
 
 use crate::auth::{self, Account, Action, Auth, Principal, Refusal, Target, Tenant, User, UserChange};
-use crate::cache::{Cache, keys};
+use crate::cache::{CacheHandle, keys};
 use crate::database::{self, Database};
 use crate::error::Code;
 use crate::ids::{Role, TenantId, Tier, UserId, UserKind, UserStatus};
@@ -124,13 +124,13 @@ pub struct UserPatch {
 pub struct Tenants {
     database: Database,
     auth: Auth,
-    cache: Cache,
+    cache: CacheHandle,
 }
 
 impl Tenants {
     /// Over a pool, telling `auth` and the cache what changes, and hearing from `auth` what changes elsewhere.
     #[must_use]
-    pub fn start(database: Database, auth: Auth, cache: Cache, arbiters: &ArbiterPool) -> Self {
+    pub fn start(database: Database, auth: Auth, cache: CacheHandle, arbiters: &ArbiterPool) -> Self {
         cached::follow_changes(&auth, &cache, arbiters);
         Self { database, auth, cache }
     }

@@ -162,7 +162,7 @@ async fn a_redis_that_is_emptied_is_filled_again() {
     let scene = Scene::new().await;
     let (truth, key) = (Truth::new("Ann"), key());
     for loads in 1..=2 {
-        scene.node.cache.touch_all();
+        scene.node.cache.invalidate_all();
         scene.node.read(&truth, &key).await;
         assert_eq!(truth.loads(), loads);
         scene.until_written(&key).await;
@@ -241,7 +241,7 @@ async fn the_supervisor_dies_and_what_it_did_goes_on() {
     }
     truth.set("new");
     scene.take_away([&first, &second]).await;
-    fail::cfg("cache::supervisor", "1*panic(on purpose)").unwrap();
+    fail::cfg("cache::actor", "1*panic(on purpose)").unwrap();
     let elsewhere = NodeId::new();
     let invalidate = |key: &Key<Thing>| {
         let keys = vec![key.text().clone()];

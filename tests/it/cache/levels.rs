@@ -4,7 +4,7 @@ use super::{Node, Thing, Truth, in_redis, key};
 use crate::support::redis::TestRedis;
 use crate::support::{PATIENCE, eventually};
 use parlance::bus::InProcessBus;
-use parlance::cache::{Cache, Kind, Pattern, Reads, keys};
+use parlance::cache::{CacheHandle, Kind, Pattern, Reads, keys};
 use parlance::ids::{TenantId, UserId};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,7 +17,7 @@ async fn pair() -> (TestRedis, Node, Node) {
     (redis, nodes.0, nodes.1)
 }
 
-fn reads(cache: &Cache) -> Reads {
+fn reads(cache: &CacheHandle) -> Reads {
     cache.reads(Kind::User)
 }
 
@@ -280,7 +280,7 @@ async fn memory_is_bounded() {
     };
     let arbiters = parlance::supervision::ArbiterPool::start(1);
     let bus: Arc<dyn parlance::bus::Bus> = Arc::new(InProcessBus::default());
-    let cache = Cache::start((parlance::ids::NodeId::new(), bus), None, &config, &arbiters);
+    let cache = CacheHandle::start(parlance::ids::NodeId::new(), bus, None, &config, &arbiters);
     let load = || async { Ok::<_, ()>(Some(Thing("x".repeat(10_000)))) };
     for _ in 0..1_000 {
         cache.get_or_load(&key(), load).await.unwrap();

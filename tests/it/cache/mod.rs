@@ -9,7 +9,7 @@ mod reads;
 use crate::support::redis::TestRedis;
 use parking_lot::Mutex;
 use parlance::bus::{Bus, InProcessBus};
-use parlance::cache::{Cache, Cacheable, Key, Kind, Shareable, keys};
+use parlance::cache::{CacheHandle, Cacheable, Key, Kind, Shareable, keys};
 use parlance::config::CacheConfig;
 use parlance::ids::{NodeId, TenantId, UserId};
 use parlance::redis::Redis;
@@ -36,7 +36,7 @@ impl Shareable for Thing {
 
 /// The cache of a node, without the node.
 struct Node {
-    cache: Cache,
+    cache: CacheHandle,
     arbiters: ArbiterPool,
 }
 
@@ -44,7 +44,7 @@ impl Node {
     fn start(bus: &Arc<InProcessBus>, redis: Option<Redis>) -> Self {
         let arbiters = ArbiterPool::start(1);
         let bus: Arc<dyn Bus> = bus.clone();
-        let cache = Cache::start((NodeId::new(), bus), redis, &CacheConfig::default(), &arbiters);
+        let cache = CacheHandle::start(NodeId::new(), bus, redis, &CacheConfig::default(), &arbiters);
         Self { cache, arbiters }
     }
 

@@ -1,36 +1,37 @@
 //! How values look in Redis: a version byte, then the value in postcard. Pure.
 //!
-//! Postcard, because it is small (a user takes about 90 bytes, in JSON 250), its format is specified and stable, and it
-//! is maintained; bincode is not any more. It does not describe itself, so everything rests on the version byte: bytes
-//! of another version, or bytes that are not exactly one value, are no value, and whoever finds them loads and
-//! overwrites. A test pins the bytes of each shape, so that a changed shape without a new version fails there.
+//! The format does not describe itself, so everything rests on the version byte. Bytes of another version, or bytes that
+//! are not exactly one value, are no value: whoever finds them loads and overwrites them. A test pins the bytes of each
+//! shape, so a changed shape without a new version fails there.
 //!
-//! The first byte 0 marks a tombstone: an invalidation that outlives the value, with random bytes so that no two are the
-//! same. Whoever read before it cannot write after it (see `remote.rs`).
+//! A first byte of 0 marks a tombstone: an invalidation that outlives the value. Its random bytes make every tombstone
+//! different. Whoever read before it cannot write after it (see `remote.rs`).
+//!
+//! Why postcard: it is small (a user takes about 90 bytes, in JSON 250), its format is specified and stable, and it is
+//! maintained, which bincode is not any more.
 
-use super::Shareable;
+use super::cacheable::Shareable;
 
 /// What a tombstone begins with; versions begin with 1.
 const TOMBSTONE: u8 = 0;
 
-/// What was found.
+/// What the bytes of a key are.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Decoded<T> {
     /// A value, or the knowledge that there is none.
     Value(Option<T>),
     /// Invalidated a moment ago.
     Tombstone,
-    /// Another version's, or nobody's.
+    /// A value of another version, or nothing of ours.
     Foreign,
 }
 
-/// The bytes of a value; `None` if it cannot be written down, which a shape that derives its encoding always can.
+/// The bytes of a value. `None` if it cannot be encoded; a shape that derives its encoding always can.
 pub(super) fn encode<T: Shareable>(value: &Option<T>) -> Option<Vec<u8>> {
     const { assert!(T::VERSION != TOMBSTONE, "versions begin with 1") }
     postcard::to_extend(value, vec![T::VERSION]).ok()
 }
 
-/// What the bytes mean.
 pub(super) fn decode<T: Shareable>(bytes: &[u8]) -> Decoded<T> {
     match bytes.split_first() {
         Some((&TOMBSTONE, _)) => Decoded::Tombstone,
@@ -42,7 +43,7 @@ pub(super) fn decode<T: Shareable>(bytes: &[u8]) -> Decoded<T> {
     }
 }
 
-/// A tombstone like no other.
+/// A tombstone that differs from every other.
 pub(super) fn tombstone() -> Vec<u8> {
     let mut bytes = vec![TOMBSTONE];
     bytes.extend(rand::random::<[u8; 16]>());
@@ -57,12 +58,12 @@ mod tests {
     use serde::{Deserialize, Serialize};
 
     #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-    struct Shape {
+    struct Sample {
         name: String,
         count: i64,
     }
 
-    impl Cacheable for Shape {
+    impl Cacheable for Sample {
         const KIND: Kind = Kind::User;
 
         fn weight(&self) -> usize {
@@ -70,26 +71,29 @@ mod tests {
         }
     }
 
-    impl Shareable for Shape {
+    impl Shareable for Sample {
         const VERSION: u8 = 2;
     }
 
     #[test]
     fn other_versions_and_garbage_are_no_value() {
-        let shape = Shape {
+        let shape = Sample {
             name: "Ann".to_owned(),
             count: 7,
         };
         let bytes = encode(&Some(shape.clone())).unwrap();
         assert_eq!(bytes, [2, 1, 3, b'A', b'n', b'n', 14]);
-        assert_eq!(decode::<Shape>(&bytes), Decoded::Value(Some(shape)));
-        assert_eq!(decode::<Shape>(&encode::<Shape>(&None).unwrap()), Decoded::Value(None));
-        assert_eq!(decode::<Shape>(&tombstone()), Decoded::Tombstone);
+        assert_eq!(decode::<Sample>(&bytes), Decoded::Value(Some(shape)));
+        assert_eq!(
+            decode::<Sample>(&encode::<Sample>(&None).unwrap()),
+            Decoded::Value(None)
+        );
+        assert_eq!(decode::<Sample>(&tombstone()), Decoded::Tombstone);
         let mut old = bytes.clone();
         old[0] = 1;
         let (cut, longer) = (&bytes[..bytes.len() - 1], [&bytes[..], &[0]].concat());
         for foreign in [&old[..], cut, &longer, b"", b"OK", b"{}"] {
-            assert_eq!(decode::<Shape>(foreign), Decoded::Foreign, "{foreign:?}");
+            assert_eq!(decode::<Sample>(foreign), Decoded::Foreign, "{foreign:?}");
         }
         assert_ne!(tombstone(), tombstone());
     }
@@ -97,9 +101,9 @@ mod tests {
     proptest! {
         #[test]
         fn values_come_back_and_no_bytes_do_harm(name in ".*", count in any::<i64>(), bytes in any::<Vec<u8>>()) {
-            let shape = Some(Shape { name, count });
+            let shape = Some(Sample { name, count });
             prop_assert_eq!(decode(&encode(&shape).unwrap()), Decoded::Value(shape));
-            decode::<Shape>(&bytes);
+            decode::<Sample>(&bytes);
         }
     }
 }
