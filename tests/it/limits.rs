@@ -6,7 +6,7 @@
 use crate::support::app::TestApp;
 use crate::support::client::{Answer, PASSWORD, Site, Socket};
 use crate::support::scrape::Scrape;
-use crate::support::{PATIENCE, back_off, pass};
+use crate::support::{PATIENCE, back_off, pace, wait_out};
 use futures_util::future::join_all;
 use parlance::config::{Config, QuotaConfig};
 use parlance::ids::MessageId;
@@ -231,7 +231,7 @@ async fn the_socket_refuses_before_anything_is_done_and_warns_before_that() {
         .await;
     assert_eq!(socket.ask(json!({"type": "ping"})).await["type"], "pong");
     // It was honest: after the wait, and no sooner, the same id is taken.
-    pass(Duration::from_millis(retry_after_ms)).await;
+    wait_out(Duration::from_millis(retry_after_ms)).await;
     let ack = socket.post(conversation, id, "x").await;
     assert_eq!((ack.seq, ack.duplicate), (11, false), "none of the refused was done");
     app.stop().await;
@@ -249,7 +249,7 @@ async fn the_hour_binds_where_less_of_it_is_left() {
     for (limit, left) in [(3, 2), (3, 1), (3, 0), (5, 1), (5, 0)] {
         if (limit, left) == (5, 1) {
             // The minute is over, the hour is not.
-            pass(Duration::from_millis(1_002)).await;
+            wait_out(Duration::from_millis(1_002)).await;
         }
         let answer = ann.get("/api/me").await;
         let (of, remaining) = (
@@ -258,13 +258,13 @@ async fn the_hour_binds_where_less_of_it_is_left() {
         );
         assert_eq!((answer.status, of, remaining), (200, limit, left));
     }
-    pass(Duration::from_millis(1_002)).await;
+    wait_out(Duration::from_millis(1_002)).await;
     let refused = ann.get("/api/me").await;
     assert_eq!(number(&refused, "x-ratelimit-limit"), 5, "the minute has room again");
     let wait = number(&refused, "retry-after");
     assert!((2..=5).contains(&wait), "{wait}");
     refused.problem(429, "rate_limited");
-    pass(Duration::from_secs(wait.unsigned_abs())).await;
+    wait_out(Duration::from_secs(wait.unsigned_abs())).await;
     assert_eq!(ann.get("/api/me").await.status, 200, "it was honest");
     app.stop().await;
 }
@@ -289,7 +289,7 @@ async fn fifty_connections_together_get_the_quota_and_no_more() {
                 // As rude as it can be without being cut: a refusal in 250 ms.
                 Err(refused) => {
                     assert_eq!(refused["code"], "rate_limited", "{refused}");
-                    pass(Duration::from_millis(250)).await;
+                    pace(Duration::from_millis(250)).await;
                 }
             }
         }
@@ -357,7 +357,7 @@ async fn a_changed_tier_counts_at_once_also_on_live_sockets_of_another_node() {
             break;
         }
         assert!(since.elapsed() < Duration::from_secs(5), "the new tier took too long");
-        pass(Duration::from_millis(200)).await;
+        pace(Duration::from_millis(200)).await;
     }
     let left = number(&bob.get("/api/me").await, "x-ratelimit-limit");
     assert_eq!(left, 10);
@@ -398,7 +398,7 @@ async fn the_flood_guard_answers_like_everybody_else() {
     assert!((20..=40).contains(&refused), "{refused}");
     assert_eq!(ask("192.0.2.3", "/health/live").await.status, 200);
     // It was honest.
-    pass(Duration::from_secs(u64::try_from(wait).unwrap())).await;
+    wait_out(Duration::from_secs(u64::try_from(wait).unwrap())).await;
     assert_ne!(ask("192.0.2.1", "/auth/login").await.status, 429);
     app.stop().await;
 }
@@ -465,7 +465,7 @@ async fn guessing_a_password_slows_down_and_does_not_lock_the_owner_out() {
         if let (429, Some(wait)) = sign_in(&app, "192.0.2.1", email, "wrong").await {
             longest = longest.max(wait);
             if wait < 8 {
-                pass(Duration::from_secs(wait.unsigned_abs())).await;
+                wait_out(Duration::from_secs(wait.unsigned_abs())).await;
                 let (status, _) = sign_in(&app, "192.0.2.1", email, "wrong").await;
                 assert_eq!(status, 401, "after {wait} s");
             }

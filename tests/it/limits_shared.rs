@@ -4,7 +4,7 @@ use crate::support::app::TestApp;
 use crate::support::client::Person;
 use crate::support::redis::{Redises, TestRedis};
 use crate::support::redis_cluster::{MASTERS, TestRedisCluster};
-use crate::support::{eventually, pass};
+use crate::support::{eventually, pace};
 use futures_util::future::join_all;
 use parlance::config::{Config, FloodConfig, QuotaConfig};
 use parlance::ids::{ConversationId, MessageId};
@@ -52,7 +52,7 @@ async fn hammer(people: &[Person], sockets: usize, conversation: ConversationId)
                     assert!(error["retry_after_ms"].as_u64().unwrap() > 0, "{error}");
                     refused += 1;
                     // Longer than a refusal of Redis is repeated, so that it is asked each time.
-                    pass(Duration::from_millis(120)).await;
+                    pace(Duration::from_millis(120)).await;
                 }
             }
         }
@@ -198,7 +198,7 @@ async fn without_redis_each_node_counts_alone_and_tells_it_later() {
         ann.get("/api/me").await.problem(429, "rate_limited");
         let is_known = bob.get("/api/me").await.status == 429;
         more += usize::from(!is_known);
-        pass(Duration::from_millis(400)).await;
+        pace(Duration::from_millis(400)).await;
         is_known
     })
     .await;

@@ -1,4 +1,4 @@
-//! Who may do what in a conversation (PROTOCOL 3.7), what members hear of it, and what strangers do not.
+//! Who may do what in a conversation, what members hear of it, and what strangers do not.
 
 use crate::support::{Answer, Person, TestApp};
 use parlance::ids::{ConversationId, MessageId};

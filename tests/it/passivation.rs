@@ -1,6 +1,6 @@
 //! Conversations that nobody needs leave the memory, and nothing is lost by it.
 
-use crate::support::{TestApp, eventually, pass};
+use crate::support::{TestApp, eventually, pace, wait_out};
 use parlance::ids::MessageId;
 use serde_json::json;
 use std::time::{Duration, Instant};
@@ -35,7 +35,7 @@ async fn posts_around_the_moment_of_passivation_are_all_done_in_order() {
                     (last, count) = (seq, count + 1);
                 }
                 // The moment wanders around the one at which it passivates.
-                pass(Duration::from_micros((count * 137 + writer * 311) % 4_000)).await;
+                pace(Duration::from_micros((count * 137 + writer * 311) % 4_000)).await;
             }
             socket.close().await;
             count
@@ -62,7 +62,7 @@ async fn who_follows_keeps_a_conversation_and_who_leaves_lets_it_go() {
     let mut writer = bob.connect().await;
     for n in 1..=5 {
         // Longer than it would take to go, if it went.
-        pass(Duration::from_millis(150)).await;
+        wait_out(Duration::from_millis(150)).await;
         writer.post(conversation, MessageId::new(), "x").await;
         let frame = reader.expect("message").await;
         assert_eq!(

@@ -1,7 +1,7 @@
 //! The way to Redis, against a real one: answers, deadlines, faults, and the breaker that opens and closes by itself.
 
 use crate::support::redis::{TestRedis, timed};
-use crate::support::{eventually, pass};
+use crate::support::{eventually, pace};
 use parlance::config::{RedisConfig, Secret};
 use parlance::redis::{BreakerState, Error, Redis};
 use redis::{Script, cmd, pipe};
@@ -163,7 +163,7 @@ async fn nobody_waits_for_an_address_that_never_answers() {
     );
     drop(silent);
     eventually("the reason is told", async || {
-        pass(Duration::from_millis(50)).await;
+        pace(Duration::from_millis(50)).await;
         redis.ping().await.is_err_and(|error| {
             assert!(!error.to_string().contains("secret"));
             matches!(error, Error::Timeout { cause: Some(_), .. })

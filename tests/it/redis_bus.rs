@@ -1,8 +1,9 @@
 //! Nodes that speak over a real Redis: what crosses over, and what it costs when Redis is killed, frozen or flushed.
 
 use crate::support::redis::TestRedis;
-use crate::support::{Person, Scrape, Socket, TestApp, eventually, pass};
+use crate::support::{Person, Scrape, Socket, TestApp, eventually};
 use parlance::ids::{ConversationId, MessageId};
+use reqwest::Method;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -76,6 +77,12 @@ async fn messages_notices_and_presence_cross_over_redis() {
     }
 }
 
+/// What a node says of its bus.
+async fn bus_status(node: &TestApp) -> String {
+    let ready = node.request(Method::GET, "/health/ready", None, None).await;
+    ready.body["parts"]["bus"]["status"].as_str().unwrap_or_default().to_owned()
+}
+
 #[actix_web::test]
 async fn without_redis_every_node_goes_on_and_the_others_follow() {
     let mut redis = TestRedis::start().await;
@@ -102,8 +109,10 @@ async fn without_redis_every_node_goes_on_and_the_others_follow() {
     );
     let is_it = |frame: &Value| frame["body"] == "while it stands still";
     sockets[1].expect_where("the message", is_it).await;
-    // Long enough for both nodes to notice, so that they connect again.
-    pass(Duration::from_secs(5)).await;
+    // Both nodes notice, so that they connect again.
+    for node in [&app, &peer] {
+        eventually("the bus is known to be away", async || bus_status(node).await == "degraded").await;
+    }
     redis.thaw();
     crossing(&mut sockets, conversation).await;
     let took = crosses(&mut sockets, (0, 1), conversation, "thawed").await;

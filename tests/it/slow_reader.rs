@@ -1,11 +1,12 @@
 //! Readers that do not read: cut in time, at a bounded cost, without anybody else noticing, and whole again afterwards.
 
-use crate::support::{PATIENCE, Person, RawSocket, TestApp, eventually, pass};
+use crate::support::{PATIENCE, Person, RawSocket, TestApp, eventually, pace};
 use parlance::ids::{ConversationId, MessageId};
 use serde_json::{Value, json};
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 use tokio::io::AsyncReadExt;
+use tokio::sync::oneshot;
 
 /// A client with small pipes that follows a conversation and reads no more.
 pub(crate) async fn stuck(person: &Person, conversation: ConversationId) -> RawSocket {
@@ -129,31 +130,73 @@ async fn who_takes_nothing_is_cut_by_the_clock() {
     app.stop().await;
 }
 
-/// Somebody who reads a few bytes at a time is either served or cut with 4201, but never grows.
+/// Somebody who reads a few bytes at a time is cut when too much waits, and never grows.
 #[actix_web::test]
 async fn who_trickles_is_cut_when_too_much_waits() {
     let app = TestApp::start().await;
     let ([ann, slow], c) = app.conversation_of(["Ann", "Slow"]).await;
     let mut anns = ann.connect().await;
-    let raw = stuck(&slow, c).await;
-    let (mut reader, _writer) = raw.stream.into_split();
-    let trickle = tokio::spawn(async move {
-        let (mut byte, mut total) = ([0; 64], 0);
-        while let Ok(count @ 1..) = reader.read(&mut byte).await {
-            total += count;
-            pass(Duration::from_millis(5)).await;
+    let start = anns.subscribe(c, None).await.rev();
+    anns.ask(json!({"type": "unsubscribe", "conversation": c})).await;
+    let mut raw = stuck(&slow, c).await;
+    let (all_sent, mut is_all_sent) = oneshot::channel();
+    // A message takes more than a second at this pace: far too slow, and yet there is progress all the time.
+    let trickling = tokio::spawn(async move {
+        let mut received = Vec::new();
+        while is_all_sent.try_recv().is_err() {
+            let mut piece = [0; 64];
+            let Ok(count @ 1..) = raw.stream.read(&mut piece).await else {
+                break;
+            };
+            received.extend_from_slice(&piece[..count]);
+            pace(Duration::from_millis(5)).await;
         }
-        total
+        // What is on its way, at once, to its end; a connection that was reset has one, too.
+        drop(raw.stream.read_to_end(&mut received).await);
+        received
     });
     let body = "x".repeat(16_000);
+    let before = rss_kib();
     for _ in 0..500 {
         anns.post(c, MessageId::new(), &body).await;
     }
-    trickle.abort();
-    // Another connection of the same person has been served all the time.
+    let grown = rss_kib().saturating_sub(before);
+    assert!(grown < 48 * 1_024, "{grown} KiB more for one who hardly reads");
+    all_sent.send(()).expect("the reader reads on");
+    let received = tokio::time::timeout(PATIENCE, trickling).await.expect("not cut").unwrap();
+    // It was cut: of 8 MB most never came. Before the cut nothing is missing.
+    let messages: Vec<i64> = text_frames(&received)
+        .filter(|frame| frame["type"] == "message")
+        .map(|frame| frame["rev"].as_i64().unwrap())
+        .collect();
+    assert!(messages.len() < 500, "everything was buffered");
+    let whole: Vec<i64> = (start + 1..).take(messages.len()).collect();
+    assert_eq!(messages, whole);
+    // The same person is served on another connection, from where the first ended.
     let mut again = slow.connect().await;
-    assert_eq!(again.subscribe(c, None).await.subscribed["last_seq"], 500);
+    let rest = again.subscribe(c, Some(start + messages.len() as i64)).await;
+    assert_eq!(rest.frames.len(), 500 - messages.len());
     app.stop().await;
+}
+
+/// The whole text frames in what a server has sent; the last may be cut short.
+fn text_frames(mut bytes: &[u8]) -> impl Iterator<Item = Value> {
+    std::iter::from_fn(move || {
+        loop {
+            let (first, length, head) = match *bytes {
+                [first, 126, a, b, ..] => (first, u64::from(u16::from_be_bytes([a, b])), 4),
+                [first, 127, ..] => (first, u64::from_be_bytes(bytes.get(2..10)?.try_into().ok()?), 10),
+                [first, length, ..] => (first, u64::from(length), 2),
+                _ => return None,
+            };
+            let end = head + usize::try_from(length).ok()?;
+            let payload = bytes.get(head..end)?;
+            bytes = &bytes[end..];
+            if first & 0x0F == 1 {
+                return Some(serde_json::from_slice(payload).unwrap());
+            }
+        }
+    })
 }
 
 /// At half of what an outbox holds, what only matters now is dropped; what matters is not.

@@ -3,7 +3,7 @@
 use super::{Node, Truth, in_redis, key};
 use crate::support::redis::Redises as _;
 use crate::support::redis_cluster::{MASTERS, TestRedisCluster};
-use crate::support::{eventually, pass};
+use crate::support::{eventually, pace};
 use parlance::bus::InProcessBus;
 use parlance::cache::{Kind, keys};
 use parlance::config::RedisConfig;
@@ -178,7 +178,7 @@ async fn a_dead_server_does_not_keep_a_removal_from_the_others() {
         eventually("and are used again", async || {
             let key = at(*n);
             node.read(&truth, &key).await;
-            pass(Duration::from_millis(50)).await;
+            pace(Duration::from_millis(50)).await;
             cluster.ask::<u64>(*n, &["EXISTS", &in_redis(&key)]).await == 1
         })
         .await;

@@ -2,7 +2,7 @@
 
 use super::{Node, Thing, Truth, in_redis, key};
 use crate::support::redis::{TestRedis, timed};
-use crate::support::{PATIENCE, eventually, pass};
+use crate::support::{PATIENCE, eventually, pace};
 use parlance::bus::{Bus as _, Envelope, InProcessBus, Invalidation, To};
 use parlance::cache::Key;
 use parlance::config::{RedisConfig, Secret};
@@ -76,7 +76,7 @@ impl Scene {
         eventually("values are shared again", async || {
             let (truth, key) = (Truth::new("Ann"), key());
             self.node.read(&truth, &key).await;
-            pass(Duration::from_millis(20)).await;
+            pace(Duration::from_millis(20)).await;
             !self.redis.keys(&in_redis(&key)).await.is_empty()
         })
         .await;

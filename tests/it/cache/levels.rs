@@ -288,7 +288,7 @@ async fn memory_is_bounded() {
     let within = tokio::time::timeout(PATIENCE, async {
         while cache.size().0 > 1 << 20 {
             cache.get_or_load(&key(), load).await.unwrap();
-            crate::support::pass(Duration::from_millis(10)).await;
+            crate::support::pace(Duration::from_millis(10)).await;
         }
     });
     within.await.expect("10 MB do not stay in 1 MiB");

@@ -1,4 +1,4 @@
-//! What a reader has of some conversations, kept as PROTOCOL's resume allows: by revision, messages by id.
+//! What a reader has of some conversations, kept as resuming allows: by revision, messages by id.
 
 use crate::support::client::uuid_of;
 use crate::support::db;

@@ -1,7 +1,7 @@
 //! Receipts while the way to PostgreSQL misbehaves: each message once, and an honest answer at the deadline.
 
 use crate::support::chaos::{Chaos, Proxy};
-use crate::support::{Person, Socket, TestApp, eventually, pass};
+use crate::support::{Person, Socket, TestApp, eventually, pace};
 use parlance::ids::{ConversationId, MessageId};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -82,7 +82,7 @@ async fn cut_connections_cost_time_and_nothing_else() {
         let reference = room.send(id, "through the cut").await;
         if number % 3 == 0 {
             // Anywhere between the frame's arrival and the commit's answer.
-            pass(Duration::from_micros(number * 120)).await;
+            pace(Duration::from_micros(number * 120)).await;
             room.proxy.cut_once();
         }
         let reply = room.socket.reply_to(&reference).await;

@@ -3,7 +3,7 @@
 
 use crate::support::chaos::Chaos;
 use crate::support::raw::{RawConnection, exchange};
-use crate::support::{TestApp, pass};
+use crate::support::{TestApp, pace, wait_out};
 use parlance::ids::MessageId;
 use std::time::{Duration, Instant};
 
@@ -26,7 +26,7 @@ async fn dribble(connection: &mut RawConnection, byte: &[u8]) -> Duration {
             started.elapsed() < Duration::from_secs(20),
             "the server went on taking bytes"
         );
-        pass(Duration::from_millis(100)).await;
+        pace(Duration::from_millis(100)).await;
     }
     started.elapsed()
 }
@@ -103,7 +103,7 @@ async fn who_does_not_read_an_answer_is_cut() {
     let many = request("keep-alive").repeat(16);
     let mut idle = RawConnection::open_narrow(app.address).await;
     idle.send(many.as_bytes()).await;
-    pass(Duration::from_secs(6)).await;
+    wait_out(Duration::from_secs(6)).await;
     let got = idle.read_to_end().await.text.len();
     assert!(
         got < 10 * whole,

@@ -2,7 +2,7 @@
 
 use super::Front;
 use crate::support::raw::RawConnection;
-use crate::support::{Answer, Nginx, Site, Socket, TestApp, eventually, pass};
+use crate::support::{Answer, Nginx, Site, Socket, TestApp, eventually, pace, wait_out};
 use futures_util::future::join_all;
 use parlance::config::{FloodConfig, QuotaConfig};
 use reqwest::Method;
@@ -35,7 +35,7 @@ async fn a_flood_from_one_address_is_told_when_to_come_back() {
         assert_eq!(refused.header("retry-after"), Some("1"), "{path}");
         refused.problem(429, "rate_limited");
         // The advice is true.
-        pass(Duration::from_secs(1)).await;
+        wait_out(Duration::from_secs(1)).await;
         assert_eq!(
             front.nginx.request(method, path, None, None).await.status,
             401,
@@ -181,7 +181,7 @@ async fn slow_clients_are_cut() {
                 started.elapsed() < crate::support::PATIENCE,
                 "the head was waited for: {start}"
             );
-            pass(Duration::from_millis(100)).await;
+            pace(Duration::from_millis(100)).await;
         }
         let exchange = connection.read_to_end().await;
         assert!(
@@ -211,7 +211,7 @@ async fn a_slow_body_costs_the_node_nothing() {
     let started = Instant::now();
     for byte in body.as_bytes() {
         connection.send(&[*byte]).await;
-        pass(Duration::from_millis(100)).await;
+        pace(Duration::from_millis(100)).await;
     }
     // Longer than the node would wait, and it has been asked only now.
     assert!(started.elapsed() > Duration::from_secs(3));

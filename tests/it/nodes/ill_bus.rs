@@ -2,7 +2,7 @@
 
 use crate::crash::client::{Ledger, writer};
 use crate::crash::view::View;
-use crate::support::{PATIENCE, Person, TestApp, pass};
+use crate::support::{PATIENCE, Person, TestApp, pace};
 use parking_lot::Mutex;
 use parlance::bus::{Bus, Delivery, Envelope, InProcessBus, Interest, To};
 use parlance::ids::{ConversationId, NodeId};
@@ -34,7 +34,7 @@ impl Ill {
     fn later(&self, (from, to): (NodeId, To), envelope: Envelope, delay: Duration) {
         let bus = self.inner.clone();
         tokio::spawn(async move {
-            pass(delay).await;
+            pace(delay).await;
             bus.publish(from, to, envelope);
         });
     }

@@ -2,7 +2,7 @@
 
 use crate::support::db::TestDatabase;
 use crate::support::redis::TestRedis;
-use crate::support::{Person, ServerProcess, Site, Socket, eventually, pass};
+use crate::support::{Person, ServerProcess, Site, Socket, eventually, eventually_within};
 use parlance::ids::{ConversationId, MessageId};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -96,10 +96,10 @@ async fn a_killed_node_leaves_no_ghosts_and_a_frozen_one_gets_its_people_back() 
     fleet.nodes[1].kill_9();
     fleet.nodes[2].freeze();
     drop(bobs);
-    while online(&ann, conversation).await != ["Ann"] {
-        assert!(since.elapsed() < Duration::from_secs(30), "there are ghosts");
-        pass(Duration::from_millis(200)).await;
-    }
+    eventually_within(Duration::from_secs(30), "there are no ghosts", async || {
+        online(&ann, conversation).await == ["Ann"]
+    })
+    .await;
     eprintln!("offline after {:?}", since.elapsed());
     for gone in [&bob, &carl] {
         anns.expect_where("who follows is told", turned(gone, false)).await;

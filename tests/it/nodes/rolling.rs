@@ -66,7 +66,7 @@ impl Client {
             self.view.disconnected();
             self.interrupted = Some((ended, goodbye, Instant::now()));
             self.at += 1;
-            crate::support::pass(Duration::from_millis(pause)).await;
+            crate::support::wait_out(Duration::from_millis(pause)).await;
         }
     }
 

@@ -1,7 +1,7 @@
 //! Nodes of one process: what they share, and what a lost publication costs.
 
 use crate::support::chaos::{Chaos, Proxy};
-use crate::support::{Person, Socket, TestApp, pass};
+use crate::support::{Person, Socket, TestApp, pace};
 use parlance::bus::{Bus, Delivery, Envelope, InProcessBus, Interest, To};
 use parlance::config::{Config, Secret};
 use parlance::ids::{ConversationId, MessageId, NodeId};
@@ -294,7 +294,7 @@ impl Bus for Slow {
     fn publish(&self, from: NodeId, to: To, envelope: Envelope) {
         let bus = self.0.clone();
         tokio::spawn(async move {
-            pass(Duration::from_millis(25)).await;
+            pace(Duration::from_millis(25)).await;
             bus.publish(from, to, envelope);
         });
     }

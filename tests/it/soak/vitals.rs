@@ -7,7 +7,7 @@
 use super::daemon::Usage;
 use super::world::{NODES, Node, World};
 use crate::support::client::PASSWORD;
-use crate::support::{Scrape, Site, pass};
+use crate::support::{Scrape, Site, pace};
 use reqwest::Method;
 use rustix::process::Pid;
 use serde_json::{Value, json};
@@ -89,7 +89,7 @@ impl Vitals {
             let deadline = Instant::now() + DRAIN_PATIENCE;
             let mut complaints = check_metrics(world, node).await;
             while !complaints.is_empty() && Instant::now() < deadline {
-                pass(Duration::from_millis(200)).await;
+                pace(Duration::from_millis(200)).await;
                 complaints = check_metrics(world, node).await;
             }
             for complaint in complaints {

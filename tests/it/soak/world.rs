@@ -7,7 +7,7 @@
 
 use super::daemon::{Account, Daemon, Guardian, Recipe, children};
 use crate::support::chaos::{Proxy, Upstream};
-use crate::support::{PATIENCE, TempDir, db, environment, pass};
+use crate::support::{PATIENCE, TempDir, db, environment, pace};
 use parking_lot::Mutex;
 use parlance::ids::ConversationId;
 use rustix::process::{Pid, Signal};
@@ -151,7 +151,7 @@ impl World {
                 node + 1,
                 self.nodes[node].daemon.log()
             );
-            pass(Duration::from_millis(50)).await;
+            pace(Duration::from_millis(50)).await;
         }
     }
 
@@ -219,7 +219,7 @@ impl World {
     pub async fn watch(&mut self, time: Duration) {
         let deadline = Instant::now() + time;
         while Instant::now() < deadline {
-            pass(Duration::from_millis(100).min(deadline - Instant::now())).await;
+            pace(Duration::from_millis(100).min(deadline - Instant::now())).await;
             self.look_after_everybody();
         }
     }
@@ -424,7 +424,7 @@ impl Postgres {
             .is_err()
         {
             assert!(Instant::now() < deadline, "PostgreSQL: {}", self.daemon.log());
-            pass(Duration::from_millis(100)).await;
+            pace(Duration::from_millis(100)).await;
             // It refuses to start beside processes of its predecessor.
             if self.daemon.ended().is_some() {
                 self.daemon.start();
@@ -476,7 +476,7 @@ impl Postgres {
             if Instant::now() > deadline {
                 self.daemon.kill_9();
             }
-            pass(Duration::from_millis(50)).await;
+            pace(Duration::from_millis(50)).await;
         }
     }
 }

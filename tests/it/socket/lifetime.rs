@@ -1,7 +1,7 @@
 //! How long a socket lasts: its token, its heartbeat.
 
 use super::ok;
-use crate::support::{RawSocket, TestApp, pass};
+use crate::support::{RawSocket, TestApp, wait_out};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -26,7 +26,7 @@ async fn a_token_that_runs_out_closes_and_refresh_renews() {
     renews
         .refused(json!({"type": "refresh", "token": bobs}), "forbidden")
         .await;
-    pass(Duration::from_millis(1_500)).await;
+    wait_out(Duration::from_millis(1_500)).await;
     let fresh = token_of(&app, &ann).await;
     let reply = renews.ask(json!({"type": "refresh", "token": fresh})).await;
     assert_eq!(reply["type"], "ok");

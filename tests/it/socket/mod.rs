@@ -1,4 +1,4 @@
-//! The socket as PROTOCOL.md describes it, sentence by sentence, spoken to by somebody who means no good.
+//! The socket as docs/protocol.md describes it, sentence by sentence, spoken to by somebody who means no good.
 //!
 //! `handshake.rs`: who gets in. `frames.rs`: the form of frames, replies, the window. `messages.rs`: what is done to
 //! messages, ids and order. `social.rs`: read markers, typing, presence, notices. `lifetime.rs`: heartbeat and tokens.

@@ -1,7 +1,7 @@
 //! What is not kept: read markers as they move, typing, presence, notices.
 
 use super::ok;
-use crate::support::{PATIENCE, Socket, TestApp, pass};
+use crate::support::{PATIENCE, Socket, TestApp, pace};
 use parlance::ids::{ConversationId, MessageId};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -137,7 +137,7 @@ async fn typing_goes_on_after_three_seconds() {
     let typist = async {
         loop {
             ok(&mut anns, typing(c, true)).await;
-            pass(Duration::from_millis(100)).await;
+            pace(Duration::from_millis(100)).await;
         }
     };
     let reader = async {
@@ -156,7 +156,7 @@ async fn typing_goes_on_after_three_seconds() {
 
 #[actix_web::test]
 async fn presence_counts_all_connections_and_has_a_grace() {
-    let app = TestApp::with(|config| config.sessions.presence_grace = Duration::from_secs(2)).await;
+    let app = TestApp::with(|config| config.sessions.presence_grace = Duration::from_secs(1)).await;
     let ([ann, bob], c) = app.conversation_of(["Ann", "Bob"]).await;
     let mut bobs = bob.connect().await;
     let online = |subscribed: &Value, person: &crate::support::Person| {
@@ -178,13 +178,13 @@ async fn presence_counts_all_connections_and_has_a_grace() {
     one.close().await;
     two.close().await;
     let two = ann.connect().await;
-    pass(Duration::from_millis(3_500)).await;
-    bobs.expect_none("presence").await;
+    // Longer than the grace and the second after which its end is noticed.
+    bobs.expect_none_for("presence", Duration::from_millis(2_300)).await;
     let left = Instant::now();
     two.close().await;
     let (at, frame) = when(&mut bobs, "presence").await;
     assert_eq!((&frame["user"], &frame["online"]), (&json!(ann.id), &json!(false)));
-    assert!(at - left >= Duration::from_millis(1_900), "{:?}", at - left);
+    assert!(at - left >= Duration::from_millis(900), "{:?}", at - left);
     assert_eq!(online(&bobs.subscribe(c, None).await.subscribed, &ann), false);
     // Not to the person.
     let mut again = ann.connect().await;

@@ -1,7 +1,8 @@
 //! What tests are written with: servers to speak to, people who speak, databases, and faults to put in between.
 //!
 //! Helpers own the verbs and fail loudly: what a test does not ask about must work. Every wait has an end
-//! ([`PATIENCE`]), and waits are for events, never for time to pass.
+//! ([`PATIENCE`]), and waits are for events ([`eventually`]), for a quiet that must
+//! last ([`stays`]), or for a time that the server itself has named ([`wait_out`]).
 
 #![allow(
     dead_code,
@@ -53,8 +54,27 @@ pub async fn back_off() {
     tokio::time::sleep(Duration::from_millis(20)).await;
 }
 
-/// Lets time pass: where the moment of a fault is what differs, or where the passing itself is what a test is about.
-pub async fn pass(time: Duration) {
+/// Asserts that something stays true for a time: the quiet in which a fault would show.
+pub async fn stays(what: &str, time: Duration, mut check: impl AsyncFnMut() -> bool) {
+    let end = Instant::now() + time;
+    loop {
+        assert!(check().await, "did not stay so for {time:?}: {what}");
+        if Instant::now() >= end {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Waits for a time that the server has named or was configured with (a `Retry-After`, a window, a lifetime), where
+/// the test is about what holds after it.
+pub async fn wait_out(time: Duration) {
+    tokio::time::sleep(time).await;
+}
+
+/// The rhythm of what the test itself plays: how fast a client types, reads or asks again, and when a fault strikes.
+/// Never how long the server is given for something: that is [`eventually`] or [`stays`].
+pub async fn pace(time: Duration) {
     tokio::time::sleep(time).await;
 }
 

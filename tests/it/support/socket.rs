@@ -11,7 +11,7 @@ use parlance::ids::{ConversationId, MessageId};
 use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::mpsc;
@@ -289,6 +289,15 @@ impl Socket {
             "{:?}",
             self.waiting
         );
+    }
+
+    /// Asserts that nothing of a type comes for a time.
+    pub async fn expect_none_for(&mut self, kind: &str, time: Duration) {
+        let end = Instant::now() + time;
+        while Instant::now() < end {
+            super::pace(Duration::from_millis(100)).await;
+            self.expect_none(kind).await;
+        }
     }
 
     /// What came and was not asked for yet.

@@ -4,7 +4,7 @@ use super::member::message_of;
 use super::{BackOff, Desk, Phase, Record, Status, log_in};
 use crate::soak::history::{Attempt, Change, Operation, Outcome, Page, Room};
 use crate::support::client::Answer;
-use crate::support::{Person, pass};
+use crate::support::{Person, pace};
 use parking_lot::Mutex;
 use parlance::ids::MessageId;
 use rand::rngs::StdRng;
@@ -45,7 +45,7 @@ impl Clerk {
                 }
                 _ => record.pages.extend(self.read(&desk, &mut random).await),
             }
-            pass(PAUSE.mul_f64(random.random_range(0.2..1.8))).await;
+            pace(PAUSE.mul_f64(random.random_range(0.2..1.8))).await;
         }
     }
 
@@ -143,7 +143,7 @@ impl Clerk {
                 Some(answer) => desk.count(format!("POST: {}", answer.status)),
                 None => desk.count("POST: no answer"),
             }
-            pass(back_off.next(random)).await;
+            pace(back_off.next(random)).await;
         }
         status.lock().oldest_open = None;
         operation

@@ -6,7 +6,7 @@ use super::{Desk, Phase, Record, Status};
 use crate::soak::history::{History, Room, Stamp};
 use crate::soak::world::{NODES, World};
 use crate::support::client::{Site, uuid_of};
-use crate::support::{Person, pass};
+use crate::support::{Person, pace};
 use futures_util::StreamExt as _;
 use parking_lot::Mutex;
 use parlance::ids::ConversationId;
@@ -138,7 +138,7 @@ impl Load {
                 let some = lacking.iter().take(4).cloned().collect::<Vec<_>>().join("; ");
                 return Err(format!("{} clients: {some}", lacking.len()));
             }
-            pass(Duration::from_millis(50)).await;
+            pace(Duration::from_millis(50)).await;
         }
         for node in 0..NODES {
             world

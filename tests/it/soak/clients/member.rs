@@ -5,7 +5,7 @@ use super::work::Work;
 use super::{BackOff, Desk, Phase, Record, Status, log_in};
 use crate::soak::history::{Event, Message, Reader, Room};
 use crate::support::client::uuid_of;
-use crate::support::{Person, pass};
+use crate::support::{Person, pace};
 use parking_lot::Mutex;
 use parlance::ids::{ConversationId, MessageId, UserId};
 use rand::rngs::StdRng;
@@ -105,7 +105,7 @@ impl Session {
             let pause = self.pause_after(&end, asked_pause).await;
             let mut phase = self.phase.clone();
             tokio::select! {
-                () = pass(pause) => {}
+                () = pace(pause) => {}
                 // An error is the end of the soak, too.
                 _ = phase.wait_for(|phase| *phase == Phase::Over) => {}
             }

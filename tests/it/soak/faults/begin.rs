@@ -5,7 +5,7 @@ use super::super::daemon::{children, lives, wait_gone};
 use super::super::world::{NODES, World};
 use super::end::ahead;
 use super::{Active, Fault, State, Victim};
-use crate::support::{PATIENCE, pass};
+use crate::support::{PATIENCE, pace};
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use std::time::{Duration, Instant};
 
@@ -234,7 +234,7 @@ async fn roll(world: &mut World, desk: &Desk) -> State {
                 daemon.kill_9();
                 break None;
             }
-            pass(Duration::from_millis(50)).await;
+            pace(Duration::from_millis(50)).await;
         };
         took.push(format!("{:.1} s", began.elapsed().as_secs_f64()));
         if !status.is_some_and(|status| status.success()) {

@@ -5,7 +5,7 @@ use super::super::daemon::{children, state};
 use super::super::world::{Link, World};
 use super::begin::{is_there, set_read_only};
 use super::{Active, Bite, Fault, State, Trouble, Victim};
-use crate::support::pass;
+use crate::support::pace;
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use std::time::{Duration, Instant};
 
@@ -135,7 +135,7 @@ async fn postgres_is_well(world: &mut World, fault: Fault, log_bytes: usize) -> 
             // Gone already, or never there.
             let _: Result<(), _> = std::fs::remove_file(world.postgres.disk.join("ballast"));
             // It may be about to end.
-            pass(Duration::from_millis(300)).await;
+            pace(Duration::from_millis(300)).await;
             let ended = world.postgres.daemon.ended();
             world.postgres.start().await;
             world.postgres.daemon.may_end = false;
@@ -151,7 +151,7 @@ async fn postgres_is_well(world: &mut World, fault: Fault, log_bytes: usize) -> 
                     world.complain(format!("PostgreSQL stays read-only: {error}"));
                     break;
                 }
-                pass(Duration::from_millis(200)).await;
+                pace(Duration::from_millis(200)).await;
             }
             "in a read-only transaction"
         }
