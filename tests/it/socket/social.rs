@@ -204,13 +204,13 @@ async fn presence_counts_all_connections_and_has_a_grace() {
 async fn notices_tell_of_what_one_does_not_follow() {
     let app = TestApp::start().await;
     let ([ann, bob], c) = app.conversation_of(["Ann", "Bob"]).await;
-    let (mut anns, mut bobs, mut following) = (ann.connect().await, bob.connect().await, bob.connect().await);
-    following.subscribe(c, None).await;
+    let (mut anns, mut bobs) = (ann.connect().await, bob.connect().await);
     // Joining was a reason for a notice; let it pass.
     while let Ok(frame) = bobs.next_frame(Duration::from_millis(1_500)).await {
         assert_eq!(frame["type"], "notice", "{frame}");
     }
-    let mut own = ann.connect().await;
+    let (mut own, mut following) = (ann.connect().await, bob.connect().await);
+    following.subscribe(c, None).await;
     let started = Instant::now();
     for _ in 0..50 {
         anns.post(c, MessageId::new(), "x").await;
