@@ -80,7 +80,10 @@ async fn messages_notices_and_presence_cross_over_redis() {
 /// What a node says of its bus.
 async fn bus_status(node: &TestApp) -> String {
     let ready = node.request(Method::GET, "/health/ready", None, None).await;
-    ready.body["parts"]["bus"]["status"].as_str().unwrap_or_default().to_owned()
+    ready.body["parts"]["bus"]["status"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned()
 }
 
 #[actix_web::test]
@@ -111,7 +114,10 @@ async fn without_redis_every_node_goes_on_and_the_others_follow() {
     sockets[1].expect_where("the message", is_it).await;
     // Both nodes notice, so that they connect again.
     for node in [&app, &peer] {
-        eventually("the bus is known to be away", async || bus_status(node).await == "degraded").await;
+        eventually("the bus is known to be away", async || {
+            bus_status(node).await == "degraded"
+        })
+        .await;
     }
     redis.thaw();
     crossing(&mut sockets, conversation).await;

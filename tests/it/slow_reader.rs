@@ -163,7 +163,10 @@ async fn who_trickles_is_cut_when_too_much_waits() {
     let grown = rss_kib().saturating_sub(before);
     assert!(grown < 48 * 1_024, "{grown} KiB more for one who hardly reads");
     all_sent.send(()).expect("the reader reads on");
-    let received = tokio::time::timeout(PATIENCE, trickling).await.expect("not cut").unwrap();
+    let received = tokio::time::timeout(PATIENCE, trickling)
+        .await
+        .expect("not cut")
+        .unwrap();
     // It was cut: of 8 MB most never came. Before the cut nothing is missing.
     let messages: Vec<i64> = text_frames(&received)
         .filter(|frame| frame["type"] == "message")
