@@ -39,8 +39,9 @@ scaling: ## The model of docs/scaling.md against a simulation, then its tables
 nginx-check: ## Only nginx's files: whether nginx takes them, and gixy's opinion
 	@scripts/test.sh nginx
 
-lint: ## Formatting, clippy with warnings as errors, the house rules
+lint: ## Formatting, clippy with warnings as errors, the page's code, the house rules
 	$(CARGO) fmt --all --check
+	@scripts/page.sh check
 	$(CARGO) clippy --workspace --all-features --all-targets -- -D warnings
 	$(CARGO) test --quiet --all-features --test it -- tidy
 
@@ -51,6 +52,7 @@ audit: ## Known holes, licences and sources of the dependencies (needs cargo-den
 
 fmt: ## Format the code
 	$(CARGO) fmt --all
+	@scripts/page.sh format
 
 bench: ## Benchmark the pure cores, and commit against a PostgreSQL of its own
 	$(CARGO) bench --features bench

@@ -6,6 +6,22 @@ die() {
     exit 1
 }
 
+# Installs the named packages of Debian where we may, and says which are missing where we may not, which is a failure.
+#   install_missing WHO_NEEDS PACKAGE...
+install_missing() {
+    who_needs=$1
+    shift
+    [ $# -gt 0 ] || return 0
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        echo "Installing $*."
+        apt-get update -qq >/dev/null
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+    else
+        echo "$who_needs: $*. Install what is missing (on Debian: sudo apt-get install $*)." >&2
+        return 1
+    fi
+}
+
 # Whether the account that PostgreSQL runs as can get to a directory, existing or not. Where we are root, PostgreSQL
 # runs as an unprivileged account, and a checkout under /root is out of its reach.
 reachable() {

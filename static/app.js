@@ -53,7 +53,8 @@ async function open(me) {
     // A guest belongs to the one conversation of the link and has accepted it by coming in.
     const guest = me.role === 'guest' || me.tier === 'anonymous';
     if (!guest) target = await accept(invite);
-    else if (remembered() !== invite) toast('You are a guest in this conversation. To join another one, leave it first.');
+    else if (remembered() !== invite)
+      toast('You are a guest in this conversation. To join another one, leave it first.');
     history.replaceState(null, '', target ? `/#/c/${target}` : '/');
   }
   chat = new Chat({ client, me, signOut });
@@ -67,7 +68,9 @@ async function accept(code) {
     return (await client.rest.post(`/api/invites/${code}/accept`)).id;
   } catch (problem) {
     toast(
-      problem.code === 'not_found' ? 'This invite is no longer valid, or belongs to another workspace. Sign out to use it as someone else.' : problem.message,
+      problem.code === 'not_found'
+        ? 'This invite is no longer valid, or belongs to another workspace. Sign out to use it as someone else.'
+        : problem.message,
       { tone: 'danger' },
     );
     return null;
@@ -105,13 +108,24 @@ async function signOut() {
 }
 
 function unreachable(problem) {
-  const retry = h('button', { type: 'button', class: 'button primary', dataset: { testid: 'retry-boot' }, on: { click: () => boot() } }, 'Try again');
+  const retry = h(
+    'button',
+    { type: 'button', class: 'button primary', dataset: { testid: 'retry-boot' }, on: { click: () => boot() } },
+    'Try again',
+  );
   const timer = setTimeout(() => retry.isConnected && boot(), problem.retryAfterMs ?? 4_000);
   retry.addEventListener('click', () => clearTimeout(timer));
   return h(
     'main',
     { class: 'entry' },
-    h('div', { class: 'entry-card', dataset: { testid: 'unreachable' } }, brand(), h('h1', { text: 'The server cannot be reached' }), h('p', { class: 'entry-lead', text: 'It will be tried again in a moment.' }), retry),
+    h(
+      'div',
+      { class: 'entry-card', dataset: { testid: 'unreachable' } },
+      brand(),
+      h('h1', { text: 'The server cannot be reached' }),
+      h('p', { class: 'entry-lead', text: 'It will be tried again in a moment.' }),
+      retry,
+    ),
   );
 }
 

@@ -75,7 +75,10 @@ export class ParlanceClient {
       onRenewed: (renewed) => this.#renewed(renewed),
       onSignedOut: () => this.#signedOut(),
     });
-    const open = createSocket ?? ((url, protocols) => new WebSocket(url, this.#key ? { protocols, headers: { authorization: `Bearer ${this.#key}` } } : protocols));
+    const open =
+      createSocket ??
+      ((url, protocols) =>
+        new WebSocket(url, this.#key ? { protocols, headers: { authorization: `Bearer ${this.#key}` } } : protocols));
     this.#connection = new Connection({
       address: (doubtful) => this.#address(doubtful),
       createSocket: (url) => open(url, ['parlance.v1']),
@@ -206,11 +209,14 @@ export class ParlanceClient {
     if (!expiresAt || this.#tokenMode) return;
     const life = Date.parse(expiresAt) - (serverTime ? Date.parse(serverTime) : Date.now());
     const early = Math.min(life / 2, 60_000 + Math.random() * 60_000);
-    this.#renewal = setTimeout(() => {
-      this.rest.refresh().catch((problem) => {
-        if (problem.code !== 'unauthenticated') this.#planRenewal(new Date(Date.now() + 20_000).toISOString());
-      });
-    }, Math.min(Math.max(1_000, life - early), 2 ** 31 - 1));
+    this.#renewal = setTimeout(
+      () => {
+        this.rest.refresh().catch((problem) => {
+          if (problem.code !== 'unauthenticated') this.#planRenewal(new Date(Date.now() + 20_000).toISOString());
+        });
+      },
+      Math.min(Math.max(1_000, life - early), 2 ** 31 - 1),
+    );
   }
 
   #renewed({ access_token: token, expires_at: expiresAt }) {
@@ -255,7 +261,8 @@ export class ParlanceClient {
     this.#followed.add(id);
     const conversation = this.conversation(id);
     // Frames of an earlier subscription on this connection may still be under way.
-    if (this.#connection.greeted && conversation.phase === 'idle') this.#subscribe(conversation, { sameConnection: true });
+    if (this.#connection.greeted && conversation.phase === 'idle')
+      this.#subscribe(conversation, { sameConnection: true });
     return conversation;
   }
 
@@ -298,7 +305,8 @@ export class ParlanceClient {
         conversation.end();
       }
       this.#emit('change', { conversation, frame });
-      if (conversation.deletedAt || conversation.removed) this.#emit('gone', { id: conversation.id, code: 'not_found' });
+      if (conversation.deletedAt || conversation.removed)
+        this.#emit('gone', { id: conversation.id, code: 'not_found' });
     }
   }
 

@@ -258,7 +258,10 @@ export class Conversation {
   /** Shows an own message before the server has it. */
   addPending({ id, body, reply_to: replyTo = null, created_at: createdAt }) {
     if (this.byId.has(id)) return;
-    this.pending.set(id, Object.freeze({ id, body, reply_to: replyTo, created_at: createdAt, status: 'pending', error: null }));
+    this.pending.set(
+      id,
+      Object.freeze({ id, body, reply_to: replyTo, created_at: createdAt, status: 'pending', error: null }),
+    );
   }
 
   /** Changes the state of an own message that is under way: `pending`, `acked` or `failed`. */

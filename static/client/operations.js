@@ -71,7 +71,17 @@ export class Operations {
     }
     return new Promise((resolve, reject) => {
       const ref = String(this.#nextRef++);
-      const operation = { frame: { ...frame, ref }, repeat, onReply, sent: false, turn: 0, refusals: 0, notBefore: 0, resolve, reject };
+      const operation = {
+        frame: { ...frame, ref },
+        repeat,
+        onReply,
+        sent: false,
+        turn: 0,
+        refusals: 0,
+        notBefore: 0,
+        resolve,
+        reject,
+      };
       this.#operations.set(ref, operation);
       this.#pump();
     });
@@ -115,7 +125,8 @@ export class Operations {
     if (isLimited(operation.frame.type)) this.#limited -= 1;
     if (frame.type !== 'error') {
       this.#operations.delete(frame.ref);
-      if (frame.type === 'ack' && operation.turn > this.#refusedTurn) this.#credit = frame.budget ? Math.max(1, frame.budget.remaining) : Infinity;
+      if (frame.type === 'ack' && operation.turn > this.#refusedTurn)
+        this.#credit = frame.budget ? Math.max(1, frame.budget.remaining) : Infinity;
       operation.onReply?.(frame);
       operation.resolve(frame);
     } else if (frame.code === 'rate_limited') {

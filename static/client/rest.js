@@ -25,7 +25,13 @@ const REQUEST_TIMEOUT_MS = 20_000;
 
 /** A refused or failed request: `code` is the server's stable code, or `network` when there was no answer. */
 export class Problem extends Error {
-  constructor({ status = 0, code = 'network', detail = 'The server could not be reached.', errors = [], retryAfterMs = null }) {
+  constructor({
+    status = 0,
+    code = 'network',
+    detail = 'The server could not be reached.',
+    errors = [],
+    retryAfterMs = null,
+  }) {
     super(detail);
     this.name = 'Problem';
     this.status = status;
@@ -55,7 +61,14 @@ export class Rest {
    * @param {(renewed: {access_token: string, expires_at: string}) => void} [options.onRenewed] also for other tabs' renewals
    * @param {() => void} [options.onSignedOut] the log-in is over
    */
-  constructor({ base = '', token = null, fetch = null, storage = browserStorage(), onRenewed = () => {}, onSignedOut = () => {} } = {}) {
+  constructor({
+    base = '',
+    token = null,
+    fetch = null,
+    storage = browserStorage(),
+    onRenewed = () => {},
+    onSignedOut = () => {},
+  } = {}) {
     this.#base = base;
     this.#token = token;
     this.#fetch = fetch ?? ((...args) => globalThis.fetch(...args));
@@ -214,7 +227,7 @@ const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 
 async function read(answer) {
   const text = await answer.text().catch(() => '');
-  let json = null;
+  let json;
   try {
     json = text ? JSON.parse(text) : null;
   } catch {
@@ -242,8 +255,20 @@ function browserStorage() {
     }
   };
   return {
-    get: (key) => attempt((store) => store.getItem(key), () => memory.get(key) ?? null),
-    set: (key, value) => attempt((store) => store.setItem(key, value), () => memory.set(key, value)),
-    remove: (key) => attempt((store) => store.removeItem(key), () => memory.delete(key)),
+    get: (key) =>
+      attempt(
+        (store) => store.getItem(key),
+        () => memory.get(key) ?? null,
+      ),
+    set: (key, value) =>
+      attempt(
+        (store) => store.setItem(key, value),
+        () => memory.set(key, value),
+      ),
+    remove: (key) =>
+      attempt(
+        (store) => store.removeItem(key),
+        () => memory.delete(key),
+      ),
   };
 }

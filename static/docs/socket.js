@@ -17,7 +17,11 @@ function kind(schema) {
   if (schema === true || schema === undefined) return ['anything'];
   if (schema.$ref) return [h('a', { href: `#type-${nameOf(schema.$ref)}`, text: nameOf(schema.$ref) })];
   if (schema.const !== undefined) return [h('code', { text: JSON.stringify(schema.const) })];
-  if (schema.enum) return between(schema.enum.map((value) => h('code', { text: JSON.stringify(value) })), ' | ');
+  if (schema.enum)
+    return between(
+      schema.enum.map((value) => h('code', { text: JSON.stringify(value) })),
+      ' | ',
+    );
   const choice = schema.oneOf ?? schema.anyOf;
   if (choice) return between(choice.map(kind), ' or ');
   if (schema.allOf) return between(schema.allOf.map(kind), ' and ');
@@ -38,7 +42,11 @@ const between = (parts, word) => parts.flatMap((part, n) => (n === 0 ? [part] : 
 
 /** All fields of an object, those of what it is made from too. */
 function fieldsOf(schema, types) {
-  const own = Object.entries(schema.properties ?? {}).map(([name, value]) => ({ name, value, required: (schema.required ?? []).includes(name) }));
+  const own = Object.entries(schema.properties ?? {}).map(([name, value]) => ({
+    name,
+    value,
+    required: (schema.required ?? []).includes(name),
+  }));
   const parts = (schema.allOf ?? []).map((part) => (part.$ref ? types[nameOf(part.$ref)] : part));
   return [...parts.flatMap((part) => fieldsOf(part ?? {}, types)), ...own];
 }
@@ -54,7 +62,11 @@ function table(schema, types) {
       h('td', {}, kind(value)),
       h('td', {}, prose(value.description)),
     );
-  const head = h('tr', {}, ['field', 'type', 'meaning'].map((text) => h('th', { scope: 'col', text })));
+  const head = h(
+    'tr',
+    {},
+    ['field', 'type', 'meaning'].map((text) => h('th', { scope: 'col', text })),
+  );
   return h('div', { class: 'scroll' }, h('table', {}, h('thead', {}, head), h('tbody', {}, fields.map(row))));
 }
 
@@ -73,7 +85,14 @@ function section(title, lead, keys, prefix, { messages, schemas }) {
     );
   };
   const index = keys.map((key) => h('a', { href: `#${key}` }, h('code', { text: messages[key].name })));
-  return h('section', { id: prefix }, h('h2', { text: title }), h('p', {}, prose(lead)), h('p', { class: 'index' }, between(index, ' ')), keys.map(one));
+  return h(
+    'section',
+    { id: prefix },
+    h('h2', { text: title }),
+    h('p', {}, prose(lead)),
+    h('p', { class: 'index' }, between(index, ' ')),
+    keys.map(one),
+  );
 }
 
 function draw(document) {
@@ -81,13 +100,31 @@ function draw(document) {
   const keys = (operation) => document.operations[operation].messages.map(({ $ref }) => nameOf($ref));
   const parts = { messages, schemas };
   const types = Object.entries(schemas).map(([name, schema]) =>
-    h('article', { id: `type-${name}` }, h('h3', {}, h('code', { text: name })), h('p', {}, prose(schema.description)), table(schema, schemas)),
+    h(
+      'article',
+      { id: `type-${name}` },
+      h('h3', {}, h('code', { text: name })),
+      h('p', {}, prose(schema.description)),
+      table(schema, schemas),
+    ),
   );
   root.replaceChildren(
     h('h1', { text: document.info.title }),
     h('p', {}, prose(`${document.info.description} Version ${document.info.version}.`)),
-    section('What a client sends', 'Each frame is answered once, by a frame with its `ref`.', keys('clientFrames'), 'client', parts),
-    section('What the server sends', 'Unknown types are to be ignored: there will be more.', keys('serverFrames'), 'server', parts),
+    section(
+      'What a client sends',
+      'Each frame is answered once, by a frame with its `ref`.',
+      keys('clientFrames'),
+      'client',
+      parts,
+    ),
+    section(
+      'What the server sends',
+      'Unknown types are to be ignored: there will be more.',
+      keys('serverFrames'),
+      'server',
+      parts,
+    ),
     h('section', { id: 'types' }, h('h2', { text: 'Types' }), types),
   );
   // The browser looked for the fragment before there was anything to find.

@@ -33,13 +33,31 @@ export class Chat {
     this.#client = client;
     this.#me = me;
     this.guest = me.role === 'guest' || me.tier === 'anonymous';
-    this.#names = new People((id) => client.rest.get(`/api/users/${id}`), () => this.draw());
+    this.#names = new People(
+      (id) => client.rest.get(`/api/users/${id}`),
+      () => this.draw(),
+    );
     this.#names.learn([me]);
     this.outbox = new Outbox(client, me.id);
-    this.sidebar = new Sidebar({ me, list: this.#list, names: this.#names, guest: this.guest, rest: client.rest, create: () => this.#create(), openAt: (id, message) => this.#openAt(id, message), keys: () => this.#keys(), signOut });
+    this.sidebar = new Sidebar({
+      me,
+      list: this.#list,
+      names: this.#names,
+      guest: this.guest,
+      rest: client.rest,
+      create: () => this.#create(),
+      openAt: (id, message) => this.#openAt(id, message),
+      keys: () => this.#keys(),
+      signOut,
+    });
     this.banner = h('div', { class: 'banner', role: 'status', hidden: true, dataset: { testid: 'banner' } });
     this.main = h('div', { class: 'main' });
-    this.node = h('div', { class: 'shell', dataset: { testid: 'chat' } }, this.sidebar.node, h('div', { class: 'stage' }, this.banner, this.main));
+    this.node = h(
+      'div',
+      { class: 'shell', dataset: { testid: 'chat' } },
+      this.sidebar.node,
+      h('div', { class: 'stage' }, this.banner, this.main),
+    );
     this.draw = scheduler(() => this.#draw());
     this.#offs = [
       client.on('change', ({ conversation }) => this.#changed(conversation)),
@@ -94,7 +112,13 @@ export class Chat {
       const conversation = this.#client.subscribe(id);
       conversation.self ??= this.#me.id;
       const title = conversation.title || this.#list.get(id)?.title || '';
-      this.#room = new Room({ client: this.#client, conversation, names: this.#names, title, back: () => this.#close() });
+      this.#room = new Room({
+        client: this.#client,
+        conversation,
+        names: this.#names,
+        title,
+        back: () => this.#close(),
+      });
     }
     this.#showMain();
     if (this.#room && matchMedia('(pointer: fine)').matches) this.#room.composer.focus();
@@ -111,7 +135,9 @@ export class Chat {
     const state = this.#room ? this.#openId : String(empty);
     if (this.main.dataset.shown !== state) {
       this.main.dataset.shown = state;
-      this.main.replaceChildren(this.#room?.node ?? welcome({ empty, guest: this.guest, create: () => this.#create() }));
+      this.main.replaceChildren(
+        this.#room?.node ?? welcome({ empty, guest: this.guest, create: () => this.#create() }),
+      );
       this.#room?.thread.toEnd();
     }
     this.draw();
@@ -177,12 +203,31 @@ export class Chat {
   #create() {
     dialog({
       title: 'New conversation',
-      content: [field('Name', { name: 'title', required: true, maxLength: 100, placeholder: 'Weekend plans', dataset: { testid: 'new-title' } }, 'You can invite people once it exists.')],
+      content: [
+        field(
+          'Name',
+          {
+            name: 'title',
+            required: true,
+            maxLength: 100,
+            placeholder: 'Weekend plans',
+            dataset: { testid: 'new-title' },
+          },
+          'You can invite people once it exists.',
+        ),
+      ],
       action: 'Create',
       testid: 'new-dialog',
       perform: async (data) => {
         const conversation = await this.#client.rest.post('/api/conversations', { title: data.get('title').trim() });
-        this.#list.put({ last_seq: 0, unread: 0, last_message: null, last_message_at: null, ...conversation, created_at: new Date().toISOString() });
+        this.#list.put({
+          last_seq: 0,
+          unread: 0,
+          last_message: null,
+          last_message_at: null,
+          ...conversation,
+          created_at: new Date().toISOString(),
+        });
         return () => this.open(conversation.id);
       },
     });
@@ -211,15 +256,28 @@ export class Chat {
 
   #fillBanner({ state, retryAt, code, reason }) {
     const seconds = retryAt ? Math.ceil((retryAt - Date.now()) / 1_000) : 0;
-    const stopped = { 4003: 'Your account is suspended.', 4005: 'Too many windows are open with this account. Close one, then reconnect here.' }[code] ?? `The server ended the connection${reason ? ` (${reason})` : ''}.`;
+    const stopped =
+      {
+        4003: 'Your account is suspended.',
+        4005: 'Too many windows are open with this account. Close one, then reconnect here.',
+      }[code] ?? `The server ended the connection${reason ? ` (${reason})` : ''}.`;
     const offline = navigator.onLine === false ? 'You are offline.' : 'Connection lost.';
-    const text = state === 'stopped' ? stopped : seconds > 1 ? `${offline} Trying again in ${seconds} s.` : `${offline} Reconnecting…`;
+    const text =
+      state === 'stopped'
+        ? stopped
+        : seconds > 1
+          ? `${offline} Trying again in ${seconds} s.`
+          : `${offline} Reconnecting…`;
     const again = state === 'stopped' ? () => this.#client.connect() : () => this.#client.nudge();
     this.banner.dataset.tone = state === 'stopped' ? 'danger' : 'warning';
     this.banner.replaceChildren(
       h('span', { class: 'banner-dot' }),
       h('span', { text }),
-      h('button', { type: 'button', class: 'link', dataset: { testid: 'reconnect' }, on: { click: again } }, state === 'stopped' ? 'Reconnect' : 'Try now'),
+      h(
+        'button',
+        { type: 'button', class: 'link', dataset: { testid: 'reconnect' }, on: { click: again } },
+        state === 'stopped' ? 'Reconnect' : 'Try now',
+      ),
     );
   }
 }

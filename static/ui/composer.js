@@ -29,14 +29,39 @@ export class Composer {
   constructor(options) {
     this.#id = options.id;
     this.#options = options;
-    this.input = h('textarea', { class: 'composer-input', rows: 1, dir: 'auto', 'aria-label': 'Message', enterKeyHint: touches() ? 'enter' : 'send', dataset: { testid: 'composer' } });
+    this.input = h('textarea', {
+      class: 'composer-input',
+      rows: 1,
+      dir: 'auto',
+      'aria-label': 'Message',
+      enterKeyHint: touches() ? 'enter' : 'send',
+      dataset: { testid: 'composer' },
+    });
     this.input.value = drafts.get(this.#id) ?? '';
     this.context = h('div', { class: 'composer-context', hidden: true, dataset: { testid: 'composer-context' } });
     this.room = h('span', { class: 'composer-room', role: 'status', dataset: { testid: 'composer-room' } });
-    this.notice = h('p', { class: 'composer-notice', role: 'status', hidden: true, dataset: { testid: 'composer-notice' } });
-    this.submit = h('button', { type: 'submit', class: 'send-button', 'aria-label': 'Send', title: 'Send', dataset: { testid: 'send' } }, icon('send'));
-    const emoji = iconButton('smile', 'Insert an emoji', { dataset: { testid: 'insert-emoji' }, on: { click: () => emojiPicker(emoji, (text) => this.#insert(text)) } });
-    this.node = h('form', { class: 'composer', dataset: { testid: 'composer-form' } }, this.notice, this.context, h('div', { class: 'composer-box' }, emoji, this.input, this.room, this.submit));
+    this.notice = h('p', {
+      class: 'composer-notice',
+      role: 'status',
+      hidden: true,
+      dataset: { testid: 'composer-notice' },
+    });
+    this.submit = h(
+      'button',
+      { type: 'submit', class: 'send-button', 'aria-label': 'Send', title: 'Send', dataset: { testid: 'send' } },
+      icon('send'),
+    );
+    const emoji = iconButton('smile', 'Insert an emoji', {
+      dataset: { testid: 'insert-emoji' },
+      on: { click: () => emojiPicker(emoji, (text) => this.#insert(text)) },
+    });
+    this.node = h(
+      'form',
+      { class: 'composer', dataset: { testid: 'composer-form' } },
+      this.notice,
+      this.context,
+      h('div', { class: 'composer-box' }, emoji, this.input, this.room, this.submit),
+    );
     this.node.addEventListener('submit', (event) => (event.preventDefault(), this.#send()));
     this.input.addEventListener('input', () => this.#changed(true));
     this.input.addEventListener('keydown', (event) => this.#key(event));
@@ -99,7 +124,10 @@ export class Composer {
     this.context.replaceChildren(
       icon(symbol),
       h('span', { class: 'context-text' }, h('strong', { text: title }), h('span', { text })),
-      iconButton('close', 'Cancel', { dataset: { testid: 'cancel-context' }, on: { click: () => (this.cancel(), this.focus()) } }),
+      iconButton('close', 'Cancel', {
+        dataset: { testid: 'cancel-context' },
+        on: { click: () => (this.cancel(), this.focus()) },
+      }),
     );
     this.context.hidden = false;
     this.focus();

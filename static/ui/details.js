@@ -17,7 +17,12 @@ export class Details {
     this.node = h(
       'aside',
       { class: 'details', 'aria-label': 'Members', dataset: { testid: 'details' } },
-      h('header', { class: 'details-head' }, this.count, iconButton('close', 'Close', { dataset: { testid: 'close-details' }, on: { click: options.close } })),
+      h(
+        'header',
+        { class: 'details-head' },
+        this.count,
+        iconButton('close', 'Close', { dataset: { testid: 'close-details' }, on: { click: options.close } }),
+      ),
       this.actions,
       this.members,
     );
@@ -38,8 +43,28 @@ export class Details {
     this.actions.replaceChildren(
       ...(moderates
         ? [
-            h('button', { type: 'button', class: 'button', dataset: { testid: 'details-invite' }, on: { click: this.#options.invite } }, icon('link'), 'Invite link'),
-            h('button', { type: 'button', class: 'button', dataset: { testid: 'add-people' }, on: { click: this.#options.addPeople } }, icon('add'), 'Add people'),
+            h(
+              'button',
+              {
+                type: 'button',
+                class: 'button',
+                dataset: { testid: 'details-invite' },
+                on: { click: this.#options.invite },
+              },
+              icon('link'),
+              'Invite link',
+            ),
+            h(
+              'button',
+              {
+                type: 'button',
+                class: 'button',
+                dataset: { testid: 'add-people' },
+                on: { click: this.#options.addPeople },
+              },
+              icon('add'),
+              'Add people',
+            ),
           ]
         : []),
     );
@@ -54,16 +79,29 @@ export class Details {
     const { conversation, self } = this.#options;
     const own = member.id === self;
     const items = this.#items(member);
-    const more = items.length > 0 && iconButton('more', `Manage ${member.name}`, { dataset: { testid: 'manage-member' }, on: { click: () => menu(more, items) } });
+    const more =
+      items.length > 0 &&
+      iconButton('more', `Manage ${member.name}`, {
+        dataset: { testid: 'manage-member' },
+        on: { click: () => menu(more, items) },
+      });
     return h(
       'li',
-      { class: 'member', dataset: { testid: 'member', id: member.id, online: String(member.online), role: member.role } },
+      {
+        class: 'member',
+        dataset: { testid: 'member', id: member.id, online: String(member.online), role: member.role },
+      },
       avatar(member.id, member.name, { online: member.online }),
       h(
         'span',
         { class: 'member-text' },
         h('span', { class: 'member-name' }, member.name, own && h('span', { class: 'you', text: 'you' })),
-        h('span', { class: 'muted', text: [member.online ? 'Online' : 'Offline', member.role === 'member' ? null : member.role].filter(Boolean).join(' · ') }),
+        h('span', {
+          class: 'muted',
+          text: [member.online ? 'Online' : 'Offline', member.role === 'member' ? null : member.role]
+            .filter(Boolean)
+            .join(' · '),
+        }),
       ),
       conversation && more,
     );
@@ -74,9 +112,27 @@ export class Details {
     const mine = rank(conversation.role);
     if (member.id === self || mine < 1 || (mine < 2 && rank(member.role) >= 1)) return [];
     return [
-      mine === 2 && member.role === 'member' && { label: 'Make moderator', symbol: 'shield', testid: 'make-moderator', perform: () => changeRole(member, 'moderator') },
-      mine === 2 && member.role !== 'owner' && { label: 'Make owner', symbol: 'crown', testid: 'make-owner', perform: () => changeRole(member, 'owner') },
-      mine === 2 && member.role !== 'member' && { label: 'Make member', symbol: 'people', testid: 'make-member', perform: () => changeRole(member, 'member') },
+      mine === 2 &&
+        member.role === 'member' && {
+          label: 'Make moderator',
+          symbol: 'shield',
+          testid: 'make-moderator',
+          perform: () => changeRole(member, 'moderator'),
+        },
+      mine === 2 &&
+        member.role !== 'owner' && {
+          label: 'Make owner',
+          symbol: 'crown',
+          testid: 'make-owner',
+          perform: () => changeRole(member, 'owner'),
+        },
+      mine === 2 &&
+        member.role !== 'member' && {
+          label: 'Make member',
+          symbol: 'people',
+          testid: 'make-member',
+          perform: () => changeRole(member, 'member'),
+        },
       { label: 'Remove', symbol: 'leave', danger: true, testid: 'remove-member', perform: () => removeMember(member) },
     ].filter(Boolean);
   }

@@ -16,7 +16,8 @@ export function h(tag, props = {}, ...children) {
     if (name === 'class') node.className = value;
     else if (name === 'text') node.textContent = value;
     else if (name === 'dataset') Object.assign(node.dataset, value);
-    else if (name === 'on') for (const [event, listener] of Object.entries(value)) node.addEventListener(event, listener);
+    else if (name === 'on')
+      for (const [event, listener] of Object.entries(value)) node.addEventListener(event, listener);
     else if (name in node && !name.startsWith('aria')) node[name] = value;
     else if (value !== false) node.setAttribute(name, value === true ? '' : value);
   }
@@ -39,7 +40,8 @@ const ICONS = {
   leave: 'M14 4h5v16h-5M10 8l-4 4 4 4M6 12h9',
   link: 'M10 14a4 4 0 005.700 0l3-3A4 4 0 0013 5.300l-1 1M14 10a4 4 0 00-5.700 0l-3 3A4 4 0 0011 18.700l1-1',
   more: 'M6 12h.01M12 12h.01M18 12h.01',
-  people: 'M9 11a3.5 3.5 0 100-7 3.5 3.5 0 000 7zM2.5 20c0-3.5 2.900-6 6.5-6s6.5 2.5 6.5 6M16 4.500a3.5 3.5 0 010 6.500M18.5 14.500c1.800.9 3 2.800 3 5.5',
+  people:
+    'M9 11a3.5 3.5 0 100-7 3.5 3.5 0 000 7zM2.5 20c0-3.5 2.900-6 6.5-6s6.5 2.5 6.5 6M16 4.500a3.5 3.5 0 010 6.500M18.5 14.500c1.800.9 3 2.800 3 5.5',
   reply: 'M10 6l-6 6 6 6M4 12h10a6 6 0 016 6v1',
   retry: 'M19.5 12a7.5 7.5 0 11-2.200-5.300L20 9M20 4v5h-5',
   search: 'M11 4.500a6.5 6.5 0 100 13 6.5 6.5 0 000-13zM20 20l-4.400-4.400',
@@ -64,23 +66,39 @@ export function icon(name) {
 
 /** A button that shows only an icon. */
 export function iconButton(name, label, props = {}) {
-  return h('button', { type: 'button', 'aria-label': label, title: label, ...props, class: `icon-button ${props.class ?? ''}` }, icon(name));
+  return h(
+    'button',
+    { type: 'button', 'aria-label': label, title: label, ...props, class: `icon-button ${props.class ?? ''}` },
+    icon(name),
+  );
 }
 
 /** The mark of the product. */
 export function brand() {
-  return h('span', { class: 'brand' }, h('span', { class: 'brand-mark', 'aria-hidden': 'true' }), h('span', { text: 'Parlance' }));
+  return h(
+    'span',
+    { class: 'brand' },
+    h('span', { class: 'brand-mark', 'aria-hidden': 'true' }),
+    h('span', { text: 'Parlance' }),
+  );
 }
 
 /** A disc with initials, in a colour that belongs to the id. */
 export function avatar(id, name, { size = 'medium', online = null } = {}) {
-  const node = h('span', { class: `avatar avatar-${size}`, 'aria-hidden': 'true', dataset: { hue: String(hueOf(id)) } }, size === 'tiny' ? initials(name).slice(0, 1) : initials(name));
+  const node = h(
+    'span',
+    { class: `avatar avatar-${size}`, 'aria-hidden': 'true', dataset: { hue: String(hueOf(id)) } },
+    size === 'tiny' ? initials(name).slice(0, 1) : initials(name),
+  );
   if (online === null) return node;
   return h('span', { class: 'avatar-frame' }, node, h('span', { class: 'dot', dataset: { online: String(online) } }));
 }
 
 export function initials(name) {
-  const words = String(name ?? '').trim().split(/\s+/u).filter(Boolean);
+  const words = String(name ?? '')
+    .trim()
+    .split(/\s+/u)
+    .filter(Boolean);
   const letters = words.length > 1 ? [words[0], words.at(-1)] : words;
   return letters.map((word) => [...word][0].toUpperCase()).join('') || '?';
 }

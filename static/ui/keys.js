@@ -13,7 +13,12 @@ const SCOPES = [
   { scope: 'analytics:read', label: 'Read analytics', hint: 'Numbers about the workspace.', admins: true },
   { scope: 'admin', label: 'Administer', hint: 'Change the workspace and its people.', admins: true },
 ];
-const LIVES = [['30', '30 days'], ['90', '90 days'], ['365', 'A year'], ['', 'Until I delete it']];
+const LIVES = [
+  ['30', '30 days'],
+  ['90', '90 days'],
+  ['365', 'A year'],
+  ['', 'Until I delete it'],
+];
 const DAY_MS = 86_400_000;
 
 /** @param {object} options `{rest, me}` */
@@ -22,7 +27,13 @@ export function openKeys({ rest, me }) {
   const list = h('ul', { class: 'keys', dataset: { testid: 'keys' } }, h('li', { class: 'muted', text: 'Loading…' }));
   const node = dialog({
     title: 'API keys',
-    content: [h('p', { class: 'dialog-text', text: 'For programs of yours: a key lets them in as you, as far as its scopes go, without your password.' }), list],
+    content: [
+      h('p', {
+        class: 'dialog-text',
+        text: 'For programs of yours: a key lets them in as you, as far as its scopes go, without your password.',
+      }),
+      list,
+    ],
     action: 'New key',
     testid: 'keys-dialog',
     cancel: 'Close',
@@ -47,7 +58,9 @@ async function load(rest) {
 function row(key, remove) {
   const over = key.expires_at && Date.parse(key.expires_at) <= Date.now();
   const facts = [
-    key.last_used_at ? `Last used ${dayName(key.last_used_at).replace(/^(Today|Yesterday)$/u, (word) => word.toLowerCase())}, ${clockTime(key.last_used_at)}` : 'Never used',
+    key.last_used_at
+      ? `Last used ${dayName(key.last_used_at).replace(/^(Today|Yesterday)$/u, (word) => word.toLowerCase())}, ${clockTime(key.last_used_at)}`
+      : 'Never used',
     key.expires_at ? `${over ? 'ran out' : 'runs out'} on ${longDate(key.expires_at)}` : 'never runs out',
   ];
   return h(
@@ -57,10 +70,18 @@ function row(key, remove) {
       'span',
       { class: 'key-text' },
       h('span', { class: 'key-name', text: key.name }),
-      h('span', { class: 'key-scopes' }, key.scopes.map((scope) => h('code', { class: 'key-scope', text: scope }))),
+      h(
+        'span',
+        { class: 'key-scopes' },
+        key.scopes.map((scope) => h('code', { class: 'key-scope', text: scope })),
+      ),
       h('span', { class: 'muted', text: facts.join(' · ') }),
     ),
-    iconButton('trash', `Delete ${key.name}`, { class: 'danger', dataset: { testid: 'delete-key' }, on: { click: remove } }),
+    iconButton('trash', `Delete ${key.name}`, {
+      class: 'danger',
+      dataset: { testid: 'delete-key' },
+      on: { click: remove },
+    }),
   );
 }
 
@@ -86,20 +107,39 @@ function create({ rest, me, back }) {
     h(
       'label',
       { class: 'choice' },
-      h('input', { type: 'checkbox', name: 'scope', value: scope, checked: scope === 'chat', dataset: { testid: `scope-${scope}` } }),
+      h('input', {
+        type: 'checkbox',
+        name: 'scope',
+        value: scope,
+        checked: scope === 'chat',
+        dataset: { testid: `scope-${scope}` },
+      }),
       h('span', {}, h('span', { text: label }), h('span', { class: 'field-hint choice-hint', text: hint })),
     );
   step({
     back,
     title: 'New API key',
     content: [
-      field('Name', { name: 'name', required: true, maxLength: 100, placeholder: 'Build bot', dataset: { testid: 'key-name' } }, 'To tell it from the others later.'),
-      h('fieldset', { class: 'field' }, h('legend', { class: 'field-label', text: 'What it may do' }), offered.map(choice)),
+      field(
+        'Name',
+        { name: 'name', required: true, maxLength: 100, placeholder: 'Build bot', dataset: { testid: 'key-name' } },
+        'To tell it from the others later.',
+      ),
+      h(
+        'fieldset',
+        { class: 'field' },
+        h('legend', { class: 'field-label', text: 'What it may do' }),
+        offered.map(choice),
+      ),
       h(
         'label',
         { class: 'field' },
         h('span', { class: 'field-label', text: 'How long it works' }),
-        h('select', { class: 'input', name: 'days', dataset: { testid: 'key-life' } }, LIVES.map(([days, label]) => h('option', { value: days, selected: days === '90', text: label }))),
+        h(
+          'select',
+          { class: 'input', name: 'days', dataset: { testid: 'key-life' } },
+          LIVES.map(([days, label]) => h('option', { value: days, selected: days === '90', text: label })),
+        ),
       ),
     ],
     action: 'Create key',
@@ -118,11 +158,22 @@ function create({ rest, me, back }) {
 
 /** The only time the secret is seen: it is nowhere but in this dialog, and gone with it. */
 function show(issued, back) {
-  const { row: secret, button } = copyRow({ value: issued.secret, label: 'API key', action: 'Copy key', testid: 'key-secret', copyTestid: 'copy-key' });
+  const { row: secret, button } = copyRow({
+    value: issued.secret,
+    label: 'API key',
+    action: 'Copy key',
+    testid: 'key-secret',
+    copyTestid: 'copy-key',
+  });
   const node = dialog({
     title: `Your key “${issued.name}”`,
     content: [
-      h('p', { class: 'dialog-text' }, icon('warning'), ' Copy it now and keep it like a password: it is not shown again.'),
+      h(
+        'p',
+        { class: 'dialog-text' },
+        icon('warning'),
+        ' Copy it now and keep it like a password: it is not shown again.',
+      ),
       secret,
       h('p', { class: 'dialog-text', text: 'Programs send it with each request:' }),
       h('code', { class: 'key-usage', text: 'Authorization: Bearer pk_…' }),
@@ -140,7 +191,10 @@ function confirmDelete({ rest, key, back }) {
     title: 'Delete this key?',
     content: [
       h('blockquote', { class: 'dialog-quote', text: key.name }),
-      h('p', { class: 'dialog-text', text: 'Programs that use it are signed out within seconds. This cannot be undone.' }),
+      h('p', {
+        class: 'dialog-text',
+        text: 'Programs that use it are signed out within seconds. This cannot be undone.',
+      }),
     ],
     action: 'Delete',
     danger: true,

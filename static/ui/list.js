@@ -29,7 +29,14 @@ export class ConversationList {
     const newer = before && before.last_seq > item.last_seq;
     this.#items.set(item.id, {
       ...item,
-      ...(newer ? { last_seq: before.last_seq, unread: before.unread, last_message: before.last_message, last_message_at: before.last_message_at } : {}),
+      ...(newer
+        ? {
+            last_seq: before.last_seq,
+            unread: before.unread,
+            last_message: before.last_message,
+            last_message_at: before.last_message_at,
+          }
+        : {}),
       activity: Math.max(activity, before?.activity ?? 0),
     });
   }
@@ -43,7 +50,12 @@ export class ConversationList {
     const item = this.#items.get(conversation);
     if (!item) return true;
     const posted = lastSeq > item.last_seq;
-    this.#items.set(conversation, { ...item, unread, last_seq: Math.max(lastSeq, item.last_seq), activity: posted ? now : item.activity });
+    this.#items.set(conversation, {
+      ...item,
+      unread,
+      last_seq: Math.max(lastSeq, item.last_seq),
+      activity: posted ? now : item.activity,
+    });
     return posted;
   }
 

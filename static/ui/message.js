@@ -10,7 +10,9 @@ import { clockDigits, clockTime, dayName, fullTime, isJumbo, linkify, nameList, 
 /** Text with its links. */
 export function bodyOf(text) {
   return linkify(text).map((part) =>
-    part.href ? h('a', { href: part.href, target: '_blank', rel: 'noopener noreferrer nofollow', text: part.text }) : part.text,
+    part.href
+      ? h('a', { href: part.href, target: '_blank', rel: 'noopener noreferrer nofollow', text: part.text })
+      : part.text,
   );
 }
 
@@ -22,24 +24,42 @@ export function excerpt(body, length = 140) {
 }
 
 export function dayRow(iso) {
-  return h('div', { class: 'row-day', role: 'separator', dataset: { testid: 'day' } }, h('span', { text: dayName(iso) }));
+  return h(
+    'div',
+    { class: 'row-day', role: 'separator', dataset: { testid: 'day' } },
+    h('span', { text: dayName(iso) }),
+  );
 }
 
 export function dividerRow() {
-  return h('div', { class: 'row-divider', role: 'separator', dataset: { testid: 'new-divider' } }, h('span', { text: 'New messages' }));
+  return h(
+    'div',
+    { class: 'row-divider', role: 'separator', dataset: { testid: 'new-divider' } },
+    h('span', { text: 'New messages' }),
+  );
 }
 
 /** Above the oldest message held: that there is more, or that this is where it began. */
 export function topRow({ complete, title, invite }) {
   if (!complete) {
-    return h('div', { class: 'row-top loading', dataset: { testid: 'history-loading' } }, h('span', { class: 'spinner', 'aria-label': 'Loading earlier messages', role: 'img' }));
+    return h(
+      'div',
+      { class: 'row-top loading', dataset: { testid: 'history-loading' } },
+      h('span', { class: 'spinner', 'aria-label': 'Loading earlier messages', role: 'img' }),
+    );
   }
   return h(
     'div',
     { class: 'row-top', dataset: { testid: 'history-start' } },
     h('h2', { text: title }),
     h('p', { text: 'This is where the conversation begins.' }),
-    invite && h('button', { type: 'button', class: 'button', dataset: { testid: 'empty-invite' }, on: { click: invite } }, icon('link'), 'Invite people'),
+    invite &&
+      h(
+        'button',
+        { type: 'button', class: 'button', dataset: { testid: 'empty-invite' }, on: { click: invite } },
+        icon('link'),
+        'Invite people',
+      ),
   );
 }
 
@@ -52,12 +72,20 @@ export function topRow({ complete, title, invite }) {
 export function messageRow(message, view) {
   const { own, grouped, name, seen, last, nameOf, actions } = view;
   if (message.kind === 'system') {
-    return h('div', { class: 'row-system', id: `m-${message.id}`, dataset: { testid: 'system-message', seq: String(message.seq) } }, h('span', { text: message.body ?? '' }));
+    return h(
+      'div',
+      { class: 'row-system', id: `m-${message.id}`, dataset: { testid: 'system-message', seq: String(message.seq) } },
+      h('span', { text: message.body ?? '' }),
+    );
   }
   const deleted = message.deleted_at !== null;
   const body = deleted
     ? h('p', { class: 'body deleted', dataset: { testid: 'body' }, text: 'Message deleted' })
-    : h('p', { class: isJumbo(message.body) ? 'body jumbo' : 'body', dir: 'auto', dataset: { testid: 'body' } }, bodyOf(message.body));
+    : h(
+        'p',
+        { class: isJumbo(message.body) ? 'body jumbo' : 'body', dir: 'auto', dataset: { testid: 'body' } },
+        bodyOf(message.body),
+      );
   return h(
     'article',
     {
@@ -65,7 +93,13 @@ export function messageRow(message, view) {
       id: `m-${message.id}`,
       tabIndex: -1,
       'aria-label': `${name}, ${clockTime(message.created_at)}: ${excerpt(message.body)}`,
-      dataset: { testid: 'message', id: message.id, seq: String(message.seq), own: String(own), state: deleted ? 'deleted' : 'confirmed' },
+      dataset: {
+        testid: 'message',
+        id: message.id,
+        seq: String(message.seq),
+        own: String(own),
+        state: deleted ? 'deleted' : 'confirmed',
+      },
     },
     gutter(message, grouped, name),
     h(
@@ -74,15 +108,32 @@ export function messageRow(message, view) {
       !grouped && head(message, name, own),
       message.reply_to && !deleted && quote(view.quoted, nameOf, () => actions.show(message.reply_to)),
       body,
-      message.edited_at && !deleted && h('span', { class: 'edited', title: fullTime(message.edited_at), dataset: { testid: 'edited' }, text: 'edited' }),
+      message.edited_at &&
+        !deleted &&
+        h('span', {
+          class: 'edited',
+          title: fullTime(message.edited_at),
+          dataset: { testid: 'edited' },
+          text: 'edited',
+        }),
       message.reactions.length > 0 && reactions(message, nameOf, actions),
     ),
-    h('div', { class: 'state' }, seenBy(seen, nameOf), own && last && !seen.length && (view.read ? tick('checks', 'Seen', true) : tick('check', 'Sent'))),
+    h(
+      'div',
+      { class: 'state' },
+      seenBy(seen, nameOf),
+      own && last && !seen.length && (view.read ? tick('checks', 'Seen', true) : tick('check', 'Sent')),
+    ),
   );
 }
 
 function gutter(message, grouped, name) {
-  const time = h('time', { class: 'gutter-time', dateTime: message.created_at, title: fullTime(message.created_at), text: clockDigits(message.created_at) });
+  const time = h('time', {
+    class: 'gutter-time',
+    dateTime: message.created_at,
+    title: fullTime(message.created_at),
+    text: clockDigits(message.created_at),
+  });
   return h('div', { class: 'gutter' }, grouped ? time : avatar(message.author, name));
 }
 
@@ -93,7 +144,11 @@ function head(message, name, own) {
     h('span', { class: 'author', dataset: { testid: 'author' }, text: name }),
     own && h('span', { class: 'you', text: 'you' }),
     message.kind === 'agent' && h('span', { class: 'you', text: 'agent' }),
-    h('time', { dateTime: message.created_at, title: fullTime(message.created_at), text: clockTime(message.created_at) }),
+    h('time', {
+      dateTime: message.created_at,
+      title: fullTime(message.created_at),
+      text: clockTime(message.created_at),
+    }),
   );
 }
 
@@ -143,7 +198,11 @@ function seenBy(seen, nameOf) {
 }
 
 function tick(symbol, label, read = false) {
-  return h('span', { class: 'tick', role: 'img', 'aria-label': label, title: label, dataset: { testid: 'tick', read: String(read) } }, icon(symbol));
+  return h(
+    'span',
+    { class: 'tick', role: 'img', 'aria-label': label, title: label, dataset: { testid: 'tick', read: String(read) } },
+    icon(symbol),
+  );
 }
 
 /** One's own message on its way: shown at once, marked until it is durable. */
@@ -156,7 +215,13 @@ export function pendingRow(entry, view) {
       class: `row pending${grouped ? ' grouped' : ''}${failed ? ' failed' : ''}`,
       id: `m-${entry.id}`,
       tabIndex: -1,
-      dataset: { testid: 'message', id: entry.id, own: 'true', state: entry.status === 'acked' ? 'confirmed' : entry.status, ...(entry.seq && { seq: String(entry.seq) }) },
+      dataset: {
+        testid: 'message',
+        id: entry.id,
+        own: 'true',
+        state: entry.status === 'acked' ? 'confirmed' : entry.status,
+        ...(entry.seq && { seq: String(entry.seq) }),
+      },
     },
     gutter({ author: actions.self, created_at: entry.created_at }, grouped, name),
     h(
@@ -164,17 +229,43 @@ export function pendingRow(entry, view) {
       { class: 'content' },
       !grouped && head({ created_at: entry.created_at, kind: 'person' }, name, true),
       entry.reply_to && quote(view.quoted, view.nameOf, () => actions.show(entry.reply_to)),
-      h('p', { class: isJumbo(entry.body) ? 'body jumbo' : 'body', dir: 'auto', dataset: { testid: 'body' } }, bodyOf(entry.body)),
+      h(
+        'p',
+        { class: isJumbo(entry.body) ? 'body jumbo' : 'body', dir: 'auto', dataset: { testid: 'body' } },
+        bodyOf(entry.body),
+      ),
       failed &&
         h(
           'div',
           { class: 'failure', role: 'alert', dataset: { testid: 'failure' } },
           icon('warning'),
           h('span', { text: `Not sent. ${entry.error?.message ?? ''}` }),
-          h('button', { type: 'button', class: 'link', dataset: { testid: 'retry', key: 'retry' }, on: { click: () => actions.retry(entry) } }, 'Try again'),
-          h('button', { type: 'button', class: 'link danger', dataset: { testid: 'discard', key: 'discard' }, on: { click: () => actions.discard(entry) } }, 'Discard'),
+          h(
+            'button',
+            {
+              type: 'button',
+              class: 'link',
+              dataset: { testid: 'retry', key: 'retry' },
+              on: { click: () => actions.retry(entry) },
+            },
+            'Try again',
+          ),
+          h(
+            'button',
+            {
+              type: 'button',
+              class: 'link danger',
+              dataset: { testid: 'discard', key: 'discard' },
+              on: { click: () => actions.discard(entry) },
+            },
+            'Discard',
+          ),
         ),
     ),
-    h('div', { class: 'state' }, failed ? null : entry.status === 'acked' ? tick('check', 'Sent') : tick('clock', 'Sending')),
+    h(
+      'div',
+      { class: 'state' },
+      failed ? null : entry.status === 'acked' ? tick('check', 'Sent') : tick('clock', 'Sending'),
+    ),
   );
 }

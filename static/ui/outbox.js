@@ -19,14 +19,16 @@ export class Outbox {
 
   /** Sends what an earlier life of this tab left. */
   restore() {
-    for (const { conversation, id, body, replyTo } of load(this.#user)) this.#client.send(conversation, body, { replyTo, id });
+    for (const { conversation, id, body, replyTo } of load(this.#user))
+      this.#client.send(conversation, body, { replyTo, id });
   }
 
   /** Call it whenever a conversation changed. */
   note(conversation) {
     let changed = false;
     for (const [id, entry] of this.#entries) {
-      if (entry.conversation === conversation.id && !conversation.pending.has(id)) changed = this.#entries.delete(id) || changed;
+      if (entry.conversation === conversation.id && !conversation.pending.has(id))
+        changed = this.#entries.delete(id) || changed;
     }
     for (const { id, body, reply_to: replyTo } of conversation.pending.values()) {
       if (this.#entries.has(id) || this.#entries.size >= KEPT_MAX) continue;

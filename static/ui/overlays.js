@@ -30,7 +30,11 @@ export function toast(text, { tone = 'neutral' } = {}) {
 export function dialog({ title, content, action, perform, danger = false, testid = 'dialog', cancel = 'Cancel' }) {
   const error = h('p', { class: 'form-error', role: 'alert', hidden: true, dataset: { testid: 'dialog-error' } });
   const submit = action
-    ? h('button', { type: 'submit', class: danger ? 'button danger' : 'button primary', dataset: { testid: 'dialog-submit' } }, action)
+    ? h(
+        'button',
+        { type: 'submit', class: danger ? 'button danger' : 'button primary', dataset: { testid: 'dialog-submit' } },
+        action,
+      )
     : null;
   const form = h(
     'form',
@@ -38,7 +42,16 @@ export function dialog({ title, content, action, perform, danger = false, testid
     h('h2', { text: title, id: 'dialog-title' }),
     content,
     error,
-    h('div', { class: 'dialog-actions' }, h('button', { type: 'button', class: 'button', dataset: { testid: 'dialog-cancel' }, on: { click: () => node.close() } }, cancel), submit),
+    h(
+      'div',
+      { class: 'dialog-actions' },
+      h(
+        'button',
+        { type: 'button', class: 'button', dataset: { testid: 'dialog-cancel' }, on: { click: () => node.close() } },
+        cancel,
+      ),
+      submit,
+    ),
   );
   const node = h('dialog', { class: 'dialog', 'aria-labelledby': 'dialog-title', dataset: { testid } }, form);
   node.addEventListener('close', () => node.remove());
@@ -65,7 +78,13 @@ export function dialog({ title, content, action, perform, danger = false, testid
 /** A labelled text field. */
 export function field(label, props, hint = null) {
   const input = h('input', { class: 'input', ...props });
-  return h('label', { class: 'field' }, h('span', { class: 'field-label', text: label }), input, hint && h('span', { class: 'field-hint', text: hint }));
+  return h(
+    'label',
+    { class: 'field' },
+    h('span', { class: 'field-label', text: label }),
+    input,
+    hint && h('span', { class: 'field-hint', text: hint }),
+  );
 }
 
 /** Opens a popover beside its button and keeps it inside the window. */
@@ -98,7 +117,13 @@ export function menu(anchor, items) {
     items.filter(Boolean).map(({ label, symbol, danger, testid, perform }) =>
       h(
         'button',
-        { type: 'button', role: 'menuitem', class: danger ? 'menu-item danger' : 'menu-item', dataset: { testid }, on: { click: () => (node.hidePopover(), perform()) } },
+        {
+          type: 'button',
+          role: 'menuitem',
+          class: danger ? 'menu-item danger' : 'menu-item',
+          dataset: { testid },
+          on: { click: () => (node.hidePopover(), perform()) },
+        },
         icon(symbol),
         h('span', { text: label }),
       ),
@@ -110,11 +135,46 @@ export function menu(anchor, items) {
 
 export const QUICK_EMOJIS = ['👍', '❤️', '😂'];
 const EMOJIS = [
-  ['👍', 'thumbs up'], ['❤️', 'heart'], ['😂', 'laughing'], ['🎉', 'party'], ['😮', 'surprised'], ['😢', 'sad'], ['🙏', 'thanks'], ['👀', 'looking'],
-  ['😀', 'grinning'], ['😊', 'smiling'], ['😉', 'winking'], ['😍', 'in love'], ['🤔', 'thinking'], ['😅', 'relieved'], ['😎', 'cool'], ['🥳', 'celebrating'],
-  ['😴', 'sleepy'], ['🤯', 'mind blown'], ['😡', 'angry'], ['🙃', 'upside down'], ['🤝', 'handshake'], ['👏', 'clapping'], ['💪', 'strong'], ['🙌', 'hooray'],
-  ['👎', 'thumbs down'], ['👋', 'waving'], ['🤞', 'fingers crossed'], ['🔥', 'fire'], ['✨', 'sparkles'], ['💡', 'idea'], ['💯', 'hundred'], ['✅', 'done'],
-  ['❌', 'no'], ['❓', 'question'], ['⚠️', 'warning'], ['🚀', 'rocket'], ['☕', 'coffee'], ['🍰', 'cake'], ['🌱', 'seedling'], ['🐛', 'bug'],
+  ['👍', 'thumbs up'],
+  ['❤️', 'heart'],
+  ['😂', 'laughing'],
+  ['🎉', 'party'],
+  ['😮', 'surprised'],
+  ['😢', 'sad'],
+  ['🙏', 'thanks'],
+  ['👀', 'looking'],
+  ['😀', 'grinning'],
+  ['😊', 'smiling'],
+  ['😉', 'winking'],
+  ['😍', 'in love'],
+  ['🤔', 'thinking'],
+  ['😅', 'relieved'],
+  ['😎', 'cool'],
+  ['🥳', 'celebrating'],
+  ['😴', 'sleepy'],
+  ['🤯', 'mind blown'],
+  ['😡', 'angry'],
+  ['🙃', 'upside down'],
+  ['🤝', 'handshake'],
+  ['👏', 'clapping'],
+  ['💪', 'strong'],
+  ['🙌', 'hooray'],
+  ['👎', 'thumbs down'],
+  ['👋', 'waving'],
+  ['🤞', 'fingers crossed'],
+  ['🔥', 'fire'],
+  ['✨', 'sparkles'],
+  ['💡', 'idea'],
+  ['💯', 'hundred'],
+  ['✅', 'done'],
+  ['❌', 'no'],
+  ['❓', 'question'],
+  ['⚠️', 'warning'],
+  ['🚀', 'rocket'],
+  ['☕', 'coffee'],
+  ['🍰', 'cake'],
+  ['🌱', 'seedling'],
+  ['🐛', 'bug'],
 ];
 
 /** A small emoji picker. */
@@ -123,7 +183,18 @@ export function emojiPicker(anchor, pick) {
     'div',
     { class: 'picker', role: 'dialog', 'aria-label': 'Choose an emoji', dataset: { testid: 'emoji-picker' } },
     EMOJIS.map(([emoji, name]) =>
-      h('button', { type: 'button', class: 'picker-item', 'aria-label': name, title: name, dataset: { emoji }, on: { click: () => (node.hidePopover(), pick(emoji)) } }, emoji),
+      h(
+        'button',
+        {
+          type: 'button',
+          class: 'picker-item',
+          'aria-label': name,
+          title: name,
+          dataset: { emoji },
+          on: { click: () => (node.hidePopover(), pick(emoji)) },
+        },
+        emoji,
+      ),
     ),
   );
   openBeside(anchor, node);
@@ -144,7 +215,14 @@ function moveWithArrows(node, columns) {
 
 /** A text to copy, with its button, which says whether it worked: a toast would lie behind the dialog. */
 export function copyRow({ value, label, action, testid, copyTestid }) {
-  const input = h('input', { class: 'input', readOnly: true, value, 'aria-label': label, dataset: { testid }, on: { focus: () => input.select() } });
+  const input = h('input', {
+    class: 'input',
+    readOnly: true,
+    value,
+    'aria-label': label,
+    dataset: { testid },
+    on: { focus: () => input.select() },
+  });
   const word = h('span', { role: 'status', text: action });
   const button = h(
     'button',
@@ -173,8 +251,19 @@ export function copyRow({ value, label, action, testid, copyTestid }) {
 
 /** Shows a link to copy. */
 export function linkDialog({ title, text, link }) {
-  const { row, button } = copyRow({ value: link, label: 'Invite link', action: 'Copy link', testid: 'invite-link', copyTestid: 'copy-invite' });
-  const node = dialog({ title, content: [h('p', { class: 'dialog-text', text }), row], testid: 'invite-dialog', cancel: 'Done' });
+  const { row, button } = copyRow({
+    value: link,
+    label: 'Invite link',
+    action: 'Copy link',
+    testid: 'invite-link',
+    copyTestid: 'copy-invite',
+  });
+  const node = dialog({
+    title,
+    content: [h('p', { class: 'dialog-text', text }), row],
+    testid: 'invite-dialog',
+    cancel: 'Done',
+  });
   button.focus();
   return node;
 }

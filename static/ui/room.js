@@ -51,11 +51,18 @@ export class Room {
       removeMember: (member) => this.#removeMember(member),
     });
     this.heading = h('h1', { class: 'room-title', dataset: { testid: 'title' }, text: title });
-    this.subtitle = h('button', { type: 'button', class: 'room-subtitle', dataset: { testid: 'subtitle' }, on: { click: () => this.#showDetails(!this.#detailsOpen) } });
+    this.subtitle = h('button', {
+      type: 'button',
+      class: 'room-subtitle',
+      dataset: { testid: 'subtitle' },
+      on: { click: () => this.#showDetails(!this.#detailsOpen) },
+    });
     this.node = this.#layout(back);
     this.#showDetails(matchMedia(WIDE).matches, false);
     // A panel beside the thread must not end up over it when the window gets narrow.
-    matchMedia(WIDE).addEventListener('change', ({ matches }) => this.#showDetails(matches, false), { signal: this.#abort.signal });
+    matchMedia(WIDE).addEventListener('change', ({ matches }) => this.#showDetails(matches, false), {
+      signal: this.#abort.signal,
+    });
     this.draw();
   }
 
@@ -77,9 +84,27 @@ export class Room {
   }
 
   #layout(back) {
-    this.inviteButton = h('button', { type: 'button', class: 'button head-invite', 'aria-label': 'Invite', dataset: { testid: 'invite' }, on: { click: () => this.invite() } }, icon('link'), h('span', { text: 'Invite' }));
-    this.membersButton = iconButton('people', 'Members', { 'aria-pressed': 'false', dataset: { testid: 'show-members' }, on: { click: () => this.#showDetails(!this.#detailsOpen) } });
-    const more = iconButton('more', 'More', { dataset: { testid: 'conversation-menu' }, on: { click: () => menu(more, this.#menu()) } });
+    this.inviteButton = h(
+      'button',
+      {
+        type: 'button',
+        class: 'button head-invite',
+        'aria-label': 'Invite',
+        dataset: { testid: 'invite' },
+        on: { click: () => this.invite() },
+      },
+      icon('link'),
+      h('span', { text: 'Invite' }),
+    );
+    this.membersButton = iconButton('people', 'Members', {
+      'aria-pressed': 'false',
+      dataset: { testid: 'show-members' },
+      on: { click: () => this.#showDetails(!this.#detailsOpen) },
+    });
+    const more = iconButton('more', 'More', {
+      dataset: { testid: 'conversation-menu' },
+      on: { click: () => menu(more, this.#menu()) },
+    });
     return h(
       'div',
       { class: 'room', dataset: { testid: 'room' } },
@@ -89,7 +114,11 @@ export class Room {
         h(
           'header',
           { class: 'room-head' },
-          iconButton('back', 'Back to the list', { class: 'only-narrow', dataset: { testid: 'back' }, on: { click: back } }),
+          iconButton('back', 'Back to the list', {
+            class: 'only-narrow',
+            dataset: { testid: 'back' },
+            on: { click: back },
+          }),
           h('div', { class: 'room-names' }, this.heading, this.subtitle),
           h('div', { class: 'room-actions' }, this.inviteButton, this.membersButton, more),
         ),
@@ -108,7 +137,12 @@ export class Room {
       this.composer.titled(title);
     }
     const online = [...members.values()].filter((member) => member.online).length;
-    this.subtitle.textContent = rev === null ? ' ' : memberCount === 1 ? 'Only you' : [plural(memberCount, 'member'), online && `${online} online`].filter(Boolean).join(' · ');
+    this.subtitle.textContent =
+      rev === null
+        ? ' '
+        : memberCount === 1
+          ? 'Only you'
+          : [plural(memberCount, 'member'), online && `${online} online`].filter(Boolean).join(' · ');
     this.inviteButton.hidden = rank(this.#conversation.role) < 1;
     this.thread.draw();
     this.details.draw();
@@ -117,11 +151,28 @@ export class Room {
   /** Brings a message that was found into view; one that is too far back to load all that came after it, by itself. */
   async showAt(message) {
     if (await this.thread.show(message.id, message.seq)) return;
-    const page = await this.#try(this.#client.rest.get(`${this.#path}/messages`, { around: message.seq, limit: CONTEXT_MESSAGES }));
+    const page = await this.#try(
+      this.#client.rest.get(`${this.#path}/messages`, { around: message.seq, limit: CONTEXT_MESSAGES }),
+    );
     if (!page) return;
     const row = ({ id, author, created_at: at, body }) =>
-      h('div', { class: id === message.id ? 'context-hit' : '', dataset: { testid: id === message.id ? 'context-hit' : 'context-other' } }, h('div', { class: 'muted', text: `${this.#names.of(author)}, ${fullTime(at)}` }), body ?? 'This message was deleted.');
-    const node = dialog({ title: this.#conversation.title, content: [h('div', { class: 'context', tabIndex: 0, role: 'group', 'aria-label': 'Messages' }, page.items.map(row))], testid: 'context-dialog', cancel: 'Close' });
+      h(
+        'div',
+        {
+          class: id === message.id ? 'context-hit' : '',
+          dataset: { testid: id === message.id ? 'context-hit' : 'context-other' },
+        },
+        h('div', { class: 'muted', text: `${this.#names.of(author)}, ${fullTime(at)}` }),
+        body ?? 'This message was deleted.',
+      );
+    const node = dialog({
+      title: this.#conversation.title,
+      content: [
+        h('div', { class: 'context', tabIndex: 0, role: 'group', 'aria-label': 'Messages' }, page.items.map(row)),
+      ],
+      testid: 'context-dialog',
+      cancel: 'Close',
+    });
     node.querySelector('.context-hit')?.scrollIntoView({ block: 'center' });
   }
 
@@ -148,7 +199,13 @@ export class Room {
       role >= 1 && { label: 'Rename', symbol: 'edit', testid: 'rename', perform: () => this.#rename() },
       role >= 1 && { label: 'Invite link', symbol: 'link', testid: 'menu-invite', perform: () => this.invite() },
       { label: 'Leave', symbol: 'leave', danger: true, testid: 'leave', perform: () => this.#leave() },
-      role === 2 && { label: 'Delete conversation', symbol: 'trash', danger: true, testid: 'delete-conversation', perform: () => this.#deleteConversation() },
+      role === 2 && {
+        label: 'Delete conversation',
+        symbol: 'trash',
+        danger: true,
+        testid: 'delete-conversation',
+        perform: () => this.#deleteConversation(),
+      },
     ];
   }
 
@@ -174,7 +231,10 @@ export class Room {
   #remove(message) {
     dialog({
       title: 'Delete this message?',
-      content: [h('blockquote', { class: 'dialog-quote', text: excerpt(message.body) }), h('p', { class: 'dialog-text', text: 'It is gone for everyone, for good.' })],
+      content: [
+        h('blockquote', { class: 'dialog-quote', text: excerpt(message.body) }),
+        h('p', { class: 'dialog-text', text: 'It is gone for everyone, for good.' }),
+      ],
       action: 'Delete',
       danger: true,
       testid: 'delete-dialog',
@@ -185,7 +245,15 @@ export class Room {
   #rename() {
     dialog({
       title: 'Rename conversation',
-      content: [field('Name', { name: 'title', required: true, maxLength: 100, value: this.#conversation.title, dataset: { testid: 'rename-title' } })],
+      content: [
+        field('Name', {
+          name: 'title',
+          required: true,
+          maxLength: 100,
+          value: this.#conversation.title,
+          dataset: { testid: 'rename-title' },
+        }),
+      ],
       action: 'Rename',
       perform: (data) => this.#client.rest.patch(this.#path, { title: data.get('title').trim() }),
     });
@@ -194,7 +262,9 @@ export class Room {
   #leave() {
     dialog({
       title: `Leave ${this.#conversation.title}?`,
-      content: [h('p', { class: 'dialog-text', text: 'You will no longer see it. Someone has to invite you to come back.' })],
+      content: [
+        h('p', { class: 'dialog-text', text: 'You will no longer see it. Someone has to invite you to come back.' }),
+      ],
       action: 'Leave',
       danger: true,
       perform: () => this.#client.rest.delete(`${this.#path}/members/${this.#conversation.self}`),
@@ -229,9 +299,19 @@ export class Room {
       ? h(
           'div',
           { class: 'choices' },
-          others.map((user) => h('label', { class: 'choice' }, h('input', { type: 'checkbox', name: 'user', value: user.id }), h('span', { text: user.name }))),
+          others.map((user) =>
+            h(
+              'label',
+              { class: 'choice' },
+              h('input', { type: 'checkbox', name: 'user', value: user.id }),
+              h('span', { text: user.name }),
+            ),
+          ),
         )
-      : h('p', { class: 'dialog-text', text: 'Everyone in your workspace is here already. Share the invite link to bring in others.' });
+      : h('p', {
+          class: 'dialog-text',
+          text: 'Everyone in your workspace is here already. Share the invite link to bring in others.',
+        });
     dialog({
       title: 'Add people',
       content: [content],

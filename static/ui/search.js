@@ -34,14 +34,37 @@ export class SearchPanel {
       dataset: { testid: 'search' },
       on: { input: () => this.input.value || this.clear(), keydown: (event) => event.key === 'Escape' && this.clear() },
     });
-    this.form = h('form', { class: 'search', role: 'search', on: { submit: (event) => (event.preventDefault(), this.#begin()) } }, icon('search'), this.input);
+    this.form = h(
+      'form',
+      { class: 'search', role: 'search', on: { submit: (event) => (event.preventDefault(), this.#begin()) } },
+      icon('search'),
+      this.input,
+    );
     this.status = h('p', { class: 'search-status', role: 'status', dataset: { testid: 'search-status' } });
     this.list = h('ul', { class: 'hits', dataset: { testid: 'search-hits' } });
-    this.more = h('button', { type: 'button', class: 'button', hidden: true, dataset: { testid: 'search-more' }, on: { click: () => this.#load() } }, 'Show more');
+    this.more = h(
+      'button',
+      {
+        type: 'button',
+        class: 'button',
+        hidden: true,
+        dataset: { testid: 'search-more' },
+        on: { click: () => this.#load() },
+      },
+      'Show more',
+    );
     this.results = h(
       'section',
       { class: 'search-results', hidden: true, 'aria-label': 'Search results', dataset: { testid: 'search-results' } },
-      h('div', { class: 'search-head' }, this.status, iconButton('close', 'End the search', { dataset: { testid: 'search-close' }, on: { click: () => (this.clear(), this.input.focus()) } })),
+      h(
+        'div',
+        { class: 'search-head' },
+        this.status,
+        iconButton('close', 'End the search', {
+          dataset: { testid: 'search-close' },
+          on: { click: () => (this.clear(), this.input.focus()) },
+        }),
+      ),
       this.list,
       this.more,
     );
@@ -80,14 +103,18 @@ export class SearchPanel {
     } catch (problem) {
       if (turn !== this.#turn) return;
       const seconds = Math.ceil((problem.retryAfterMs ?? 0) / 1_000);
-      this.status.textContent = problem.code === 'rate_limited' ? `Too many searches; try again in ${plural(seconds || 1, 'second')}.` : (problem.errors[0]?.message ?? problem.message);
+      this.status.textContent =
+        problem.code === 'rate_limited'
+          ? `Too many searches; try again in ${plural(seconds || 1, 'second')}.`
+          : (problem.errors[0]?.message ?? problem.message);
     }
     this.more.hidden = this.#next === null;
   }
 
   #sayFound() {
     const count = this.#items.length;
-    const found = count === 0 ? 'Nothing was found.' : `${plural(count, 'message')}${this.#next ? ' so far' : ''}, newest first.`;
+    const found =
+      count === 0 ? 'Nothing was found.' : `${plural(count, 'message')}${this.#next ? ' so far' : ''}, newest first.`;
     this.status.textContent = this.#complete ? found : `${found} Very old messages were not searched.`;
   }
 
@@ -106,9 +133,24 @@ export class SearchPanel {
     const author = message.author === me.id ? 'You' : names.of(message.author);
     const row = h(
       'button',
-      { type: 'button', class: 'hit', dataset: { testid: 'search-hit', id: message.id }, on: { click: () => (this.#choose(row), open(conversation.id, message)) } },
-      h('span', { class: 'hit-head' }, h('span', { class: 'hit-title', text: conversation.title }), h('time', { dateTime: message.created_at, text: shortTime(message.created_at) })),
-      h('span', { class: 'hit-text' }, h('span', { class: 'hit-author', text: `${author}: ` }), snippet.map(({ text, hit }) => (hit ? h('mark', { text }) : text))),
+      {
+        type: 'button',
+        class: 'hit',
+        dataset: { testid: 'search-hit', id: message.id },
+        on: { click: () => (this.#choose(row), open(conversation.id, message)) },
+      },
+      h(
+        'span',
+        { class: 'hit-head' },
+        h('span', { class: 'hit-title', text: conversation.title }),
+        h('time', { dateTime: message.created_at, text: shortTime(message.created_at) }),
+      ),
+      h(
+        'span',
+        { class: 'hit-text' },
+        h('span', { class: 'hit-author', text: `${author}: ` }),
+        snippet.map(({ text, hit }) => (hit ? h('mark', { text }) : text)),
+      ),
     );
     return h('li', {}, row);
   }

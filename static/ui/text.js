@@ -2,6 +2,10 @@
  * Words for people: dates, names, links in messages. Pure but for the time zone and language of the browser.
  */
 
+/** Control characters, invisible ones and those that turn the direction of writing end a link. */
+// eslint-disable-next-line no-control-regex
+const LINK = /\bhttps?:\/\/[^\s<>"'`\u0000-\u001f\u200b-\u200f\u202a-\u202e\u2066-\u2069]+/giu;
+
 /**
  * Cuts a text into plain parts and links. Only `http` and `https` become links: everything else people can write after
  * a colon (`javascript:`, `data:`) stays text. Punctuation at the end belongs to the sentence, and so does a closing
@@ -12,7 +16,7 @@
 export function linkify(text) {
   const parts = [];
   let end = 0;
-  for (const match of text.matchAll(/\bhttps?:\/\/[^\s<>"'`\u0000-\u001f\u200b-\u200f\u202a-\u202e\u2066-\u2069]+/giu)) {
+  for (const match of text.matchAll(LINK)) {
     const raw = trimEnd(match[0]);
     const href = safeHref(raw);
     if (!href) continue;
@@ -47,7 +51,11 @@ function safeHref(raw) {
 /** Whether a text is nothing but one to three emojis, which are then shown large. */
 export function isJumbo(text) {
   const trimmed = text.trim();
-  if (trimmed.length > 48 || !/^(?:\p{Extended_Pictographic}|\p{Emoji_Modifier}|\p{Regional_Indicator}|\u200d|\ufe0f|\s)+$/u.test(trimmed)) return false;
+  if (
+    trimmed.length > 48 ||
+    !/^(?:\p{Extended_Pictographic}|\p{Emoji_Modifier}|\p{Regional_Indicator}|\u200d|\ufe0f|\s)+$/u.test(trimmed)
+  )
+    return false;
   const segments = [...new Intl.Segmenter().segment(trimmed.replace(/\s/gu, ''))];
   return segments.length <= 3;
 }

@@ -46,13 +46,36 @@ export class Thread {
     this.#conversation = conversation;
     this.#names = names;
     this.actions = { ...actions, self: conversation.self, show: (id) => this.show(id, null) };
-    this.list = h('div', { class: 'log', role: 'log', 'aria-label': 'Messages', tabIndex: 0, dataset: { testid: 'log' } });
+    this.list = h('div', {
+      class: 'log',
+      role: 'log',
+      'aria-label': 'Messages',
+      tabIndex: 0,
+      dataset: { testid: 'log' },
+    });
     this.scroller = h('div', { class: 'scroller', dataset: { testid: 'scroller' } }, this.list);
     this.count = h('span', { class: 'jump-count', dataset: { testid: 'jump-count' } });
-    this.jump = h('button', { type: 'button', class: 'jump', hidden: true, 'aria-label': 'Jump to the latest message', dataset: { testid: 'jump-latest' }, on: { click: () => this.toEnd() } }, this.count, icon('down'));
+    this.jump = h(
+      'button',
+      {
+        type: 'button',
+        class: 'jump',
+        hidden: true,
+        'aria-label': 'Jump to the latest message',
+        dataset: { testid: 'jump-latest' },
+        on: { click: () => this.toEnd() },
+      },
+      this.count,
+      icon('down'),
+    );
     this.typing = h('div', { class: 'typing', 'aria-live': 'polite', dataset: { testid: 'typing' } });
     this.node = h('div', { class: 'thread' }, this.scroller, this.jump, this.typing);
-    this.toolbar = new MessageToolbar({ list: this.list, find: (id) => conversation.byId.get(id), role: () => conversation.role, actions: this.actions });
+    this.toolbar = new MessageToolbar({
+      list: this.list,
+      find: (id) => conversation.byId.get(id),
+      role: () => conversation.role,
+      actions: this.actions,
+    });
     this.draw = scheduler(() => this.#draw());
     this.#listen();
     this.draw();
@@ -115,7 +138,16 @@ export class Thread {
 
   #drawWaiting() {
     if (this.list.childElementCount) return;
-    this.list.append(...Array.from({ length: 6 }, (_, idx) => h('div', { class: 'skeleton', 'aria-hidden': 'true', dataset: { width: String(idx % 3) } }, h('span'), h('span'))));
+    this.list.append(
+      ...Array.from({ length: 6 }, (_, idx) =>
+        h(
+          'div',
+          { class: 'skeleton', 'aria-hidden': 'true', dataset: { width: String(idx % 3) } },
+          h('span'),
+          h('span'),
+        ),
+      ),
+    );
   }
 
   /** The divider marks what came while nobody looked; it stays until the next time, or until one answers. */
@@ -131,7 +163,11 @@ export class Thread {
     const items = [];
     const { complete, title } = conversation;
     const invite = complete && conversation.lastSeq < 3 && this.actions.mayInvite() ? this.actions.invite : null;
-    items.push({ key: 'top', inputs: [complete, title, invite === null], build: () => topRow({ complete, title, invite }) });
+    items.push({
+      key: 'top',
+      inputs: [complete, title, invite === null],
+      build: () => topRow({ complete, title, invite }),
+    });
     const seen = this.#seen();
     const lastOwn = conversation.messages.findLast?.((message) => message.author === conversation.self)?.id;
     let before = null;
@@ -161,7 +197,13 @@ export class Thread {
   }
 
   #grouped(before, author, createdAt, replyTo) {
-    return Boolean(before) && before.author === author && before.kind !== 'system' && !replyTo && Date.parse(createdAt) - Date.parse(before.created_at) < GROUP_MS;
+    return (
+      Boolean(before) &&
+      before.author === author &&
+      before.kind !== 'system' &&
+      !replyTo &&
+      Date.parse(createdAt) - Date.parse(before.created_at) < GROUP_MS
+    );
   }
 
   #messageItem(items, before, message, seen, last) {
@@ -173,8 +215,28 @@ export class Thread {
     const read = last && [...this.#conversation.readers.values()].some((marker) => marker >= message.seq);
     items.push({
       key: message.id,
-      inputs: [message, grouped, quoted, name, last, read, seen.join(), message.reactions.length ? this.#names.version : 0],
-      build: () => messageRow(message, { own: message.author === self, grouped, name, quoted, seen, last, read, nameOf, actions: this.actions }),
+      inputs: [
+        message,
+        grouped,
+        quoted,
+        name,
+        last,
+        read,
+        seen.join(),
+        message.reactions.length ? this.#names.version : 0,
+      ],
+      build: () =>
+        messageRow(message, {
+          own: message.author === self,
+          grouped,
+          name,
+          quoted,
+          seen,
+          last,
+          read,
+          nameOf,
+          actions: this.actions,
+        }),
     });
     return message;
   }
@@ -185,7 +247,11 @@ export class Thread {
     const quoted = entry.reply_to ? this.#conversation.byId.get(entry.reply_to) : null;
     const name = this.#names.of(self);
     const nameOf = (id) => this.#names.of(id);
-    items.push({ key: entry.id, inputs: [entry, grouped, quoted, name], build: () => pendingRow(entry, { grouped, name, quoted, nameOf, actions: this.actions }) });
+    items.push({
+      key: entry.id,
+      inputs: [entry, grouped, quoted, name],
+      build: () => pendingRow(entry, { grouped, name, quoted, nameOf, actions: this.actions }),
+    });
     return { author: self, kind: 'person', created_at: entry.created_at };
   }
 
@@ -203,7 +269,8 @@ export class Thread {
 
   #row(key, inputs, build) {
     const known = this.#rows.get(key);
-    if (known && known.inputs.length === inputs.length && known.inputs.every((input, idx) => input === inputs[idx])) return known.node;
+    if (known && known.inputs.length === inputs.length && known.inputs.every((input, idx) => input === inputs[idx]))
+      return known.node;
     const node = build();
     this.#rows.set(key, { inputs, node });
     if (known) this.#takeOver(known.node, node);
@@ -253,14 +320,18 @@ export class Thread {
   #drawAround() {
     const conversation = this.#conversation;
     if (this.#atEnd) this.#lastSeen = conversation.lastSeq;
-    const fresh = conversation.messages.filter((message) => message.seq > this.#lastSeen && message.author !== conversation.self).length;
+    const fresh = conversation.messages.filter(
+      (message) => message.seq > this.#lastSeen && message.author !== conversation.self,
+    ).length;
     this.jump.hidden = this.#atEnd;
     this.count.textContent = fresh > 0 ? plural(fresh, 'new message') : '';
     const typists = [...conversation.typing].map((id) => this.#names.of(id));
     const text = typists.length ? `${nameList(typists)} ${typists.length === 1 ? 'is' : 'are'} typing` : '';
     if (this.typing.dataset.text !== text) {
       this.typing.dataset.text = text;
-      this.typing.replaceChildren(...(text ? [h('span', { class: 'typing-dots', 'aria-hidden': 'true' }, h('i'), h('i'), h('i')), text] : []));
+      this.typing.replaceChildren(
+        ...(text ? [h('span', { class: 'typing-dots', 'aria-hidden': 'true' }, h('i'), h('i'), h('i')), text] : []),
+      );
     }
   }
 
@@ -307,7 +378,9 @@ export class Thread {
     if (!this.#active() || conversation.phase !== 'live' || !this.scroller.isConnected) return;
     if (this.#atEnd) return this.#client.read(conversation.id, conversation.lastSeq);
     const bottom = this.scroller.getBoundingClientRect().bottom;
-    const visible = [...this.list.children].findLast((row) => row.dataset.seq && row.getBoundingClientRect().bottom <= bottom);
+    const visible = [...this.list.children].findLast(
+      (row) => row.dataset.seq && row.getBoundingClientRect().bottom <= bottom,
+    );
     if (visible) this.#client.read(conversation.id, Number(visible.dataset.seq));
   }
 

@@ -17,9 +17,20 @@ export class MessageToolbar {
     this.#find = find;
     this.#role = role;
     this.#actions = actions;
-    this.node = h('div', { class: 'toolbar', role: 'toolbar', 'aria-label': 'Message actions', dataset: { testid: 'toolbar' } });
-    list.addEventListener('pointerover', (event) => event.pointerType === 'mouse' && this.#attach(event.target.closest('article')));
-    list.addEventListener('pointerleave', (event) => event.pointerType === 'mouse' && !this.node.contains(document.activeElement) && this.#attach(null));
+    this.node = h('div', {
+      class: 'toolbar',
+      role: 'toolbar',
+      'aria-label': 'Message actions',
+      dataset: { testid: 'toolbar' },
+    });
+    list.addEventListener(
+      'pointerover',
+      (event) => event.pointerType === 'mouse' && this.#attach(event.target.closest('article')),
+    );
+    list.addEventListener(
+      'pointerleave',
+      (event) => event.pointerType === 'mouse' && !this.node.contains(document.activeElement) && this.#attach(null),
+    );
     list.addEventListener('focusin', (event) => this.#attach(event.target.closest('article')));
     list.addEventListener('click', (event) => {
       if (!event.target.closest('a, button')) this.#attach(event.target.closest('article'));
@@ -57,17 +68,47 @@ export class MessageToolbar {
   #fill(message) {
     const own = message.author === this.#actions.self;
     const moderates = ['owner', 'moderator'].includes(this.#role());
-    const mine = (emoji) => message.reactions.some((reaction) => reaction.emoji === emoji && reaction.users.includes(this.#actions.self));
+    const mine = (emoji) =>
+      message.reactions.some((reaction) => reaction.emoji === emoji && reaction.users.includes(this.#actions.self));
     const toggle = (emoji) => this.#actions.react(message, emoji, !mine(emoji));
-    const add = iconButton('smile', 'Add a reaction', { dataset: { testid: 'react' }, on: { click: () => emojiPicker(add, toggle) } });
+    const add = iconButton('smile', 'Add a reaction', {
+      dataset: { testid: 'react' },
+      on: { click: () => emojiPicker(add, toggle) },
+    });
     this.node.replaceChildren(
       ...QUICK_EMOJIS.map((emoji) =>
-        h('button', { type: 'button', class: 'icon-button quick', 'aria-label': `React with ${emoji}`, title: `React with ${emoji}`, dataset: { testid: `quick-${emoji}` }, on: { click: () => toggle(emoji) } }, emoji),
+        h(
+          'button',
+          {
+            type: 'button',
+            class: 'icon-button quick',
+            'aria-label': `React with ${emoji}`,
+            title: `React with ${emoji}`,
+            dataset: { testid: `quick-${emoji}` },
+            on: { click: () => toggle(emoji) },
+          },
+          emoji,
+        ),
       ),
       add,
       iconButton('reply', 'Reply', { dataset: { testid: 'reply' }, on: { click: () => this.#actions.reply(message) } }),
-      ...(own ? [iconButton('edit', 'Edit', { dataset: { testid: 'edit' }, on: { click: () => this.#actions.edit(message) } })] : []),
-      ...(own || moderates ? [iconButton('trash', 'Delete', { class: 'danger', dataset: { testid: 'delete' }, on: { click: () => this.#actions.remove(message) } })] : []),
+      ...(own
+        ? [
+            iconButton('edit', 'Edit', {
+              dataset: { testid: 'edit' },
+              on: { click: () => this.#actions.edit(message) },
+            }),
+          ]
+        : []),
+      ...(own || moderates
+        ? [
+            iconButton('trash', 'Delete', {
+              class: 'danger',
+              dataset: { testid: 'delete' },
+              on: { click: () => this.#actions.remove(message) },
+            }),
+          ]
+        : []),
     );
   }
 }

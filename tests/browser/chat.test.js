@@ -35,12 +35,19 @@ test('sign up, invite, join as a guest, and talk', async () => {
     assert.equal(await person.message('Hi, Mira here').getByTestId('author').textContent(), 'Mira');
   }
   await ada.confirmed('Good morning!');
-  await eventually('the three are listed, online', async () => (await ada.page.locator('[data-testid=member][data-online=true]').count()) === 3);
+  await eventually(
+    'the three are listed, online',
+    async () => (await ada.page.locator('[data-testid=member][data-online=true]').count()) === 3,
+  );
   assert.match(await ada.by('subtitle').textContent(), /3 members · 3 online/u);
   assert.equal(await mira.by('new-conversation').count(), 0, 'a guest makes no conversations');
 
   await mira.context.close();
-  await eventually('the guest goes offline', async () => (await ada.page.locator('[data-testid=member][data-online=false]').count()) === 1, 30_000);
+  await eventually(
+    'the guest goes offline',
+    async () => (await ada.page.locator('[data-testid=member][data-online=false]').count()) === 1,
+    30_000,
+  );
   for (const person of [ada, ben]) assert.deepEqual(person.problems(), []);
 });
 
@@ -60,10 +67,15 @@ test('what people write is shown as text, never as markup', async () => {
   await ada.say('Look: https://example.org/a?b=1&c=2, javascript:alert(1) and http://example.org/<b>.');
   const links = ben.by('log').locator('a');
   await eventually('the links are there', async () => (await links.count()) === 2);
-  assert.deepEqual(await links.evaluateAll((nodes) => nodes.map(({ href, rel }) => [href, rel.includes('noopener') && rel.includes('noreferrer')])), [
-    ['https://example.org/a?b=1&c=2', true],
-    ['http://example.org/', true],
-  ]);
+  assert.deepEqual(
+    await links.evaluateAll((nodes) =>
+      nodes.map(({ href, rel }) => [href, rel.includes('noopener') && rel.includes('noreferrer')]),
+    ),
+    [
+      ['https://example.org/a?b=1&c=2', true],
+      ['http://example.org/', true],
+    ],
+  );
   for (const person of [ada, ben]) {
     assert.equal(await person.page.evaluate(() => window.broken), undefined);
     assert.equal(await person.page.locator('.log img, .log script, .log b, .log svg[onload]').count(), 0);
@@ -107,7 +119,10 @@ test('edit, delete, react, reply', async () => {
   await reaction.waitFor();
   assert.match(await reaction.getAttribute('aria-label'), /👍, 1 reaction: Ben Okafor/u);
   await reaction.click();
-  await eventually('two like it', async () => (await ben.message('See you at three').getByTestId('reaction').textContent()) === '👍2');
+  await eventually(
+    'two like it',
+    async () => (await ben.message('See you at three').getByTestId('reaction').textContent()) === '👍2',
+  );
   await ben.message('See you at three').getByTestId('reaction').click();
   await eventually('one took it back', async () => (await reaction.textContent()) === '👍1');
   await ben.act('See you at three', 'react');
@@ -121,7 +136,10 @@ test('edit, delete, react, reply', async () => {
 
   await ada.act('See you at three', 'delete');
   await ada.by('dialog-submit').click();
-  await eventually('it is gone for both', async () => (await ben.bodies())[0] === 'Message deleted' && (await ada.bodies())[0] === 'Message deleted');
+  await eventually(
+    'it is gone for both',
+    async () => (await ben.bodies())[0] === 'Message deleted' && (await ada.bodies())[0] === 'Message deleted',
+  );
   assert.equal(await ben.by('reaction').count(), 0);
   await ben.message('I will bring cake').hover();
   assert.equal(await ada.by('edit').count(), 0, 'nobody edits a deleted message');
@@ -136,7 +154,10 @@ test('who is typing is shown, and who has read', async () => {
   await ada.say('Welcome');
   await ben.sees('Welcome');
   await eventually('the line is empty again', async () => (await ben.by('typing').textContent()) === '');
-  await eventually('Ada sees that Ben has read it', async () => (await ada.message('Welcome').getByTestId('seen').getAttribute('aria-label')) === 'Seen by Ben Okafor');
+  await eventually(
+    'Ada sees that Ben has read it',
+    async () => (await ada.message('Welcome').getByTestId('seen').getAttribute('aria-label')) === 'Seen by Ben Okafor',
+  );
 });
 
 test('unread counts come by notices, also into the title', async () => {
@@ -148,11 +169,18 @@ test('unread counts come by notices, also into the title', async () => {
   await eventually('two are unread', async () => (await entry.getByTestId('unread').textContent()) === '2');
   await eventually('the title says so', async () => /^\(2\) /u.test(await ada.page.title()));
   await eventually('the preview follows', async () => /Ben: Hello\?/u.test(await entry.textContent()));
-  assert.equal(await ada.by('conversation').first().getAttribute('data-id'), await entry.getAttribute('data-id'), 'the newest is first');
+  assert.equal(
+    await ada.by('conversation').first().getAttribute('data-id'),
+    await entry.getAttribute('data-id'),
+    'the newest is first',
+  );
   await entry.click();
   await ada.sees('Hello?');
   assert.equal(await ada.by('new-divider').count(), 1);
-  await eventually('all is read', async () => (await ada.by('unread').count()) === 0 && !/^\(/u.test(await ada.page.title()));
+  await eventually(
+    'all is read',
+    async () => (await ada.by('unread').count()) === 0 && !/^\(/u.test(await ada.page.title()),
+  );
   for (const person of [ada, ben]) assert.deepEqual(person.problems(), []);
 });
 
@@ -162,7 +190,12 @@ test('history comes by scrolling up, and stays where one reads', async () => {
   const path = `/api/conversations/${ada.conversationId}/messages`;
   const posted = await ada.page.evaluate(
     async ([url, ids]) => {
-      const post = (id, idx) => fetch(url, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ id, body: `line ${idx + 1}` }) });
+      const post = (id, idx) =>
+        fetch(url, {
+          method: 'POST',
+          headers: { 'content-type': 'application/json' },
+          body: JSON.stringify({ id, body: `line ${idx + 1}` }),
+        });
       const answers = await Promise.all(ids.slice(0, -1).map(post));
       answers.push(await post(ids.at(-1), ids.length - 1));
       return [...new Set(answers.map(({ status }) => status))];
@@ -175,20 +208,29 @@ test('history comes by scrolling up, and stays where one reads', async () => {
   await ben.sees(`line ${total}`);
   assert.ok((await ben.by('message').count()) <= 100, 'only the newest are loaded');
   const scroller = ben.by('scroller');
-  await eventually('the beginning is reached', async () => {
-    const before = await scroller.evaluate((node) => {
-      node.scrollTop = Math.min(node.scrollTop, 300);
-      return document.querySelectorAll('[data-testid=message]').length;
-    });
-    return before === total && (await ben.by('history-start').count()) === 1;
-  }, 30_000);
-  assert.deepEqual((await ben.shown()).map(({ seq }) => seq), Array.from({ length: total }, (_, idx) => idx + 1));
+  await eventually(
+    'the beginning is reached',
+    async () => {
+      const held = await scroller.evaluate((node) => {
+        node.scrollTop = Math.min(node.scrollTop, 300);
+        return document.querySelectorAll('[data-testid=message]').length;
+      });
+      return held === total && (await ben.by('history-start').count()) === 1;
+    },
+    30_000,
+  );
+  assert.deepEqual(
+    (await ben.shown()).map(({ seq }) => seq),
+    Array.from({ length: total }, (_, idx) => idx + 1),
+  );
 
   await scroller.evaluate((node) => (node.scrollTop = 2_000));
   await ben.by('jump-latest').waitFor();
   const place = await scroller.evaluate((node) => node.scrollTop);
   await ada.say('A new line');
-  await eventually('the new one is counted', async () => /1 new message/u.test(await ben.by('jump-count').textContent()));
+  await eventually('the new one is counted', async () =>
+    /1 new message/u.test(await ben.by('jump-count').textContent()),
+  );
   assert.equal(await scroller.evaluate((node) => node.scrollTop), place, 'what one reads does not move');
   await ben.by('jump-latest').click();
   await eventually('the latest is in view', () => ben.message('A new line').isVisible());
@@ -242,7 +284,12 @@ test('rename, roles, remove and leave', async () => {
 
 test('a phone shows one thing at a time', async () => {
   const { ada, link } = await roomOfTwo(browser, server);
-  const mira = await Person.arrive(browser, server, 'Mira', { viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true, colorScheme: 'dark' });
+  const mira = await Person.arrive(browser, server, 'Mira', {
+    viewport: { width: 390, height: 844 },
+    isMobile: true,
+    hasTouch: true,
+    colorScheme: 'dark',
+  });
   await mira.joinAsGuest(link);
   assert.equal(await mira.by('conversations').isVisible(), false);
   await mira.by('composer').fill('From the train');

@@ -11,11 +11,34 @@ import { Random } from './support/random.js';
 const SELF = 'self';
 
 function message(rev, seq, extra = {}) {
-  return { type: 'message', conversation: 'c', rev, seq, id: `m${seq}`, author: 'ann', kind: 'person', body: `text ${seq}`, reply_to: null, created_at: '2026-11-22T10:00:00.000Z', ...extra };
+  return {
+    type: 'message',
+    conversation: 'c',
+    rev,
+    seq,
+    id: `m${seq}`,
+    author: 'ann',
+    kind: 'person',
+    body: `text ${seq}`,
+    reply_to: null,
+    created_at: '2026-11-22T10:00:00.000Z',
+    ...extra,
+  };
 }
 
 function subscribed(rev, lastSeq, extra = {}) {
-  return { type: 'subscribed', conversation: 'c', title: 'Talk', rev, last_seq: lastSeq, read_seq: 0, member_count: 0, members: [], complete: true, ...extra };
+  return {
+    type: 'subscribed',
+    conversation: 'c',
+    title: 'Talk',
+    rev,
+    last_seq: lastSeq,
+    read_seq: 0,
+    member_count: 0,
+    members: [],
+    complete: true,
+    ...extra,
+  };
 }
 
 function live(rev = 2, lastSeq = 2) {
@@ -45,7 +68,10 @@ test('live frames follow each other by one; a hole is reported and not applied',
   assert.equal(conversation.apply(message(3, 3)), 'ignored');
   assert.equal(conversation.apply(message(5, 5)), 'gap');
   assert.equal(conversation.rev, 3);
-  assert.deepEqual(conversation.messages.map(({ seq }) => seq), [1, 2, 3]);
+  assert.deepEqual(
+    conversation.messages.map(({ seq }) => seq),
+    [1, 2, 3],
+  );
 });
 
 test('a repair moves the revision only when it is complete, because late live frames are mixed in', () => {
@@ -57,7 +83,10 @@ test('a repair moves the revision only when it is complete, because late live fr
   conversation.apply(message(4, 4));
   conversation.apply(subscribed(9, 5));
   assert.equal(conversation.rev, 9);
-  assert.deepEqual(conversation.messages.map(({ seq }) => seq), [1, 2, 3, 4, 5]);
+  assert.deepEqual(
+    conversation.messages.map(({ seq }) => seq),
+    [1, 2, 3, 4, 5],
+  );
 });
 
 test('a broken replay goes on where it was, and its changes of unknown newer messages are kept', () => {
@@ -69,7 +98,10 @@ test('a broken replay goes on where it was, and its changes of unknown newer mes
   assert.equal(conversation.begin(), 4);
   conversation.apply(message(6, 3, { type: 'updated', body: 'edited', edited_at: '2026-11-22T10:01:00.000Z' }));
   conversation.apply(subscribed(6, 4));
-  assert.deepEqual(conversation.messages.map(({ seq }) => seq), [1, 2, 3, 4]);
+  assert.deepEqual(
+    conversation.messages.map(({ seq }) => seq),
+    [1, 2, 3, 4],
+  );
   assert.equal(conversation.messages[2].body, 'edited');
 });
 
@@ -81,10 +113,18 @@ test('changes of messages older than what is held wait for their page of history
   assert.equal(conversation.complete, false);
   assert.equal(conversation.apply(message(63, 5, { type: 'updated', body: 'changed' })), 'applied');
   assert.equal(conversation.messages.length, 3);
-  assert.equal(conversation.mergeHistory({ rev: 62, items: [message(58, 58), message(59, 59)] }), false, 'it was read before the change');
+  assert.equal(
+    conversation.mergeHistory({ rev: 62, items: [message(58, 58), message(59, 59)] }),
+    false,
+    'it was read before the change',
+  );
   assert.equal(conversation.mergeHistory({ rev: 63, items: [message(58, 58), message(59, 59)] }), true);
   assert.equal(conversation.floor, 58);
-  assert.equal(conversation.mergeHistory({ rev: 63, items: [message(3, 3), message(4, 4)] }), false, 'a page that leaves a hole is refused');
+  assert.equal(
+    conversation.mergeHistory({ rev: 63, items: [message(3, 3), message(4, 4)] }),
+    false,
+    'a page that leaves a hole is refused',
+  );
   assert.equal(conversation.mergeHistory({ rev: 63, items: [] }), true);
   assert.equal(conversation.complete, true);
 });
@@ -128,7 +168,13 @@ test('members, titles and removal', () => {
   conversation.apply({ type: 'member', conversation: 'c', rev: 3, user, change: 'added' });
   assert.equal(conversation.memberCount, 1);
   conversation.apply({ type: 'presence', conversation: 'c', user: 'ben', online: true });
-  conversation.apply({ type: 'member', conversation: 'c', rev: 4, user: { ...user, role: 'owner' }, change: 'changed' });
+  conversation.apply({
+    type: 'member',
+    conversation: 'c',
+    rev: 4,
+    user: { ...user, role: 'owner' },
+    change: 'changed',
+  });
   assert.deepEqual(conversation.members.get('ben'), { ...user, role: 'owner', online: true });
   conversation.apply({ type: 'conversation', conversation: 'c', rev: 5, title: 'Renamed', deleted_at: null });
   assert.equal(conversation.title, 'Renamed');
@@ -139,7 +185,10 @@ test('members, titles and removal', () => {
 test('letting go of old messages leaves a run without holes', () => {
   const conversation = live(20, 20);
   conversation.trim(5);
-  assert.deepEqual(conversation.messages.map(({ seq }) => seq), [16, 17, 18, 19, 20]);
+  assert.deepEqual(
+    conversation.messages.map(({ seq }) => seq),
+    [16, 17, 18, 19, 20],
+  );
   assert.equal(conversation.floor, 16);
   assert.equal(conversation.byId.size, 5);
 });
@@ -199,7 +248,12 @@ class Run {
 
   subscribe(after) {
     this.ref += 1;
-    this.line.receive({ type: 'subscribe', conversation: this.talk.id, ref: String(this.ref), ...(after === undefined ? {} : { after }) });
+    this.line.receive({
+      type: 'subscribe',
+      conversation: this.talk.id,
+      ref: String(this.ref),
+      ...(after === undefined ? {} : { after }),
+    });
   }
 
   again() {
@@ -219,7 +273,8 @@ class Run {
     if (this.view.phase !== 'live') return;
     const idx = this.queue.findIndex((frame) => durable.includes(frame.type));
     const following = this.queue.slice(idx + 1).filter((frame) => durable.includes(frame.type));
-    if (idx >= 0 && following.length > 0 && !this.queue.some((frame) => frame.type === 'subscribed')) this.queue.splice(idx, 1);
+    if (idx >= 0 && following.length > 0 && !this.queue.some((frame) => frame.type === 'subscribed'))
+      this.queue.splice(idx, 1);
   }
 
   deliver(count) {
@@ -231,14 +286,21 @@ class Run {
       const outcome = this.view.apply(frame);
       if (outcome === 'gap') this.subscribe(this.view.begin({ sameConnection: true }));
       const seqs = this.view.messages.map(({ seq }) => seq);
-      assert.deepEqual(seqs, [...new Set(seqs)].sort((a, b) => a - b), 'in order, none twice');
+      assert.deepEqual(
+        seqs,
+        [...new Set(seqs)].sort((a, b) => a - b),
+        'in order, none twice',
+      );
     }
   }
 
   startPage() {
     if (this.view.floor === null || this.view.complete) return;
     const older = [...this.talk.messages.values()].filter(({ seq }) => seq < this.view.floor);
-    this.page = { rev: this.talk.rev, items: older.slice(-7).map((item) => structuredClone(messageFrame(item, 'message'))) };
+    this.page = {
+      rev: this.talk.rev,
+      items: older.slice(-7).map((item) => structuredClone(messageFrame(item, 'message'))),
+    };
   }
 
   endPage() {
@@ -252,11 +314,15 @@ class Run {
     const known = [...talk.messages.values()].filter(({ deleted_at: deletedAt }) => !deletedAt);
     const dice = random.next();
     if (dice < 0.55 || known.length === 0) server.post(talk, author, { body: `text ${talk.lastSeq + 1}` });
-    else if (dice < 0.68) server.change(talk, random.pick(known).id, { body: `edited at ${talk.rev}`, edited_at: server.now() });
-    else if (dice < 0.74) server.change(talk, random.pick(known).id, { body: null, reactions: [], deleted_at: server.now() });
-    else if (dice < 0.86) server.react(talk, random.pick(known).id, author.id, random.pick(['👍', '🎉']), random.chance(0.7));
+    else if (dice < 0.68)
+      server.change(talk, random.pick(known).id, { body: `edited at ${talk.rev}`, edited_at: server.now() });
+    else if (dice < 0.74)
+      server.change(talk, random.pick(known).id, { body: null, reactions: [], deleted_at: server.now() });
+    else if (dice < 0.86)
+      server.react(talk, random.pick(known).id, author.id, random.pick(['👍', '🎉']), random.chance(0.7));
     else if (dice < 0.92) server.rename(talk, `Talk ${talk.rev}`);
-    else if (random.chance(0.5)) server.setMember(talk, random.pick(this.people.slice(1)), random.pick(['member', 'moderator']));
+    else if (random.chance(0.5))
+      server.setMember(talk, random.pick(this.people.slice(1)), random.pick(['member', 'moderator']));
     else server.removeMember(talk, random.pick(this.people.slice(1)).id);
   }
 
@@ -268,7 +334,9 @@ class Run {
     assert.equal(view.lastSeq, talk.lastSeq);
     assert.equal(view.title, talk.title);
     assert.deepEqual(view.messages.map(({ rev, ...rest }) => ({ ...rest })).map(sorted), truth.map(sorted));
-    const members = [...talk.members.values()].filter(({ removed }) => !removed).map(({ user, role }) => `${user.id} ${role}`);
+    const members = [...talk.members.values()]
+      .filter(({ removed }) => !removed)
+      .map(({ user, role }) => `${user.id} ${role}`);
     assert.deepEqual([...view.members.values()].map(({ id, role }) => `${id} ${role}`).sort(), members.sort());
     assert.equal(view.memberCount, members.length);
   }

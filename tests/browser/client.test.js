@@ -23,24 +23,25 @@ async function pass(milliseconds) {
 /** A socket in memory: `cut` breaks it, `mute` makes it a line on which nothing arrives any more, either way. */
 class FakeSocket {
   muted = false;
-  constructor(world) {
-    this.world = world;
-    world.sockets.push(this);
+  constructor(state) {
+    this.state = state;
+    state.sockets.push(this);
     setImmediate(() => {
-      if (world.down || world.refusing) return this.onclose?.({ code: 1006, reason: '' });
-      this.line = world.server.connect(world.user, (frame) => this.deliver(frame));
+      if (state.down || state.refusing) return this.onclose?.({ code: 1006, reason: '' });
+      this.line = state.server.connect(state.user, (frame) => this.deliver(frame));
     });
   }
 
   deliver(frame) {
-    if (!this.muted && !this.world.loses?.(frame)) setImmediate(() => this.onmessage?.({ data: JSON.stringify(frame) }));
+    if (!this.muted && !this.state.loses?.(frame))
+      setImmediate(() => this.onmessage?.({ data: JSON.stringify(frame) }));
   }
 
   send(text) {
     const frame = JSON.parse(text);
-    this.world.sent.push(frame);
-    if (this.muted || this.world.swallows?.(frame)) return;
-    const refusal = this.world.refuses?.(frame);
+    this.state.sent.push(frame);
+    if (this.muted || this.state.swallows?.(frame)) return;
+    const refusal = this.state.refuses?.(frame);
     if (refusal) this.deliver({ type: 'error', ref: frame.ref, message: 'no', ...refusal });
     else setImmediate(() => this.line?.receive(frame));
   }
@@ -69,8 +70,17 @@ function world() {
     return new Response(JSON.stringify(body), { status });
   };
   const kept = new Map([['parlance.expires_at', new Date(Date.now() + 900_000).toISOString()]]);
-  const storage = { get: (key) => kept.get(key) ?? null, set: (key, value) => kept.set(key, value), remove: (key) => kept.delete(key) };
-  state.client = new ParlanceClient({ base: 'http://chat.test', storage, fetch, createSocket: () => new FakeSocket(state) });
+  const storage = {
+    get: (key) => kept.get(key) ?? null,
+    set: (key, value) => kept.set(key, value),
+    remove: (key) => kept.delete(key),
+  };
+  state.client = new ParlanceClient({
+    base: 'http://chat.test',
+    storage,
+    fetch,
+    createSocket: () => new FakeSocket(state),
+  });
   state.last = () => state.sockets.at(-1);
   state.typesSent = () => state.sent.map(({ type }) => type);
   return state;
@@ -111,9 +121,15 @@ test('what was not answered is sent again with the same id, and shown once', asy
   state.loses = null;
   state.last().cut();
   await pass(600);
-  assert.deepEqual(state.sent.filter(({ type }) => type === 'send').map((frame) => frame.id), [id, id]);
+  assert.deepEqual(
+    state.sent.filter(({ type }) => type === 'send').map((frame) => frame.id),
+    [id, id],
+  );
   assert.equal(state.talk.messages.size, 1);
-  assert.deepEqual(conversation.messages.map((message) => message.id), [id]);
+  assert.deepEqual(
+    conversation.messages.map((message) => message.id),
+    [id],
+  );
   assert.equal(conversation.pending.size, 0);
 });
 
@@ -127,7 +143,10 @@ test('messages written without a connection go out in their order', async () => 
   assert.equal(state.talk.messages.size, 0);
   state.down = false;
   await pass(31_000);
-  assert.deepEqual(conversation.messages.map(({ body }) => body), Array.from({ length: 50 }, (_, idx) => `text ${idx + 1}`));
+  assert.deepEqual(
+    conversation.messages.map(({ body }) => body),
+    Array.from({ length: 50 }, (_, idx) => `text ${idx + 1}`),
+  );
 });
 
 test('no more than the window is unanswered', async () => {
@@ -144,14 +163,20 @@ test('a refusal that is worth repeating is repeated, in order; another one is to
   const state = world();
   const conversation = await online(state);
   let refusals = 1;
-  state.refuses = (frame) => (frame.type === 'send' && frame.body === 'first' && refusals-- > 0 ? { code: 'overloaded', retry_after_ms: 500 } : null);
+  state.refuses = (frame) =>
+    frame.type === 'send' && frame.body === 'first' && refusals-- > 0
+      ? { code: 'overloaded', retry_after_ms: 500 }
+      : null;
   state.swallows = (frame) => frame.type === 'send' && frame.body !== 'first' && refusals >= 0;
   state.client.send(state.talk.id, 'first');
   await settle();
   state.swallows = null;
   state.client.send(state.talk.id, 'second');
   await pass(2_000);
-  assert.deepEqual(conversation.messages.map(({ body }) => body), ['first', 'second']);
+  assert.deepEqual(
+    conversation.messages.map(({ body }) => body),
+    ['first', 'second'],
+  );
   state.refuses = (frame) => (frame.type === 'send' ? { code: 'forbidden' } : null);
   const { id, done } = state.client.send(state.talk.id, 'third');
   await assert.rejects(done, { code: 'forbidden' });
@@ -198,7 +223,10 @@ test('when the quota is used up everything waits as told, whatever its conversat
   assert.ok([...conversation.pending.values()].every(({ status }) => status === 'pending'));
   left = Infinity;
   await pass(6_000);
-  assert.deepEqual(conversation.messages.map(({ body }) => body), Array.from({ length: 10 }, (_, idx) => `text ${idx + 1}`));
+  assert.deepEqual(
+    conversation.messages.map(({ body }) => body),
+    Array.from({ length: 10 }, (_, idx) => `text ${idx + 1}`),
+  );
   assert.equal(second.messages.size, 2);
 });
 
@@ -214,7 +242,16 @@ test('no more at a time than are left, when the server says how few', async () =
   await pass(1_600);
   assert.equal(state.sent.length, 1, 'one asks');
   const [{ ref, id }] = state.sent;
-  state.last().deliver({ type: 'ack', ref, conversation: state.talk.id, id, seq: 1, rev: 2, created_at: '2026-11-22T10:00:00.000Z', budget: { limit: 100, remaining: 3, reset_ms: 500 } });
+  state.last().deliver({
+    type: 'ack',
+    ref,
+    conversation: state.talk.id,
+    id,
+    seq: 1,
+    rev: 2,
+    created_at: '2026-11-22T10:00:00.000Z',
+    budget: { limit: 100, remaining: 3, reset_ms: 500 },
+  });
   await settle();
   assert.equal(state.sent.length, 1 + 3);
 });
@@ -228,7 +265,10 @@ test('a lost live frame is repaired', async () => {
   state.loses = null;
   state.server.post(state.talk, state.other, { body: 'seen' });
   await settle();
-  assert.deepEqual(conversation.messages.map(({ body }) => body), ['lost', 'seen']);
+  assert.deepEqual(
+    conversation.messages.map(({ body }) => body),
+    ['lost', 'seen'],
+  );
   assert.deepEqual(state.sent.filter(({ type }) => type === 'subscribe').at(-1).after, 2);
 });
 
@@ -276,7 +316,10 @@ test('verdicts: stop for 40xx, at once for 42xx, renewal first for 4103', async 
   await pass(100);
   assert.equal(state.client.status.state, 'online');
 
-  state.answer = (path) => (path === '/auth/refresh' ? { body: { access_token: 't', expires_at: new Date(Date.now() + 900_000).toISOString() } } : {});
+  state.answer = (path) =>
+    path === '/auth/refresh'
+      ? { body: { access_token: 't', expires_at: new Date(Date.now() + 900_000).toISOString() } }
+      : {};
   state.last().cut(4103);
   await pass(2_000);
   assert.equal(state.client.status.state, 'online');
@@ -307,21 +350,53 @@ test('after a refused upgrade the log-in is looked at, and its end is told', asy
 test('the token is renewed before it runs out, once, and handed to the connection', async () => {
   const state = world();
   await online(state);
-  state.answer = (path) => (path === '/auth/refresh' ? { body: { access_token: 'fresh', expires_at: new Date(Date.now() + 900_000).toISOString() } } : {});
+  state.answer = (path) =>
+    path === '/auth/refresh'
+      ? { body: { access_token: 'fresh', expires_at: new Date(Date.now() + 900_000).toISOString() } }
+      : {};
   await pass(850_000);
   assert.equal(state.requests.filter((request) => request === 'POST /auth/refresh').length, 1);
-  assert.deepEqual(state.sent.filter(({ type }) => type === 'refresh').map(({ token }) => token), ['fresh']);
+  assert.deepEqual(
+    state.sent.filter(({ type }) => type === 'refresh').map(({ token }) => token),
+    ['fresh'],
+  );
 });
 
 test('back-off: full jitter, doubling to thirty seconds', () => {
-  assert.equal(backoffDelay(0, () => 0.999999), 499);
-  assert.equal(backoffDelay(3, () => 0.5), 2_000);
-  assert.equal(backoffDelay(50, () => 0.999999), 29_999);
-  assert.equal(backoffDelay(50, () => 0), 0);
+  assert.equal(
+    backoffDelay(0, () => 0.999999),
+    499,
+  );
+  assert.equal(
+    backoffDelay(3, () => 0.5),
+    2_000,
+  );
+  assert.equal(
+    backoffDelay(50, () => 0.999999),
+    29_999,
+  );
+  assert.equal(
+    backoffDelay(50, () => 0),
+    0,
+  );
 });
 
 test('close codes', () => {
-  const table = { 1000: 'normal', 1001: 'normal', 1006: 'back_off', 1009: 'stop', 4000: 'stop', 4001: 'stop', 4005: 'stop', 4101: 'back_off', 4102: 'back_off', 4103: 'refresh', 4201: 'at_once', 4203: 'at_once', 4205: 'at_once' };
+  const table = {
+    1000: 'normal',
+    1001: 'normal',
+    1006: 'back_off',
+    1009: 'stop',
+    4000: 'stop',
+    4001: 'stop',
+    4005: 'stop',
+    4101: 'back_off',
+    4102: 'back_off',
+    4103: 'refresh',
+    4201: 'at_once',
+    4203: 'at_once',
+    4205: 'at_once',
+  };
   for (const [code, expected] of Object.entries(table)) assert.equal(verdict(Number(code)), expected, code);
 });
 
@@ -333,11 +408,22 @@ test('ids are UUIDs of version 7 with their time in front', () => {
 });
 
 test('links are http and https only, without the punctuation around them', () => {
-  const hrefs = (text) => linkify(text).filter(({ href }) => href).map(({ text: shown }) => shown);
-  assert.deepEqual(hrefs('see https://a.example/x?y=1, or (http://b.example/p(1)).'), ['https://a.example/x?y=1', 'http://b.example/p(1)']);
+  const hrefs = (text) =>
+    linkify(text)
+      .filter(({ href }) => href)
+      .map(({ text: shown }) => shown);
+  assert.deepEqual(hrefs('see https://a.example/x?y=1, or (http://b.example/p(1)).'), [
+    'https://a.example/x?y=1',
+    'http://b.example/p(1)',
+  ]);
   assert.deepEqual(hrefs('javascript:alert(1) data:text/html,x ftp://x file:///etc https://'), []);
   for (const text of ['', 'https://x.example', 'a https://x.example b', '<img src=x onerror=alert(1)>']) {
-    assert.equal(linkify(text).map((part) => part.text).join(''), text);
+    assert.equal(
+      linkify(text)
+        .map((part) => part.text)
+        .join(''),
+      text,
+    );
   }
 });
 
@@ -368,7 +454,10 @@ test('a program shows its API key in a header, and an access token as a ticket; 
     globalThis.WebSocket = original;
   }
   assert.deepEqual(opened, [
-    { url: 'ws://chat.test/ws', options: { protocols: ['parlance.v1'], headers: { authorization: 'Bearer pk_secret' } } },
+    {
+      url: 'ws://chat.test/ws',
+      options: { protocols: ['parlance.v1'], headers: { authorization: 'Bearer pk_secret' } },
+    },
     { url: 'ws://chat.test/ws?ticket=once', options: ['parlance.v1'] },
   ]);
 });
@@ -384,11 +473,27 @@ test('words for people', () => {
 
 test('the list moves with notices and is not set back by an older answer', () => {
   const list = new ConversationList();
-  const item = (id, lastSeq, at) => ({ id, title: id, last_seq: lastSeq, unread: 0, last_message: null, last_message_at: at });
+  const item = (id, lastSeq, at) => ({
+    id,
+    title: id,
+    last_seq: lastSeq,
+    unread: 0,
+    last_message: null,
+    last_message_at: at,
+  });
   list.replace([item('a', 5, '2026-11-22T10:00:00.000Z'), item('b', 5, '2026-11-22T09:00:00.000Z')]);
-  assert.deepEqual(list.sorted().map(({ id }) => id), ['a', 'b']);
-  assert.equal(list.notice({ conversation: 'b', last_seq: 6, unread: 1 }, Date.parse('2026-11-22T11:00:00.000Z')), true);
-  assert.deepEqual(list.sorted().map(({ id }) => id), ['b', 'a']);
+  assert.deepEqual(
+    list.sorted().map(({ id }) => id),
+    ['a', 'b'],
+  );
+  assert.equal(
+    list.notice({ conversation: 'b', last_seq: 6, unread: 1 }, Date.parse('2026-11-22T11:00:00.000Z')),
+    true,
+  );
+  assert.deepEqual(
+    list.sorted().map(({ id }) => id),
+    ['b', 'a'],
+  );
   assert.equal(list.unread, 1);
   list.replace([item('a', 5, '2026-11-22T10:00:00.000Z'), item('b', 5, '2026-11-22T09:00:00.000Z')]);
   assert.equal(list.get('b').unread, 1);

@@ -104,14 +104,20 @@ test('a key is made, shown once, used, and deleted', async () => {
   assert.equal(await ben.by('scope-admin').count(), 0);
   await ben.by('dialog-cancel').click();
   await ben.by('keys-dialog').waitFor();
-  assert.deepEqual(ada.problems().filter((text) => !/status of 400/u.test(text)), []);
+  assert.deepEqual(
+    ada.problems().filter((text) => !/status of 400/u.test(text)),
+    [],
+  );
   assert.deepEqual(ben.problems(), []);
 });
 
 test('by keyboard alone, and on a phone; not for guests', async () => {
   const { ada, link } = await roomOfTwo(browser, server);
   const { keyboard } = ada.page;
-  const focused = (testid) => eventually(`the focus is on ${testid}`, () => ada.page.evaluate((id) => document.activeElement?.dataset.testid === id, testid));
+  const focused = (testid) =>
+    eventually(`the focus is on ${testid}`, () =>
+      ada.page.evaluate((id) => document.activeElement?.dataset.testid === id, testid),
+    );
   await ada.by('account').focus();
   await keyboard.press('Enter');
   await focused('api-keys');

@@ -27,10 +27,17 @@ after(async () => {
 test('from the first page to a talk without a mouse', async () => {
   const ada = await Person.arrive(browser, server, 'Ada Lindqvist');
   const { keyboard } = ada.page;
-  const focused = (testid) => eventually(`the focus is on ${testid}`, () => ada.page.evaluate((id) => document.activeElement?.dataset.testid === id, testid));
+  const focused = (testid) =>
+    eventually(`the focus is on ${testid}`, () =>
+      ada.page.evaluate((id) => document.activeElement?.dataset.testid === id, testid),
+    );
   await ada.page.goto(server.url);
   await focused('name');
-  for (const [testid, text] of [['name', ada.name], ['email', ada.email], ['password', 'a long enough secret']]) {
+  for (const [testid, text] of [
+    ['name', ada.name],
+    ['email', ada.email],
+    ['password', 'a long enough secret'],
+  ]) {
     await focused(testid);
     await keyboard.type(text);
     await keyboard.press('Tab');
@@ -59,7 +66,9 @@ test('from the first page to a talk without a mouse', async () => {
 
   const mira = await Person.arrive(browser, server, 'Mira');
   await mira.page.goto(link);
-  await eventually('the name is asked for', () => mira.page.evaluate(() => document.activeElement?.dataset.testid === 'guest-name'));
+  await eventually('the name is asked for', () =>
+    mira.page.evaluate(() => document.activeElement?.dataset.testid === 'guest-name'),
+  );
   await mira.page.keyboard.type('Mira');
   await mira.page.keyboard.press('Enter');
   await mira.inRoom();
@@ -121,7 +130,10 @@ test('the page arrives compressed, once for ever, and from one place', async () 
   ada.page.on('response', (answer) => files.push(new URL(answer.url())));
   await ada.page.goto(server.url);
   await ada.by('entry').waitFor();
-  assert.ok(files.every(({ origin }) => origin === server.url), 'nothing comes from elsewhere');
+  assert.ok(
+    files.every(({ origin }) => origin === server.url),
+    'nothing comes from elsewhere',
+  );
   const paths = files.map(({ pathname }) => pathname).filter((path) => path.startsWith('/static/'));
   assert.ok(paths.length > 10);
   let weight = 0;
@@ -137,9 +149,16 @@ test('the page arrives compressed, once for ever, and from one place', async () 
   files.length = 0;
   await ada.page.reload();
   await ada.by('entry').waitFor();
-  const asked = await ada.page.evaluate(() => performance.getEntriesByType('resource').filter(({ name, transferSize }) => name.includes('/static/') && transferSize > 0).map(({ name }) => name));
+  const asked = await ada.page.evaluate(() =>
+    performance
+      .getEntriesByType('resource')
+      .filter(({ name, transferSize }) => name.includes('/static/') && transferSize > 0)
+      .map(({ name }) => name),
+  );
   assert.deepEqual(asked, [], 'the second visit asks for no file again');
-  assert.ok(files.filter(({ pathname }) => pathname.startsWith('/static/')).every(({ pathname }) => seen.has(pathname)));
+  assert.ok(
+    files.filter(({ pathname }) => pathname.startsWith('/static/')).every(({ pathname }) => seen.has(pathname)),
+  );
   assert.deepEqual(ada.problems(), []);
 });
 

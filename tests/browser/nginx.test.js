@@ -45,7 +45,11 @@ test('two people talk through nginx, and the page comes from its disk', async ()
     return files.map(({ transferSize }) => transferSize);
   });
   assert.ok(sizes.length > 10, `${sizes.length} files`);
-  assert.deepEqual(sizes.filter((size) => size !== 0), [], 'nothing of the page came over the network again');
+  assert.deepEqual(
+    sizes.filter((size) => size !== 0),
+    [],
+    'nothing of the page came over the network again',
+  );
 
   const files = await eventually('the access log has the files', () => {
     const lines = nginx.logged().filter(({ path }) => path.startsWith('/static/'));

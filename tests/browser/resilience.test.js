@@ -39,10 +39,13 @@ test('the server is killed in the middle of sending and started again, three tim
     }
   };
   for (let round = 0; round < 3; round += 1) {
-    const before = (await ada.shown()).filter(({ state }) => state === 'confirmed').length;
+    const confirmed = (await ada.shown()).filter(({ state }) => state === 'confirmed').length;
     talking = true;
     const talks = [talk(ada, 'apple'), talk(ben, 'berry')];
-    await eventually('the talk goes on', async () => (await ada.shown()).filter(({ state }) => state === 'confirmed').length >= before + 8);
+    await eventually(
+      'the talk goes on',
+      async () => (await ada.shown()).filter(({ state }) => state === 'confirmed').length >= confirmed + 8,
+    );
     // Frozen before it is killed: what is written in between is under way for certain, however fast the machine is.
     server.freeze();
     talking = false;
@@ -63,10 +66,15 @@ test('the server is killed in the middle of sending and started again, three tim
   assert.ok(unanswered > 0, 'the server was killed while messages were under way');
   const view = await agree([ada, ben], texts);
   const ids = new Map(view.map(({ id, seq }) => [id, seq]));
-  for (const { id, body, seq } of acknowledged) assert.equal(ids.get(id), seq, `“${body}” was acknowledged and is missing, or is elsewhere`);
+  for (const { id, body, seq } of acknowledged)
+    assert.equal(ids.get(id), seq, `“${body}” was acknowledged and is missing, or is elsewhere`);
   for (const word of ['apple', 'berry']) {
     const said = view.map(({ body }) => body).filter((body) => body.startsWith(word));
-    assert.deepEqual(said, texts.filter((text) => text.startsWith(word)), 'in the order in which they were written');
+    assert.deepEqual(
+      said,
+      texts.filter((text) => text.startsWith(word)),
+      'in the order in which they were written',
+    );
   }
   await ada.page.reload();
   await ada.inRoom();
@@ -78,13 +86,22 @@ test('what is written while the server is away waits as pending, also across a r
   await ada.say('before');
   await ben.sees('before');
   await server.kill();
-  await eventually('Ada is no longer connected', async () => (await ada.by('connection').getAttribute('data-state')) !== 'online');
+  await eventually(
+    'Ada is no longer connected',
+    async () => (await ada.by('connection').getAttribute('data-state')) !== 'online',
+  );
   for (const text of ['away 1', 'away 2', 'away 3']) await ada.say(text);
-  assert.deepEqual((await ada.shown()).map(({ state }) => state), ['confirmed', 'pending', 'pending', 'pending']);
+  assert.deepEqual(
+    (await ada.shown()).map(({ state }) => state),
+    ['confirmed', 'pending', 'pending', 'pending'],
+  );
   await server.up();
   await ada.page.reload();
   const view = await agree([ada, ben], ['before', 'away 1', 'away 2', 'away 3']);
-  assert.deepEqual(view.map(({ body }) => body), ['before', 'away 1', 'away 2', 'away 3']);
+  assert.deepEqual(
+    view.map(({ body }) => body),
+    ['before', 'away 1', 'away 2', 'away 3'],
+  );
 });
 
 test('offline and back', async () => {

@@ -23,7 +23,10 @@ try {
   const link = await ada.inviteLink();
   await ben.signUpByInvite(link);
   await mira.joinAsGuest(link);
-  for (const [title, text] of [['Budget', 'The second quote came in 300 below the first one.'], ['Volunteers', 'Shifts for Saturday are out, please have a look.']]) {
+  for (const [title, text] of [
+    ['Budget', 'The second quote came in 300 below the first one.'],
+    ['Volunteers', 'Shifts for Saturday are out, please have a look.'],
+  ]) {
     await ada.create(title);
     await ben.page.goto(await ada.inviteLink());
     await ben.inRoom();

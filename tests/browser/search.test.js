@@ -23,7 +23,10 @@ after(async () => {
 async function search(person, words) {
   await person.by('search').fill(words);
   await person.by('search').press('Enter');
-  await eventually('the answer is there', async () => (await person.by('search-status').textContent()) !== 'Searching…');
+  await eventually(
+    'the answer is there',
+    async () => (await person.by('search-status').textContent()) !== 'Searching…',
+  );
 }
 
 const hits = (person) => person.by('search-hit').locator('.hit-text').allTextContents();
@@ -33,7 +36,11 @@ function fill(person, room, texts) {
   return person.page.evaluate(
     async ([id, bodies]) => {
       const post = async (body) => {
-        const answer = await fetch(`/api/conversations/${id}/messages`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ id: crypto.randomUUID(), body }) });
+        const answer = await fetch(`/api/conversations/${id}/messages`, {
+          method: 'POST',
+          headers: { 'content-type': 'application/json' },
+          body: JSON.stringify({ id: crypto.randomUUID(), body }),
+        });
         if (!answer.ok) throw new Error(`refused: ${answer.status}`);
       };
       await post(bodies.shift());
@@ -48,7 +55,10 @@ async function inView(person, text) {
   await row.waitFor();
   await eventually(`“${text}” is in view`, () =>
     row.evaluate((node) => {
-      const [box, frame] = [node.getBoundingClientRect(), node.closest('[data-testid=scroller]').getBoundingClientRect()];
+      const [box, frame] = [
+        node.getBoundingClientRect(),
+        node.closest('[data-testid=scroller]').getBoundingClientRect(),
+      ];
       return box.top >= frame.top && box.bottom <= frame.bottom;
     }),
   );
@@ -59,13 +69,20 @@ test('what was said is found, marked, and brought into view', async () => {
   const room = ada.conversationId;
   await ben.say('The lighthouse keeper <b>has</b> the key');
   await ben.confirmed('The lighthouse keeper <b>has</b> the key');
-  await fill(ada, room, Array.from({ length: 150 }, (_, n) => `line ${n + 1}`));
+  await fill(
+    ada,
+    room,
+    Array.from({ length: 150 }, (_, n) => `line ${n + 1}`),
+  );
   await ada.create('Budget');
   await ada.say('A lighthouse costs too much');
   await ada.confirmed('A lighthouse costs too much');
 
   await search(ada, 'lighthouse');
-  assert.deepEqual(await hits(ada), ['You: A lighthouse costs too much', 'Ben Okafor: The lighthouse keeper <b>has</b> the key']);
+  assert.deepEqual(await hits(ada), [
+    'You: A lighthouse costs too much',
+    'Ben Okafor: The lighthouse keeper <b>has</b> the key',
+  ]);
   assert.deepEqual(await ada.by('search-hits').locator('mark').allTextContents(), ['lighthouse', 'lighthouse']);
   assert.equal(await ada.by('search-hits').locator('b').count(), 0, 'a message is no markup');
   assert.equal(await ada.by('search-status').textContent(), '2 messages, newest first.');
@@ -92,7 +109,10 @@ test('what was said is found, marked, and brought into view', async () => {
 
 test('more is shown on demand, and what is very far back by itself', async () => {
   const { ada, ben } = await roomOfTwo(browser, server);
-  await fill(ada, ada.conversationId, ['the first anchor', ...Array.from({ length: 1_100 }, (_, n) => (n % 40 === 0 ? `anchor ${n}` : `line ${n}`))]);
+  await fill(ada, ada.conversationId, [
+    'the first anchor',
+    ...Array.from({ length: 1_100 }, (_, n) => (n % 40 === 0 ? `anchor ${n}` : `line ${n}`)),
+  ]);
   await search(ada, 'anchor');
   assert.equal((await hits(ada)).length, 20);
   assert.equal(await ada.by('search-status').textContent(), '20 messages so far, newest first.');

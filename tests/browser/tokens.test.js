@@ -19,7 +19,10 @@ after(async () => {
   await server?.stop();
 });
 
-for (const [way, locks] of [['with locks', true], ['without locks, as on plain http', false]]) {
+for (const [way, locks] of [
+  ['with locks', true],
+  ['without locks, as on plain http', false],
+]) {
   test(`two tabs renew at the same moment, and one is reloaded meanwhile: nobody is signed out (${way})`, async () => {
     const ada = await Person.arrive(browser, server, 'Ada Lindqvist');
     if (!locks) await ada.context.addInitScript(() => Object.defineProperty(navigator, 'locks', { value: undefined }));
@@ -36,7 +39,9 @@ for (const [way, locks] of [['with locks', true], ['without locks, as on plain h
     await tab.connected();
     const renew = (person) =>
       person.page.evaluate(async () => {
-        const { ParlanceClient } = await import(document.querySelector('script[type=module]').src.replace('app.js', 'parlance-client.js'));
+        const { ParlanceClient } = await import(
+          document.querySelector('script[type=module]').src.replace('app.js', 'parlance-client.js')
+        );
         window.renewing ??= new ParlanceClient();
         await window.renewing.rest.refresh();
       });

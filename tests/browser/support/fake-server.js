@@ -23,8 +23,17 @@ export class FakeServer {
 
   createConversation(title, owner) {
     const conversation = {
-      id: randomUUID(), title, rev: 0, lastSeq: 0, propertiesRev: 0, deletedAt: null, lastMessageAt: null,
-      members: new Map(), messages: new Map(), reads: new Map(), sent: new Map(),
+      id: randomUUID(),
+      title,
+      rev: 0,
+      lastSeq: 0,
+      propertiesRev: 0,
+      deletedAt: null,
+      lastMessageAt: null,
+      members: new Map(),
+      messages: new Map(),
+      reads: new Map(),
+      sent: new Map(),
     };
     this.conversations.set(conversation.id, conversation);
     this.setMember(conversation, owner, 'owner');
@@ -79,14 +88,30 @@ export class FakeServer {
       return { ...earlier.ack, duplicate: true };
     }
     const message = {
-      conversation: conversation.id, rev: ++conversation.rev, seq: ++conversation.lastSeq, id, author: author.id,
-      kind: author.kind, body, reply_to, created_at: this.now(), edited_at: null, deleted_at: null, reactions: [],
+      conversation: conversation.id,
+      rev: ++conversation.rev,
+      seq: ++conversation.lastSeq,
+      id,
+      author: author.id,
+      kind: author.kind,
+      body,
+      reply_to,
+      created_at: this.now(),
+      edited_at: null,
+      deleted_at: null,
+      reactions: [],
       postedRev: conversation.rev,
     };
     conversation.messages.set(id, message);
     conversation.lastMessageAt = message.created_at;
     conversation.reads.set(author.id, message.seq);
-    const ack = { conversation: conversation.id, id, seq: message.seq, rev: message.rev, created_at: message.created_at };
+    const ack = {
+      conversation: conversation.id,
+      id,
+      seq: message.seq,
+      rev: message.rev,
+      created_at: message.created_at,
+    };
     conversation.sent.set(id, { digest, ack });
     this.publish(conversation, messageFrame(message, 'message'));
     for (const userId of conversation.members.keys()) if (userId !== author.id) this.notice(conversation, userId);
@@ -127,7 +152,8 @@ export class FakeServer {
 
   unread(conversation, userId) {
     const read = conversation.reads.get(userId) ?? 0;
-    return [...conversation.messages.values()].filter((message) => message.seq > read && message.author !== userId).length;
+    return [...conversation.messages.values()].filter((message) => message.seq > read && message.author !== userId)
+      .length;
   }
 
   publish(conversation, frame, exceptUser = null) {
@@ -160,8 +186,14 @@ export class FakeServer {
     if (!this.online(user.id)) this.presence(user.id, true);
     this.lines.add(line);
     line.push({
-      type: 'hello', protocol: 1, connection: randomUUID(), node: randomUUID(), heartbeat_ms: 25_000, user,
-      token_expires_at: new Date(this.clock() + 900_000).toISOString(), server_time: this.now(),
+      type: 'hello',
+      protocol: 1,
+      connection: randomUUID(),
+      node: randomUUID(),
+      heartbeat_ms: 25_000,
+      user,
+      token_expires_at: new Date(this.clock() + 900_000).toISOString(),
+      server_time: this.now(),
       limits: { frame_bytes: 65_536, body_bytes: 16_384, subscriptions: 200, window: 32 },
     });
     return line;
@@ -196,7 +228,8 @@ class Line {
     const conversation = server.conversations.get(frame.conversation);
     try {
       if (frame.type === 'ping') return reply({ type: 'pong', server_time: server.now() });
-      if (frame.type === 'refresh') return reply({ type: 'ok', token_expires_at: new Date(server.clock() + 900_000).toISOString() });
+      if (frame.type === 'refresh')
+        return reply({ type: 'ok', token_expires_at: new Date(server.clock() + 900_000).toISOString() });
       if (!server.member(conversation, user.id)) throw { code: 'not_found', message: 'There is no such conversation.' };
       if (frame.type === 'subscribe') return this.subscribe(conversation, frame);
       const rev = this.change(conversation, frame);
@@ -224,7 +257,11 @@ class Line {
       case 'read':
         return server.read(conversation, user.id, frame.seq);
       case 'typing':
-        return server.publish(conversation, { type: 'typing', conversation: conversation.id, user: user.id, on: frame.on }, user.id);
+        return server.publish(
+          conversation,
+          { type: 'typing', conversation: conversation.id, user: user.id, on: frame.on },
+          user.id,
+        );
       default:
         throw { code: 'bad_frame', message: 'The frame\u2019s type is not known.' };
     }
@@ -236,9 +273,21 @@ class Line {
     for (const frame of replay(conversation, after)) this.push(frame);
     const members = [...conversation.members.values()].filter((member) => !member.removed);
     this.push({
-      type: 'subscribed', ref, conversation: conversation.id, title: conversation.title, rev: conversation.rev,
-      last_seq: conversation.lastSeq, read_seq: conversation.reads.get(this.user.id) ?? 0, member_count: members.length,
-      members: members.map(({ user, role }) => ({ id: user.id, name: user.name, kind: user.kind, role, online: this.server.online(user.id) })),
+      type: 'subscribed',
+      ref,
+      conversation: conversation.id,
+      title: conversation.title,
+      rev: conversation.rev,
+      last_seq: conversation.lastSeq,
+      read_seq: conversation.reads.get(this.user.id) ?? 0,
+      member_count: members.length,
+      members: members.map(({ user, role }) => ({
+        id: user.id,
+        name: user.name,
+        kind: user.kind,
+        role,
+        online: this.server.online(user.id),
+      })),
       complete: after !== undefined || conversation.messages.size <= SNAPSHOT,
     });
   }
@@ -268,12 +317,21 @@ export function messageFrame({ postedRev, ...message }, type) {
 }
 
 function memberFrame(conversation, { user, role, rev }, change) {
-  return { type: 'member', conversation: conversation.id, rev, user: { id: user.id, name: user.name, kind: user.kind, role }, change };
+  return {
+    type: 'member',
+    conversation: conversation.id,
+    rev,
+    user: { id: user.id, name: user.name, kind: user.kind, role },
+    change,
+  };
 }
 
 function propertiesFrame(conversation) {
   return {
-    type: 'conversation', conversation: conversation.id, rev: conversation.propertiesRev, title: conversation.title,
+    type: 'conversation',
+    conversation: conversation.id,
+    rev: conversation.propertiesRev,
+    title: conversation.title,
     deleted_at: conversation.deletedAt,
   };
 }

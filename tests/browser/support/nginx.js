@@ -42,11 +42,19 @@ export class Nginx {
 
   async #up(program, conf) {
     const log = openSync(this.errors, 'a');
-    this.#child = spawn(program, ['-e', 'stderr', '-c', conf, '-g', 'daemon off;'], { stdio: ['ignore', 'ignore', log] });
+    this.#child = spawn(program, ['-e', 'stderr', '-c', conf, '-g', 'daemon off;'], {
+      stdio: ['ignore', 'ignore', log],
+    });
     closeSync(log);
     const until = Date.now() + READY_MS;
     while (Date.now() < until && this.#child.exitCode === null) {
-      if (await fetch(`${this.url}/health/live`).then((answer) => answer.ok, () => false)) return;
+      if (
+        await fetch(`${this.url}/health/live`).then(
+          (answer) => answer.ok,
+          () => false,
+        )
+      )
+        return;
       await new Promise((done) => setTimeout(done, 50));
     }
     throw new Error(`nginx did not get ready: ${readFileSync(this.errors, 'utf8')}`);

@@ -6,13 +6,22 @@ import { existsSync } from 'node:fs';
 import { chromium } from 'playwright-core';
 
 const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium';
-const ARGUMENTS = ['--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--disable-background-networking', '--disable-component-update', '--disable-sync', '--no-first-run'];
+const ARGUMENTS = [
+  '--no-sandbox',
+  '--disable-gpu',
+  '--disable-dev-shm-usage',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-sync',
+  '--no-first-run',
+];
 const PATIENCE_MS = 15_000;
 /** What a browser writes when a server is away; everything else on the console is a mistake of the page. */
 const NETWORK_NOISE = /net::ERR_|WebSocket connection to .* failed|status of 50[23]/u;
 
 export async function openBrowser() {
-  if (!existsSync(CHROMIUM)) throw new Error(`There is no Chromium at ${CHROMIUM}; run scripts/browser.sh, or set CHROMIUM.`);
+  if (!existsSync(CHROMIUM))
+    throw new Error(`There is no Chromium at ${CHROMIUM}; run scripts/browser.sh, or set CHROMIUM.`);
   return chromium.launch({ executablePath: CHROMIUM, args: ARGUMENTS });
 }
 
@@ -27,19 +36,27 @@ export async function eventually(what, check, patience = PATIENCE_MS) {
     } catch (error) {
       last = error;
     }
-    if (Date.now() > until) throw new Error(`It did not happen: ${what} (last: ${last instanceof Error ? last.message : JSON.stringify(last)})`);
+    if (Date.now() > until)
+      throw new Error(
+        `It did not happen: ${what} (last: ${last instanceof Error ? last.message : JSON.stringify(last)})`,
+      );
     await new Promise((done) => setTimeout(done, 40));
   }
 }
 
-let people = 0;
+let arrived = 0;
 
 export class Person {
   #problems = [];
 
   /** A person in a browser profile of their own. */
   static async arrive(browser, server, name, options = {}) {
-    const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, permissions: ['clipboard-read', 'clipboard-write'], reducedMotion: 'reduce', ...options });
+    const context = await browser.newContext({
+      viewport: { width: 1280, height: 800 },
+      permissions: ['clipboard-read', 'clipboard-write'],
+      reducedMotion: 'reduce',
+      ...options,
+    });
     return new Person(context, await context.newPage(), server, name);
   }
 
@@ -48,7 +65,7 @@ export class Person {
     this.page = page;
     this.server = server;
     this.name = name;
-    this.email = `${name.toLowerCase().replace(/\W+/gu, '.')}.${process.pid}.${(people += 1)}@example.org`;
+    this.email = `${name.toLowerCase().replace(/\W+/gu, '.')}.${process.pid}.${(arrived += 1)}@example.org`;
     page.setDefaultTimeout(PATIENCE_MS);
     page.on('console', (entry) => ['error', 'warning'].includes(entry.type()) && this.#problems.push(entry.text()));
     page.on('pageerror', (error) => this.#problems.push(error.stack ?? String(error)));
@@ -114,7 +131,9 @@ export class Person {
   async inRoom() {
     await this.by('composer').waitFor();
     await this.connected();
-    await eventually('the conversation is shown', () => this.page.locator('[data-testid=history-start], [data-testid=history-loading]').count());
+    await eventually('the conversation is shown', () =>
+      this.page.locator('[data-testid=history-start], [data-testid=history-loading]').count(),
+    );
   }
 
   async connected() {
@@ -161,7 +180,10 @@ export class Person {
   }
 
   async confirmed(text) {
-    await eventually(`“${text}” is confirmed`, async () => (await this.message(text).getAttribute('data-state')) === 'confirmed');
+    await eventually(
+      `“${text}” is confirmed`,
+      async () => (await this.message(text).getAttribute('data-state')) === 'confirmed',
+    );
   }
 
   /** The texts on the screen, in order. */
@@ -172,7 +194,12 @@ export class Person {
   /** The messages on the screen: text, number and state. */
   shown() {
     return this.by('message').evaluateAll((rows) =>
-      rows.map((row) => ({ body: row.querySelector('[data-testid=body]').textContent, seq: Number(row.dataset.seq ?? 0), state: row.dataset.state, id: row.dataset.id })),
+      rows.map((row) => ({
+        body: row.querySelector('[data-testid=body]').textContent,
+        seq: Number(row.dataset.seq ?? 0),
+        state: row.dataset.state,
+        id: row.dataset.id,
+      })),
     );
   }
 
@@ -186,7 +213,11 @@ export class Person {
   api(method, path, body) {
     return this.page.evaluate(
       async ([verb, url, json]) => {
-        const answer = await fetch(url, { method: verb, headers: { 'content-type': 'application/json' }, body: json === null ? undefined : JSON.stringify(json) });
+        const answer = await fetch(url, {
+          method: verb,
+          headers: { 'content-type': 'application/json' },
+          body: json === null ? undefined : JSON.stringify(json),
+        });
         return { status: answer.status, body: await answer.json().catch(() => null) };
       },
       [method, path, body ?? null],
@@ -215,13 +246,21 @@ export async function agree(people, texts) {
     'all see all of it',
     async () => {
       const shown = await Promise.all(people.map((person) => person.shown()));
-      return shown.every((view) => view.length === texts.length && view.every(({ state }) => state === 'confirmed')) && shown;
+      return (
+        shown.every((view) => view.length === texts.length && view.every(({ state }) => state === 'confirmed')) && shown
+      );
     },
     45_000,
   );
   for (const view of views) {
-    assert.deepEqual(view.map(({ seq }) => seq), texts.map((_, idx) => idx + 1));
-    assert.deepEqual(view.map(({ body }) => body), views[0].map(({ body }) => body));
+    assert.deepEqual(
+      view.map(({ seq }) => seq),
+      texts.map((_, idx) => idx + 1),
+    );
+    assert.deepEqual(
+      view.map(({ body }) => body),
+      views[0].map(({ body }) => body),
+    );
     assert.deepEqual(view.map(({ body }) => body).sort(), [...texts].sort());
   }
   return views[0];

@@ -2,7 +2,17 @@
  * The real server for a test: its own port and data directory, started, killed and started again like on a bad day.
  */
 import { spawn } from 'node:child_process';
-import { chmodSync, closeSync, existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import {
+  chmodSync,
+  closeSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+} from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
@@ -20,7 +30,8 @@ export class Server {
 
   /** Starts a server with an empty data directory. */
   static async start(environment = {}) {
-    if (!existsSync(BINARY)) throw new Error(`There is no server at ${BINARY}; build it with \`cargo build --all-features\`.`);
+    if (!existsSync(BINARY))
+      throw new Error(`There is no server at ${BINARY}; build it with \`cargo build --all-features\`.`);
     const server = new Server(await freePort(), environment);
     try {
       await server.up();
@@ -47,7 +58,14 @@ export class Server {
     const log = openSync(this.log, 'a');
     this.#child = spawn(BINARY, [], {
       cwd: ROOT,
-      env: { ...process.env, PARLANCE_PRESENCE_GRACE: '2', RATE_LIMIT_ENABLED: 'false', ...this.#environment, BIND: `127.0.0.1:${this.port}`, DATA_DIR: join(this.directory, 'data') },
+      env: {
+        ...process.env,
+        PARLANCE_PRESENCE_GRACE: '2',
+        RATE_LIMIT_ENABLED: 'false',
+        ...this.#environment,
+        BIND: `127.0.0.1:${this.port}`,
+        DATA_DIR: join(this.directory, 'data'),
+      },
       stdio: ['ignore', log, log],
     });
     closeSync(log);
@@ -56,7 +74,10 @@ export class Server {
     child.once('exit', () => (ended = true));
     const until = Date.now() + READY_MS;
     while (Date.now() < until && !ended) {
-      const ready = await fetch(`${this.url}/health/ready`).then((answer) => answer.ok, () => false);
+      const ready = await fetch(`${this.url}/health/ready`).then(
+        (answer) => answer.ok,
+        () => false,
+      );
       if (ready) return;
       await new Promise((done) => setTimeout(done, 50));
     }
