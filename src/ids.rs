@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::net::IpAddr;
 use uuid::Uuid;
 
 macro_rules! uuid_id {
@@ -54,7 +55,7 @@ uuid_id!(
     UserId
 );
 uuid_id!(
-    /// A log-in: the family of refresh tokens that descends from one authentication.
+    /// A login: the family of refresh tokens that descends from one authentication.
     SessionId
 );
 uuid_id!(
@@ -211,3 +212,42 @@ vocabulary!(
         Owner = "owner",
     }
 );
+
+/// The network of a client, as far as limits tell addresses apart: an IPv4 address, or the first 64 bits of an IPv6
+/// address, because whoever has one address of a /64 has all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Network(u128);
+
+impl Network {
+    /// The network of nobody, for what has no TCP connection.
+    pub const NONE: Self = Self(0);
+}
+
+impl From<IpAddr> for Network {
+    fn from(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V4(address) => Self(address.to_ipv6_mapped().to_bits()),
+            IpAddr::V6(address) => Self(address.to_bits() >> 64 << 64),
+        }
+    }
+}
+
+impl fmt::LowerHex for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::LowerHex::fmt(&self.0, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks_are_addresses_or_64s() {
+        let network = |text: &str| Network::from(text.parse::<IpAddr>().unwrap());
+        assert_eq!(network("192.0.2.1"), network("::ffff:192.0.2.1"));
+        assert_ne!(network("192.0.2.1"), network("192.0.2.2"));
+        assert_eq!(network("2001:db8:0:1::1"), network("2001:db8:0:1:ffff::9"));
+        assert_ne!(network("2001:db8:0:1::1"), network("2001:db8:0:2::1"));
+    }
+}

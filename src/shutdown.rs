@@ -73,7 +73,7 @@ impl Shutdown {
         if let Some(metrics) = self.metrics {
             within(deadline, "metrics", metrics.stop(false)).await;
         }
-        within(deadline, "log-ins", self.auth.stop()).await;
+        within(deadline, "logins", self.auth.stop()).await;
         self.arbiters.stop();
         within(started + timeout, "database", self.database.close()).await;
         tracing::info!(duration_ms = started.elapsed().as_secs_f64() * 1e3, "shut down");

@@ -1,9 +1,11 @@
-//! Users and tenants as plain types: what the rows hold, what answers show, and the checks of what people type.
+//! Users and tenants as plain types: what the rows hold, what responses show, and the checks of what people type.
 //!
 //! They stand here and not with `tenants` because signing up makes both; `tenants` builds on this.
 
-use super::{Error, UserState};
-use crate::ids::{Role, TenantId, Tier, UserId, UserKind, UserStatus};
+use super::error::Error;
+use super::events::UserState;
+use super::principal::{Credential, Principal};
+use crate::ids::{ConversationId, Role, SessionId, TenantId, Tier, UserId, UserKind, UserStatus};
 use crate::wire::frames::timestamp;
 use crate::wire::limits;
 use bytestring::ByteString;
@@ -57,9 +59,7 @@ pub struct Tenant {
 /// A user with their tenant.
 #[derive(Clone, Debug)]
 pub struct Account {
-    /// The user.
     pub user: User,
-    /// Their tenant.
     pub tenant: Tenant,
 }
 
@@ -82,7 +82,7 @@ impl User {
         })
     }
 
-    /// The part that concerns rights, for the picture of what has changed.
+    /// The part that concerns rights, for the revocation cache.
     #[must_use]
     pub fn state(&self, tenant_id: TenantId) -> UserState {
         UserState {
@@ -112,6 +112,22 @@ impl Tenant {
 }
 
 impl Account {
+    /// Who is calling with a login of this account.
+    pub(super) fn principal(&self, session_id: SessionId, conversation: Option<ConversationId>) -> Principal {
+        let user = &self.user;
+        Principal {
+            tenant_id: self.tenant.id,
+            user_id: user.id,
+            credential: Credential::Session(session_id),
+            kind: user.kind,
+            name: user.name.clone(),
+            role: user.role,
+            tier: user.tier,
+            conversation,
+            expires_at: None,
+        }
+    }
+
     /// Both from one row.
     ///
     /// # Errors
@@ -147,7 +163,7 @@ pub fn check_name<'a>(field: &'static str, name: &'a str) -> Result<&'a str, Err
     Ok(name)
 }
 
-/// Checks the shape of an address; whether it exists only a letter would tell.
+/// Checks the shape of an address. Whether it exists is not checked.
 ///
 /// # Errors
 /// [`Error::Invalid`].

@@ -1,9 +1,14 @@
-//! When each API key was last used: noted in memory at every use, written by the upkeep task in batches.
+//! When each API key was last used: noted in memory at every use, written in batches by `upkeep.rs`.
 //!
-//! A key that is used a thousand times a second costs one write a minute ([`WRITE_INTERVAL`]); the first use is written at
-//! the next round, about a second later. Bounds: [`KEYS_MAX`] keys are remembered; the uses of further ones are not noted
-//! until others have been written, which a list of keys survives. A crash loses at most a minute of it.
+//! A key that is used a thousand times a second costs one write a minute ([`WRITE_INTERVAL`]). The first use is written in
+//! the next round, about a second later.
+//!
+//! Bound: [`KEYS_MAX`] keys. Uses of further keys are not noted until others have been written. A crash loses at most a
+//! minute. Both only make a time in a list of keys older.
 
+use super::error::Error;
+use super::store::api_keys as store;
+use crate::database::Database;
 use crate::ids::ApiKeyId;
 use chrono::{DateTime, Utc};
 use parking_lot::Mutex;
@@ -15,27 +20,27 @@ const WRITE_INTERVAL: Duration = Duration::from_secs(60);
 /// Keys that are remembered.
 const KEYS_MAX: usize = 10_000;
 /// Keys that one statement writes at most.
-pub(super) const BATCH_MAX: usize = 1_000;
+const BATCH_MAX: usize = 1_000;
 
 /// The uses that are not written yet, and when each key was last written.
 #[derive(Default)]
 pub(super) struct LastUsed {
-    uses: Mutex<HashMap<ApiKeyId, Use>>,
+    uses: Mutex<HashMap<ApiKeyId, KeyUse>>,
 }
 
-struct Use {
+struct KeyUse {
     at: DateTime<Utc>,
     is_written: bool,
     written_at: Option<Instant>,
 }
 
-/// Whose uses are written.
+/// Which uses are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Due {
+pub(super) enum WriteScope {
     /// Those whose last write is long enough ago.
     Coalesced,
     /// All: the node stops.
-    Everything,
+    All,
 }
 
 impl LastUsed {
@@ -46,7 +51,7 @@ impl LastUsed {
             known.at = known.at.max(at);
             known.is_written = false;
         } else if uses.len() < KEYS_MAX {
-            let fresh = Use {
+            let fresh = KeyUse {
                 at,
                 is_written: false,
                 written_at: None,
@@ -55,12 +60,33 @@ impl LastUsed {
         }
     }
 
-    /// One batch of what is due, which counts as written from now on; what is of no use any more is forgotten.
-    pub(super) fn take(&self, due: Due, now: Instant) -> Vec<(ApiKeyId, DateTime<Utc>)> {
+    /// Writes the uses. What cannot be written is tried again in the next round.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub(super) async fn write(&self, database: &Database, scope: WriteScope) -> Result<(), Error> {
+        loop {
+            let batch = self.take(scope, Instant::now());
+            if batch.is_empty() {
+                return Ok(());
+            }
+            let written = match database.client().await {
+                Ok(client) => store::touch_api_keys(&client, &batch).await,
+                Err(error) => Err(error.into()),
+            };
+            if let Err(error) = written {
+                self.put_back(&batch);
+                return Err(error);
+            }
+        }
+    }
+
+    /// One batch, which counts as written from now on. Keys that were not used for long are removed from memory.
+    fn take(&self, scope: WriteScope, now: Instant) -> Vec<(ApiKeyId, DateTime<Utc>)> {
         let is_old = |at: Option<Instant>| at.is_none_or(|at| now.duration_since(at) >= WRITE_INTERVAL);
         let mut uses = self.uses.lock();
         uses.retain(|_, known| !known.is_written || !is_old(known.written_at));
-        let wanted = |known: &Use| !known.is_written && (due == Due::Everything || is_old(known.written_at));
+        let wanted = |known: &KeyUse| !known.is_written && (scope == WriteScope::All || is_old(known.written_at));
         let mut batch = Vec::new();
         for (key, known) in uses.iter_mut().filter(|(_, known)| wanted(known)).take(BATCH_MAX) {
             (known.is_written, known.written_at) = (true, Some(now));
@@ -70,7 +96,7 @@ impl LastUsed {
     }
 
     /// A batch could not be written: it is due again.
-    pub(super) fn put_back(&self, batch: &[(ApiKeyId, DateTime<Utc>)]) {
+    fn put_back(&self, batch: &[(ApiKeyId, DateTime<Utc>)]) {
         let mut uses = self.uses.lock();
         for (key, _) in batch {
             if let Some(known) = uses.get_mut(key) {
@@ -94,17 +120,20 @@ mod tests {
             for _ in 0..10 {
                 uses.note(key, at(second));
             }
-            writes.extend(uses.take(Due::Coalesced, start + Duration::from_secs(second.unsigned_abs())));
+            writes.extend(uses.take(
+                WriteScope::Coalesced,
+                start + Duration::from_secs(second.unsigned_abs()),
+            ));
         }
         assert_eq!(writes, [(key, at(0)), (key, at(60)), (key, at(120))]);
         let end = start + Duration::from_secs(180);
         assert_eq!(
-            uses.take(Due::Everything, end),
+            uses.take(WriteScope::All, end),
             [(key, at(179))],
             "nothing is lost at the end"
         );
-        assert!(uses.take(Due::Everything, end).is_empty());
-        assert!(uses.take(Due::Coalesced, end + WRITE_INTERVAL).is_empty());
+        assert!(uses.take(WriteScope::All, end).is_empty());
+        assert!(uses.take(WriteScope::Coalesced, end + WRITE_INTERVAL).is_empty());
         assert!(uses.uses.lock().is_empty(), "idle keys are forgotten");
     }
 
@@ -112,9 +141,9 @@ mod tests {
     fn a_failed_write_is_due_again() {
         let (uses, key, now) = (LastUsed::default(), ApiKeyId::new(), Instant::now());
         uses.note(key, DateTime::UNIX_EPOCH);
-        let batch = uses.take(Due::Coalesced, now);
+        let batch = uses.take(WriteScope::Coalesced, now);
         uses.put_back(&batch);
-        assert_eq!(uses.take(Due::Coalesced, now), batch);
+        assert_eq!(uses.take(WriteScope::Coalesced, now), batch);
     }
 
     #[test]
@@ -125,7 +154,7 @@ mod tests {
         }
         let mut total = 0;
         loop {
-            let batch = uses.take(Due::Coalesced, now);
+            let batch = uses.take(WriteScope::Coalesced, now);
             assert!(batch.len() <= BATCH_MAX);
             if batch.is_empty() {
                 break;

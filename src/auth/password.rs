@@ -1,12 +1,15 @@
 //! Passwords: what is accepted, and hashing that neither stalls the server nor tells strangers who has an account.
 //!
-//! argon2id takes 19 MiB and some 20 ms by design, so it runs on blocking threads, at most as many at once as there are
-//! cores: more would only make each slower. Its memory is kept from one hash to the next, as often as once a core. Left to
-//! the allocator, a hundred people who come at once leave a gigabyte behind, because 19 MiB stay with every thread and get
-//! pieces broken off. [`WAITING_MAX`] callers may wait for a turn; the next gets `overloaded` at once. An unknown address
-//! is checked against a dummy hash with the same parameters, so that it takes as long as a wrong password.
+//! argon2id takes 19 MiB and some 20 ms by design. It runs on blocking threads, at most as many at once as there are cores:
+//! more would only make each slower. Its memory is kept from one hash to the next, at most once a core. Left to the
+//! allocator, a hundred people who come at once leave a gigabyte behind, because 19 MiB stay with every thread and are
+//! broken into pieces.
+//!
+//! An unknown address is checked against a dummy hash with the same parameters, so it takes as long as a wrong password.
+//!
+//! Bound: [`WAITING_MAX`] callers wait for a permit; the next gets `overloaded` at once.
 
-use super::Error;
+use super::error::Error;
 use argon2::password_hash::generate_salt;
 use argon2::password_hash::phc::{Output, ParamsString, PasswordHash, Salt};
 use argon2::{Algorithm, Argon2, Block, Params, Version};
@@ -18,7 +21,7 @@ use tokio::sync::Semaphore;
 pub(super) const PASSWORD_CHARS_MIN: usize = 8;
 /// Longest password, in characters.
 pub(super) const PASSWORD_CHARS_MAX: usize = 256;
-/// Callers that may wait for a hash: a few seconds' worth.
+/// Callers that may wait for a hash: those of a few seconds.
 const WAITING_MAX: usize = 256;
 const MEMORY_KIB: u32 = 19 * 1_024;
 const ITERATIONS: u32 = 2;
@@ -29,20 +32,20 @@ const GUESSES_MIN: u64 = 10_000;
 /// Hashes and verifies, within the bounds above. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Passwords {
-    shared: Arc<Shared>,
+    pool: Arc<HashPool>,
 }
 
-struct Shared {
-    /// One permit a core. A hash keeps its own until it is done, also when nobody waits for it any more.
+struct HashPool {
+    /// One permit a core. A hash keeps its permit until it is done, also when nobody waits for it any more.
     running: Arc<Semaphore>,
     /// One permit a caller, running or waiting.
     admitted: Arc<Semaphore>,
     /// Memory to hash in that is not in use; with what is in use, at most once a core.
-    memories: Mutex<Vec<Memory>>,
+    memories: Mutex<Vec<HashMemory>>,
     dummy: String,
 }
 
-type Memory = Vec<Block>;
+type HashMemory = Vec<Block>;
 
 impl Passwords {
     /// A hasher that uses at most `cores` threads at once.
@@ -51,17 +54,15 @@ impl Passwords {
     /// [`Error::Hash`] if the dummy cannot be hashed, i.e. there are not even 19 MiB of memory.
     pub(super) fn new(cores: usize) -> Result<Self, Error> {
         let cores = cores.max(1);
-        let mut memory = Memory::new();
+        let mut memory = HashMemory::new();
         let dummy = hash_in(&mut memory, "no user has this password")?;
-        let shared = Shared {
+        let pool = HashPool {
             running: Arc::new(Semaphore::new(cores)),
             admitted: Arc::new(Semaphore::new(cores + WAITING_MAX)),
             memories: Mutex::new(vec![memory]),
             dummy,
         };
-        Ok(Self {
-            shared: Arc::new(shared),
-        })
+        Ok(Self { pool: Arc::new(pool) })
     }
 
     /// The PHC string of a new password that [`check_length`] has accepted.
@@ -86,9 +87,9 @@ impl Passwords {
     /// # Errors
     /// [`Error::Overloaded`] when too many wait.
     pub(super) async fn verify(&self, password: String, hash: Option<String>) -> Result<bool, Error> {
-        self.run(move |shared, memory| {
+        self.run(move |pool, memory| {
             let known = hash.is_some();
-            let hash = hash.as_deref().unwrap_or(&shared.dummy);
+            let hash = hash.as_deref().unwrap_or(&pool.dummy);
             Ok(matches_in(memory, &password, hash) && known)
         })
         .await
@@ -96,22 +97,22 @@ impl Passwords {
 
     async fn run<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Shared, &mut Memory) -> Result<T, Error> + Send + 'static,
+        work: impl FnOnce(&HashPool, &mut HashMemory) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        let shared = Arc::clone(&self.shared);
-        let admitted = Arc::clone(&shared.admitted)
+        let pool = Arc::clone(&self.pool);
+        let admitted = Arc::clone(&pool.admitted)
             .try_acquire_owned()
             .map_err(|_| Error::Overloaded)?;
-        let running = Arc::clone(&shared.running)
+        let running = Arc::clone(&pool.running)
             .acquire_owned()
             .await
             .map_err(|_| Error::Overloaded)?;
         let work = move || {
-            // A caller that gives up does not stop the work, so the turn is the work's.
-            let _turn = (admitted, running);
-            let mut memory = shared.memories.lock().pop().unwrap_or_default();
-            let result = work(&shared, &mut memory);
-            shared.memories.lock().push(memory);
+            // A caller that gives up does not stop the work, so the permits are the work's.
+            let _permits = (admitted, running);
+            let mut memory = pool.memories.lock().pop().unwrap_or_default();
+            let result = work(&pool, &mut memory);
+            pool.memories.lock().push(memory);
             result
         };
         tokio::task::spawn_blocking(work)
@@ -135,59 +136,81 @@ pub(super) fn check_length(password: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// The PHC string of a password with a salt of its own.
-fn hash_in(memory: &mut Memory, password: &str) -> Result<String, Error> {
+/// The PHC string of a password, with a new salt.
+fn hash_in(memory: &mut HashMemory, password: &str) -> Result<String, Error> {
     let failed = |error: &dyn std::fmt::Display| Error::Hash(error.to_string());
     let params = Params::new(MEMORY_KIB, ITERATIONS, LANES, None).map_err(|error| failed(&error))?;
-    let (algorithm, version) = (Algorithm::Argon2id, Version::V0x13);
+    let parameters = HashParameters {
+        algorithm: Algorithm::Argon2id,
+        version: Version::V0x13,
+        params,
+        length: Params::DEFAULT_OUTPUT_LEN,
+    };
     let salt = Salt::new(&generate_salt()).map_err(|error| failed(&error))?;
+    let output = output_in(memory, password, &salt, &parameters).map_err(|error| failed(&error))?;
+    let HashParameters {
+        algorithm,
+        version,
+        params,
+        ..
+    } = parameters;
     let hash = PasswordHash {
         algorithm: algorithm.ident(),
         version: Some(version.into()),
         params: ParamsString::try_from(&params).map_err(|error| failed(&error))?,
         salt: Some(salt),
-        hash: Some(
-            output_in(
-                memory,
-                password,
-                &salt,
-                (algorithm, version, params),
-                Params::DEFAULT_OUTPUT_LEN,
-            )
-            .map_err(|error| failed(&error))?,
-        ),
+        hash: Some(output),
     };
     Ok(hash.to_string())
 }
 
 /// Whether a password is the one of a PHC string; what is none, or not of argon2, is nobody's.
-fn matches_in(memory: &mut Memory, password: &str, hash: &str) -> bool {
+fn matches_in(memory: &mut HashMemory, password: &str, hash: &str) -> bool {
     let mut matches = || {
         let hash = PasswordHash::new(hash).ok()?;
         let (salt, expected) = (hash.salt?, hash.hash?);
         let algorithm = Algorithm::try_from(hash.algorithm.as_str()).ok()?;
         let version = hash.version.map_or(Ok(Version::default()), Version::try_from).ok()?;
-        let params = Params::try_from(&hash).ok()?;
-        let computed = output_in(memory, password, &salt, (algorithm, version, params), expected.len()).ok()?;
+        let parameters = HashParameters {
+            algorithm,
+            version,
+            params: Params::try_from(&hash).ok()?,
+            length: expected.len(),
+        };
+        let computed = output_in(memory, password, &salt, &parameters).ok()?;
         // Outputs are compared in constant time.
         Some(computed == expected)
     };
     matches().unwrap_or(false)
 }
 
+/// How a hash is computed.
+struct HashParameters {
+    algorithm: Algorithm,
+    version: Version,
+    params: Params,
+    /// Of the output, in bytes.
+    length: usize,
+}
+
 fn output_in(
-    memory: &mut Memory,
+    memory: &mut HashMemory,
     password: &str,
     salt: &[u8],
-    (algorithm, version, params): (Algorithm, Version, Params),
-    length: usize,
+    parameters: &HashParameters,
 ) -> argon2::password_hash::Result<Output> {
     let mut bytes = [0; Output::MAX_LENGTH];
     let bytes = bytes
-        .get_mut(..length)
+        .get_mut(..parameters.length)
         .ok_or(argon2::password_hash::Error::OutputSize)?;
+    let params = parameters.params.clone();
     memory.resize(params.block_count(), Block::default());
-    Argon2::new(algorithm, version, params).hash_password_into_with_memory(password.as_bytes(), salt, bytes, memory)?;
+    Argon2::new(parameters.algorithm, parameters.version, params).hash_password_into_with_memory(
+        password.as_bytes(),
+        salt,
+        bytes,
+        memory,
+    )?;
     Ok(Output::new(bytes)?)
 }
 
@@ -268,7 +291,7 @@ mod tests {
     #[test]
     fn what_others_have_hashed_is_understood() {
         use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
-        let (mut memory, password) = (Memory::new(), "correct horse battery");
+        let (mut memory, password) = (HashMemory::new(), "correct horse battery");
         for (memory_kib, iterations, lanes) in [(64, 1, 1), (MEMORY_KIB, ITERATIONS, LANES), (256, 3, 4)] {
             let params = Params::new(memory_kib, iterations, lanes, None).unwrap();
             for algorithm in [Algorithm::Argon2id, Algorithm::Argon2i] {
@@ -307,11 +330,11 @@ mod tests {
         for verified in futures_util::future::join_all(hashes).await {
             assert!(!verified.unwrap());
         }
-        assert!((1..=2).contains(&passwords.shared.memories.lock().len()));
+        assert!((1..=2).contains(&passwords.pool.memories.lock().len()));
     }
 
     #[tokio::test]
-    async fn who_gives_up_does_not_free_the_turn_of_a_hash_under_way() {
+    async fn who_gives_up_does_not_free_the_permits_of_a_hash_under_way() {
         let passwords = Passwords::new(1).unwrap();
         let (begun, has_begun) = tokio::sync::oneshot::channel();
         let (end, ends) = tokio::sync::oneshot::channel::<()>();
@@ -324,17 +347,17 @@ mod tests {
             _ = work => panic!("it waits for the test"),
             begun = has_begun => begun.unwrap(),
         }
-        assert_eq!(passwords.shared.running.available_permits(), 0);
+        assert_eq!(passwords.pool.running.available_permits(), 0);
         end.send(()).unwrap();
         assert!(!passwords.verify("x".into(), None).await.unwrap());
-        assert_eq!(passwords.shared.memories.lock().len(), 1);
+        assert_eq!(passwords.pool.memories.lock().len(), 1);
     }
 
     #[tokio::test]
     async fn more_than_may_wait_are_refused_at_once() {
         let passwords = Passwords::new(1).unwrap();
         let _all = passwords
-            .shared
+            .pool
             .admitted
             .acquire_many(1 + WAITING_MAX as u32)
             .await

@@ -8,7 +8,6 @@ use crate::ids::{Role, Tier, UserStatus};
 /// What a caller wants to do in their tenant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Make a conversation.
     CreateConversation,
     /// See who else is in the tenant (id, name and kind).
     ListUsers,
@@ -34,34 +33,29 @@ pub(super) const fn allows(role: Role, action: Action) -> bool {
 /// What is to become of a user; `None` leaves a property as it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct UserChange {
-    /// New role in the tenant.
     pub role: Option<Role>,
-    /// New tier.
     pub tier: Option<Tier>,
-    /// New status.
     pub status: Option<UserStatus>,
 }
 
 /// The user a change is about, as they are now.
 #[derive(Clone, Copy, Debug)]
-pub struct Target {
-    /// Their role.
+pub struct ChangedUser {
     pub role: Role,
-    /// Their status.
     pub status: UserStatus,
     /// Whether they are the caller.
     pub is_caller: bool,
-    /// Active owners of the tenant, the target included.
+    /// Active owners of the tenant, this user included.
     pub n_owners: i64,
 }
 
 /// Why a change of a user is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum UserChangeRefusal {
     /// The caller's role does not reach so far.
     #[error("Your role does not allow this.")]
     Role,
-    /// Nobody suspends themselves; it would be a locked door with the key inside.
+    /// Nobody suspends themselves; nobody could let them in again.
     #[error("You cannot suspend yourself.")]
     Oneself,
     /// A tenant keeps an active owner.
@@ -74,30 +68,30 @@ pub enum Refusal {
 /// Owners may do everything; admins manage those below them and give only roles below their own; everyone may step down.
 ///
 /// # Errors
-/// [`Refusal`].
-pub fn check_user_change(caller: Role, target: Target, change: UserChange) -> Result<(), Refusal> {
+/// [`UserChangeRefusal`].
+pub fn check_user_change(caller: Role, target: ChangedUser, change: UserChange) -> Result<(), UserChangeRefusal> {
     if !allows(caller, Action::ManageUsers) {
-        return Err(Refusal::Role);
+        return Err(UserChangeRefusal::Role);
     }
     if caller != Role::Owner {
         let manages = target.role < caller || target.is_caller;
         let gives = change.role.is_none_or(|role| role < caller || role == target.role);
         if !manages || !gives {
-            return Err(Refusal::Role);
+            return Err(UserChangeRefusal::Role);
         }
     }
     if target.is_caller && target.status == UserStatus::Suspended {
-        // Only a node that has not heard of it yet lets them ask; it must not be the one that undoes it.
-        return Err(Refusal::Role);
+        // Only a node that does not know of it yet lets them ask. It must not be the one that undoes it.
+        return Err(UserChangeRefusal::Role);
     }
     let suspends = change.status == Some(UserStatus::Suspended) && target.status == UserStatus::Active;
     if suspends && target.is_caller {
-        return Err(Refusal::Oneself);
+        return Err(UserChangeRefusal::Oneself);
     }
     let demotes = change.role.is_some_and(|role| role != Role::Owner);
     let is_active_owner = target.role == Role::Owner && target.status == UserStatus::Active;
     if is_active_owner && (demotes || suspends) && target.n_owners <= 1 {
-        return Err(Refusal::LastOwner);
+        return Err(UserChangeRefusal::LastOwner);
     }
     Ok(())
 }
@@ -108,8 +102,8 @@ mod tests {
 
     const ROLES: [Role; 4] = [Role::Guest, Role::Member, Role::Admin, Role::Owner];
 
-    fn target(role: Role) -> Target {
-        Target {
+    fn target(role: Role) -> ChangedUser {
+        ChangedUser {
             role,
             status: UserStatus::Active,
             is_caller: false,
@@ -143,7 +137,7 @@ mod tests {
 
     #[test]
     fn people_step_down_but_not_up() {
-        let own = |role| Target {
+        let own = |role| ChangedUser {
             is_caller: true,
             ..target(role)
         };
@@ -153,11 +147,11 @@ mod tests {
         );
         assert_eq!(
             check_user_change(Role::Admin, own(Role::Admin), to_role(Role::Owner)),
-            Err(Refusal::Role)
+            Err(UserChangeRefusal::Role)
         );
         assert_eq!(
             check_user_change(Role::Member, own(Role::Member), to_role(Role::Guest)),
-            Err(Refusal::Role)
+            Err(UserChangeRefusal::Role)
         );
         assert_eq!(
             check_user_change(Role::Owner, own(Role::Owner), to_role(Role::Admin)),
@@ -167,7 +161,7 @@ mod tests {
 
     #[test]
     fn a_tenant_keeps_an_active_owner() {
-        let last = Target {
+        let last = ChangedUser {
             n_owners: 1,
             ..target(Role::Owner)
         };
@@ -177,12 +171,15 @@ mod tests {
         };
         assert_eq!(
             check_user_change(Role::Owner, last, to_role(Role::Admin)),
-            Err(Refusal::LastOwner)
+            Err(UserChangeRefusal::LastOwner)
         );
-        assert_eq!(check_user_change(Role::Owner, last, suspend), Err(Refusal::LastOwner));
+        assert_eq!(
+            check_user_change(Role::Owner, last, suspend),
+            Err(UserChangeRefusal::LastOwner)
+        );
         assert_eq!(check_user_change(Role::Owner, last, to_role(Role::Owner)), Ok(()));
         assert_eq!(check_user_change(Role::Owner, target(Role::Owner), suspend), Ok(()));
-        let suspended = Target {
+        let suspended = ChangedUser {
             status: UserStatus::Suspended,
             n_owners: 1,
             ..target(Role::Owner)
@@ -196,16 +193,19 @@ mod tests {
             status: Some(UserStatus::Suspended),
             ..UserChange::default()
         };
-        let own = Target {
+        let own = ChangedUser {
             is_caller: true,
             ..target(Role::Admin)
         };
-        assert_eq!(check_user_change(Role::Admin, own, suspend), Err(Refusal::Oneself));
+        assert_eq!(
+            check_user_change(Role::Admin, own, suspend),
+            Err(UserChangeRefusal::Oneself)
+        );
     }
 
     #[test]
     fn nobody_comes_back_from_a_suspension_by_themselves() {
-        let own = Target {
+        let own = ChangedUser {
             is_caller: true,
             status: UserStatus::Suspended,
             ..target(Role::Owner)
@@ -214,8 +214,8 @@ mod tests {
             status: Some(UserStatus::Active),
             ..UserChange::default()
         };
-        assert_eq!(check_user_change(Role::Owner, own, back), Err(Refusal::Role));
-        let others = Target {
+        assert_eq!(check_user_change(Role::Owner, own, back), Err(UserChangeRefusal::Role));
+        let others = ChangedUser {
             is_caller: false,
             ..own
         };

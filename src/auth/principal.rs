@@ -12,49 +12,41 @@ use bytestring::ByteString;
 pub struct Principal {
     /// The caller's tenant; every query names it first.
     pub tenant_id: TenantId,
-    /// The caller.
     pub user_id: UserId,
     /// What the caller showed.
     pub credential: Credential,
-    /// Person, agent or system.
     pub kind: UserKind,
-    /// Display name.
     pub name: ByteString,
-    /// Role in the tenant.
     pub role: Role,
-    /// Tier of the limits.
     pub tier: Tier,
     /// For guests: the only conversation they may touch.
     pub conversation: Option<ConversationId>,
-    /// When the credentials run out.
+    /// When the credentials expire, if they do.
     pub expires_at: Option<Timestamp>,
 }
 
 /// What a caller showed: never the secret itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Credential {
-    /// An access token or ticket of this log-in: a person.
+    /// An access token or ticket of this login: a person.
     Session(SessionId),
     /// An API key: a program.
     ApiKey {
-        /// The key.
         id: ApiKeyId,
-        /// What it was given; what it may do now is [`Principal::scopes`].
+        /// What the key was given. What it may do now is [`Principal::scopes`].
         scopes: Scopes,
     },
 }
 
-/// Which log-in or key: what is revoked.
+/// Which login or key: what is revoked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CredentialId {
-    /// A log-in.
     Session(SessionId),
-    /// An API key.
     ApiKey(ApiKeyId),
 }
 
 impl Credential {
-    /// Which log-in or key it is.
+    /// Which login or key it is.
     #[must_use]
     pub const fn id(&self) -> CredentialId {
         match self {
@@ -96,7 +88,7 @@ impl Principal {
         permissions::allows(self.role, action) && self.scopes().contains(action.scope())
     }
 
-    /// The log-in, unless the caller came with a key.
+    /// The login, unless the caller came with a key.
     #[must_use]
     pub const fn session_id(&self) -> Option<SessionId> {
         match self.credential {

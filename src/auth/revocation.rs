@@ -1,25 +1,23 @@
-//! What has been revoked or changed since the tokens in circulation were issued: a picture in memory, kept fresh by
-//! reading `auth_events`.
+//! The revocation cache: what has been revoked or changed since the credentials in circulation were issued. Kept in memory,
+//! and fresh by polling `auth_events`.
 //!
-//! Every node reads the latest rows each second and needs no bus for it, so a log-out or suspension on one node reaches
-//! all within five seconds, also while Redis is down. Reading is idempotent: the window overlaps generously, because a
-//! row's time is taken when it is written but seen when its transaction commits. A local change is applied at once, by
-//! the same functions.
+//! `upkeep.rs` polls it each second, on every node. No bus is needed, so a logout or suspension on one node reaches all
+//! within five seconds, also while Redis is down. Applying is idempotent: windows overlap generously, because the time of a
+//! row is taken when it is written, but the row is seen when its transaction commits. A local change is applied at once, by
+//! the same function.
 //!
-//! Bounds: an entry is kept as long as a token that contradicts it may live, or a key's look-up may be remembered, then
-//! dropped; so the picture holds what was revoked or changed within about fifteen minutes. The event channel holds
-//! [`EVENTS_MAX`]; a receiver that falls behind is told so (`Lagged`) and checks its sockets with
-//! [`super::Auth::recheck`].
+//! Bounds: an entry is kept as long as a token may live that contradicts it, or as long as the look-up of a key may be
+//! remembered. So the cache holds what was revoked or changed within about fifteen minutes. The channel of events holds
+//! [`EVENTS_MAX`]. A receiver that falls behind gets `Lagged`, and checks its sockets with `Auth::recheck`.
 //!
-//! Crash and overload: the reader runs in a task that is started again when it panics, and simply tries again when the
-//! database is away; its next window begins at its last success. While a node cannot read, it keeps to what it knows.
+//! While the database is away, a node keeps to what it knows. The next window begins at the last success.
 
-use super::store;
-use super::{CredentialId, Error, Principal};
+use super::error::Error;
+use super::events::{AuthEvent, UserState};
+use super::principal::{CredentialId, Principal};
+use super::store::events as store;
 use crate::database::Database;
-use crate::ids::{Role, TenantId, Tier, UserId, UserStatus};
-use bytestring::ByteString;
-use chrono::{DateTime, Utc};
+use crate::ids::{Role, UserId, UserStatus};
 use parking_lot::RwLock;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -34,57 +32,22 @@ pub(super) const GAP_MAX: Duration = Duration::from_secs(24 * 3_600);
 /// Events a receiver may fall behind.
 const EVENTS_MAX: usize = 1_024;
 
-/// A user as they are now, where it concerns their rights.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UserState {
-    /// The user's tenant.
-    pub tenant_id: TenantId,
-    /// The user.
-    pub user_id: UserId,
-    /// Display name.
-    pub name: ByteString,
-    /// Role in the tenant.
-    pub role: Role,
-    /// Tier of the limits.
-    pub tier: Tier,
-    /// Suspended users are refused everywhere.
-    pub status: UserStatus,
-    /// When the row last changed: a read that began before a local change must not undo it here.
-    pub updated_at: DateTime<Utc>,
-}
-
-/// What live sockets must hear of.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// A log-in is over, or a key deleted: its sockets are closed with 4001.
-    Revoked(CredentialId),
-    /// A user's name, role, tier or status is another: sockets get the new rights, or are closed with 4003.
-    UserChanged(UserState),
-}
-
-/// One row of `auth_events`, as read.
-#[derive(Clone, Debug)]
-pub(super) enum Row {
-    Revoked(CredentialId),
-    Changed(UserState),
-}
-
-/// The picture.
-pub(super) struct Picture {
-    entries: RwLock<Entries>,
-    events: broadcast::Sender<Event>,
+/// What was revoked or changed lately, and who listens.
+pub(super) struct RevocationCache {
+    entries: RwLock<RevocationEntries>,
+    events: broadcast::Sender<AuthEvent>,
     /// How long a token may contradict an entry.
     keep: Duration,
 }
 
 #[derive(Default)]
-struct Entries {
+struct RevocationEntries {
     revoked: HashMap<CredentialId, Instant>,
     changed: HashMap<UserId, (UserState, Instant)>,
 }
 
-impl Picture {
-    /// An empty picture for credentials that are believed for `ttl` without looking.
+impl RevocationCache {
+    /// An empty cache for credentials that are believed for `ttl` without looking.
     pub(super) fn new(ttl: Duration) -> Self {
         Self {
             entries: RwLock::default(),
@@ -94,7 +57,7 @@ impl Picture {
         }
     }
 
-    pub(super) fn subscribe(&self) -> broadcast::Receiver<Event> {
+    pub(super) fn subscribe(&self) -> broadcast::Receiver<AuthEvent> {
         self.events.subscribe()
     }
 
@@ -123,19 +86,19 @@ impl Picture {
         Ok(principal)
     }
 
-    /// Takes up what was read or changed; tells the listeners what is new in it.
-    pub(super) fn apply(&self, rows: Vec<Row>, now: Instant) {
+    /// Applies what was read or changed, and sends the listeners what is new in it.
+    pub(super) fn apply(&self, events: Vec<AuthEvent>, now: Instant) {
         let until = now + self.keep;
         let mut news = Vec::new();
         let mut entries = self.entries.write();
-        for row in rows {
-            match row {
-                Row::Revoked(credential) => {
+        for event in events {
+            match event {
+                AuthEvent::Revoked(credential) => {
                     if entries.revoked.insert(credential, until).is_none() {
-                        news.push(Event::Revoked(credential));
+                        news.push(AuthEvent::Revoked(credential));
                     }
                 }
-                Row::Changed(user) => {
+                AuthEvent::UserChanged(user) => {
                     let known = entries.changed.get(&user.user_id).map(|(known, _)| known);
                     if known.is_some_and(|known| known.updated_at > user.updated_at) {
                         continue;
@@ -143,7 +106,7 @@ impl Picture {
                     let is_new = known != Some(&user);
                     entries.changed.insert(user.user_id, (user.clone(), until));
                     if is_new {
-                        news.push(Event::UserChanged(user));
+                        news.push(AuthEvent::UserChanged(user));
                     }
                 }
             }
@@ -155,7 +118,7 @@ impl Picture {
         }
     }
 
-    /// Forgets what no living token can contradict.
+    /// Removes what no living token can contradict.
     pub(super) fn prune(&self, now: Instant) {
         let mut entries = self.entries.write();
         entries.revoked.retain(|_, until| *until > now);
@@ -168,8 +131,8 @@ impl Picture {
         // A token that outlived the gap has run out; the socket of a deleted key has not. So a gap is read whole.
         let window = since.map_or(self.keep, |since| started.duration_since(since).min(GAP_MAX)) + OVERLAP;
         let client = database.client().await?;
-        let rows = store::list_auth_events(&client, window).await?;
-        self.apply(rows, started);
+        let events = store::list_auth_events(&client, window).await?;
+        self.apply(events, started);
         self.prune(started);
         Ok(started)
     }
@@ -178,8 +141,10 @@ impl Picture {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::auth::{Credential, Scope, Scopes};
-    use crate::ids::{ApiKeyId, ConversationId, SessionId, UserKind};
+    use crate::auth::principal::Credential;
+    use crate::auth::scopes::{Scope, Scopes};
+    use crate::ids::{ApiKeyId, ConversationId, SessionId, TenantId, Tier, UserKind};
+    use chrono::DateTime;
 
     fn principal() -> Principal {
         Principal {
@@ -208,34 +173,37 @@ mod tests {
     }
 
     #[test]
-    fn revocation_and_suspension_refuse_and_are_told_once() {
-        let picture = Picture::new(Duration::from_secs(900));
-        let mut events = picture.subscribe();
+    fn revocation_and_suspension_refuse_and_are_notified_once() {
+        let cache = RevocationCache::new(Duration::from_secs(900));
+        let mut events = cache.subscribe();
         let (a, b) = (principal(), principal());
-        assert!(picture.check(a.clone(), UserStatus::Active).is_ok());
+        assert!(cache.check(a.clone(), UserStatus::Active).is_ok());
         let suspended = UserState {
             status: UserStatus::Suspended,
             ..state(&b)
         };
         for _ in 0..2 {
-            picture.apply(
-                vec![Row::Revoked(a.credential.id()), Row::Changed(suspended.clone())],
+            cache.apply(
+                vec![
+                    AuthEvent::Revoked(a.credential.id()),
+                    AuthEvent::UserChanged(suspended.clone()),
+                ],
                 Instant::now(),
             );
         }
         assert!(matches!(
-            picture.check(a.clone(), UserStatus::Active),
+            cache.check(a.clone(), UserStatus::Active),
             Err(Error::Revoked)
         ));
-        assert!(matches!(picture.check(b, UserStatus::Active), Err(Error::Suspended)));
-        assert_eq!(events.try_recv().unwrap(), Event::Revoked(a.credential.id()));
-        assert_eq!(events.try_recv().unwrap(), Event::UserChanged(suspended));
+        assert!(matches!(cache.check(b, UserStatus::Active), Err(Error::Suspended)));
+        assert_eq!(events.try_recv().unwrap(), AuthEvent::Revoked(a.credential.id()));
+        assert_eq!(events.try_recv().unwrap(), AuthEvent::UserChanged(suspended));
         assert!(events.try_recv().is_err());
     }
 
     #[test]
     fn the_latest_rights_win_over_the_token() {
-        let picture = Picture::new(Duration::from_secs(900));
+        let cache = RevocationCache::new(Duration::from_secs(900));
         let guest = principal();
         let promoted = UserState {
             role: Role::Member,
@@ -243,8 +211,8 @@ mod tests {
             name: "Anna".into(),
             ..state(&guest)
         };
-        picture.apply(vec![Row::Changed(promoted)], Instant::now());
-        let now = picture.check(guest.clone(), UserStatus::Active).unwrap();
+        cache.apply(vec![AuthEvent::UserChanged(promoted)], Instant::now());
+        let now = cache.check(guest.clone(), UserStatus::Active).unwrap();
         assert_eq!(
             (now.role, now.tier, &*now.name, now.conversation),
             (Role::Member, Tier::Premium, "Anna", None)
@@ -253,9 +221,9 @@ mod tests {
             name: "Annie".into(),
             ..state(&guest)
         };
-        picture.apply(vec![Row::Changed(renamed)], Instant::now());
+        cache.apply(vec![AuthEvent::UserChanged(renamed)], Instant::now());
         assert_eq!(
-            picture.check(guest.clone(), UserStatus::Active).unwrap().conversation,
+            cache.check(guest.clone(), UserStatus::Active).unwrap().conversation,
             guest.conversation,
             "still a guest"
         );
@@ -263,7 +231,7 @@ mod tests {
 
     #[test]
     fn a_key_is_worth_what_its_user_is_now() {
-        let picture = Picture::new(Duration::from_secs(900));
+        let cache = RevocationCache::new(Duration::from_secs(900));
         let id = ApiKeyId::new();
         let scopes: Scopes = Scope::ALL.into_iter().collect();
         let key = Principal {
@@ -272,24 +240,24 @@ mod tests {
             ..principal()
         };
         assert!(matches!(
-            picture.check(key.clone(), UserStatus::Suspended),
+            cache.check(key.clone(), UserStatus::Suspended),
             Err(Error::Suspended)
         ));
         let demoted = UserState {
             role: Role::Member,
             ..state(&key)
         };
-        picture.apply(vec![Row::Changed(demoted)], Instant::now());
+        cache.apply(vec![AuthEvent::UserChanged(demoted)], Instant::now());
         // Active again since the key was looked up, and no admin any more.
-        let now = picture.check(key.clone(), UserStatus::Suspended).unwrap();
+        let now = cache.check(key.clone(), UserStatus::Suspended).unwrap();
         assert!(now.scopes().contains(Scope::Chat) && !now.scopes().contains(Scope::Admin));
-        picture.apply(vec![Row::Revoked(CredentialId::ApiKey(id))], Instant::now());
-        assert!(matches!(picture.check(key, UserStatus::Active), Err(Error::Revoked)));
+        cache.apply(vec![AuthEvent::Revoked(CredentialId::ApiKey(id))], Instant::now());
+        assert!(matches!(cache.check(key, UserStatus::Active), Err(Error::Revoked)));
     }
 
     #[test]
     fn a_slow_read_does_not_undo_a_local_change() {
-        let picture = Picture::new(Duration::from_secs(900));
+        let cache = RevocationCache::new(Duration::from_secs(900));
         let who = principal();
         let updated_at = DateTime::UNIX_EPOCH + chrono::TimeDelta::seconds(1);
         let suspended = UserState {
@@ -297,25 +265,28 @@ mod tests {
             updated_at,
             ..state(&who)
         };
-        picture.apply(vec![Row::Changed(suspended)], Instant::now());
-        picture.apply(vec![Row::Changed(state(&who))], Instant::now());
-        assert!(matches!(picture.check(who, UserStatus::Active), Err(Error::Suspended)));
+        cache.apply(vec![AuthEvent::UserChanged(suspended)], Instant::now());
+        cache.apply(vec![AuthEvent::UserChanged(state(&who))], Instant::now());
+        assert!(matches!(cache.check(who, UserStatus::Active), Err(Error::Suspended)));
     }
 
     #[test]
     fn entries_outlive_the_tokens_and_are_then_forgotten() {
         let ttl = Duration::from_secs(900);
-        let picture = Picture::new(ttl);
+        let cache = RevocationCache::new(ttl);
         let (who, start) = (principal(), Instant::now());
-        picture.apply(
-            vec![Row::Revoked(who.credential.id()), Row::Changed(state(&who))],
+        cache.apply(
+            vec![
+                AuthEvent::Revoked(who.credential.id()),
+                AuthEvent::UserChanged(state(&who)),
+            ],
             start,
         );
-        picture.prune(start + ttl + OVERLAP);
-        assert!(picture.check(who.clone(), UserStatus::Active).is_err());
-        picture.prune(start + ttl + 2 * OVERLAP);
-        assert!(picture.check(who, UserStatus::Active).is_ok());
-        let entries = picture.entries.read();
+        cache.prune(start + ttl + OVERLAP);
+        assert!(cache.check(who.clone(), UserStatus::Active).is_err());
+        cache.prune(start + ttl + 2 * OVERLAP);
+        assert!(cache.check(who, UserStatus::Active).is_ok());
+        let entries = cache.entries.read();
         assert_eq!((entries.revoked.len(), entries.changed.len()), (0, 0));
     }
 }

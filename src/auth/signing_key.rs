@@ -4,7 +4,7 @@
 //! under another name and then linked into place, so that two processes starting at once on one directory end up with
 //! the same key, and a crash never leaves half a key.
 
-use super::Error;
+use super::error::Error;
 use crate::config::Secret;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD_NO_PAD;

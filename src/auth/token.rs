@@ -8,7 +8,7 @@
 //!
 //! Bounds: a token longer than [`TOKEN_BYTES_MAX`] is refused before anything is decoded.
 
-use super::{Credential, Principal};
+use super::principal::{Credential, Principal};
 use crate::ids::{ConversationId, Role, SessionId, TenantId, Tier, UserId, UserKind};
 use bytestring::ByteString;
 use chrono::{DateTime, Utc};

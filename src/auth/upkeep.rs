@@ -1,52 +1,60 @@
-//! The one background task of signing in: reads `auth_events` each second, writes when API keys were last used, and now and
-//! then removes what has run out.
+//! The one background task of auth: polls revocations each second, writes when API keys were last used, and removes what
+//! has expired.
 //!
-//! It is a task and not an actor because nobody sends it anything. It holds the shared state only weakly, so it ends
-//! with the last handle; a panic in it is seen by the outer loop, logged, and answered with a new start after
-//! [`RESTART_DELAY`]. A database that is away costs a log line on the first failure and another when it is back.
+//! It is a task and not an actor, because nobody sends it anything. It ends with the last handle of `Auth`. After a panic it
+//! is started again; its next poll begins where the last successful one did. A database that is away costs a log line at the
+//! first failure, and another when it is back.
 //!
-//! Bounds: deletes in portions of a thousand rows, at most [`PORTIONS_MAX`] of each kind a round.
+//! Bounds: rows are deleted in portions of [`DELETE_ROWS_MAX`], at most [`PORTIONS_MAX`] of each kind in one round.
 
-use super::last_used::Due;
-use super::revocation::{GAP_MAX, POLL_INTERVAL};
-use super::{Error, Shared, api_keys, store};
-use crate::database::Client;
-use crate::metrics::metrics;
-use crate::supervision::named;
+use super::error::Error;
+use super::last_used::{LastUsed, WriteScope};
+use super::login_throttle::LoginThrottle;
+use super::revocation::{GAP_MAX, POLL_INTERVAL, RevocationCache};
+use super::store::{api_keys, events, logins};
+use crate::database::Database;
+use crate::supervision::supervise_task;
 use parking_lot::Mutex;
 use std::future::Future;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::task::{AbortHandle, JoinHandle};
+use tokio::task::AbortHandle;
 use tokio::time::MissedTickBehavior;
 
 /// What the task is called in logs and metrics.
 const TASK: &str = "auth_upkeep";
-const RESTART_DELAY: Duration = Duration::from_secs(1);
-/// Interval of the removals.
+/// Between two removals of rows.
 const CLEAN_INTERVAL: Duration = Duration::from_secs(600);
+/// Between two removals of old records of failed logins, in memory.
+const THROTTLE_CLEAN_INTERVAL: Duration = Duration::from_secs(15);
+/// Rows that one statement deletes at most, so that it never holds locks for long.
+const DELETE_ROWS_MAX: i64 = 1_000;
 const PORTIONS_MAX: usize = 100;
 /// Events are kept longer than any node needs them, for people who look into an incident.
 const EVENTS_AGE: Duration = GAP_MAX.saturating_add(Duration::from_secs(3_600));
+/// Keys that have expired are listed for this long, so that it can be seen why a program stopped.
+const EXPIRED_KEYS_AGE: Duration = Duration::from_secs(30 * 24 * 3_600);
 
-/// The running task, if any.
-#[derive(Default)]
+/// The running task. It ends when this is dropped.
 pub(super) struct Upkeep {
-    task: Mutex<Option<AbortHandle>>,
+    task: AbortHandle,
 }
 
 impl Upkeep {
-    pub(super) fn start(&self, shared: &Arc<Shared>, read_at: Instant) {
-        let task = tokio::spawn(supervise(Arc::downgrade(shared), read_at));
-        if let Some(old) = self.task.lock().replace(task.abort_handle()) {
-            old.abort();
+    pub(super) fn start(task: UpkeepTask) -> Self {
+        let task = Arc::new(task);
+        let supervised = supervise_task(TASK, move |_| {
+            let task = task.clone();
+            async move { task.run().await }
+        });
+        Self {
+            task: tokio::spawn(supervised).abort_handle(),
         }
     }
 
+    /// Again is fine.
     pub(super) fn stop(&self) {
-        if let Some(task) = self.task.lock().take() {
-            task.abort();
-        }
+        self.task.abort();
     }
 }
 
@@ -56,95 +64,88 @@ impl Drop for Upkeep {
     }
 }
 
-/// Aborts a task when its supervisor is aborted, which drops this.
-struct AbortOnDrop(JoinHandle<()>);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
+/// What the task works on.
+pub(super) struct UpkeepTask {
+    pub(super) database: Database,
+    pub(super) revocations: Arc<RevocationCache>,
+    pub(super) last_used: Arc<LastUsed>,
+    pub(super) login_throttle: LoginThrottle,
+    pub(super) access_token_ttl: Duration,
+    /// When the last successful poll began. Outlives a panic.
+    pub(super) polled_at: Mutex<Instant>,
 }
 
-async fn supervise(shared: Weak<Shared>, read_at: Instant) {
-    metrics().actor_supervised(TASK);
-    let read_at = Arc::new(Mutex::new(read_at));
-    while shared.strong_count() > 0 {
-        let mut child = AbortOnDrop(tokio::spawn(named(
-            TASK,
-            None,
-            run(Weak::clone(&shared), Arc::clone(&read_at)),
-        )));
-        match (&mut child.0).await {
-            Ok(()) => return,
-            Err(error) => {
-                metrics().actor_restarted(TASK);
-                tracing::error!(%error, "the upkeep of log-ins failed; it is started again");
+impl UpkeepTask {
+    async fn run(&self) {
+        let mut ticks = tokio::time::interval(POLL_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut is_away = false;
+        let mut clean_at = Instant::now() + CLEAN_INTERVAL;
+        let mut clean_throttle_at = Instant::now() + THROTTLE_CLEAN_INTERVAL;
+        loop {
+            ticks.tick().await;
+            if Instant::now() >= clean_throttle_at {
+                clean_throttle_at = Instant::now() + THROTTLE_CLEAN_INTERVAL;
+                self.login_throttle.clean();
+            }
+            is_away = !self.poll(is_away).await;
+            if is_away {
+                continue;
+            }
+            if let Err(error) = self.last_used.write(&self.database, WriteScope::Coalesced).await {
+                tracing::warn!(%error, "when API keys were last used could not be written; trying again");
+            }
+            if Instant::now() >= clean_at {
+                clean_at = Instant::now() + CLEAN_INTERVAL;
+                if let Err(error) = self.clean().await {
+                    tracing::warn!(%error, "what has run out could not be removed; trying again later");
+                }
             }
         }
-        tokio::time::sleep(RESTART_DELAY).await;
     }
-}
 
-/// Ends when nobody holds the shared state any more.
-async fn run(shared: Weak<Shared>, read_at: Arc<Mutex<Instant>>) {
-    let mut ticks = tokio::time::interval(POLL_INTERVAL);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut away = false;
-    let mut clean_at = Instant::now() + CLEAN_INTERVAL;
-    loop {
-        ticks.tick().await;
-        let Some(shared) = shared.upgrade() else { return };
-        let since = *read_at.lock();
-        match shared.picture.poll(&shared.database, Some(since)).await {
+    /// Reads what was revoked or changed. Whether that succeeded.
+    async fn poll(&self, was_away: bool) -> bool {
+        let since = *self.polled_at.lock();
+        match self.revocations.poll(&self.database, Some(since)).await {
             Ok(at) => {
-                *read_at.lock() = at;
-                if away {
+                *self.polled_at.lock() = at;
+                if was_away {
                     tracing::info!("revocations are read again");
                 }
-                away = false;
+                true
             }
-            Err(error) if !away => {
-                tracing::warn!(%error, "revocations cannot be read; trying each second");
-                away = true;
-            }
-            Err(_) => {}
-        }
-        if !away && let Err(error) = shared.write_last_used(Due::Coalesced).await {
-            tracing::warn!(%error, "when API keys were last used could not be written; trying again");
-        }
-        if !away && Instant::now() >= clean_at {
-            clean_at = Instant::now() + CLEAN_INTERVAL;
-            if let Err(error) = clean(&shared).await {
-                tracing::warn!(%error, "what has run out could not be removed; trying again later");
+            Err(error) => {
+                if !was_away {
+                    tracing::warn!(%error, "revocations cannot be read; trying each second");
+                }
+                false
             }
         }
     }
-}
 
-async fn clean(shared: &Shared) -> Result<(), Error> {
-    let client = shared.database.client().await?;
-    let age = EVENTS_AGE.max(2 * shared.access_token_ttl);
-    let tickets = in_portions(|| store::delete_expired_tickets(&client)).await?;
-    let sessions = in_portions(|| store::delete_expired_sessions(&client)).await?;
-    let keys = in_portions(|| store::api_keys::delete_expired_api_keys(&client, api_keys::EXPIRED_AGE)).await?;
-    let events = in_portions(|| delete_events(&client, age)).await?;
-    if tickets + sessions + keys + events > 0 {
-        tracing::info!(tickets, sessions, keys, events, "removed what has run out");
+    async fn clean(&self) -> Result<(), Error> {
+        let client = self.database.client().await?;
+        let age = EVENTS_AGE.max(2 * self.access_token_ttl);
+        let tickets = in_portions(|| logins::delete_expired_tickets(&client, DELETE_ROWS_MAX)).await?;
+        let sessions = in_portions(|| logins::delete_expired_sessions(&client, DELETE_ROWS_MAX)).await?;
+        let delete_keys = || api_keys::delete_expired_api_keys(&client, EXPIRED_KEYS_AGE, DELETE_ROWS_MAX);
+        let keys = in_portions(delete_keys).await?;
+        let events = in_portions(|| events::delete_old_events(&client, age, DELETE_ROWS_MAX)).await?;
+        if tickets + sessions + keys + events > 0 {
+            tracing::info!(tickets, sessions, keys, events, "removed what has run out");
+        }
+        Ok(())
     }
-    Ok(())
 }
 
-async fn delete_events(client: &Client, age: Duration) -> Result<u64, Error> {
-    store::delete_old_events(client, age).await
-}
-
-/// Repeats a delete until it found less than a full portion.
+/// Repeats a delete until it found less than a full portion. How many rows it deleted.
 async fn in_portions<F: Future<Output = Result<u64, Error>>>(delete: impl Fn() -> F) -> Result<u64, Error> {
     let mut total = 0;
     for _ in 0..PORTIONS_MAX {
         let n = delete().await?;
         total += n;
-        if n < store::DELETE_ROWS_MAX.unsigned_abs() {
+        if n < DELETE_ROWS_MAX.unsigned_abs() {
             break;
         }
     }

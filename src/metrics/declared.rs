@@ -15,7 +15,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
 
-/// Requests, in seconds: the bounds are what is promised (20 ms, 100 ms for a request, 200 ms for a log-in), when a
+/// Requests, in seconds: the bounds are what is promised (20 ms, 100 ms for a request, 200 ms for a login), when a
 /// statement is cancelled (5 s) and the deadline of a request (30 s), so that each can be alerted on exactly.
 const REQUEST_SECONDS: [f64; 13] = [
     0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5, 5.0, 30.0,

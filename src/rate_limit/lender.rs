@@ -84,9 +84,9 @@ async fn call(redis: &Redis, spans: Spans, questions: &[(Key, Question)]) -> Res
 fn name(key: Key) -> String {
     match key {
         Key::User(id) => format!("parlance:rate_limit:user:{id}"),
-        Key::Network(network) => format!("parlance:rate_limit:network:{:x}", network.0),
+        Key::Network(network) => format!("parlance:rate_limit:network:{network:x}"),
         Key::UserExpensive(id) => format!("parlance:rate_limit:expensive:user:{id}"),
-        Key::NetworkExpensive(network) => format!("parlance:rate_limit:expensive:network:{:x}", network.0),
+        Key::NetworkExpensive(network) => format!("parlance:rate_limit:expensive:network:{network:x}"),
     }
 }
 

@@ -8,8 +8,6 @@
 //! | `table.rs` | what is known of all subjects, in shards |
 //! | `supervisor.rs` | the actor that asks Redis and looks after the table |
 //! | `lender.rs`, `lease.lua` | how Redis is asked, and how it counts |
-//! | `throttle.rs` | who fails to sign in, and how long they wait; pure |
-//! | `doors.rs` | attempts to sign in and up, as the handle sees them |
 //!
 //! A subject is a user, over all of their connections and credentials, or the network of a client that shows none. What
 //! they may use follows from their tier, which is asked anew with every request, so a changed tier counts as soon as
@@ -21,19 +19,15 @@
 //!
 //! Bounds: 65,536 users and as many networks, then newcomers share budgets (`table.rs`); [`ASKS_MAX`] questions, then this
 //! node counts alone, as it does while Redis is away: each node then gives at most the quota, never more, and never
-//! nothing. [`DEBTORS_MAX`] are remembered who were counted so. Failures to sign in are counted by each node for itself, in
-//! 100,000 records.
+//! nothing. [`DEBTORS_MAX`] are remembered who were counted so.
 
-mod doors;
 mod lease;
 mod lender;
 mod share;
 mod supervisor;
 mod table;
-mod throttle;
 mod window;
 
-pub use doors::Entering;
 pub use window::{Decision, Millis, Quota, Spans};
 
 use crate::config::{LimitsConfig, QuotaConfig};
@@ -51,7 +45,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use supervisor::Supervisor;
 use table::{Entry, Key, Place, Table};
-use throttle::Throttle;
 use tokio::sync::futures::OwnedNotified;
 
 /// Questions to Redis that wait.
@@ -60,25 +53,6 @@ const ASKS_MAX: usize = 10_000;
 const DEBTORS_MAX: usize = 10_000;
 /// For how long Redis is left alone after it has failed; about one subject, after a question that was not heard.
 const ALONE: Millis = 250;
-
-/// Where a client is, as far as limits tell addresses apart: an IPv4 address, or the first 64 bits of an IPv6 one, because
-/// whoever has one of a /64 has all of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Network(u128);
-
-impl Network {
-    /// The network of nobody, for what has no TCP connection.
-    pub const NONE: Self = Self(0);
-}
-
-impl From<IpAddr> for Network {
-    fn from(address: IpAddr) -> Self {
-        match address.to_canonical() {
-            IpAddr::V4(address) => Self(address.to_ipv6_mapped().to_bits()),
-            IpAddr::V6(address) => Self(address.to_bits() >> 64 << 64),
-        }
-    }
-}
 
 /// Whose budget a request is taken from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -185,8 +159,6 @@ struct Shared {
     expensive: Quota,
     spans: Spans,
     started: Instant,
-    /// Who failed to sign in.
-    throttle: Mutex<Throttle>,
     /// The way to the other nodes' counters, where there is one.
     lending: Option<Lending>,
 }
@@ -243,7 +215,6 @@ impl RateLimits {
             }),
             spans,
             started: Instant::now(),
-            throttle: Mutex::default(),
             lending,
         });
         if config.enabled {
@@ -451,19 +422,5 @@ fn quota(config: QuotaConfig) -> Quota {
     Quota {
         per_minute: u32::try_from(config.per_minute).unwrap_or(u32::MAX),
         per_hour: u32::try_from(config.per_hour).unwrap_or(u32::MAX),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn networks_are_addresses_or_64s() {
-        let network = |text: &str| Network::from(text.parse::<IpAddr>().unwrap());
-        assert_eq!(network("192.0.2.1"), network("::ffff:192.0.2.1"));
-        assert_ne!(network("192.0.2.1"), network("192.0.2.2"));
-        assert_eq!(network("2001:db8:0:1::1"), network("2001:db8:0:1:ffff::9"));
-        assert_ne!(network("2001:db8:0:1::1"), network("2001:db8:0:2::1"));
     }
 }

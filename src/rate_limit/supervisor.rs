@@ -2,8 +2,7 @@
 //!
 //! It owns the conversation with Redis: it asks for slices of quotas, for all who wait in one call, gives back what was not
 //! spent when a lease ends, and while Redis fails it lets everybody count alone; as soon as it answers again, it tells it of
-//! all who were admitted meanwhile. And it owns the upkeep of the table: a shard every [`TICK`], it forgets who is idle and
-//! which failures are old, and it says when the table is so full that subjects share budgets.
+//! all who were admitted meanwhile. And it owns the upkeep of the table: a shard every [`TICK`], it forgets who is idle, and it says when the table is so full that subjects share budgets.
 //! Counting itself is done by the handle, directly in the table, from whichever thread asks: a question to an actor costs
 //! microseconds and a turn in its mailbox, a count under a shard's lock a tenth of one, and the socket asks for every
 //! message.
@@ -86,9 +85,6 @@ impl Supervisor {
         let (table, now) = (&self.shared.table, self.shared.now());
         table.clean(self.shard, now);
         self.shard = (self.shard + 1) % table.shards();
-        if self.shard == 0 {
-            self.shared.throttle.lock().clean(now);
-        }
         let crowded = table.take_crowded();
         if crowded > 0 {
             let subjects = table.len();

@@ -11,7 +11,7 @@
 
 use super::share::Share;
 use super::window::{Millis, Spans, Window};
-use super::{Network, UserId};
+use crate::ids::{Network, UserId};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};

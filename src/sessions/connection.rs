@@ -3,8 +3,8 @@
 use super::socket::Socket;
 use crate::auth::{CredentialId, Principal};
 use crate::error::CloseCode;
-use crate::ids::{ConnectionId, TenantId, UserId};
-use crate::rate_limit::{Network, Payer};
+use crate::ids::{ConnectionId, Network, TenantId, UserId};
+use crate::rate_limit::Payer;
 use crate::wire::Outbox;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -74,7 +74,7 @@ impl Connection {
         *self.principal.lock() = principal;
     }
 
-    /// The log-in or key behind the credentials.
+    /// The login or key behind the credentials.
     pub(super) fn credential_id(&self) -> CredentialId {
         self.principal.lock().credential.id()
     }

@@ -23,7 +23,7 @@ pub use directory::Directory;
 pub use session::{Opening, Unopened, open};
 pub use socket::Socket;
 
-use crate::auth::{Auth, Event, Scope, UserState};
+use crate::auth::{Auth, AuthEvent, Scope, UserState};
 use crate::config::SessionsConfig;
 use crate::conversations::Conversations;
 use crate::error::{CloseCode, Code};
@@ -152,13 +152,13 @@ impl Sessions {
         }
         loop {
             match events.recv().await {
-                Ok(Event::Revoked(credential)) => {
+                Ok(AuthEvent::Revoked(credential)) => {
                     let revoked = |connection: &&Arc<Connection>| connection.credential_id() == credential;
                     for connection in self.shared.directory.all().iter().filter(revoked) {
                         connection.outbox.cut(CloseCode::Revoked);
                     }
                 }
-                Ok(Event::UserChanged(user)) => self.user_changed(&user),
+                Ok(AuthEvent::UserChanged(user)) => self.user_changed(&user),
                 // Some events were lost: look at everybody.
                 Err(broadcast::error::RecvError::Lagged(_)) => self.recheck_all(),
                 Err(broadcast::error::RecvError::Closed) => return,

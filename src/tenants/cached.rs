@@ -6,7 +6,7 @@
 //! A change of a user invalidates where it is made, and once more on every node when `auth` reads of it: so it takes
 //! five seconds at the most everywhere, whatever was lost on the bus.
 
-use crate::auth::{Auth, Event, Tenant, User};
+use crate::auth::{Auth, AuthEvent, Tenant, User};
 use crate::cache::{CacheHandle, Cacheable, Kind, Pattern, Shareable, keys};
 use crate::ids::{Role, TenantId, Tier, UserId, UserKind, UserStatus};
 use crate::supervision::{ArbiterPool, supervise_task};
@@ -164,10 +164,10 @@ async fn follow(auth: &Auth, cache: &CacheHandle, generation: u64) {
     }
     loop {
         match events.recv().await {
-            Ok(Event::UserChanged(user)) => {
+            Ok(AuthEvent::UserChanged(user)) => {
                 cache.delete(&keys::user::<CachedUser>(user.tenant_id, user.user_id));
             }
-            Ok(Event::Revoked(_)) => {}
+            Ok(AuthEvent::Revoked(_)) => {}
             Err(RecvError::Lagged(_)) => cache.delete_pattern(Pattern::everything()),
             Err(RecvError::Closed) => return,
         }

@@ -11,7 +11,7 @@
 mod cached;
 mod store;
 
-use crate::auth::{self, Account, Action, Auth, Principal, Refusal, Target, Tenant, User, UserChange};
+use crate::auth::{self, Account, Action, Auth, ChangedUser, Principal, Tenant, User, UserChange, UserChangeRefusal};
 use crate::cache::{CacheHandle, keys};
 use crate::database::{self, Database};
 use crate::error::Code;
@@ -32,7 +32,7 @@ pub enum Error {
     NotFound,
     /// The caller's role does not allow it, or the tenant would be left without an owner.
     #[error(transparent)]
-    Refused(#[from] Refusal),
+    Refused(#[from] UserChangeRefusal),
     /// A field is wrong, or a row could not be read.
     #[error(transparent)]
     Auth(#[from] auth::Error),
@@ -56,8 +56,8 @@ impl Error {
     pub fn code(&self) -> Code {
         match self {
             Self::NotFound => Code::NotFound,
-            Self::Refused(Refusal::LastOwner | Refusal::Oneself) => Code::Conflict,
-            Self::Refused(Refusal::Role) => Code::Forbidden,
+            Self::Refused(UserChangeRefusal::LastOwner | UserChangeRefusal::Oneself) => Code::Conflict,
+            Self::Refused(UserChangeRefusal::Role) => Code::Forbidden,
             Self::Auth(error) => error.code(),
             Self::Database(error) => error.code(),
             Self::Shared(error) => error.code(),
@@ -178,7 +178,7 @@ impl Tenants {
     /// [`Error::Refused`], [`Error::Auth`] for a bad name, [`Error::Database`].
     pub async fn rename_tenant(&self, caller: &Principal, name: &str) -> Result<Tenant, Error> {
         if !caller.allows(Action::RenameTenant) {
-            return Err(Refusal::Role.into());
+            return Err(UserChangeRefusal::Role.into());
         }
         let name = auth::check_name("name", name)?;
         let client = self.database.client().await?;
@@ -195,7 +195,7 @@ impl Tenants {
     /// [`Error::Refused`] for guests, [`Error::Database`].
     pub async fn list_users(&self, caller: &Principal, limit: i64, offset: i64) -> Result<Vec<UserView>, Error> {
         if !caller.allows(Action::ListUsers) {
-            return Err(Refusal::Role.into());
+            return Err(UserChangeRefusal::Role.into());
         }
         let client = self.database.client().await?;
         let users = store::list_users(&client, caller.tenant_id, limit + 1, offset).await?;
@@ -234,7 +234,7 @@ impl Tenants {
             .transpose()?;
         let is_caller = caller.user_id == user_id;
         if !caller.allows(Action::ManageUsers) && (!is_caller || patch.change != UserChange::default()) {
-            return Err(Refusal::Role.into());
+            return Err(UserChangeRefusal::Role.into());
         }
         let mut client = self.database.client().await?;
         let tx = client.transaction().await?;
@@ -251,7 +251,7 @@ impl Tenants {
                 .filter(|user| user.status == UserStatus::Active)
                 .map(|user| user.role);
             let n_owners = store::count_active_owners(&tx, caller.tenant_id).await?;
-            let target = Target {
+            let target = ChangedUser {
                 role: before.role,
                 status: before.status,
                 is_caller,

@@ -45,7 +45,7 @@ mod keys;
 mod limits;
 mod limits_shared;
 mod log;
-mod log_ins;
+mod logins;
 mod members;
 mod metrics;
 mod nginx;

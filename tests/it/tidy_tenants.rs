@@ -17,10 +17,10 @@ const WITHOUT_TENANT: [(&str, &str); 22] = [
         "by the invitation's code; the caller compares or takes on the tenant it answers",
     ),
     ("refresh_tokens.find", "by the hash of a token that its bearer shows"),
-    // By the id of a log-in or a person that the same transaction has just authenticated.
+    // By the id of a login or a person that the same transaction has just authenticated.
     (
         "sessions.extend",
-        "the log-in whose token was exchanged in this transaction",
+        "the login whose token was exchanged in this transaction",
     ),
     (
         "invite_uses.find_guest_conversation",

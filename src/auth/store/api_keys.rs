@@ -1,18 +1,16 @@
 //! The statements of API keys.
 
-use super::super::Error;
-use super::super::api_keys::{ApiKey, Holder};
-use super::super::principal::{Credential, Principal};
-use super::super::scopes::{Scope, Scopes};
-use super::DELETE_ROWS_MAX;
+use crate::auth::error::Error;
+use crate::auth::key_types::{ApiKey, KeyHolder};
+use crate::auth::principal::{Credential, Principal};
+use crate::auth::scopes::{Scope, Scopes};
 use crate::database::{Client, Statement, Transaction};
 use crate::ids::{ApiKeyId, Role, TenantId, Tier, UserId, UserKind, UserStatus};
 use chrono::{DateTime, Utc};
 use std::time::Duration;
 use tokio_postgres::Row;
 
-/// A key that is to be kept.
-pub(in crate::auth) struct NewRow<'a> {
+pub(in crate::auth) struct NewKeyRow<'a> {
     pub(in crate::auth) tenant_id: TenantId,
     pub(in crate::auth) user_id: UserId,
     pub(in crate::auth) name: &'a str,
@@ -67,7 +65,7 @@ pub(in crate::auth) async fn count_api_keys(
     Ok(tx.query_one(&COUNT, &[&tenant_id.0, &user_id.0]).await?.try_get("n")?)
 }
 
-pub(in crate::auth) async fn insert_api_key(tx: &Transaction<'_>, new: &NewRow<'_>) -> Result<ApiKey, Error> {
+pub(in crate::auth) async fn insert_api_key(tx: &Transaction<'_>, new: &NewKeyRow<'_>) -> Result<ApiKey, Error> {
     const INSERT: Statement = Statement::new(
         "api_keys.insert",
         "INSERT INTO api_keys (tenant_id, user_id, id, name, hash, scopes, expires_at) \
@@ -128,9 +126,9 @@ pub(in crate::auth) async fn delete_api_key(
     Ok(client.execute(&DELETE, &[&tenant_id.0, &user_id.0, &id.0]).await? == 1)
 }
 
-/// Who a key stands for. The one statement of this crate that names no tenant first but the log-in's: the hash of 256
+/// Whom a key stands for. The one statement of this crate that names no tenant first but the login's: the hash of 256
 /// random bits leads to one row of the installation, and the row to the tenant.
-pub(in crate::auth) async fn find_api_key(client: &Client, hash: &[u8]) -> Result<Option<Holder>, Error> {
+pub(in crate::auth) async fn find_api_key(client: &Client, hash: &[u8]) -> Result<Option<KeyHolder>, Error> {
     const FIND: Statement = Statement::new(
         "api_keys.find",
         "SELECT k.id, k.scopes, k.expires_at, u.tenant_id, u.id AS user_id, u.name, u.kind, u.role, u.tier, u.status \
@@ -154,7 +152,7 @@ pub(in crate::auth) async fn find_api_key(client: &Client, hash: &[u8]) -> Resul
         expires_at: row.try_get("expires_at")?,
     };
     let status = UserStatus::parse(row.try_get("status")?).ok_or(Error::Word("status"))?;
-    Ok(Some(Holder { principal, status }))
+    Ok(Some(KeyHolder { principal, status }))
 }
 
 /// Writes when keys were last used. Rows are locked in the order of their ids, so that nodes that write the same keys
@@ -172,12 +170,16 @@ pub(in crate::auth) async fn touch_api_keys(client: &Client, used: &[(ApiKeyId, 
 }
 
 /// Removes one portion of keys that ran out longer than `age` ago; how many.
-pub(in crate::auth) async fn delete_expired_api_keys(client: &Client, age: Duration) -> Result<u64, Error> {
+pub(in crate::auth) async fn delete_expired_api_keys(
+    client: &Client,
+    age: Duration,
+    rows_max: i64,
+) -> Result<u64, Error> {
     const DELETE: Statement = Statement::new(
         "api_keys.delete_expired",
         "DELETE FROM api_keys WHERE id IN \
          (SELECT id FROM api_keys WHERE expires_at < now() - $1::float8 * interval '1 second' \
           ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED)",
     );
-    Ok(client.execute(&DELETE, &[&age.as_secs_f64(), &DELETE_ROWS_MAX]).await?)
+    Ok(client.execute(&DELETE, &[&age.as_secs_f64(), &rows_max]).await?)
 }

@@ -4,7 +4,7 @@
 //! are out of reach for scripts. `Secure` is left away only where the server is bound to loopback, so that the first run
 //! works without TLS.
 
-use crate::auth::SignedIn;
+use crate::auth::IssuedLogin;
 use crate::wire::frames::Timestamp;
 use actix_web::HttpResponse;
 use actix_web::cookie::time::OffsetDateTime;
@@ -36,7 +36,7 @@ fn add(answer: &mut HttpResponse, cookie: &Cookie<'_>) {
 }
 
 /// Hands both tokens to the browser.
-pub(crate) fn set(answer: &mut HttpResponse, signed_in: &SignedIn, secure: bool) {
+pub(crate) fn set(answer: &mut HttpResponse, signed_in: &IssuedLogin, secure: bool) {
     for (name, token, until) in [
         (SESSION, &signed_in.access_token, signed_in.expires_at),
         (REFRESH, &signed_in.refresh_token, signed_in.refresh_expires_at),

@@ -3,14 +3,13 @@
 //! Joining by invite happens between making the user and signing them in, because the conversation decides; a user who
 //! could not join is taken back, so that the address can be used again.
 
-use crate::auth::{self, Account, Principal, Registration, SignedIn, Tenant, User};
+use crate::auth::{Account, IssuedLogin, LoginAttempt, Principal, Registration, Tenant, User};
 use crate::error::Code;
 use crate::http::request::client_address;
 use crate::http::request::cookies;
 use crate::http::request::extract::{self, Caller, Json};
 use crate::http::response::error::Error;
 use crate::http::state::AppState;
-use crate::rate_limit::Entering;
 use crate::wire::frames::{Timestamp, timestamp};
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -81,10 +80,10 @@ pub(crate) struct TicketAnswer {
     expires_in: u64,
 }
 
-fn signed_in(state: &AppState, status: StatusCode, signed_in: SignedIn) -> HttpResponse {
+fn signed_in(state: &AppState, status: StatusCode, signed_in: IssuedLogin) -> HttpResponse {
     let mut answer = HttpResponse::build(status).finish();
     cookies::set(&mut answer, &signed_in, state.config.http.secure_cookies);
-    let SignedIn {
+    let IssuedLogin {
         user,
         tenant,
         access_token,
@@ -110,19 +109,9 @@ fn signed_out(state: &AppState) -> HttpResponse {
     answer
 }
 
-fn begin_sign_up(request: &HttpRequest, state: &AppState, account: &str) -> Result<Entering, Error> {
+fn begin_sign_up(request: &HttpRequest, state: &AppState, account: &str) -> Result<LoginAttempt, Error> {
     let address = client_address::of(request, state);
-    state.limits.begin_sign_up(account, address).map_err(Error::too_many)
-}
-
-/// Tells the throttle what came of an attempt: a failure is what a guesser would see.
-fn settle<T>(entering: Entering, result: Result<T, auth::Error>) -> Result<T, Error> {
-    match &result {
-        Ok(_) => entering.succeeded(),
-        Err(auth::Error::Credentials | auth::Error::EmailTaken | auth::Error::InviteNotFound) => drop(entering),
-        Err(_) => entering.undecided(),
-    }
-    Ok(result?)
+    state.auth.begin_sign_up(account, address).map_err(Error::too_many)
 }
 
 /// Lets a fresh user join the invite's conversation, if there is one, and signs them in.
@@ -164,8 +153,8 @@ pub(crate) async fn register(
         workspace,
         invite: invite.clone(),
     };
-    let entering = begin_sign_up(&request, &state, &new.email)?;
-    let (account, principal) = settle(entering, state.auth.register(new).await)?;
+    let attempt = begin_sign_up(&request, &state, &new.email)?;
+    let (account, principal) = attempt.finish(state.auth.register(new).await)?;
     enter(&state, account, &principal, invite.as_deref()).await
 }
 
@@ -179,8 +168,8 @@ pub(crate) async fn guest(
 ) -> Result<HttpResponse, Error> {
     let Json(GuestInput { name, invite }) = input;
     // A class that comes by one invite from one network is many guests; one name that fails on and on is one.
-    let entering = begin_sign_up(&request, &state, &format!("{name}\n{invite}"))?;
-    let (account, principal) = settle(entering, state.auth.register_guest(&name, &invite).await)?;
+    let attempt = begin_sign_up(&request, &state, &format!("{name}\n{invite}"))?;
+    let (account, principal) = attempt.finish(state.auth.register_guest(&name, &invite).await)?;
     enter(&state, account, &principal, Some(&invite)).await
 }
 
@@ -194,12 +183,12 @@ pub(crate) async fn login(
 ) -> Result<HttpResponse, Error> {
     let Json(LoginInput { email, password }) = input;
     let address = client_address::of(&request, &state);
-    let entering = state.limits.begin_log_in(&email, address).map_err(Error::too_many)?;
-    let opened = settle(entering, state.auth.login(&email, password).await)?;
+    let attempt = state.auth.begin_login(&email, address).map_err(Error::too_many)?;
+    let opened = attempt.finish(state.auth.login(&email, password).await)?;
     Ok(signed_in(&state, StatusCode::OK, opened))
 }
 
-/// Exchange the refresh cookie for new tokens. A refresh token that was used before revokes its log-in.
+/// Exchange the refresh cookie for new tokens. A refresh token that was used before revokes its login.
 ///
 /// The cookie is `SameSite=Strict` and goes nowhere else, so a client that is no browser needs no `Origin` here; a foreign
 /// page is refused all the same.
@@ -214,7 +203,7 @@ pub(crate) async fn refresh(request: HttpRequest, state: web::Data<AppState>) ->
     Ok(signed_in(&state, StatusCode::OK, renewed))
 }
 
-/// Sign out: this log-in is over everywhere within five seconds.
+/// Sign out: this login is over everywhere within five seconds.
 #[utoipa::path(post, path = "/auth/logout", tag = "auth", responses((status = 204)))]
 pub(crate) async fn logout(request: HttpRequest, state: web::Data<AppState>) -> Result<HttpResponse, Error> {
     let (user_id, session_id) = match extract::authenticate(&request, &state).await {
@@ -222,7 +211,7 @@ pub(crate) async fn logout(request: HttpRequest, state: web::Data<AppState>) -> 
             let session_id = caller.session_id().ok_or(crate::auth::Error::NeedsSession)?;
             (caller.user_id, session_id)
         }
-        // The access token has run out, the log-in has not.
+        // The access token has run out, the login has not.
         Err(error) => match request.cookie(cookies::REFRESH) {
             Some(cookie) if error.code() == Code::Unauthenticated => {
                 extract::refuse_foreign_page(&request, &state)?;
@@ -235,7 +224,7 @@ pub(crate) async fn logout(request: HttpRequest, state: web::Data<AppState>) -> 
     Ok(signed_out(&state))
 }
 
-/// Sign out of all log-ins of this user.
+/// Sign out of all logins of this user.
 #[utoipa::path(post, path = "/auth/logout-all", tag = "auth", responses((status = 204)))]
 pub(crate) async fn logout_all(state: web::Data<AppState>, caller: Caller) -> Result<HttpResponse, Error> {
     state.auth.logout_all(caller.user_id).await?;

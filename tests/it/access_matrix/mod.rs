@@ -26,7 +26,7 @@ enum Who {
     Nobody,
     /// With credentials that are none.
     Garbage,
-    /// The owner's log-in that was ended.
+    /// The owner's login that was ended.
     LoggedOut,
     /// The owner's cookie, sent along by a page of another site.
     ForeignPage,

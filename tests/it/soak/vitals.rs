@@ -155,12 +155,12 @@ impl Vitals {
 /// have signed in at this one or not. An unknown address costs the same as a known one.
 async fn hash_passwords(node: &Node) {
     let site = Site::new(node.address);
-    let log_in = |number: usize| {
+    let login = |number: usize| {
         let body = json!({"email": format!("nobody.{number}@example.org"), "password": PASSWORD});
         site.try_request(Method::POST, "/auth/login", None, Some(body))
     };
     // Whatever it answers.
-    futures_util::future::join_all((0..HASHES).map(log_in)).await;
+    futures_util::future::join_all((0..HASHES).map(login)).await;
 }
 
 fn read_from(path: &Path, from: &mut u64) -> String {

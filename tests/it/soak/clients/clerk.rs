@@ -1,7 +1,7 @@
 //! A person without a socket: reads pages of the history by REST, and posts by REST until it is told that it is done.
 
 use super::member::message_of;
-use super::{BackOff, Desk, Phase, Record, Status, log_in};
+use super::{BackOff, Desk, Phase, Record, Status, login};
 use crate::soak::history::{Attempt, Change, Operation, Outcome, Page, Room};
 use crate::support::client::Answer;
 use crate::support::{Person, pace};
@@ -75,7 +75,7 @@ impl Clerk {
         let answer = self.ask(Method::GET, &path, None).await?;
         desk.count(format!("GET: {}", answer.status));
         if answer.status == 401 {
-            log_in(&mut self.person, desk).await;
+            login(&mut self.person, desk).await;
             return None;
         }
         if answer.status != 200 {
@@ -133,7 +133,7 @@ impl Clerk {
                     operation.outcome = Outcome::Done { seq, rev, at };
                     break;
                 }
-                Some(answer) if answer.status == 401 => log_in(&mut self.person, desk).await,
+                Some(answer) if answer.status == 401 => login(&mut self.person, desk).await,
                 Some(answer) if !matches!(answer.status, 429 | 502..=504) => {
                     let code = answer.body["code"].as_str().unwrap_or("none");
                     let code = format!("{} {code}", answer.status);

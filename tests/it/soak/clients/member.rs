@@ -2,7 +2,7 @@
 
 use super::line::{End, Line};
 use super::work::Work;
-use super::{BackOff, Desk, Phase, Record, Status, log_in};
+use super::{BackOff, Desk, Phase, Record, Status, login};
 use crate::soak::history::{Event, Message, Reader, Room};
 use crate::support::client::uuid_of;
 use crate::support::{Person, pace};
@@ -131,7 +131,7 @@ impl Session {
             End::Broken => self.desk.count("connection broken"),
         }
         match end {
-            End::Closed(4103) | End::Refused(401) => log_in(&mut self.member.person, &self.desk).await,
+            End::Closed(4103) | End::Refused(401) => login(&mut self.member.person, &self.desk).await,
             End::Closed(code @ (1002 | 1007 | 1009 | 4000..4100)) => {
                 self.desk
                     .complain(format!("{} was closed for good: {code}", self.member.name));

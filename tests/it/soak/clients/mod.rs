@@ -138,7 +138,7 @@ impl BackOff {
 }
 
 /// Signs in once more with the password, when the token is not taken: it ran out, or a node's clock jumped.
-async fn log_in(person: &mut Person, desk: &Desk) {
+async fn login(person: &mut Person, desk: &Desk) {
     let body = json!({"email": person.email, "password": PASSWORD});
     let request = person.site.try_request(Method::POST, "/auth/login", None, Some(body));
     let answer = tokio::time::timeout(Duration::from_secs(10), request).await;

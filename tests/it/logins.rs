@@ -1,4 +1,4 @@
-//! What becomes of log-ins: refreshing, ending, suspension, and how soon every node and socket knows.
+//! What becomes of logins: refreshing, ending, suspension, and how soon every node and socket knows.
 
 use crate::auth::{browse, cookie, cookies, email_of, login, me, refresh};
 use crate::support::chaos::{Chaos, Proxy};
@@ -132,7 +132,7 @@ async fn logging_out_needs_only_the_refresh_cookie() {
 }
 
 #[actix_web::test]
-async fn a_ticket_opens_one_socket_of_its_log_in() {
+async fn a_ticket_opens_one_socket_of_its_login() {
     let app = TestApp::start().await;
     let ann = app.register("Ann").await;
     let issue = async || {
@@ -170,7 +170,7 @@ async fn a_ticket_opens_one_socket_of_its_log_in() {
             .status,
         204
     );
-    assert!(open(&unused).await.is_err(), "bound to the log-in");
+    assert!(open(&unused).await.is_err(), "bound to the login");
     app.request(Method::POST, "/auth/ticket", None, None)
         .await
         .problem(401, "unauthenticated");

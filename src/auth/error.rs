@@ -1,0 +1,113 @@
+//! Why signing in, authentication or the management of keys failed, and the public code of each reason.
+
+use super::scopes::Scope;
+use super::token::TokenError;
+use crate::database;
+use crate::error::Code;
+use std::sync::Arc;
+
+/// Why signing in or authentication failed. The texts are public, except of those that are logged instead.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A field of the input is wrong.
+    #[error("{message}")]
+    Invalid {
+        /// The field.
+        field: &'static str,
+        /// What is wrong, for people.
+        message: String,
+    },
+    /// The address or the password is wrong; never which.
+    #[error("The address or the password is wrong.")]
+    Credentials,
+    /// Not a valid access token.
+    #[error("The credentials are not valid: {0}.")]
+    Token(#[from] TokenError),
+    /// A refresh token or ticket that is not, or no longer, good for anything.
+    #[error("The credentials are not valid or have been used already.")]
+    Spent,
+    /// The login is over.
+    #[error("The credentials have been revoked.")]
+    Revoked,
+    /// The user may not sign in.
+    #[error("This account is suspended.")]
+    Suspended,
+    /// Somebody has signed up with this address.
+    #[error("There is an account with this address already.")]
+    EmailTaken,
+    /// No such invite, or it is spent, expired or withdrawn.
+    #[error("There is no such invite, or it cannot be used any more.")]
+    InviteNotFound,
+    /// An API key that is unknown, deleted or has run out; never which.
+    #[error("The API key is not valid.")]
+    ApiKey,
+    /// Something that only people do, asked for with an API key.
+    #[error("This cannot be done with an API key; sign in.")]
+    NeedsSession,
+    /// Guests have no keys.
+    #[error("Guests make no API keys.")]
+    GuestKey,
+    /// A key cannot do more than its user.
+    #[error("Your role does not give the scope `{0}`.")]
+    ScopeBeyondRole(Scope),
+    /// No such key of the caller.
+    #[error("There is no such API key.")]
+    KeyNotFound,
+    /// Too many keys.
+    #[error("There are as many API keys as one user can have; delete some.")]
+    TooManyKeys,
+    /// Looking a key up failed, for all who asked at that moment.
+    #[error("{0}")]
+    LookUp(Arc<Error>),
+    /// A key that nobody here knows yet, shown by somebody for whom it is not looked up.
+    #[error("The quota is used up; the API key was not looked up.")]
+    NotLookedUp,
+    /// Too many unredeemed tickets.
+    #[error("Too many tickets wait to be redeemed.")]
+    TooManyTickets,
+    /// Too many password checks wait.
+    #[error("too many password checks wait")]
+    Overloaded,
+    /// A password could not be hashed.
+    #[error("password hashing failed: {0}")]
+    Hash(String),
+    /// There is no usable signing key.
+    #[error("no signing key: JWT_SECRET is not set, and {0}")]
+    Key(String),
+    /// A row does not have the columns it should.
+    #[error("unexpected row: {0}")]
+    Row(#[from] tokio_postgres::Error),
+    /// A column holds a word that is not in its vocabulary.
+    #[error("unknown word in column {0}")]
+    Word(&'static str),
+    /// The database refused or is away.
+    #[error(transparent)]
+    Database(#[from] database::Error),
+}
+
+impl Error {
+    pub(super) fn invalid(field: &'static str, message: impl Into<String>) -> Self {
+        Self::Invalid {
+            field,
+            message: message.into(),
+        }
+    }
+
+    /// The public code.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Invalid { .. } => Code::BadRequest,
+            Self::Credentials | Self::Token(_) | Self::Spent | Self::Revoked | Self::ApiKey => Code::Unauthenticated,
+            Self::Suspended | Self::NeedsSession | Self::GuestKey | Self::ScopeBeyondRole(_) => Code::Forbidden,
+            Self::EmailTaken => Code::Conflict,
+            Self::InviteNotFound | Self::KeyNotFound => Code::NotFound,
+            Self::TooManyTickets | Self::TooManyKeys => Code::LimitReached,
+            Self::LookUp(error) => error.code(),
+            Self::NotLookedUp => Code::RateLimited,
+            Self::Overloaded => Code::Overloaded,
+            Self::Hash(_) | Self::Key(_) | Self::Row(_) | Self::Word(_) => Code::Internal,
+            Self::Database(error) => error.code(),
+        }
+    }
+}

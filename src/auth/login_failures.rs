@@ -1,0 +1,361 @@
+//! How often logins and sign-ups have failed, and how long the next attempt has to wait. Pure.
+//!
+//! Slows down who guesses passwords, without locking out the owner of the password. `login_failures.rs` owns one of these.
+//!
+//! Three numbers of failures are kept: of an account from one network, of an account from anywhere, and of a network.
+//!
+//! - *Account from one network* makes wait: from one second, doubling to five minutes.
+//! - *Network, whatever the account* makes wait too, more gently: up to one minute.
+//! - *Account from anywhere* never makes its owner wait. It only makes newcomers careful: while an account is under
+//!   attack, a network that has never logged in to it has one free failure instead of five.
+//!
+//! So a guesser with a thousand addresses has a thousand attempts, not five thousand. The owner always has one attempt,
+//! wherever they are. Where they have logged in before, they keep all of theirs, also while that network guesses at
+//! other accounts.
+//!
+//! An attempt counts as a failure when it begins, and is taken back when it turns out to be none: guesses that are made at
+//! the same time must not all be the first. Accounts that do not exist are counted like others, by a hash of what was
+//! typed, so waiting tells nobody who exists. Failures are halved every quarter of an hour.
+//!
+//! Sign-ups are counted likewise, by the address typed and by network. There a success makes nobody trusted, and counts.
+//!
+//! Bound: [`RECORDS_MAX`]; then the oldest is removed. Each record costs a password hash to make, some 50 ms of a core, so
+//! pushing a record out takes longer than it would last.
+
+use crate::ids::Network;
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher, RandomState};
+
+/// Milliseconds of a clock that does not go back.
+type Millis = u64;
+
+/// Records that are kept; about 100 bytes each.
+const RECORDS_MAX: usize = 100_000;
+/// After this, half of the failures are forgotten.
+const HALF_LIFE: Millis = 15 * 60 * 1_000;
+/// For how long a network from which somebody logged in to an account is known.
+const KNOWN_FOR: Millis = 7 * 24 * 3_600 * 1_000;
+/// Failures of an account from anywhere that make it one under attack.
+const ATTACK: u32 = 20;
+
+/// How failures become waits.
+#[derive(Clone, Copy, Debug)]
+struct WaitPolicy {
+    /// Failures without a wait.
+    free: u32,
+    /// Failures after which the wait doubles.
+    step: u32,
+    wait_max: Millis,
+}
+
+const PAIR: WaitPolicy = WaitPolicy {
+    free: 5,
+    step: 1,
+    wait_max: 5 * 60 * 1_000,
+};
+const PAIR_UNDER_ATTACK: WaitPolicy = WaitPolicy { free: 1, ..PAIR };
+const NETWORK: WaitPolicy = WaitPolicy {
+    free: 20,
+    step: 5,
+    wait_max: 60 * 1_000,
+};
+
+impl WaitPolicy {
+    /// How long to wait after so many failures.
+    fn wait(self, failures: u32) -> Millis {
+        let Some(beyond) = failures.checked_sub(self.free) else {
+            return 0;
+        };
+        let doublings = (beyond / self.step).min(20);
+        (1_000 << doublings).min(self.wait_max)
+    }
+}
+
+/// What is attempted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum AttemptKind {
+    Login,
+    SignUp,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum RecordKey {
+    Pair(AttemptKind, u64, Network),
+    Account(AttemptKind, u64),
+    Network(AttemptKind, Network),
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct FailureRecord {
+    failures: u32,
+    /// Since when `failures` were not halved.
+    since: Millis,
+    /// When the latest attempt was.
+    at: Millis,
+    /// Until when the pair is known as good.
+    known_until: Millis,
+}
+
+impl FailureRecord {
+    fn age(&mut self, now: Millis) {
+        let halvings = now.saturating_sub(self.since) / HALF_LIFE;
+        self.failures = self
+            .failures
+            .checked_shr(u32::try_from(halvings).unwrap_or(u32::MAX))
+            .unwrap_or(0);
+        self.since += halvings * HALF_LIFE;
+    }
+
+    /// When the next attempt may be made.
+    fn free_at(&self, policy: WaitPolicy) -> Millis {
+        self.at + policy.wait(self.failures)
+    }
+}
+
+/// An attempt that was admitted and counted as failed, until its outcome is known.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct CountedAttempt {
+    kind: AttemptKind,
+    account: u64,
+    network: Network,
+}
+
+/// Who has failed how often.
+#[derive(Debug, Default)]
+pub(super) struct LoginFailures {
+    records: HashMap<RecordKey, FailureRecord>,
+    /// The records in the order they were made.
+    order: VecDeque<RecordKey>,
+    hasher: RandomState,
+}
+
+impl LoginFailures {
+    /// Admits an attempt and counts it as failed for now, or says how long to wait.
+    pub(super) fn begin(
+        &mut self,
+        kind: AttemptKind,
+        account: &str,
+        network: Network,
+        now: Millis,
+    ) -> Result<CountedAttempt, Millis> {
+        let account = self.hasher.hash_one(account.trim().to_lowercase());
+        let pair = self.look(RecordKey::Pair(kind, account, network), now);
+        let is_known = now < pair.known_until;
+        let is_attacked = self.look(RecordKey::Account(kind, account), now).failures >= ATTACK;
+        let mut free_at = pair.free_at(if is_attacked && !is_known {
+            PAIR_UNDER_ATTACK
+        } else {
+            PAIR
+        });
+        if !is_known {
+            free_at = free_at.max(self.look(RecordKey::Network(kind, network), now).free_at(NETWORK));
+        }
+        if free_at > now {
+            return Err(free_at - now);
+        }
+        let attempt = CountedAttempt { kind, account, network };
+        for key in attempt.keys() {
+            let record = self.record(key, now);
+            record.failures = record.failures.saturating_add(1);
+            record.at = now;
+        }
+        Ok(attempt)
+    }
+
+    /// The attempt was right: its network is known for the account from now on.
+    pub(super) fn succeeded(&mut self, attempt: CountedAttempt, now: Millis) {
+        if attempt.kind == AttemptKind::SignUp {
+            return;
+        }
+        self.undecided(attempt);
+        let [pair, _, _] = attempt.keys();
+        let record = self.record(pair, now);
+        (record.failures, record.known_until) = (0, now + KNOWN_FOR);
+    }
+
+    /// The attempt was neither right nor wrong: something on our side failed.
+    pub(super) fn undecided(&mut self, attempt: CountedAttempt) {
+        for key in attempt.keys() {
+            if let Some(record) = self.records.get_mut(&key) {
+                record.failures = record.failures.saturating_sub(1);
+            }
+        }
+    }
+
+    /// Removes the records that do not count any more.
+    pub(super) fn clean(&mut self, now: Millis) {
+        self.records.retain(|_, record| {
+            record.age(now);
+            record.failures > 0 || now < record.known_until
+        });
+        self.order.retain(|key| self.records.contains_key(key));
+        self.records.shrink_to(2 * self.order.len());
+        self.order.shrink_to(2 * self.records.len());
+    }
+
+    fn look(&mut self, key: RecordKey, now: Millis) -> FailureRecord {
+        self.records
+            .get_mut(&key)
+            .map_or_else(FailureRecord::default, |record| {
+                record.age(now);
+                *record
+            })
+    }
+
+    fn record(&mut self, key: RecordKey, now: Millis) -> &mut FailureRecord {
+        if !self.records.contains_key(&key) {
+            while self.records.len() >= RECORDS_MAX
+                && let Some(oldest) = self.order.pop_front()
+            {
+                self.records.remove(&oldest);
+            }
+            self.order.push_back(key);
+        }
+        self.records.entry(key).or_insert(FailureRecord {
+            since: now,
+            ..FailureRecord::default()
+        })
+    }
+}
+
+impl CountedAttempt {
+    const fn keys(&self) -> [RecordKey; 3] {
+        [
+            RecordKey::Pair(self.kind, self.account, self.network),
+            RecordKey::Account(self.kind, self.account),
+            RecordKey::Network(self.kind, self.network),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::IpAddr;
+
+    fn network(n: u32) -> Network {
+        IpAddr::from(n.to_be_bytes()).into()
+    }
+
+    /// Fails as often as it is let through at one moment; how often that was.
+    fn guess(failures: &mut LoginFailures, account: &str, network: Network, now: Millis) -> usize {
+        (0..1_000)
+            .take_while(|_| failures.begin(AttemptKind::Login, account, network, now).is_ok())
+            .count()
+    }
+
+    #[test]
+    fn the_guesser_waits_longer_and_longer() {
+        let (mut failures, here) = (LoginFailures::default(), network(1));
+        assert_eq!(guess(&mut failures, "ann@example.org", here, 0), 5);
+        let mut now = 0;
+        let mut waits = Vec::new();
+        for _ in 0..12 {
+            let wait = failures
+                .begin(AttemptKind::Login, " Ann@Example.org ", here, now)
+                .unwrap_err();
+            waits.push(wait / 1_000);
+            // Later ones are long enough for failures to be forgotten meanwhile.
+            let is_early = waits.len() <= 7;
+            assert!(
+                !is_early
+                    || failures
+                        .begin(AttemptKind::Login, "ann@example.org", here, now + wait - 1)
+                        .is_err()
+            );
+            now += wait;
+            assert!(failures.begin(AttemptKind::Login, "ann@example.org", here, now).is_ok());
+        }
+        assert_eq!(waits[..7], [1, 2, 4, 8, 16, 32, 64]);
+        assert!(waits.iter().all(|wait| *wait <= 300), "{waits:?}");
+    }
+
+    #[test]
+    fn the_owner_is_never_locked_out_from_elsewhere() {
+        let mut failures = LoginFailures::default();
+        let home = network(1);
+        let attempt = failures.begin(AttemptKind::Login, "ann", home, 0).unwrap();
+        failures.succeeded(attempt, 0);
+        // A thousand addresses guess.
+        let tries: usize = (0..1_000)
+            .map(|n| guess(&mut failures, "ann", network(1_000 + n), 1))
+            .sum();
+        assert!(tries < 1_200, "{tries}");
+        assert_eq!(
+            guess(&mut failures, "ann", home, 2),
+            5,
+            "where they logged in before they have all of theirs"
+        );
+        let attempt = failures
+            .begin(AttemptKind::Login, "ann", network(7), 2)
+            .expect("and one try anywhere");
+        failures.succeeded(attempt, 2);
+        assert!(failures.begin(AttemptKind::Login, "ann", network(7), 2).is_ok());
+    }
+
+    #[test]
+    fn a_network_that_tries_every_account_waits_but_not_those_known_there() {
+        let (mut failures, office) = (LoginFailures::default(), network(1));
+        let attempt = failures.begin(AttemptKind::Login, "bob", office, 0).unwrap();
+        failures.succeeded(attempt, 0);
+        let tries = (0..100).filter(|n| {
+            failures
+                .begin(AttemptKind::Login, &format!("user{n}"), office, 1)
+                .is_ok()
+        });
+        assert_eq!(tries.count(), 20);
+        assert!(failures.begin(AttemptKind::Login, "carol", office, 2).is_err());
+        assert!(failures.begin(AttemptKind::Login, "bob", office, 2).is_ok());
+        assert!(failures.begin(AttemptKind::Login, "carol", office, 60_001).is_ok());
+    }
+
+    #[test]
+    fn what_is_no_failure_does_not_count_and_what_is_gets_old() {
+        let (mut failures, here) = (LoginFailures::default(), network(1));
+        for _ in 0..100 {
+            let attempt = failures.begin(AttemptKind::Login, "ann", here, 0).unwrap();
+            failures.undecided(attempt);
+            let attempt = failures.begin(AttemptKind::Login, "ann", here, 0).unwrap();
+            failures.succeeded(attempt, 0);
+        }
+        assert_eq!(guess(&mut failures, "ann", here, 0), 5);
+        assert_eq!(
+            guess(&mut failures, "ann", here, HALF_LIFE),
+            3,
+            "half of them are forgotten"
+        );
+        failures.clean(10 * HALF_LIFE);
+        assert_eq!(failures.records.len(), 1, "only that it is a known place");
+        failures.clean(KNOWN_FOR + 10 * HALF_LIFE);
+        assert!(failures.records.is_empty() && failures.order.is_empty());
+    }
+
+    #[test]
+    fn signing_up_counts_whatever_comes_of_it() {
+        let (mut failures, here) = (LoginFailures::default(), network(1));
+        for n in 0..20 {
+            let attempt = failures
+                .begin(AttemptKind::SignUp, &format!("user{n}"), here, 0)
+                .unwrap();
+            failures.succeeded(attempt, 0);
+        }
+        assert_eq!(
+            failures.begin(AttemptKind::SignUp, "one more", here, 0).unwrap_err(),
+            1_000
+        );
+        assert!(
+            failures.begin(AttemptKind::Login, "user1", here, 0).is_ok(),
+            "another kind"
+        );
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let mut failures = LoginFailures::default();
+        for n in 0..50_000 {
+            failures.begin(AttemptKind::Login, "ann", network(n), 0).ok();
+            failures.begin(AttemptKind::Login, &n.to_string(), network(n), 0).ok();
+        }
+        assert!(failures.records.len() <= RECORDS_MAX && failures.order.len() <= RECORDS_MAX);
+    }
+}

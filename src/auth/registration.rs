@@ -1,0 +1,145 @@
+//! Making users: sign-up and guests, as methods of [`Auth`]. What follows is in `logins.rs`.
+//!
+//! Making a user and opening their first login are two steps. Joining the conversation of an invite happens in between, and
+//! is the business of conversations. A user who could not join is taken back with [`Auth::discard`].
+
+use super::account::{Account, check_email, check_name};
+use super::error::Error;
+use super::opaque::is_plausible;
+use super::password;
+use super::principal::Principal;
+use super::service::Auth;
+use super::store::accounts::{self as store, NewUser};
+use crate::ids::{ConversationId, Role, SessionId, TenantId, Tier};
+
+/// What a sign-up takes.
+#[derive(Debug)]
+pub struct Registration {
+    pub email: String,
+    /// As typed.
+    pub password: String,
+    /// Display name.
+    pub name: String,
+    /// Name of the new tenant; made from the user's name if missing.
+    pub workspace: Option<String>,
+    /// Code of an invite: then the user joins its tenant instead of a new one.
+    pub invite: Option<String>,
+}
+
+impl Auth {
+    /// Makes a user: the owner of a new tenant, or with an invite a member of its tenant, whom the caller then lets join
+    /// the conversation. Not logged in yet. The principal is what joining needs.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`], [`Error::EmailTaken`], [`Error::InviteNotFound`] (then no user was made),
+    /// [`Error::Overloaded`], [`Error::Database`].
+    pub async fn register(&self, new: Registration) -> Result<(Account, Principal), Error> {
+        check_email(&new.email)?;
+        password::check_length(&new.password)?;
+        let name = check_name("name", &new.name)?;
+        let workspace = match &new.workspace {
+            Some(workspace) => check_name("workspace", workspace)?.to_owned(),
+            None => default_workspace(name),
+        };
+        let invited = match &new.invite {
+            Some(_) if new.workspace.is_some() => {
+                return Err(Error::invalid(
+                    "workspace",
+                    "An invite leads to a workspace of its own.",
+                ));
+            }
+            Some(code) => Some(self.find_invite(code).await?),
+            None => None,
+        };
+        let hash = self.inner.passwords.hash(new.password).await?;
+        let mut client = self.inner.database.client().await?;
+        let tx = client.transaction().await?;
+        let (tenant, role) = match invited {
+            Some((tenant_id, _)) => (
+                store::find_tenant(&tx, tenant_id).await?.ok_or(Error::InviteNotFound)?,
+                Role::Member,
+            ),
+            None => (store::insert_tenant(&tx, &workspace).await?, Role::Owner),
+        };
+        let row = NewUser {
+            tenant_id: tenant.id,
+            email: Some(&new.email),
+            name,
+            role,
+            tier: Tier::Regular,
+            password_hash: Some(&hash),
+        };
+        let user = store::insert_user(&tx, &row).await?;
+        tx.commit().await?;
+        let account = Account { user, tenant };
+        let principal = account.principal(SessionId::new(), None);
+        Ok((account, principal))
+    }
+
+    /// Makes a guest for the conversation of an invite. Not logged in yet, and not a member yet.
+    ///
+    /// # Errors
+    /// As [`Auth::register`].
+    pub async fn register_guest(&self, name: &str, invite: &str) -> Result<(Account, Principal), Error> {
+        let name = check_name("name", name)?;
+        let (tenant_id, conversation) = self.find_invite(invite).await?;
+        let mut client = self.inner.database.client().await?;
+        let tx = client.transaction().await?;
+        let tenant = store::find_tenant(&tx, tenant_id).await?.ok_or(Error::InviteNotFound)?;
+        let row = NewUser {
+            tenant_id,
+            email: None,
+            name,
+            role: Role::Guest,
+            tier: Tier::Anonymous,
+            password_hash: None,
+        };
+        let user = store::insert_user(&tx, &row).await?;
+        tx.commit().await?;
+        let account = Account { user, tenant };
+        let principal = account.principal(SessionId::new(), Some(conversation));
+        Ok((account, principal))
+    }
+
+    async fn find_invite(&self, code: &str) -> Result<(TenantId, ConversationId), Error> {
+        if !is_plausible(code) {
+            return Err(Error::InviteNotFound);
+        }
+        let client = self.inner.database.client().await?;
+        store::find_invite(&client, code).await?.ok_or(Error::InviteNotFound)
+    }
+
+    /// Takes back a user who was made but could not join. If the join went through after all, the user stays: somebody
+    /// refers to them then, and the database refuses.
+    pub async fn discard(&self, account: &Account) {
+        let result = match self.inner.database.client().await {
+            Ok(client) => store::delete_user(&client, account.tenant.id, account.user.id).await,
+            Err(error) => Err(error.into()),
+        };
+        if let Err(error) = result {
+            tracing::warn!(%error, user.id = %account.user.id, "a user who could not join stays behind");
+        }
+    }
+}
+
+/// The name of a tenant nobody named, within the bounds of names.
+fn default_workspace(name: &str) -> String {
+    const SUFFIX: &str = "'s workspace";
+    let mut end = name.len().min(crate::wire::limits::NAME_BYTES_MAX - SUFFIX.len());
+    while !name.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}{SUFFIX}", name.get(..end).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unnamed_workspace_fits_its_column() {
+        assert_eq!(default_workspace("Ann"), "Ann's workspace");
+        let long = default_workspace(&"ä".repeat(100));
+        assert!(check_name("workspace", &long).is_ok(), "{}", long.len());
+    }
+}

@@ -1,0 +1,172 @@
+//! Auth: who is calling. Authenticates credentials, and owns what that needs.
+//!
+//! Used by `http/` for every request, by `sessions/` for every socket, and by `tenants/`, which applies changes of users.
+//! An access token costs no query: it is verified, then checked against the revocation cache. An API key costs one query
+//! when it is first seen, then none for a minute. Whatever writes goes to PostgreSQL first, then to the revocation cache,
+//! and from there to the listeners.
+//!
+//! Not an actor: the state is shared behind short locks, and everything else is in PostgreSQL. The one background task is
+//! in `upkeep.rs`. Further methods of [`Auth`] are in `registration.rs`, `logins.rs`, `tickets.rs` and `api_keys.rs`.
+
+use super::error::Error;
+use super::events::{AuthEvent, UserState};
+use super::key_lookup::{self, KeyLookup, REMEMBERED_FOR};
+use super::last_used::{LastUsed, WriteScope};
+use super::login_failures::AttemptKind;
+use super::login_throttle::{LoginAttempt, LoginThrottle};
+use super::password::Passwords;
+use super::principal::{CredentialId, Principal};
+use super::revocation::RevocationCache;
+use super::signing_key;
+use super::token::Signer;
+use super::upkeep::{Upkeep, UpkeepTask};
+use crate::cache::CacheHandle;
+use crate::config::Config;
+use crate::database::Database;
+use crate::ids::UserStatus;
+use chrono::Utc;
+use parking_lot::Mutex;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::broadcast;
+
+/// The way in. Cheap to clone.
+#[derive(Clone)]
+pub struct Auth {
+    pub(super) inner: Arc<AuthInner>,
+}
+
+/// What all clones of [`Auth`] share.
+pub(super) struct AuthInner {
+    pub(super) database: Database,
+    pub(super) signer: Signer,
+    pub(super) passwords: Passwords,
+    pub(super) revocations: Arc<RevocationCache>,
+    pub(super) access_token_ttl: Duration,
+    pub(super) refresh_token_ttl: Duration,
+    key_lookup: KeyLookup,
+    last_used: Arc<LastUsed>,
+    login_throttle: LoginThrottle,
+    upkeep: Upkeep,
+}
+
+impl Auth {
+    /// Loads the key and what was revoked within the last access-token lifetime, and starts the upkeep task.
+    ///
+    /// # Errors
+    /// [`Error::Key`] without a usable key, [`Error::Database`] if the events cannot be read.
+    pub async fn start(config: &Config, database: Database, cache: CacheHandle) -> Result<Self, Error> {
+        let (access_token_ttl, refresh_token_ttl) = (config.auth.access_token_ttl, config.auth.refresh_token_ttl);
+        let key = signing_key::load(config.auth.jwt_secret.as_ref(), &config.data_dir)?;
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        // Nothing that is remembered of credentials is older than the oldest token, or than a look-up of a key.
+        let revocations = Arc::new(RevocationCache::new(access_token_ttl.max(REMEMBERED_FOR)));
+        let polled_at = revocations.poll(&database, None).await?;
+        let last_used = Arc::new(LastUsed::default());
+        let login_throttle = LoginThrottle::new(config.limits.enabled);
+        let passwords = Passwords::new(cores)?;
+        let upkeep = Upkeep::start(UpkeepTask {
+            database: database.clone(),
+            revocations: revocations.clone(),
+            last_used: last_used.clone(),
+            login_throttle: login_throttle.clone(),
+            access_token_ttl,
+            polled_at: Mutex::new(polled_at),
+        });
+        let inner = AuthInner {
+            key_lookup: KeyLookup::new(database.clone(), cache),
+            database,
+            signer: Signer::new(&key, access_token_ttl),
+            passwords,
+            revocations,
+            access_token_ttl,
+            refresh_token_ttl,
+            last_used,
+            login_throttle,
+            upkeep,
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Stops the upkeep task and writes what it would have; what is in memory stays usable until the process ends.
+    pub async fn stop(&self) {
+        self.inner.upkeep.stop();
+        let written = self.inner.last_used.write(&self.inner.database, WriteScope::All).await;
+        if let Err(error) = written {
+            tracing::warn!(%error, "when API keys were last used could not be written");
+        }
+    }
+
+    /// Who a credential of an `Authorization` header stands for, with all that has changed since: an access token, without
+    /// a query, or an API key, with one at most, and only if `may_look_up`, which is asked for keys alone.
+    ///
+    /// # Errors
+    /// [`Error::Token`], [`Error::ApiKey`], [`Error::Revoked`], [`Error::Suspended`], [`Error::LookUp`].
+    pub async fn authenticate(&self, credential: &str, may_look_up: impl FnOnce() -> bool) -> Result<Principal, Error> {
+        if key_lookup::is_key(credential) {
+            self.authenticate_key(credential, may_look_up()).await
+        } else {
+            self.authenticate_token(credential)
+        }
+    }
+
+    /// Who an access token stands for, with all that has changed since; without a query. Used where only a person's token
+    /// will do: in the cookie, and to renew a socket.
+    ///
+    /// # Errors
+    /// [`Error::Token`], [`Error::Revoked`], [`Error::Suspended`].
+    pub fn authenticate_token(&self, token: &str) -> Result<Principal, Error> {
+        self.recheck(self.inner.signer.verify(token, Utc::now())?)
+    }
+
+    async fn authenticate_key(&self, key: &str, may_look_up: bool) -> Result<Principal, Error> {
+        let holder = self.inner.key_lookup.find(key, may_look_up).await?;
+        let now = Utc::now();
+        let principal = self.inner.revocations.check(holder.principal.clone(), holder.status)?;
+        if principal.expires_at.is_some_and(|at| at <= now) {
+            return Err(Error::ApiKey);
+        }
+        if let CredentialId::ApiKey(id) = principal.credential.id() {
+            self.inner.last_used.note(id, now);
+        }
+        Ok(principal)
+    }
+
+    /// The principal of a live connection with all that has changed since; for listeners that missed events.
+    ///
+    /// # Errors
+    /// [`Error::Revoked`], [`Error::Suspended`].
+    pub fn recheck(&self, principal: Principal) -> Result<Principal, Error> {
+        self.inner.revocations.check(principal, UserStatus::Active)
+    }
+
+    /// What is revoked or changed from now on, on any node, at most five seconds after it was. A receiver that lags
+    /// rechecks every socket it is responsible for.
+    #[must_use]
+    pub fn events(&self) -> broadcast::Receiver<AuthEvent> {
+        self.inner.revocations.subscribe()
+    }
+
+    /// Applies a committed change of a user at once on this node.
+    pub fn apply_user_change(&self, user: UserState) {
+        let event = AuthEvent::UserChanged(user);
+        self.inner.revocations.apply(vec![event], Instant::now());
+    }
+
+    /// Somebody tries to log in to an account, which may not exist. Comes before [`Auth::login`].
+    ///
+    /// # Errors
+    /// How long to wait.
+    pub fn begin_login(&self, account: &str, address: IpAddr) -> Result<LoginAttempt, Duration> {
+        self.inner.login_throttle.begin(AttemptKind::Login, account, address)
+    }
+
+    /// Somebody tries to sign up under a name or address. Comes before [`Auth::register`].
+    ///
+    /// # Errors
+    /// How long to wait.
+    pub fn begin_sign_up(&self, account: &str, address: IpAddr) -> Result<LoginAttempt, Duration> {
+        self.inner.login_throttle.begin(AttemptKind::SignUp, account, address)
+    }
+}

@@ -1,0 +1,183 @@
+//! The statements of logins, their refresh tokens and socket tickets.
+
+use crate::auth::account::Account;
+use crate::auth::error::Error;
+use crate::database::{Client, Statement, Transaction};
+use crate::ids::{SessionId, TenantId, UserId};
+use chrono::{DateTime, Utc};
+
+/// Unredeemed tickets of one login.
+const TICKETS_MAX: i64 = 100;
+
+pub(in crate::auth) async fn insert_session(
+    tx: &Transaction<'_>,
+    tenant_id: TenantId,
+    user_id: UserId,
+    session_id: SessionId,
+    expires_at: DateTime<Utc>,
+) -> Result<(), Error> {
+    const INSERT: Statement = Statement::new(
+        "sessions.insert",
+        "INSERT INTO sessions (tenant_id, user_id, id, expires_at) VALUES ($1, $2, $3, $4)",
+    );
+    tx.execute(&INSERT, &[&tenant_id.0, &user_id.0, &session_id.0, &expires_at])
+        .await?;
+    Ok(())
+}
+
+/// Locks a live login and reads its account.
+pub(in crate::auth) async fn lock_session(
+    tx: &Transaction<'_>,
+    session_id: SessionId,
+) -> Result<Option<Account>, Error> {
+    const LOCK: Statement = Statement::new(
+        "sessions.lock",
+        "SELECT u.id AS user_id, u.name AS user_name, u.kind, u.email, u.role, u.tier, u.status, \
+                u.created_at AS user_created_at, u.updated_at, \
+                t.id AS tenant_id, t.name AS tenant_name, t.created_at AS tenant_created_at \
+         FROM sessions s JOIN users u ON u.id = s.user_id JOIN tenants t ON t.id = u.tenant_id \
+         WHERE s.id = $1 AND s.revoked_at IS NULL AND s.expires_at > now() FOR UPDATE OF s",
+    );
+    tx.query_opt(&LOCK, &[&session_id.0])
+        .await?
+        .as_ref()
+        .map(Account::from_row)
+        .transpose()
+}
+
+pub(in crate::auth) async fn extend_session(
+    tx: &Transaction<'_>,
+    session_id: SessionId,
+    expires_at: DateTime<Utc>,
+) -> Result<(), Error> {
+    const EXTEND: Statement = Statement::new("sessions.extend", "UPDATE sessions SET expires_at = $2 WHERE id = $1");
+    tx.execute(&EXTEND, &[&session_id.0, &expires_at]).await?;
+    Ok(())
+}
+
+/// Ends logins of a user: `only`, or all of them; those that ended with this.
+pub(in crate::auth) async fn revoke_sessions(
+    tx: &Transaction<'_>,
+    user_id: UserId,
+    only: Option<SessionId>,
+) -> Result<Vec<SessionId>, Error> {
+    const REVOKE: Statement = Statement::new(
+        "sessions.revoke",
+        "WITH gone AS (UPDATE sessions SET revoked_at = now() \
+                       WHERE user_id = $1 AND revoked_at IS NULL AND ($2::uuid IS NULL OR id = $2) \
+                       RETURNING tenant_id, user_id, id) \
+         INSERT INTO auth_events (tenant_id, user_id, session_id) SELECT tenant_id, user_id, id FROM gone \
+         RETURNING session_id",
+    );
+    let rows = tx.query(&REVOKE, &[&user_id.0, &only.map(|id| id.0)]).await?;
+    rows.iter()
+        .map(|row| Ok(SessionId(row.try_get("session_id")?)))
+        .collect()
+}
+
+pub(in crate::auth) async fn insert_refresh_token(
+    tx: &Transaction<'_>,
+    session_id: SessionId,
+    hash: &[u8],
+) -> Result<(), Error> {
+    const INSERT: Statement = Statement::new(
+        "refresh_tokens.insert",
+        "INSERT INTO refresh_tokens (session_id, hash) VALUES ($1, $2)",
+    );
+    tx.execute(&INSERT, &[&session_id.0, &hash]).await?;
+    Ok(())
+}
+
+/// Marks an unused token as used. Of two at once exactly one gets the login.
+pub(in crate::auth) async fn use_refresh_token(tx: &Transaction<'_>, hash: &[u8]) -> Result<Option<SessionId>, Error> {
+    const USE: Statement = Statement::new(
+        "refresh_tokens.use",
+        "UPDATE refresh_tokens SET used_at = now() WHERE hash = $1 AND used_at IS NULL RETURNING session_id",
+    );
+    let row = tx.query_opt(&USE, &[&hash]).await?;
+    Ok(row.map(|row| row.try_get("session_id")).transpose()?.map(SessionId))
+}
+
+/// The login a token belongs to, used or not.
+pub(in crate::auth) async fn find_refresh_token(
+    tx: &Transaction<'_>,
+    hash: &[u8],
+) -> Result<Option<(UserId, SessionId)>, Error> {
+    const FIND: Statement = Statement::new(
+        "refresh_tokens.find",
+        "SELECT s.user_id, s.id FROM refresh_tokens r JOIN sessions s ON s.id = r.session_id WHERE r.hash = $1",
+    );
+    let Some(row) = tx.query_opt(&FIND, &[&hash]).await? else {
+        return Ok(None);
+    };
+    Ok(Some((UserId(row.try_get("user_id")?), SessionId(row.try_get("id")?))))
+}
+
+/// Forgets tokens of a login that could not be exchanged any more even if they were unused.
+pub(in crate::auth) async fn delete_old_refresh_tokens(
+    tx: &Transaction<'_>,
+    session_id: SessionId,
+    before: DateTime<Utc>,
+) -> Result<(), Error> {
+    const DELETE: Statement = Statement::new(
+        "refresh_tokens.delete_old",
+        "DELETE FROM refresh_tokens WHERE session_id = $1 AND created_at < $2",
+    );
+    tx.execute(&DELETE, &[&session_id.0, &before]).await?;
+    Ok(())
+}
+
+/// Keeps a ticket; false when the login has too many already.
+pub(in crate::auth) async fn insert_ticket(
+    client: &Client,
+    session_id: SessionId,
+    hash: &[u8],
+    expires_at: DateTime<Utc>,
+) -> Result<bool, Error> {
+    const INSERT: Statement = Statement::new(
+        "socket_tickets.insert",
+        "INSERT INTO socket_tickets (session_id, hash, expires_at) SELECT $1, $2, $3 \
+         WHERE (SELECT count(*) FROM socket_tickets WHERE session_id = $1 AND expires_at > now()) < $4",
+    );
+    Ok(client
+        .execute(&INSERT, &[&session_id.0, &hash, &expires_at, &TICKETS_MAX])
+        .await?
+        == 1)
+}
+
+/// Takes a ticket out and answers its login, if that still lives; single use because of the `DELETE`.
+pub(in crate::auth) async fn take_ticket(tx: &Transaction<'_>, hash: &[u8]) -> Result<Option<SessionId>, Error> {
+    const TAKE: Statement = Statement::new(
+        "socket_tickets.take",
+        "DELETE FROM socket_tickets WHERE hash = $1 RETURNING session_id, expires_at > now() AS live",
+    );
+    let Some(row) = tx.query_opt(&TAKE, &[&hash]).await? else {
+        return Ok(None);
+    };
+    let live: bool = row.try_get("live")?;
+    Ok(if live {
+        Some(SessionId(row.try_get("session_id")?))
+    } else {
+        None
+    })
+}
+
+/// Removes one portion of logins that have run out, with their tokens and tickets; how many.
+pub(in crate::auth) async fn delete_expired_sessions(client: &Client, rows_max: i64) -> Result<u64, Error> {
+    const DELETE: Statement = Statement::new(
+        "sessions.delete_expired",
+        "DELETE FROM sessions WHERE id IN \
+         (SELECT id FROM sessions WHERE expires_at < now() ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED)",
+    );
+    Ok(client.execute(&DELETE, &[&rows_max]).await?)
+}
+
+/// Removes one portion of tickets that have run out; how many.
+pub(in crate::auth) async fn delete_expired_tickets(client: &Client, rows_max: i64) -> Result<u64, Error> {
+    const DELETE: Statement = Statement::new(
+        "socket_tickets.delete_expired",
+        "DELETE FROM socket_tickets WHERE hash IN \
+         (SELECT hash FROM socket_tickets WHERE expires_at < now() ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED)",
+    );
+    Ok(client.execute(&DELETE, &[&rows_max]).await?)
+}

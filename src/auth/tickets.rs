@@ -1,0 +1,82 @@
+//! Tickets: single-use admission to the socket, as methods of [`Auth`].
+//!
+//! A browser cannot send an `Authorization` header with a socket, and a token in an address would end up in logs. So a
+//! ticket is put there instead: good once, for 30 seconds.
+//!
+//! Bound: a hundred unredeemed tickets of a login.
+
+use super::error::Error;
+use super::opaque::{expiry, hash_opaque, is_plausible, make_opaque};
+use super::principal::Principal;
+use super::service::Auth;
+use super::store::accounts::find_guest_conversation;
+use super::store::logins as store;
+use crate::ids::{Role, UserStatus};
+use chrono::Utc;
+use std::time::Duration;
+
+/// How long a ticket can be redeemed.
+const TICKET_TTL: Duration = Duration::from_secs(30);
+
+/// Single-use admission to the socket.
+#[derive(Debug)]
+pub struct SocketTicket {
+    pub ticket: String,
+    /// How long it can be redeemed.
+    pub expires_in: Duration,
+}
+
+impl Auth {
+    /// A ticket for the socket, bound to the caller's login.
+    ///
+    /// # Errors
+    /// [`Error::NeedsSession`] for a key, [`Error::TooManyTickets`], [`Error::Database`].
+    pub async fn issue_ticket(&self, principal: &Principal) -> Result<SocketTicket, Error> {
+        let session_id = principal.session_id().ok_or(Error::NeedsSession)?;
+        let (ticket, hash) = make_opaque();
+        let client = self.inner.database.client().await?;
+        let expires_at = expiry(Utc::now(), TICKET_TTL);
+        if !store::insert_ticket(&client, session_id, &hash, expires_at).await? {
+            return Err(Error::TooManyTickets);
+        }
+        Ok(SocketTicket {
+            ticket,
+            expires_in: TICKET_TTL,
+        })
+    }
+
+    /// Who a ticket stands for; it is gone afterwards. The connection gets one access-token lifetime, then it has to send
+    /// `refresh` like any other.
+    ///
+    /// # Errors
+    /// [`Error::Spent`], [`Error::Revoked`], [`Error::Suspended`], [`Error::Database`].
+    pub async fn redeem_ticket(&self, ticket: &str) -> Result<Principal, Error> {
+        if !is_plausible(ticket) {
+            return Err(Error::Spent);
+        }
+        let mut client = self.inner.database.client().await?;
+        let tx = client.transaction().await?;
+        let session_id = store::take_ticket(&tx, &hash_opaque(ticket))
+            .await?
+            .ok_or(Error::Spent)?;
+        let account = store::lock_session(&tx, session_id).await?.ok_or(Error::Revoked);
+        let account = match account {
+            Ok(account) => account,
+            Err(error) => {
+                tx.commit().await?;
+                return Err(error);
+            }
+        };
+        let conversation = match account.user.role {
+            Role::Guest => find_guest_conversation(&tx, account.user.id).await?,
+            _ => None,
+        };
+        tx.commit().await?;
+        if account.user.status == UserStatus::Suspended {
+            return Err(Error::Suspended);
+        }
+        let mut principal = account.principal(session_id, conversation);
+        principal.expires_at = Some(expiry(Utc::now(), self.inner.access_token_ttl));
+        self.recheck(principal)
+    }
+}
