@@ -2,7 +2,7 @@
 # Measures a fresh release server with parlance-load: every profile, beside what the project promises.
 #
 # `scripts/load.sh` is a short round of each; `scripts/load.sh --full` takes every number as the median of five (about half
-# an hour). Other arguments go to `parlance-load suite` (`--json`, `--only bus,herd`). Servers, PostgreSQL, Redis and tool
+# an hour). Other arguments go to `parlance-load suite` (`--json`, `--only bus,reconnect-storm`). Servers, PostgreSQL, Redis and tool
 # share this machine, as in the promises. The exit code is not 0 when a message was lost, doubled or out of order.
 # `VIA=nginx scripts/load.sh` measures the shipped nginx in front of a server beside the server alone, and nothing else.
 set -euo pipefail
@@ -14,7 +14,7 @@ redis=$(scripts/redis.sh)
 via=()
 case ${VIA:-} in
     '') ;;
-    nginx) via=(--nginx "$(scripts/nginx.sh)" --render nginx/render --only via) ;;
+    nginx) via=(--nginx "$(scripts/nginx.sh)" --render nginx/render --only nginx) ;;
     *) die "VIA is nginx or nothing, not $VIA" ;;
 esac
 cargo build --release --package parlance --package parlance-load

@@ -1,7 +1,8 @@
-//! The private PostgreSQL as this server wants it: its settings, and which of ours would help when it does not start.
+//! The private PostgreSQL as this server wants it: its settings, and which of ours would help when
+//! it does not start.
 //!
-//! Used by [`Database::open`](super::Database::open) where there is no `DATABASE_URL`. What it does is in the crate
-//! `embedded-postgres`, which knows nothing of this server.
+//! Used by [`Database::open`](super::Database::open) where there is no `DATABASE_URL`. What it does
+//! is in the crate `embedded-postgres`, which knows nothing of this server.
 
 use super::Error;
 use crate::config::Config;
@@ -14,7 +15,8 @@ const NAME: &str = "parlance";
 /// Where `make run` puts the programs, relative to the working directory.
 const DEVELOPMENT_BIN_DIR: &str = ".dev/postgres/bin";
 
-/// Connections beside the pool and the lanes of commit: listeners, migrations, people with `psql`, PostgreSQL's own three.
+/// Connections beside the pool and the lanes of commit: listeners, migrations, people with `psql`,
+/// PostgreSQL's own three.
 const OTHER_CONNECTIONS: usize = 30;
 
 /// Starts it, or takes over the one that a killed server left.

@@ -1,8 +1,10 @@
-//! The echo of the conformance suite (`scripts/conformance.sh`): a WebSocket server that returns every message.
+//! The echo of the conformance suite (`scripts/conformance.sh`): a WebSocket server that returns
+//! every message.
 //!
-//! It stands on the socket code of a session (`parlance::sessions::transport`) as the session does: the same reader, the
-//! same window, the same outbox, the same body. There is no identity, no database and no limit but those of that code.
-//! It serves `/conformance` on a free port, says where on standard output, and runs until it is told to stop.
+//! It stands on the socket code of a session (`parlance::sessions::transport`) as the session does:
+//! the same reader, the same window, the same outbox, the same body. There is no identity, no
+//! database and no limit but those of that code. It serves `/conformance` on a free port, says
+//! where on standard output, and runs until it is told to stop.
 
 #![allow(clippy::print_stdout, reason = "the script reads the address there")]
 

@@ -1,9 +1,12 @@
-//! The private PostgreSQL's files: the lock, the data, the socket, the log, and the settings it runs with.
+//! The private PostgreSQL's files: the lock, the data, the socket, the log, and the settings it
+//! runs with.
 //!
-//! In the data directory: `lock` (held while an owner runs), `postgres/` (the data), `postgres.log`, `run/` (the socket).
-//! The data is made beside its place and moved there when it is complete. A start that was killed in the middle is simply
-//! made again. The path of a socket may have 107 bytes (103 on some systems). Where the data directory is too deep for
-//! that, the socket has a directory of its own under `/tmp`, named after the data, which nobody else can enter.
+//! In the data directory: `lock` (held while an owner runs), `postgres/` (the data),
+//! `postgres.log`, `run/` (the socket). The data is made beside its place and moved there when it
+//! is complete. A start that was killed in the middle is simply made again. The path of a socket
+//! may have 107 bytes (103 on some systems). Where the data directory is too deep for that, the
+//! socket has a directory of its own under `/tmp`, named after the data, which nobody else can
+//! enter.
 
 use crate::error::Error;
 use crate::install::{Account, Install};
@@ -17,19 +20,20 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use tokio::process::Command;
 
-/// The port only names the socket's file; nothing listens on TCP.
+/// The port only names the socket's file. Nothing listens on TCP.
 const PORT: u16 = 5432;
 
 /// The shortest limit of a socket's path among the systems we run on.
 const SOCKET_PATH_BYTES_MAX: usize = 103;
 
-/// A longer log is begun anew.
+/// A longer log is emptied.
 const LOG_BYTES_MAX: u64 = 32 * 1024 * 1024;
 
-/// How much of PostgreSQL's log an error message repeats.
+/// How much of PostgreSQL's log an error message repeats, in bytes.
 const LOG_TAIL_BYTES: u64 = 2_048;
 
-/// Settings that suit many short transactions on a small machine, and keep every promise about durability.
+/// Settings that suit many short transactions on a small machine, and keep every promise about
+/// durability.
 const SETTINGS: &[&str] = &[
     "listen_addresses=",
     "unix_socket_permissions=0700",
@@ -47,7 +51,8 @@ const SETTINGS: &[&str] = &[
     "log_timezone=UTC",
     "log_line_prefix=%m [%p] ",
     "log_checkpoints=off",
-    // Values must not come into the log, neither in a statement nor in the detail of an error: people wrote them.
+    // Values must not come into the log, neither in a statement nor in the detail of an error:
+    // people wrote them.
     "log_min_error_statement=panic",
     "log_error_verbosity=terse",
     "logging_collector=off",
@@ -67,12 +72,12 @@ pub(crate) struct Cluster {
     max_connections: usize,
 }
 
-/// Holds a data directory for this process until dropped.
+/// Holds a data directory for this process until it is dropped.
 #[derive(Debug)]
 pub(crate) struct DataDirLock(#[expect(dead_code, reason = "the lock lives as long as the open file")] File);
 
 impl DataDirLock {
-    /// Takes the directory, or says who has it.
+    /// Takes the directory, or fails with the number of the process that has it.
     pub(crate) fn acquire(data_dir: &Path) -> Result<Self, Error> {
         let path = data_dir.join("lock");
         let mut file = OpenOptions::new()
@@ -106,14 +111,15 @@ pub(crate) fn prepare_data_dir(path: &Path) -> Result<PathBuf, Error> {
     };
     if !path.exists() {
         fs::create_dir_all(path).map_err(failed)?;
-        // Whatever the umask: the account that PostgreSQL runs as must get through; what is secret in it has its own mode.
+        // Whatever the umask: the account that PostgreSQL runs as must get through; what is secret
+        // in it has its own mode.
         fs::set_permissions(path, fs::Permissions::from_mode(0o755)).map_err(failed)?;
     }
     path.canonicalize().map_err(failed)
 }
 
 impl Cluster {
-    /// Settles where everything is, without touching the data.
+    /// Determines where everything is, without touching the data.
     pub(crate) fn new(install: Install, data_dir: &Path, settings: &Settings) -> Result<Self, Error> {
         let dir = data_dir.join("postgres");
         let account = Account::choose(&dir)?;
@@ -161,7 +167,8 @@ impl Cluster {
         fs::rename(&fresh, &self.dir).map_err(Error::file(&self.dir))
     }
 
-    /// Makes the data in a locale; says what PostgreSQL complains of, and leaves the directory empty then.
+    /// Makes the data in a locale. Returns the complaint of PostgreSQL if there is one; the
+    /// directory is empty then.
     async fn make_data(&self, fresh: &Path, locale: &[&str]) -> Result<Option<String>, Error> {
         let mut command = self.install.command("initdb", self.account.as_ref(), Path::new("/"));
         command
@@ -187,7 +194,8 @@ impl Cluster {
         })
     }
 
-    /// The command that runs PostgreSQL in the foreground, in a process group of its own: Ctrl-C is for us alone.
+    /// The command that runs PostgreSQL in the foreground, in a process group of its own, so that
+    /// Ctrl-C does not reach it.
     pub(crate) fn postgres(&self) -> Result<Command, Error> {
         let log = self.open_log()?;
         let errors = log.try_clone().map_err(Error::file(&self.log))?;
@@ -232,7 +240,8 @@ impl Cluster {
         format!("postgres://{}@{host}:{PORT}/{database}", self.name)
     }
 
-    /// The process number and the state that a running PostgreSQL notes for others (`postmaster.pid`).
+    /// The process number and the state that a running PostgreSQL notes for others
+    /// (`postmaster.pid`).
     pub(crate) fn read_pid_file(&self) -> Option<(i32, String)> {
         let text = fs::read_to_string(self.pid_file()).ok()?;
         let mut lines = text.lines();
@@ -270,7 +279,8 @@ impl Cluster {
         read().unwrap_or_else(|error| format!("{}: {error}", self.log.display()))
     }
 
-    /// Begins the log anew when it has grown too long; PostgreSQL appends, so it may keep it open.
+    /// Empties the log when it has grown too long. PostgreSQL appends, so it may keep the file
+    /// open.
     pub(crate) fn bound_log(&self) {
         if self.log_len() > LOG_BYTES_MAX
             && let Err(error) = OpenOptions::new()
@@ -287,7 +297,8 @@ impl Cluster {
         file.map_err(Error::file(&self.log))
     }
 
-    /// Makes a directory that only PostgreSQL's account can enter; refuses one that somebody else has put there.
+    /// Makes a directory that only PostgreSQL's account can enter; refuses one that somebody else
+    /// has put there.
     fn make_private_dir(&self, path: &Path) -> Result<(), Error> {
         let owner = self
             .account
@@ -329,8 +340,9 @@ fn escape(byte: u8) -> String {
     }
 }
 
-/// The locales of new data, the best first; the next is for systems that do not have it. All compare by code point. Search
-/// folds case by the character types of the locale, which for C end with ASCII; from 18 on by the built-in provider.
+/// The locales of new data, the best first; the next is for systems that do not have it. All
+/// compare by code point. Search folds case by the character types of the locale, which for C end
+/// with ASCII; from 18 on by the built-in provider.
 const fn locales(major: u32) -> &'static [&'static [&'static str]] {
     const BUILTIN: &str = "--locale-provider=builtin";
     const C_UTF8: &str = "--builtin-locale=C.UTF-8";

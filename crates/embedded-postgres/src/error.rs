@@ -1,5 +1,5 @@
-//! Why a private PostgreSQL does not run. Each message is a line for the operator; the variants let the owner add which
-//! of its own settings would help.
+//! Why a private PostgreSQL does not run. Each message is a line for the operator; the variants let
+//! the owner add which of its own settings would help.
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// Another process holds the data directory.
-    #[error("{} is in use by another process, {holder}", data_dir.display())]
+    #[error("{} is in use by another server, process {holder}", data_dir.display())]
     InUse {
         /// The data directory.
         data_dir: PathBuf,

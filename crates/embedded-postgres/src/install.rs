@@ -1,9 +1,9 @@
-//! Which PostgreSQL binaries to run, and as whom.
+//! Which programs of PostgreSQL to run, and as whom.
 //!
-//! PostgreSQL refuses to run as root. Where the server itself is root, the private PostgreSQL gets an existing
-//! unprivileged account: the one that already owns the data, else `postgres`, else `nobody`. That account must be able
-//! to reach the binaries and the data, which is checked here, because PostgreSQL's own message about it names neither
-//! the directory in the way nor what to do.
+//! PostgreSQL refuses to run as root. Where the owner is root, it gets an existing unprivileged
+//! account: the one that owns the data already, else `postgres`, else `nobody`. That account must
+//! be able to reach the programs and the data. It is checked here, because PostgreSQL's own message
+//! names neither the directory in the way nor what to do.
 
 use crate::error::Error;
 use crate::settings::Settings;
@@ -15,17 +15,17 @@ use tokio::process::Command;
 /// The oldest major version that serves.
 const MAJOR_MIN: u32 = 15;
 
-/// Accounts to become, in this order, when the data has no owner yet.
+/// Accounts to run as, in this order, when the data has no owner yet.
 const ACCOUNTS: [&str; 2] = ["postgres", "nobody"];
 
-/// The binaries.
+/// The programs of one PostgreSQL, and its version.
 #[derive(Clone, Debug)]
 pub(crate) struct Install {
     pub(crate) bin_dir: PathBuf,
     pub(crate) major: u32,
 }
 
-/// An unprivileged account.
+/// The account to run as; not root.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Account {
     pub(crate) name: String,
@@ -34,7 +34,8 @@ pub(crate) struct Account {
 }
 
 impl Install {
-    /// Takes the directory that the settings name, else the first candidate with programs, else what `pg_config` says.
+    /// The directory that the settings name, else the first candidate that has programs, else what
+    /// `pg_config` says.
     pub(crate) async fn find(settings: &Settings) -> Result<Self, Error> {
         let bin_dir = match &settings.bin_dir {
             Some(dir) if is_bin_dir(dir) => dir.clone(),
@@ -64,8 +65,8 @@ impl Install {
         is_bin_dir(&dir).then_some(dir)
     }
 
-    /// A command of this PostgreSQL that runs as `account` in `dir`, with nothing of our environment: no library path,
-    /// language or `PG*` variable of the operator may change what it does.
+    /// A command of this PostgreSQL that runs as `account` in `dir`, with nothing of our
+    /// environment: no library path, language or `PG*` variable may change what it does.
     pub(crate) fn command(&self, name: &str, account: Option<&Account>, dir: &Path) -> Command {
         let mut command = Command::new(self.bin_dir.join(name));
         command
@@ -106,7 +107,7 @@ fn parse_major(text: &str) -> Option<u32> {
 }
 
 impl Account {
-    /// Whom to become; `None` where we are not root and stay who we are.
+    /// The account to run as; `None` where this process is not root and stays who it is.
     pub(crate) fn choose(cluster_dir: &Path) -> Result<Option<Self>, Error> {
         if !rustix::process::geteuid().is_root() {
             return Ok(None);

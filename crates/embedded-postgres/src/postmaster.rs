@@ -1,10 +1,12 @@
-//! The main process of the private PostgreSQL: starting it, taking over one that still runs, ending it.
+//! The main process of the private PostgreSQL: starting it, taking over one that still runs, ending
+//! it.
 //!
-//! Two cases look alike and are not. After a `kill -9` of the server, PostgreSQL runs on as nobody's child: it is taken
-//! over as it is, and watched by looking whether it still lives. After a `kill -9` of PostgreSQL, its processes may live
-//! a moment longer and hold its shared memory: PostgreSQL itself refuses to start beside them, which is what protects
-//! the data, so the start is tried again until they are gone. `postmaster.pid` is never removed while any process works
-//! in the data directory. Every wait here has an end.
+//! Two cases look alike and are not. After a `kill -9` of the owner, PostgreSQL runs on without a
+//! parent. It is taken over as it is, and watched by checking whether it still lives. After a `kill
+//! -9` of PostgreSQL, its processes may live a moment longer and hold its shared memory. PostgreSQL
+//! itself refuses to start beside them, which protects the data. So the start is tried again until
+//! they are gone. `postmaster.pid` is never removed while any process works in the data directory.
+//! Every wait here has an end.
 
 use crate::cluster::Cluster;
 use crate::error::Error;
@@ -17,27 +19,28 @@ use tokio::process::Child;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_postgres::NoTls;
 
-/// How often a start is looked at.
+/// How often it is checked whether a start is complete.
 const START_INTERVAL: Duration = Duration::from_millis(5);
 
-/// How often a process that is not our child is looked at.
+/// How often it is checked whether a process that is not our child lives.
 const WATCH_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How long a start may take; recovery after a crash reads at most `max_wal_size`, which takes seconds.
+/// How long a start may take; recovery after a crash reads at most `max_wal_size`, which takes
+/// seconds.
 const START_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// How long one attempt to connect may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long to wait for an orderly end, and then for an immediate one.
+/// How long an orderly end may take, and then an immediate one.
 const FAST_SHUTDOWN: Duration = Duration::from_secs(15);
 const IMMEDIATE_SHUTDOWN: Duration = Duration::from_secs(5);
 
-/// A running PostgreSQL. Dropping it asks it to end, without waiting.
+/// The main process of a running PostgreSQL. Dropping it makes it end, without waiting.
 #[derive(Debug)]
 pub(crate) struct Postmaster {
     process: Process,
-    /// `None` where it is the child of a server that died.
+    /// `None` where it was taken over from an owner that died.
     child: Option<Child>,
     ended: bool,
 }
@@ -51,7 +54,8 @@ enum StartFailure {
 }
 
 impl Postmaster {
-    /// Takes over the PostgreSQL that runs in the cluster, or starts one; returns when it answers.
+    /// Takes over the PostgreSQL that runs in the cluster, or starts one; returns when it accepts
+    /// connections.
     pub(crate) async fn obtain(cluster: &Cluster) -> Result<Self, Error> {
         let deadline = Instant::now() + START_TIMEOUT;
         loop {
@@ -96,7 +100,7 @@ impl Postmaster {
             sleep(START_INTERVAL * 4).await;
         }
         Err(StartFailure::Failed(format!(
-            "a PostgreSQL (process {}) runs in {} but does not answer; end it and start again",
+            "a PostgreSQL (process {}) runs in {} but does not respond; end it and start again",
             self.process.number(),
             cluster.dir.display()
         )))
@@ -163,7 +167,7 @@ impl Postmaster {
         Some(end)
     }
 
-    /// The number of its process.
+    /// The process number.
     pub(crate) fn number(&self) -> i32 {
         self.process.number()
     }
@@ -185,7 +189,8 @@ impl Postmaster {
         self.ended = true;
     }
 
-    /// Ends it: orderly, so that the next start has nothing to recover; at once if that takes too long.
+    /// Ends it: orderly, so that the next start has nothing to recover; at once if that takes too
+    /// long.
     pub(crate) async fn shut_down(mut self) {
         for (signal, patience) in [(Signal::INT, FAST_SHUTDOWN), (Signal::QUIT, IMMEDIATE_SHUTDOWN)] {
             self.process.signal(signal);
@@ -194,7 +199,7 @@ impl Postmaster {
             }
             tracing::warn!("PostgreSQL did not end within {patience:?}");
         }
-        // What it promised is on disk all the same; the next start takes it over.
+        // What was committed is on disk all the same. The next start takes the process over.
         self.ended = true;
     }
 }

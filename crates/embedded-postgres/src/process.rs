@@ -1,8 +1,9 @@
 //! Telling a living PostgreSQL from what a dead one left behind.
 //!
-//! A process number alone says little: its process may have ended without its parent having noticed, or the number may
-//! belong to another program by now. PostgreSQL works in its data directory, so where a process works tells them apart.
-//! Where that cannot be seen (another system than Linux, or no right to), the cautious answer is given.
+//! A process number alone says little. The process may have ended without its parent having
+//! noticed, or the number may belong to another program by now. PostgreSQL works in its data
+//! directory, so the working directory tells them apart. Where that cannot be seen (another system
+//! than Linux, or no right to), a process counts as living.
 
 use crate::cluster::Cluster;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
@@ -38,8 +39,7 @@ impl Process {
         self.pid.as_raw_nonzero().get()
     }
 
-    /// Whether it lives and still is what it was: a number may since belong to another program, or to nobody but a
-    /// parent that has not asked yet. PostgreSQL works in its data directory, which tells it apart.
+    /// Whether it lives and is still this PostgreSQL.
     pub(crate) fn lives(&self) -> bool {
         if test_kill_process(self.pid).is_err() {
             return false;
@@ -67,9 +67,12 @@ fn working_dir(number: i32) -> std::io::Result<PathBuf> {
     std::fs::read_link(format!("/proc/{number}/cwd"))
 }
 
-/// A dead PostgreSQL's number may belong to another program of the same account by now (after a restart of the machine,
-/// say), or still be listed because its parent has not asked for its end; PostgreSQL would take either for one that runs,
-/// and refuse to start. Its lock files are removed only where it is certain that no process works in the data directory.
+/// Removes the lock files of a dead PostgreSQL, but only where it is certain that no process works
+/// in the data directory.
+///
+/// After a restart of the machine, say, its number may belong to another program of the same
+/// account. Or it is still listed, because its parent has not collected it. PostgreSQL would take
+/// either for one that runs, and refuse to start.
 pub(crate) fn remove_stale_lock_files(cluster: &Cluster) {
     for path in [cluster.pid_file(), cluster.socket_lock_file()] {
         let Some(number) = read_number(&path) else { continue };
@@ -96,7 +99,8 @@ fn has_ended(number: i32) -> bool {
         .is_some_and(|(_, rest)| rest.starts_with(['Z', 'X']))
 }
 
-/// Whether any process of the directory's owner works in it; where that cannot be seen for sure, it counts as yes.
+/// Whether any process of the directory's owner works in it. Where that cannot be seen for sure, it
+/// counts as yes.
 fn anyone_works_in(dir: &Path) -> bool {
     let (Ok(owner), Ok(entries)) = (
         dir.metadata().map(|metadata| metadata.uid()),

@@ -1,15 +1,18 @@
 //! The life of the private server.
 //!
-//! A start takes the lock on the data directory; a second owner is refused with the number of the first. Then it finds
-//! the programs and makes the data if there is none. It takes over a PostgreSQL that a killed owner left behind, or
-//! starts one, and from then on watches it. When PostgreSQL dies, it is started again at once, then with growing pauses
-//! up to [`RESTART_PAUSE_MAX`]; connections fail meanwhile. `kill -9` of the owner loses nothing: PostgreSQL goes on and
-//! commits or rolls back by itself.
+//! A start takes the lock on the data directory; a second owner is refused with the number of the
+//! first. Then it finds the programs and makes the data if there is none. It takes over a
+//! PostgreSQL that a killed owner left behind, or starts one, and from then on watches it. When
+//! PostgreSQL dies, it is started again at once, then with growing pauses up to
+//! [`RESTART_PAUSE_MAX`]; connections fail meanwhile. `kill -9` of the owner loses nothing:
+//! PostgreSQL goes on and commits or rolls back by itself.
 //!
-//! PostgreSQL listens on a Unix socket in a directory that only its account may enter. That is also its access control.
+//! PostgreSQL listens on a Unix socket in a directory that only its account may enter. That is also
+//! its access control.
 //!
-//! Not chosen: a database inside the process, which speaks another SQL than the one that runs at scale; `pg_ctl`, which
-//! puts a shell and a second program between us and the process that is watched.
+//! Not chosen: a database inside the process, which speaks another SQL than the one that runs at
+//! scale; `pg_ctl`, which puts a shell and a second program between us and the process that is
+//! watched.
 
 use crate::cluster::{self, Cluster, DataDirLock};
 use crate::error::Error;
@@ -26,10 +29,11 @@ use tokio_postgres::error::SqlState;
 const RESTART_PAUSE_MIN: Duration = Duration::from_millis(100);
 const RESTART_PAUSE_MAX: Duration = Duration::from_secs(5);
 
-/// How often the length of PostgreSQL's log is looked at.
+/// How often the length of PostgreSQL's log is checked.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
-/// A private PostgreSQL that runs and is watched. Dropping it asks it to end; [`EmbeddedPostgres::stop`] also waits.
+/// A private PostgreSQL that runs and is watched. Dropping it makes PostgreSQL end;
+/// [`EmbeddedPostgres::stop`] also waits.
 #[derive(Debug)]
 pub struct EmbeddedPostgres {
     address: tokio_postgres::Config,
@@ -39,8 +43,8 @@ pub struct EmbeddedPostgres {
 }
 
 impl EmbeddedPostgres {
-    /// Starts it, or takes over the one that still runs; returns when its database is there. The task that watches it
-    /// runs on the runtime that calls this.
+    /// Starts it, or takes over the one that still runs; returns when its database is there. The
+    /// task that watches it runs on the runtime that calls this.
     ///
     /// # Errors
     /// [`Error`], a line for the operator.
@@ -69,13 +73,13 @@ impl EmbeddedPostgres {
         })
     }
 
-    /// Where to connect.
+    /// The address of its database.
     #[must_use]
     pub fn address(&self) -> &tokio_postgres::Config {
         &self.address
     }
 
-    /// Where to connect, as a URL that libpq and its like understand.
+    /// The same as a URL.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
@@ -120,7 +124,7 @@ async fn connect(cluster: &Cluster, database: &str, patience: Duration) -> Resul
     }
 }
 
-/// Keeps PostgreSQL running until told to stop, or until the server drops its end. Holds the lock on the data until
+/// Keeps PostgreSQL running until the owner stops or drops it. Holds the lock on the data until
 /// PostgreSQL has ended.
 async fn watch(cluster: Cluster, mut postmaster: Postmaster, lock: DataDirLock, mut stop: oneshot::Receiver<()>) {
     let mut log_check = tokio::time::interval(LOG_INTERVAL);

@@ -6,8 +6,9 @@ use std::time::Duration;
 /// Where the private PostgreSQL lives, which programs it runs, and how many connections it takes.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The name of the database and of the user that owns it; ASCII letters, digits and underscores. It also begins the
-    /// name of the socket's directory under `/tmp`, where `data_dir` is too deep for a socket.
+    /// The name of the database and of the user that owns it; ASCII letters, digits and
+    /// underscores. It also begins the name of the socket's directory under `/tmp`, where
+    /// `data_dir` is too deep for a socket.
     pub name: String,
     /// Holds the data, the log, the lock and the socket. It is made when it is missing.
     pub data_dir: PathBuf,

@@ -1,13 +1,14 @@
-//! What can end a run: one enum, printed once by `main`.
+//! What can end a run: one enum, which `main` prints once. Faults of the server are counted and are
+//! no errors.
 
-/// A failure of the run itself (not a fault of the server that the checks count).
+/// A failure of the run itself.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     /// The operating system refused something.
     #[error("{0}: {1}")]
     Io(&'static str, #[source] std::io::Error),
-    /// A request of the set-up was refused.
-    #[error("{request} answered {status}: {body}")]
+    /// A request was refused.
+    #[error("{request} got {status}: {body}")]
     Http { request: String, status: u16, body: String },
     /// The server does not speak the protocol.
     #[error("{0}")]
@@ -30,5 +31,4 @@ pub(crate) fn errno(doing: &'static str) -> impl FnOnce(rustix::io::Errno) -> Er
     move |error| Error::Io(doing, error.into())
 }
 
-/// The result of everything that can end a run.
 pub(crate) type Result<T> = std::result::Result<T, Error>;

@@ -1,42 +1,32 @@
-//! `parlance-load`: an independent client that measures a Parlance server and checks its guarantees while it does.
+//! `parlance-load`: an independent client that measures a Parlance server and checks its guarantees
+//! while it does.
 //!
-//! It shares nothing with the server but the protocol, so that a mistake in the server's own types cannot hide
-//! itself. One thread drives every connection (`engine.rs`), frames are read in place (`frame.rs`, `fields.rs`), and
-//! every reader's view is checked against every other's (`check.rs`). Load goes only to an address of this machine.
-//! The exit code is 1 when a message was lost, doubled, reordered or swapped, 2 when the run itself failed.
+//! It shares nothing with the server but the protocol, so that a mistake in the server's own types
+//! cannot hide itself. `engine/` drives every connection on one thread, `client/` reads frames in
+//! place, `measure/check.rs` compares what every reader saw, `profiles/` are the kinds of load,
+//! `suite/` runs all of them on servers that `installation/` starts.
+//!
+//! Load goes only to addresses of this machine. The exit code is 1 when a message was lost,
+//! doubled, reordered or swapped, and 2 when the run itself failed.
 
-mod check;
-mod child;
-mod comeback;
-mod conn;
+mod client;
+mod context;
 mod engine;
 mod error;
-mod fields;
-mod frame;
-mod herd;
-mod http;
-mod metrics;
-mod nodes;
-mod process;
+mod installation;
+mod measure;
 mod profiles;
-mod proxy;
 #[cfg(test)]
-mod relay;
-mod report;
-mod rest;
-mod server;
-mod setup;
-mod shared;
-mod stats;
+mod relay_tests;
 mod suite;
-mod turns;
-mod visits;
-mod writer;
 
 use clap::{Args, Parser, Subcommand};
+use context::Context;
 use error::{Error, Result, errno};
-use process::Processes;
-use profiles::{Context, Pace, Shape};
+use measure::process::Processes;
+use measure::report;
+use profiles::traffic::{self, Measurement, Pace, Shape};
+use profiles::{connections, rest};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -71,13 +61,14 @@ struct Target {
     /// Parse every frame completely and compare with what was read in place (slow).
     #[arg(long, global = true)]
     verify: bool,
-    /// No progress line.
+    /// Show no progress.
     #[arg(long, global = true)]
     quiet: bool,
     /// Most connections in the act of connecting.
     #[arg(long, global = true, default_value_t = 128)]
     concurrency: usize,
-    /// Seconds to wait for connections to be subscribed, and for what was sent to be answered and delivered.
+    /// Seconds to wait for connections to be subscribed, and for what was sent to have its reply
+    /// and be delivered.
     #[arg(long, global = true, default_value_t = 30)]
     patience: u64,
 }
@@ -91,10 +82,10 @@ enum Command {
         /// Messages per second over all rooms; without it as fast as acknowledgements allow.
         #[arg(long)]
         rate: Option<f64>,
-        /// Unanswered sends per writer when there is no rate (at most 32).
+        /// Sends in flight per writer when there is no rate (at most 32).
         #[arg(long, default_value_t = 8)]
         depth: usize,
-        /// Seconds before measuring.
+        /// Seconds of traffic before it is measured.
         #[arg(long, default_value_t = 2)]
         warmup: u64,
         /// Seconds measured.
@@ -114,7 +105,7 @@ enum Command {
     },
     /// Connections that only listen: how fast they open, what they cost.
     Idle {
-        /// How many.
+        /// How many connections there are.
         #[arg(long, default_value_t = 5_000)]
         connections: usize,
         /// Members of each room.
@@ -124,16 +115,17 @@ enum Command {
         #[arg(long, default_value_t = 5)]
         seconds: u64,
     },
-    /// Members who come back after missing messages.
+    /// Members who resume after missing messages.
     Churn {
         /// Messages missed.
         #[arg(long, default_value_t = 1_000)]
         missed: u64,
-        /// How often somebody comes back.
+        /// How often somebody resumes.
         #[arg(long, default_value_t = 40)]
         rounds: usize,
     },
-    /// Programs over REST: lists, pages and posts at a rate; then lists as fast as they come, and log-ins.
+    /// Programs over REST: lists, pages and posts at a rate; then lists as fast as they come, and
+    /// logins.
     Rest {
         /// Requests per second.
         #[arg(long, default_value_t = 500.0)]
@@ -151,7 +143,7 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
         Err(error) => {
-            report::say(&format!("\x1b[Kparlance-load: {error}\n"));
+            report::show_progress(&format!("\x1b[Kparlance-load: {error}\n"));
             ExitCode::from(2)
         }
     }
@@ -178,13 +170,16 @@ fn run(cli: Cli) -> Result<bool> {
             warmup,
             seconds,
         } => {
-            let pace = rate.map_or(Pace::ClosedLoop(depth), Pace::Rate);
-            let (warmup, seconds) = (Duration::from_secs(warmup), Duration::from_secs(seconds));
-            let traffic = profiles::fanout(&context, shape, pace, warmup, seconds)?;
+            let measurement = Measurement {
+                pace: rate.map_or(Pace::ClosedLoop(depth), Pace::Rate),
+                warmup: Duration::from_secs(warmup),
+                measured: Duration::from_secs(seconds),
+            };
+            let traffic = traffic::fanout(&context, shape, measurement)?;
             (traffic.table(), serde_json::to_string(&traffic), traffic.is_sound())
         }
         Command::Storm { shape, rate, seconds } => {
-            let traffic = profiles::storm(&context, shape, rate, Duration::from_secs(seconds))?;
+            let traffic = traffic::storm(&context, shape, rate, Duration::from_secs(seconds))?;
             (traffic.table(), serde_json::to_string(&traffic), traffic.is_sound())
         }
         Command::Idle {
@@ -192,11 +187,11 @@ fn run(cli: Cli) -> Result<bool> {
             members,
             seconds,
         } => {
-            let idle = visits::idle(&context, connections, members, Duration::from_secs(seconds))?;
+            let idle = connections::idle(&context, connections, members, Duration::from_secs(seconds))?;
             (idle.table(), serde_json::to_string(&idle), true)
         }
         Command::Churn { missed, rounds } => {
-            let churn = visits::churn(&context, missed, rounds)?;
+            let churn = connections::churn(&context, missed, rounds)?;
             (churn.table(), serde_json::to_string(&churn), churn.faults == 0)
         }
         Command::Rest { rate, seconds } => {
