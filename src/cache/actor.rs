@@ -79,7 +79,6 @@ impl Actor for CacheActor {
 
 impl StreamHandler<Delivery> for CacheActor {
     fn handle(&mut self, delivery: Delivery, _: &mut Self::Context) {
-        // A bus may deliver more than was subscribed to.
         let Envelope::Invalidated(invalidation) = delivery.envelope else {
             return;
         };

@@ -193,9 +193,9 @@ impl CacheHandle {
         };
         // Also read by strangers, so without what the client library says.
         remote.redis().ping().await.map_err(|error| match error {
-            redis::Error::Open => "not asked for now, after it failed several times",
+            redis::Error::BreakerOpen => "not asked for now, after it failed several times",
             redis::Error::Timeout { .. } => "no answer in time",
-            redis::Error::Url | redis::Error::Nobody | redis::Error::Failed { .. } => "no usable answer",
+            redis::Error::InvalidUrl | redis::Error::NoOwner | redis::Error::Failed { .. } => "no usable answer",
         })?;
         match remote.waiting() {
             0 => Ok(()),

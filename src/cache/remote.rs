@@ -159,7 +159,7 @@ impl Remote {
     /// Counts an error.
     fn counted<T>(&self, reply: Result<T, Error>) -> Result<T, Error> {
         if let Err(error) = &reply
-            && !matches!(error, Error::Open)
+            && !matches!(error, Error::BreakerOpen)
         {
             self.errors.fetch_add(1, Ordering::Relaxed);
             metrics().cache_l2_failed();

@@ -9,7 +9,7 @@
 //! The loser: an ORM or query builder; the SQL is the interface we want to see, name and explain.
 
 use crate::config::{Config, DatabaseConfig};
-use crate::metrics::{Target, metrics};
+use crate::metrics::{ReadTarget, metrics};
 use deadpool_postgres::{Hook, HookError, ManagerConfig, Pool, QueueMode, RecyclingMethod, Runtime};
 use embedded_postgres::EmbeddedPostgres;
 use parking_lot::Mutex;
@@ -154,7 +154,7 @@ impl Database {
     /// Only a statement that PostgreSQL ended because it took too long, which it would on the database itself, too.
     pub async fn read_stale<T>(&self, work: impl AsyncFn(&mut Client) -> Result<T, Error>) -> Option<Result<T, Error>> {
         let answer = self.shared.replica.as_ref()?.attempt(&work).await?;
-        metrics().read_stale(Target::Replica);
+        metrics().read_stale(ReadTarget::Replica);
         Some(answer)
     }
 

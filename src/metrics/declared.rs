@@ -1,13 +1,12 @@
-//! The declarations: the name, the meaning and the buckets of everything that is counted along.
+//! The declarations: the name, the meaning and the buckets of every metric.
 //!
-//! In three groups, only so that each can be read at once: what is answered ([`Requests`]), what stands in front and above
-//! ([`Shields`]), and the road of a message from its author to its readers ([`Road`]).
+//! In three groups, so that each can be read at once: requests and statements ([`RequestMetrics`]), what protects the server
+//! ([`ProtectionMetrics`]), and the way of a message from its author to its readers ([`PipelineMetrics`]).
 
 use super::labels::{
-    ActorLabel, BusDropLabel, BusRoleLabel, CacheLabels, CacheTypeLabel, CodeLabel, EvictionLabel, QueryLabel,
-    RefusalLabels, RequestLabels, RouteLabels, TargetLabel,
+    ActorLabel, BusDrop, BusDropLabel, BusRole, BusRoleLabel, CacheLabels, CacheTypeLabel, CodeLabel, Eviction,
+    EvictionLabel, QueryLabel, RefusalLabels, RequestLabels, RouteLabels, Surface, TargetLabel,
 };
-use super::{BusDrop, BusRole, Eviction, Surface};
 use crate::ids::Tier;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -23,8 +22,8 @@ const REQUEST_SECONDS: [f64; 13] = [
 /// Statements, in seconds: around the 5 ms that are promised, up to the 500 ms that are logged and the 5 s that are not
 /// exceeded.
 const STATEMENT_SECONDS: [f64; 11] = [0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 1.0, 5.0];
-/// The road of a message, in seconds: a commit takes about a millisecond, an operation is given up after 10 s.
-const ROAD_SECONDS: [f64; 13] = [
+/// The way of a message, in seconds: a commit takes about a millisecond, an operation is given up after 10 s.
+const PIPELINE_SECONDS: [f64; 13] = [
     0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
 ];
 /// Operations of a group: at most 532 (`commit/batch.rs`).
@@ -34,7 +33,7 @@ const RESUME_CHANGES: [f64; 9] = [0.0, 1.0, 10.0, 50.0, 200.0, 512.0, 2_000.0, 1
 /// Bytes of a resume: 64 KiB go at once, more by pages.
 const RESUME_BYTES: [f64; 7] = [0.0, 1_024.0, 8_192.0, 65_536.0, 524_288.0, 4_194_304.0, 33_554_432.0];
 
-/// A histogram for each label set; they all have the same buckets.
+/// A histogram for each label set, all with the same buckets.
 type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 
 /// The registry while metrics are declared.
@@ -45,7 +44,7 @@ pub(super) struct Declaration {
 }
 
 impl Declaration {
-    /// A counter; its samples end with `_total`.
+    /// A counter. Its samples end with `_total`.
     fn counter<M: Metric + Clone + Default>(&mut self, name: &str, help: &str) -> M {
         self.names.push(format!("{name}_total"));
         self.add(name, help, M::default())
@@ -80,8 +79,8 @@ impl Declaration {
     }
 }
 
-/// What is answered: requests and statements.
-pub(super) struct Requests {
+/// Requests and statements.
+pub(super) struct RequestMetrics {
     pub(super) http_requests: Family<RequestLabels, Counter>,
     pub(super) http_request_duration: Histograms<RouteLabels>,
     pub(super) db_query_duration: Histograms<QueryLabel>,
@@ -91,7 +90,7 @@ pub(super) struct Requests {
     pub(super) replica_failures: Counter,
 }
 
-impl Requests {
+impl RequestMetrics {
     pub(super) fn declare(all: &mut Declaration) -> Self {
         Self {
             http_requests: all.counter("http_requests", "Requests answered, by route"),
@@ -126,8 +125,8 @@ impl Requests {
     }
 }
 
-/// What stands in front of the work, and above it: cache, limits, supervision.
-pub(super) struct Shields {
+/// What protects the server: cache, limits, supervision.
+pub(super) struct ProtectionMetrics {
     pub(super) cache_hits: Family<CacheLabels, Counter>,
     pub(super) cache_misses: Family<CacheTypeLabel, Counter>,
     pub(super) cache_l2_errors: Counter,
@@ -138,9 +137,9 @@ pub(super) struct Shields {
     pub(super) panics: Counter,
 }
 
-impl Shields {
+impl ProtectionMetrics {
     pub(super) fn declare(all: &mut Declaration) -> Self {
-        let shields = Self {
+        let metrics = Self {
             cache_hits: all.counter(
                 "cache_hits",
                 "Reads answered by the cache, by what was read and where it was",
@@ -162,15 +161,15 @@ impl Shields {
             actor_restarts: all.counter("actor_restarts", "Actors and tasks that died and were started again"),
             panics: all.counter("panics", "Panics, whoever had them"),
         };
-        // As in `Road`; those of `actor_restarts` begin when the actor does.
+        // As in `PipelineMetrics`; those of `actor_restarts` begin when the actor does.
         for (tier, surface) in refusals() {
-            drop(shields.rate_limited.get_or_create(&RefusalLabels { tier, surface }));
+            drop(metrics.rate_limited.get_or_create(&RefusalLabels { tier, surface }));
         }
-        shields
+        metrics
     }
 }
 
-/// Who may be refused where: whoever logs in, or only connects, has no tier yet.
+/// Who may be refused where. Before the login there is no tier.
 fn refusals() -> impl Iterator<Item = (Tier, Surface)> {
     let all = [Surface::Rest, Surface::Socket, Surface::Expensive, Surface::Connections];
     let tiers = [Tier::Anonymous, Tier::Regular, Tier::Premium];
@@ -180,8 +179,8 @@ fn refusals() -> impl Iterator<Item = (Tier, Surface)> {
     of_tiers.chain([Surface::Login, Surface::Flood].map(|surface| (Tier::Anonymous, surface)))
 }
 
-/// The road of a message from its author to its readers, and what happens beside it.
-pub(super) struct Road {
+/// The way of a message from its author to its readers, and what happens beside it.
+pub(super) struct PipelineMetrics {
     pub(super) commit_batch_size: Histogram,
     pub(super) commit_duration: Histogram,
     pub(super) commit_retries: Counter,
@@ -200,9 +199,9 @@ pub(super) struct Road {
     pub(super) bus_lag: Histogram,
 }
 
-impl Road {
+impl PipelineMetrics {
     pub(super) fn declare(all: &mut Declaration) -> Self {
-        let road = Self {
+        let metrics = Self {
             commit_batch_size: all.histogram(
                 "commit_batch_size",
                 "Operations in a committed group",
@@ -211,7 +210,7 @@ impl Road {
             commit_duration: all.histogram(
                 "commit_duration_seconds",
                 "Time a group took to be committed, without repetitions",
-                &ROAD_SECONDS,
+                &PIPELINE_SECONDS,
             ),
             commit_retries: all.counter(
                 "commit_retries",
@@ -220,12 +219,12 @@ impl Road {
             append_to_ack: all.histogram(
                 "append_to_ack_seconds",
                 "Time from taking a post up to its receipt",
-                &ROAD_SECONDS,
+                &PIPELINE_SECONDS,
             ),
             append_to_delivery: all.histogram(
                 "append_to_delivery_seconds",
                 "Time from taking a post up until it waits in the outbox of every reader of this node",
-                &ROAD_SECONDS,
+                &PIPELINE_SECONDS,
             ),
             deliveries: all.counter("deliveries", "Live frames put into outboxes, one for each reader"),
             outbox_dropped: all.counter("outbox_dropped", "Ephemeral frames left out because a reader was slow"),
@@ -257,19 +256,19 @@ impl Road {
             bus_lag: all.histogram(
                 "bus_lag_seconds",
                 "Time from publishing an envelope until a node took it up",
-                &ROAD_SECONDS,
+                &PIPELINE_SECONDS,
             ),
         };
         // Known series begin with zero: a rate over one that appears with its first event would miss that event.
         for reason in [Eviction::Overflow, Eviction::Stalled] {
-            drop(road.outbox_evictions.get_or_create(&EvictionLabel { reason }));
+            drop(metrics.outbox_evictions.get_or_create(&EvictionLabel { reason }));
         }
         for reason in [BusDrop::OutgoingFull, BusDrop::IncomingFull, BusDrop::RedisAway] {
-            drop(road.bus_dropped.get_or_create(&BusDropLabel { reason }));
+            drop(metrics.bus_dropped.get_or_create(&BusDropLabel { reason }));
         }
         for role in [BusRole::Publisher, BusRole::Subscriber] {
-            drop(road.bus_reconnects.get_or_create(&BusRoleLabel { role }));
+            drop(metrics.bus_reconnects.get_or_create(&BusRoleLabel { role }));
         }
-        road
+        metrics
     }
 }

@@ -1,4 +1,4 @@
-//! The vocabularies of the labels. Each is bounded by what stands in the source: nothing a client chooses is a label.
+//! The values of the labels. Each set is bounded by the source: nothing that a client chooses is a label.
 
 use crate::ids::Tier;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
@@ -7,22 +7,20 @@ use std::fmt::{Error, Write as _};
 /// A level of the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Level {
-    /// In the process.
+    /// This process.
     L1,
     /// Redis.
     L2,
 }
 
-/// Which server answered a read that may be some seconds old.
+/// Which server was read, where the read may be some seconds old.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Target {
-    /// The database itself.
+pub enum ReadTarget {
     Primary,
-    /// Its replica.
     Replica,
 }
 
-/// Where too much was asked for.
+/// Where a limit was exceeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Surface {
     /// REST, by the quota of a tier.
@@ -31,7 +29,7 @@ pub enum Surface {
     Socket,
     /// Routes that cost much.
     Expensive,
-    /// Log-ins and registrations.
+    /// Logins and registrations.
     Login,
     /// The flood guard of an address.
     Flood,
@@ -44,7 +42,7 @@ pub enum Surface {
 pub enum Eviction {
     /// Its outbox was full.
     Overflow,
-    /// It took nothing for too long.
+    /// It read nothing for too long.
     Stalled,
 }
 
@@ -53,18 +51,16 @@ pub enum Eviction {
 pub enum BusDrop {
     /// Too many waited to be published.
     OutgoingFull,
-    /// The node does not keep up with what it hears.
+    /// A subscriber of the node does not keep up.
     IncomingFull,
     /// Redis, or the part of it that it was for, is away.
     RedisAway,
 }
 
-/// What a connection of the bus is for.
+/// The purpose of a connection of the bus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum BusRole {
-    /// To publish.
     Publisher,
-    /// To listen.
     Subscriber,
 }
 
@@ -78,7 +74,7 @@ macro_rules! words {
     };
 }
 
-words!(Target, { Self::Primary => "primary", Self::Replica => "replica" });
+words!(ReadTarget, { Self::Primary => "primary", Self::Replica => "replica" });
 words!(Level, { Self::L1 => "l1", Self::L2 => "l2" });
 words!(Surface, {
     Self::Rest => "rest",
@@ -127,7 +123,7 @@ pub(super) struct QueryLabel {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct TargetLabel {
-    pub(super) target: Target,
+    pub(super) target: ReadTarget,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]

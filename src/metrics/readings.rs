@@ -1,6 +1,6 @@
-//! What is read when somebody asks: the state of one node, as its handles tell it at that moment.
+//! What is read when somebody asks: the state of one node at that moment.
 //!
-//! A node fills [`Readings`] in for each scrape, so several nodes of one process (as in tests) each show their own.
+//! A node fills in [`Readings`] for each scrape. So several nodes of one process, as in tests, each show their own.
 
 use super::process::Process;
 use prometheus_client::metrics::counter::ConstCounter;
@@ -11,7 +11,7 @@ use prometheus_client::registry::{Metric, Registry};
 /// The messages that wait for the actors of one name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Depth {
-    /// The actor, as its supervisor calls it.
+    /// The name under which it is supervised.
     pub actor: &'static str,
     /// In all their mailboxes together.
     pub total: usize,
@@ -19,47 +19,40 @@ pub struct Depth {
     pub deepest: usize,
 }
 
-/// What the bus listens to, and through what.
+/// What the bus is subscribed to, and through which servers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BusReach {
-    /// Conversations whose changes on other nodes are heard at once.
+    /// Conversations that this node has subscribed to.
     pub conversations_followed: usize,
     /// Servers of Redis: one, or the shards of a cluster.
     pub servers: usize,
-    /// Those with which both connections stand.
+    /// Those to which both connections are open.
     pub servers_connected: usize,
 }
 
 /// The state of a node.
 #[derive(Clone, Debug, Default)]
 pub struct Readings {
-    /// Connections of the pool that exist.
     pub pool_size: usize,
-    /// Those beyond the number that is kept.
+    /// Connections beyond the number that is kept.
     pub pool_overflow: usize,
-    /// Those that wait to be used.
+    /// Connections that nobody uses.
     pub pool_idle: usize,
-    /// Callers that wait for one.
+    /// Callers that wait for a connection.
     pub pool_waiting: usize,
-    /// How many there may be.
     pub pool_max: usize,
-    /// Whether the replica is read, and how old it is at most in seconds; `None` without one, or where that is not known.
+    /// Whether the replica is read, and how many seconds old it is at most. `None` where there is none, or it is not known.
     pub replica: Option<(bool, Option<f64>)>,
-    /// Open sockets.
     pub sockets_open: usize,
-    /// How many there may be.
     pub sockets_max: usize,
     /// Conversations in memory.
     pub conversations_active: usize,
-    /// Values the cache holds in this process.
+    /// Values in L1.
     pub cache_entries: u64,
-    /// Their size.
     pub cache_bytes: u64,
     /// Invalidations that Redis has not taken yet.
     pub cache_invalidations_waiting: usize,
-    /// What the bus reaches.
     pub bus: BusReach,
-    /// What waits for the actors.
     pub depths: Vec<Depth>,
 }
 
@@ -113,7 +106,6 @@ const PROCESS: [&str; 7] = [
 ];
 
 impl Readings {
-    /// The names of all that is read.
     pub(super) fn names() -> impl Iterator<Item = &'static str> {
         let gauges = GAUGES
             .into_iter()
@@ -122,7 +114,7 @@ impl Readings {
         gauges.chain(PROCESS)
     }
 
-    /// A registry of what was read, made for one answer.
+    /// A registry of what was read, for one scrape.
     pub(super) fn registry(&self) -> Registry {
         let mut registry = Registry::default();
         let values = [

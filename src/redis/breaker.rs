@@ -1,138 +1,142 @@
-//! Whether Redis is asked at all: a circuit breaker as a function of events and time. Pure.
+//! Whether a server is asked at all: a circuit breaker. Pure.
 //!
-//! Closed, everybody passes; [`FAILURES_MAX`] failures in a row open it, and then nobody waits for Redis until a pause is
-//! over. Half open, one call passes as a probe: its success closes the breaker, its failure opens it again for twice as
-//! long, up to [`PAUSE_MAX`]. Pauses are jittered, so that nodes that lost Redis together do not return together.
+//! * Closed: every call passes. [`FAILURES_MAX`] failures in a row open it.
+//! * Open: no call passes until a pause is over.
+//! * Half open: one call passes as a probe. Its success closes the breaker. Its failure opens it again for twice as long, up
+//!   to [`PAUSE_MAX`]. Pauses are jittered, so nodes that lost Redis together do not return together.
 //!
-//! A result counts only in the state its call began in: what was under way when the breaker opened says nothing about
-//! now. A call that was given up by its caller is no failure; if it was the probe, the next call is.
+//! An outcome counts only in the state in which its call began: a call that was under way when the breaker opened says
+//! nothing about now. A call that its caller cancels is no failure. If it was the probe, the next call is the probe.
 
 use crate::supervision::{Backoff, jitter};
 use std::time::{Duration, Instant};
 
-/// Failures in a row that open it. With the longest deadline of a call, 50 ms, this is also the bound of what one
-/// request can lose to a Redis that does not answer, however often it asks: 200 ms.
+/// Failures in a row that open it. With the longest deadline of a call, 50 ms, one request loses at most 200 ms to a Redis
+/// that does not reply.
 pub(super) const FAILURES_MAX: u32 = 4;
 /// How long it stays open after a first failure. That doubles with each failed probe.
 const PAUSE_MIN: Duration = Duration::from_millis(250);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 const BACKOFF: Backoff = Backoff::new(PAUSE_MIN, PAUSE_MAX);
 
-/// What the breaker does now; for operators.
+/// The state of a breaker, for operators.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BreakerState {
-    /// Redis is asked.
     Closed,
-    /// Redis is not asked.
     Open,
-    /// One call finds out whether Redis is back.
+    /// One call probes whether Redis is back.
     HalfOpen,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum State {
+enum Circuit {
     Closed { failures: u32 },
     Open { until: Instant, failed_probes: u32 },
     HalfOpen { failed_probes: u32 },
 }
 
-/// The right to ask Redis once; to be settled with what became of it.
+/// The right to make one call. Its outcome must be recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Ticket {
+pub(super) struct BreakerPermit {
     epoch: u64,
 }
 
-/// What became of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(super) enum CallOutcome {
     Success,
     Failure,
-    /// The caller went away before it was known.
-    Abandoned,
+    /// The caller went away before the reply.
+    Cancelled,
 }
 
-/// A change that operators should hear of.
+/// A change of state that is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Change {
+pub(super) enum BreakerChange {
     Opened(Duration),
     Closed,
 }
 
 #[derive(Debug)]
 pub(super) struct Breaker {
-    state: State,
-    /// Counts changes of state: a ticket of an earlier epoch says nothing about this one.
+    circuit: Circuit,
+    /// Counts changes of state. A permit of an earlier epoch says nothing about this one.
     epoch: u64,
 }
 
 impl Breaker {
     pub(super) const fn new() -> Self {
         Self {
-            state: State::Closed { failures: 0 },
+            circuit: Circuit::Closed { failures: 0 },
             epoch: 0,
         }
     }
 
     pub(super) const fn state(&self) -> BreakerState {
-        match self.state {
-            State::Closed { .. } => BreakerState::Closed,
-            State::Open { .. } => BreakerState::Open,
-            State::HalfOpen { .. } => BreakerState::HalfOpen,
+        match self.circuit {
+            Circuit::Closed { .. } => BreakerState::Closed,
+            Circuit::Open { .. } => BreakerState::Open,
+            Circuit::HalfOpen { .. } => BreakerState::HalfOpen,
         }
     }
 
     /// Lets a call pass, or not.
-    pub(super) fn admit(&mut self, now: Instant) -> Option<Ticket> {
-        match self.state {
-            State::Closed { .. } => {}
-            State::Open { until, failed_probes } if now >= until => self.enter(State::HalfOpen { failed_probes }),
-            State::Open { .. } | State::HalfOpen { .. } => return None,
+    pub(super) fn admit(&mut self, now: Instant) -> Option<BreakerPermit> {
+        match self.circuit {
+            Circuit::Closed { .. } => {}
+            Circuit::Open { until, failed_probes } if now >= until => self.enter(Circuit::HalfOpen { failed_probes }),
+            Circuit::Open { .. } | Circuit::HalfOpen { .. } => return None,
         }
-        Some(Ticket { epoch: self.epoch })
+        Some(BreakerPermit { epoch: self.epoch })
     }
 
-    /// Takes the outcome of a call. `random` is a number from 0 to 1.
-    pub(super) fn settle(&mut self, ticket: Ticket, outcome: Outcome, now: Instant, random: f64) -> Option<Change> {
-        if ticket.epoch != self.epoch {
+    /// Records the outcome of a call. `random` is a number from 0 to 1.
+    pub(super) fn record(
+        &mut self,
+        permit: BreakerPermit,
+        outcome: CallOutcome,
+        now: Instant,
+        random: f64,
+    ) -> Option<BreakerChange> {
+        if permit.epoch != self.epoch {
             return None;
         }
-        match (&mut self.state, outcome) {
-            (State::Closed { failures }, Outcome::Success) => *failures = 0,
-            (State::Closed { failures }, Outcome::Failure) => {
+        match (&mut self.circuit, outcome) {
+            (Circuit::Closed { failures }, CallOutcome::Success) => *failures = 0,
+            (Circuit::Closed { failures }, CallOutcome::Failure) => {
                 *failures += 1;
                 if *failures >= FAILURES_MAX {
                     return Some(self.open(0, now, random));
                 }
             }
-            (State::HalfOpen { .. }, Outcome::Success) => {
-                self.enter(State::Closed { failures: 0 });
-                return Some(Change::Closed);
+            (Circuit::HalfOpen { .. }, CallOutcome::Success) => {
+                self.enter(Circuit::Closed { failures: 0 });
+                return Some(BreakerChange::Closed);
             }
-            (State::HalfOpen { failed_probes }, Outcome::Failure) => {
+            (Circuit::HalfOpen { failed_probes }, CallOutcome::Failure) => {
                 let failed_probes = failed_probes.saturating_add(1);
                 return Some(self.open(failed_probes, now, random));
             }
-            (State::HalfOpen { failed_probes }, Outcome::Abandoned) => {
+            (Circuit::HalfOpen { failed_probes }, CallOutcome::Cancelled) => {
                 let failed_probes = *failed_probes;
-                self.enter(State::Open {
+                self.enter(Circuit::Open {
                     until: now,
                     failed_probes,
                 });
             }
-            (State::Closed { .. }, Outcome::Abandoned) | (State::Open { .. }, _) => {}
+            (Circuit::Closed { .. }, CallOutcome::Cancelled) | (Circuit::Open { .. }, _) => {}
         }
         None
     }
 
-    fn open(&mut self, failed_probes: u32, now: Instant, random: f64) -> Change {
+    fn open(&mut self, failed_probes: u32, now: Instant, random: f64) -> BreakerChange {
         let pause = jitter(BACKOFF.pause_after(failed_probes), random);
         let until = now + pause;
-        self.enter(State::Open { until, failed_probes });
-        Change::Opened(pause)
+        self.enter(Circuit::Open { until, failed_probes });
+        BreakerChange::Opened(pause)
     }
 
-    const fn enter(&mut self, state: State) {
-        self.state = state;
+    const fn enter(&mut self, circuit: Circuit) {
+        self.circuit = circuit;
         self.epoch += 1;
     }
 }
@@ -143,15 +147,15 @@ mod tests {
     use proptest::prelude::*;
 
     /// A call at a time, in milliseconds, and what becomes of it at once.
-    fn call(breaker: &mut Breaker, start: Instant, at_ms: u64, outcome: Outcome) -> (bool, Option<Change>) {
+    fn call(breaker: &mut Breaker, start: Instant, at_ms: u64, outcome: CallOutcome) -> (bool, Option<BreakerChange>) {
         let now = start + Duration::from_millis(at_ms);
-        breaker.admit(now).map_or((false, None), |ticket| {
-            (true, breaker.settle(ticket, outcome, now, 1.0))
+        breaker.admit(now).map_or((false, None), |permit| {
+            (true, breaker.record(permit, outcome, now, 1.0))
         })
     }
 
     #[track_caller]
-    fn check(calls: &[(u64, Outcome, bool, Option<Change>)], end: BreakerState) {
+    fn check(calls: &[(u64, CallOutcome, bool, Option<BreakerChange>)], end: BreakerState) {
         let (mut breaker, start) = (Breaker::new(), Instant::now());
         for (at_ms, outcome, passes, change) in calls {
             let seen = call(&mut breaker, start, *at_ms, *outcome);
@@ -160,12 +164,12 @@ mod tests {
         assert_eq!(breaker.state(), end);
     }
 
-    const fn opened(ms: u64) -> Option<Change> {
-        Some(Change::Opened(Duration::from_millis(ms)))
+    const fn opened(ms: u64) -> Option<BreakerChange> {
+        Some(BreakerChange::Opened(Duration::from_millis(ms)))
     }
 
     use BreakerState::{Closed, HalfOpen, Open};
-    use Outcome::{Abandoned, Failure, Success};
+    use CallOutcome::{Cancelled, Failure, Success};
 
     #[test]
     fn four_failures_in_a_row_open_it() {
@@ -176,7 +180,7 @@ mod tests {
         ];
         check(&down, Closed);
         check(&[&down[..], &[(3, Failure, true, opened(250))]].concat(), Open);
-        check(&[&down[..], &[(3, Abandoned, true, None)]].concat(), Closed);
+        check(&[&down[..], &[(3, Cancelled, true, None)]].concat(), Closed);
         let with_a_success = [(3, Success, true, None), (4, Failure, true, None)];
         check(&[&down[..], &with_a_success[..]].concat(), Closed);
     }
@@ -190,7 +194,10 @@ mod tests {
             (0, Failure, true, opened(250)),
             (249, Success, false, None),
         ];
-        let back = [(250, Success, true, Some(Change::Closed)), (251, Failure, true, None)];
+        let back = [
+            (250, Success, true, Some(BreakerChange::Closed)),
+            (251, Failure, true, None),
+        ];
         check(&[&fall[..], &back[..]].concat(), Closed);
         let again = [
             (250, Failure, true, opened(500)),
@@ -200,10 +207,13 @@ mod tests {
             (3_750, Failure, true, opened(4_000)),
             (7_750, Failure, true, opened(5_000)),
             (12_750, Failure, true, opened(5_000)),
-            (17_750, Success, true, Some(Change::Closed)),
+            (17_750, Success, true, Some(BreakerChange::Closed)),
         ];
         check(&[&fall[..], &again[..]].concat(), Closed);
-        let given_up = [(250, Abandoned, true, None), (250, Success, true, Some(Change::Closed))];
+        let given_up = [
+            (250, Cancelled, true, None),
+            (250, Success, true, Some(BreakerChange::Closed)),
+        ];
         check(&[&fall[..], &given_up[..]].concat(), Closed);
     }
 
@@ -214,13 +224,13 @@ mod tests {
         for _ in 0..FAILURES_MAX {
             call(&mut breaker, start, 0, Failure);
         }
-        assert_eq!(breaker.settle(early, Success, start, 0.0), None);
+        assert_eq!(breaker.record(early, Success, start, 0.0), None);
         assert_eq!(breaker.state(), Open);
         let later = start + Duration::from_millis(250);
         let probe = breaker.admit(later).unwrap();
         assert_eq!((breaker.state(), breaker.admit(later)), (HalfOpen, None));
-        assert_eq!(breaker.settle(early, Failure, later, 0.0), None);
-        assert_eq!(breaker.settle(probe, Success, later, 0.0), Some(Change::Closed));
+        assert_eq!(breaker.record(early, Failure, later, 0.0), None);
+        assert_eq!(breaker.record(probe, Success, later, 0.0), Some(BreakerChange::Closed));
     }
 
     proptest! {
@@ -233,14 +243,14 @@ mod tests {
             let mut refused_since = None;
             for (wait_ms, outcome, random) in steps {
                 now += Duration::from_millis(wait_ms);
-                let Some(ticket) = breaker.admit(now) else {
+                let Some(permit) = breaker.admit(now) else {
                     let since = *refused_since.get_or_insert(now);
                     prop_assert!(now.duration_since(since) <= PAUSE_MAX);
                     continue;
                 };
                 refused_since = None;
-                let outcome = [Success, Failure, Abandoned][usize::from(outcome)];
-                if let Some(Change::Opened(pause)) = breaker.settle(ticket, outcome, now, random) {
+                let outcome = [Success, Failure, Cancelled][usize::from(outcome)];
+                if let Some(BreakerChange::Opened(pause)) = breaker.record(permit, outcome, now, random) {
                     prop_assert!(pause >= PAUSE_MIN / 2 && pause <= PAUSE_MAX);
                 }
             }

@@ -1,12 +1,12 @@
-//! Connections to Redis, and how the pool knows the good from the bad without asking.
+//! Connections to Redis, and how the pool knows without asking that one is broken.
 //!
-//! A connection has a task that drives it. It runs on the runtime that opened the handle: a worker thread that opened one
-//! would carry everyone's traffic on it and take it along when it stops. The pool asks [`Manager::is_valid`] before each
-//! use, which looks whether that task still runs, so a connection that Redis has closed is replaced before it fails
-//! anybody, and no round trip is spent on it.
+//! A connection has a task that drives it, on the runtime that opened [`super::Redis`]. A worker thread that opened one would
+//! carry everyone's traffic on it, and end it when it stops. Before each use the pool checks whether that task still runs
+//! ([`ConnectionManager::is_valid`]). So a connection that Redis has closed is replaced before a call fails, and no
+//! round trip is spent on it.
 //!
-//! A connection on which a call did not end well (a deadline, an answer that is no answer) is not used again: what is
-//! still to come on it belongs to somebody who has gone.
+//! A connection on which a call did not end well (no reply in time, or a broken one) is not used again: what may still
+//! arrive on it belongs to somebody who has gone.
 
 use bb8_redis::bb8::{ErrorSink, ManageConnection};
 use parking_lot::Mutex;
@@ -19,55 +19,55 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
-/// How long the making of one connection may take. No caller waits for it longer than for its own deadline: it is made
-/// in a task of its own, for whoever comes next.
+/// How long the making of one connection may take. A caller waits only for its own deadline; the connection is made in a task
+/// of its own, for whoever comes next.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Makes connections for the pool.
-pub(super) struct Manager {
+pub(super) struct ConnectionManager {
     client: Client,
     runtime: Handle,
 }
 
-impl Manager {
-    /// For an address whose form has been checked; `runtime` will carry the traffic.
+impl ConnectionManager {
+    /// `runtime` will carry the traffic.
     pub(super) const fn new(client: Client, runtime: Handle) -> Self {
         Self { client, runtime }
     }
 }
 
 /// A connection of the pool.
-pub(super) struct Connection {
+pub(super) struct PooledConnection {
     link: MultiplexedConnection,
     driver: AbortHandle,
     /// A call is under way, or did not end well.
     in_doubt: bool,
 }
 
-impl Connection {
-    /// The way in, for one call. Until [`Self::settled`] it counts as broken.
+impl PooledConnection {
+    /// The connection for one call. It counts as broken until [`Self::completed`].
     pub(super) const fn begin(&mut self) -> &mut (impl ConnectionLike + use<>) {
         self.in_doubt = true;
         &mut self.link
     }
 
-    /// The call has had its answer, of whatever kind.
-    pub(super) const fn settled(&mut self) {
+    /// The call has had its reply, of whatever kind.
+    pub(super) const fn completed(&mut self) {
         self.in_doubt = false;
     }
 }
 
-impl Drop for Connection {
+impl Drop for PooledConnection {
     fn drop(&mut self) {
         self.driver.abort();
     }
 }
 
-impl ManageConnection for Manager {
-    type Connection = Connection;
+impl ManageConnection for ConnectionManager {
+    type Connection = PooledConnection;
     type Error = RedisError;
 
-    async fn connect(&self) -> Result<Connection, RedisError> {
+    async fn connect(&self) -> Result<PooledConnection, RedisError> {
         let client = self.client.clone();
         let opened = self
             .runtime
@@ -79,19 +79,19 @@ impl ManageConnection for Manager {
         }
     }
 
-    async fn is_valid(&self, connection: &mut Connection) -> Result<(), RedisError> {
+    async fn is_valid(&self, connection: &mut PooledConnection) -> Result<(), RedisError> {
         if connection.driver.is_finished() {
             return Err((ErrorKind::Io, "Redis has closed the connection").into());
         }
         Ok(())
     }
 
-    fn has_broken(&self, connection: &mut Connection) -> bool {
+    fn has_broken(&self, connection: &mut PooledConnection) -> bool {
         connection.in_doubt || connection.driver.is_finished()
     }
 }
 
-async fn open(client: &Client) -> RedisResult<Connection> {
+async fn open(client: &Client) -> RedisResult<PooledConnection> {
     match client.get_connection_info().addr() {
         ConnectionAddr::Tcp(host, port) => {
             let stream = TcpStream::connect((host.as_str(), *port)).await?;
@@ -103,13 +103,13 @@ async fn open(client: &Client) -> RedisResult<Connection> {
     }
 }
 
-async fn greet<S>(client: &Client, stream: S) -> RedisResult<Connection>
+async fn greet<S>(client: &Client, stream: S) -> RedisResult<PooledConnection>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let settings = client.get_connection_info().redis_settings();
     let (link, driver) = MultiplexedConnection::new_with_config(settings, stream, AsyncConnectionConfig::new()).await?;
-    Ok(Connection {
+    Ok(PooledConnection {
         link,
         driver: tokio::spawn(driver).abort_handle(),
         in_doubt: false,

@@ -1,18 +1,17 @@
-//! The servers that `REDIS_URL` names, and the question which of them has what.
+//! The servers that `REDIS_URL` names, and the question which of them has which slot.
 //!
-//! Nobody says in the configuration whether it is one Redis or a cluster: the servers are asked, by the bus and by the pool,
-//! each for itself and again when there are signs that it has changed. Of a cluster, one living address is enough to find
-//! the others; their names are the ones they announce, so nodes have to reach those.
+//! The configuration does not say whether it is one Redis or a cluster. The servers are asked: by the bus and by the pools,
+//! each for itself, and again when there are signs of a change. Of a cluster, one address that works is enough to find the
+//! others. Their names are the ones they announce, so every node must reach those.
 //!
-//! Not everybody who answers is right: a master that was cut off from the others while a replica took over says for ever
-//! that it has its slots. So several are asked, and of their answers the one counts that knows the latest epoch, the number
-//! that grows with each change of a cluster; who says that the cluster has failed, as a server does that sees only the
-//! smaller part of it, is not believed by whoever knows a layout; nor is an epoch before one that was seen lately. What is
-//! known then stays as it is, and the next look asks others.
+//! Not every server is right. A master that was cut off while a replica took over says for ever that it has its slots. So
+//! several are asked, and the reply with the latest epoch counts: that number grows with each change of a cluster. Where a
+//! layout is known, two kinds of replies are not believed: that the cluster has failed (a server that sees only the smaller
+//! part says so), and an epoch before one that was seen lately. Then the known layout stays, and others are asked next.
 //!
-//! Bounds: [`ASKED_AT_ONCE`] servers are asked at once, others next time; after the first answer the rest have [`GRACE`].
+//! Bounds: [`ASKED_AT_ONCE`] servers are asked at once, others next time. After the first reply the rest have [`GRACE`].
 
-use super::topology::{Address, Layout};
+use super::layout::{Address, Layout};
 use crate::config::RedisConfig;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
@@ -26,17 +25,17 @@ use std::time::{Duration, Instant};
 
 /// Servers that are asked at the same time.
 const ASKED_AT_ONCE: usize = 3;
-/// How long a server may take to say what it knows, the connection included.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// How long the others may take after the first answer.
+/// How long a server may take to reply, the connection included.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long the others may take after the first reply.
 const GRACE: Duration = Duration::from_millis(200);
-/// How long an epoch counts against earlier ones: longer than it takes to ask everybody, and not for ever, for a cluster
-/// that is set up anew begins at the first.
+/// How long an epoch counts against earlier ones. Longer than it takes to ask every server, but not for ever: a cluster that
+/// is set up anew begins with the first epoch.
 const EPOCH_MEMORY: Duration = Duration::from_secs(60);
 
-/// What a server says.
+/// What a server says of the cluster.
 #[derive(Debug)]
-struct Answer {
+struct LayoutReply {
     layout: Layout,
     /// The latest change of the cluster that it knows of.
     epoch: u64,
@@ -44,10 +43,15 @@ struct Answer {
     is_ok: bool,
 }
 
-/// The answer that counts, if any does. `latest` is the latest epoch that was believed, and when.
-fn judge(answers: Vec<Answer>, is_known: bool, latest: &mut Option<(u64, Instant)>, now: Instant) -> Option<Layout> {
-    let credible = answers.into_iter().filter(|answer| answer.is_ok || !is_known);
-    let best = credible.max_by_key(|answer| (answer.is_ok, answer.epoch))?;
+/// The layout of the reply that counts, if any does. `latest` is the latest epoch that was believed, and when.
+fn choose_layout(
+    replies: Vec<LayoutReply>,
+    is_known: bool,
+    latest: &mut Option<(u64, Instant)>,
+    now: Instant,
+) -> Option<Layout> {
+    let credible = replies.into_iter().filter(|reply| reply.is_ok || !is_known);
+    let best = credible.max_by_key(|reply| (reply.is_ok, reply.epoch))?;
     let is_old = |(epoch, at): (u64, Instant)| best.epoch < epoch && now.saturating_duration_since(at) < EPOCH_MEMORY;
     if is_known && latest.is_some_and(is_old) {
         return None;
@@ -61,12 +65,13 @@ pub struct Servers {
     /// With the credentials, which are the same for all.
     template: ConnectionInfo,
     seeds: Vec<Address>,
+    /// Which candidates are asked next.
     turn: AtomicUsize,
     latest: Mutex<Option<(u64, Instant)>>,
 }
 
 impl Servers {
-    /// Those of the configuration; `None` if it names none.
+    /// The servers of the configuration; `None` if it names none.
     #[must_use]
     pub fn of(config: &RedisConfig) -> Option<Self> {
         let seeds = config.seeds().ok()?;
@@ -78,7 +83,6 @@ impl Servers {
         })
     }
 
-    /// The one that is named first.
     #[must_use]
     pub fn first(&self) -> Address {
         Address::of(self.template.addr())
@@ -90,16 +94,15 @@ impl Servers {
         self.template.redis_settings().db()
     }
 
-    /// How to speak to one of them.
     #[must_use]
     pub fn connection_info(&self, address: &Address) -> ConnectionInfo {
         self.template.clone().set_addr(address.to_connection_addr())
     }
 
-    /// Asks who has what: the servers of the layout that is `known`, and those of the configuration.
+    /// Asks for the layout: some of the servers of the `known` layout and of the configuration.
     ///
     /// # Errors
-    /// That of the last of them, if none gave an answer, or that none was to be believed.
+    /// That of the last server if none replied, or that no reply could be believed.
     pub async fn ask(&self, known: Option<&Layout>) -> RedisResult<Layout> {
         let masters = known.map(Layout::masters).unwrap_or_default();
         let mut candidates: Vec<&Address> = masters.iter().collect();
@@ -108,22 +111,22 @@ impl Servers {
         candidates.rotate_left(turn);
         let asked = candidates.into_iter().take(ASKED_AT_ONCE);
         let mut asked: FuturesUnordered<_> = asked.map(|address| self.ask_one(address)).collect();
-        let (mut answers, mut failure) = (Vec::new(), None);
-        while let Some(answer) = asked.next().await {
-            match answer {
-                Ok(answer) => {
-                    answers.push(answer);
+        let (mut replies, mut failure) = (Vec::new(), None);
+        while let Some(reply) = asked.next().await {
+            match reply {
+                Ok(reply) => {
+                    replies.push(reply);
                     break;
                 }
                 Err(error) => failure = Some(error),
             }
         }
         let rest = async {
-            while let Some(answer) = asked.next().await {
-                answers.extend(answer.ok());
+            while let Some(reply) = asked.next().await {
+                replies.extend(reply.ok());
             }
         };
-        // Who is late is not waited for.
+        // Late replies are not waited for.
         tokio::time::timeout(GRACE, rest).await.unwrap_or_default();
         let is_known = known.is_some_and(Layout::is_cluster);
         let nobody = || {
@@ -132,10 +135,11 @@ impl Servers {
                 "those who answer do not see the whole cluster, or its past",
             ))
         };
-        judge(answers, is_known, &mut self.latest.lock(), Instant::now()).ok_or_else(|| failure.unwrap_or_else(nobody))
+        choose_layout(replies, is_known, &mut self.latest.lock(), Instant::now())
+            .ok_or_else(|| failure.unwrap_or_else(nobody))
     }
 
-    async fn ask_one(&self, address: &Address) -> RedisResult<Answer> {
+    async fn ask_one(&self, address: &Address) -> RedisResult<LayoutReply> {
         let asking = async {
             let client = Client::open(self.connection_info(address))?;
             let mut link = client
@@ -144,19 +148,19 @@ impl Servers {
             self.question(&mut link, address).await
         };
         let late = || RedisError::from((ErrorKind::Io, "no answer in time"));
-        tokio::time::timeout(PATIENCE, asking)
+        tokio::time::timeout(REPLY_TIMEOUT, asking)
             .await
             .unwrap_or_else(|_| Err(late()))
     }
 
-    async fn question(&self, link: &mut MultiplexedConnection, address: &Address) -> RedisResult<Answer> {
+    async fn question(&self, link: &mut MultiplexedConnection, address: &Address) -> RedisResult<LayoutReply> {
         let info: InfoDict = cmd("INFO").arg("cluster").query_async(link).await?;
         if info.get::<u8>("cluster_enabled") != Some(1) {
             if self.seeds.len() > 1 {
                 let problem = "REDIS_URL names several servers, but this one is of no cluster";
                 return Err((ErrorKind::InvalidClientConfig, problem, address.to_string()).into());
             }
-            return Ok(Answer {
+            return Ok(LayoutReply {
                 layout: Layout::Single(address.clone()),
                 epoch: 0,
                 is_ok: true,
@@ -167,7 +171,7 @@ impl Servers {
         let (info, slots): (InfoDict, Value) = both.query_async(link).await?;
         let layout = Layout::parse(&slots, address)
             .ok_or_else(|| RedisError::from((ErrorKind::UnexpectedReturnType, "nobody of the cluster has a slot")))?;
-        Ok(Answer {
+        Ok(LayoutReply {
             layout,
             epoch: info.get("cluster_current_epoch").unwrap_or_default(),
             is_ok: info.get::<String>("cluster_state").as_deref() == Some("ok"),
@@ -180,8 +184,8 @@ mod tests {
     use super::*;
 
     /// What a server says of the cluster, by the port of the master that it names.
-    fn answer(master: u16, epoch: u64, is_ok: bool) -> Answer {
-        Answer {
+    fn reply(master: u16, epoch: u64, is_ok: bool) -> LayoutReply {
+        LayoutReply {
             layout: Layout::of_ranges([(0, 16_383, Address::new("redis", master))]),
             epoch,
             is_ok,
@@ -191,23 +195,23 @@ mod tests {
     #[test]
     fn a_master_that_was_cut_off_is_not_believed() {
         let (mut latest, mut now) = (None, Instant::now());
-        let mut masters = |answers, is_known, now| {
-            let layout = judge(answers, is_known, &mut latest, now)?;
+        let mut masters = |replies, is_known, now| {
+            let layout = choose_layout(replies, is_known, &mut latest, now)?;
             Some(layout.masters()[0].to_string())
         };
         let (old, new) = (Some("redis:1".to_owned()), Some("redis:2".to_owned()));
-        assert_eq!(masters(vec![answer(1, 6, true)], false, now), old);
-        // The replica has taken over; whoever answers first does not matter.
-        assert_eq!(masters(vec![answer(1, 6, true), answer(2, 7, true)], true, now), new);
-        assert_eq!(masters(vec![answer(2, 7, true), answer(1, 6, true)], true, now), new);
-        assert_eq!(masters(vec![answer(2, 7, true), answer(1, 9, false)], true, now), new);
+        assert_eq!(masters(vec![reply(1, 6, true)], false, now), old);
+        // The replica has taken over; the order of replies does not matter.
+        assert_eq!(masters(vec![reply(1, 6, true), reply(2, 7, true)], true, now), new);
+        assert_eq!(masters(vec![reply(2, 7, true), reply(1, 6, true)], true, now), new);
+        assert_eq!(masters(vec![reply(2, 7, true), reply(1, 9, false)], true, now), new);
         // Alone it is not believed either.
-        assert_eq!(masters(vec![answer(1, 6, true)], true, now), None);
-        assert_eq!(masters(vec![answer(1, 9, false)], true, now), None);
+        assert_eq!(masters(vec![reply(1, 6, true)], true, now), None);
+        assert_eq!(masters(vec![reply(1, 9, false)], true, now), None);
         assert_eq!(masters(Vec::new(), true, now), None);
         // A cluster that was set up anew is, in the end; and so is one that has failed, by who knows nothing better.
         now += EPOCH_MEMORY;
-        assert_eq!(masters(vec![answer(1, 1, true)], true, now), old);
-        assert_eq!(masters(vec![answer(2, 0, false)], false, now), new);
+        assert_eq!(masters(vec![reply(1, 1, true)], true, now), old);
+        assert_eq!(masters(vec![reply(2, 0, false)], false, now), new);
     }
 }

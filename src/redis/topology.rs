@@ -1,266 +1,133 @@
-//! Which server has which key: one for all, or those of a Redis Cluster by slots. Pure.
+//! The servers as they are known, and the task that finds out when they have changed.
 //!
-//! A cluster divides 16,384 slots between its shards; a key's slot is a checksum of its name, or of the part of it in
-//! braces. What is read here is the answer to `CLUSTER SLOTS`, of which only the masters count: nothing of ours may be read
-//! from a replica, which may not have heard yet.
+//! Used by `service.rs`, which keeps it alive; the task ends when nobody holds it any more. The layout is read at the start,
+//! and whenever a reply is a sign of a change: at most every [`REFRESH_PAUSE`], and less often while no server replies. A server
+//! that is in the new layout too keeps its pool and its breaker. After a panic the task is started again.
 
-use redis::{ConnectionAddr, Value};
-use std::collections::HashSet;
-use std::fmt;
-use std::sync::Arc;
+use super::layout::{Address, Layout, slot};
+use super::server_pool::{ServerPool, ServerSettings};
+use super::servers::Servers;
+use crate::supervision::{Backoff, jittered, supervise_task};
+use parking_lot::RwLock;
+use redis::Client;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+use tokio::sync::Notify;
 
-/// Slots of every cluster.
-const SLOTS: u16 = 16_384;
+/// The task's name in logs and metrics.
+const TASK: &str = "redis_layout";
+/// Between two reads of the layout at least.
+const REFRESH_PAUSE: Duration = Duration::from_millis(250);
+/// The longest pause after failed reads.
+const REFRESH_PAUSE_MAX: Duration = Duration::from_secs(5);
 
-/// Where a server is: `host:port`, or the path of a socket.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Address(Arc<str>);
+/// The servers as they are known.
+pub(super) struct ServerMap {
+    pub(super) layout: Arc<Layout>,
+    /// One of each server of the layout.
+    pub(super) pools: Vec<Arc<ServerPool>>,
+}
 
-impl Address {
-    pub(crate) fn new(host: &str, port: u16) -> Self {
-        Self(format!("{host}:{port}").into())
+impl ServerMap {
+    pub(super) fn at(&self, address: &Address) -> Option<Arc<ServerPool>> {
+        self.pools.iter().find(|pool| pool.address == *address).cloned()
     }
 
-    pub(super) fn of(addr: &ConnectionAddr) -> Self {
-        Self(addr.to_string().into())
-    }
-
-    /// The address that a server names when it redirects; without a host it is the one of the server itself.
-    pub(crate) fn redirected(&self, text: &str) -> Option<Self> {
-        let (host, port) = text.rsplit_once(':')?;
-        let host = if host.is_empty() { self.host() } else { host };
-        Some(Self::new(host, port.parse().ok()?))
-    }
-
-    pub(super) fn host(&self) -> &str {
-        self.0.rsplit_once(':').map_or(&*self.0, |(host, _)| host)
-    }
-
-    /// As the client library takes it.
-    pub(super) fn to_connection_addr(&self) -> ConnectionAddr {
-        match self.0.rsplit_once(':').map(|(host, port)| (host, port.parse())) {
-            Some((host, Ok(port))) if !self.0.starts_with('/') => ConnectionAddr::Tcp(host.to_owned(), port),
-            _ => ConnectionAddr::Unix(self.0.to_string().into()),
+    pub(super) fn owner(&self, key: &str) -> Option<Arc<ServerPool>> {
+        if let [only] = self.pools.as_slice()
+            && !self.layout.is_cluster()
+        {
+            return Some(only.clone());
         }
+        self.at(self.layout.owner(slot(key))?)
     }
 }
 
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+/// What is known of the servers, and how to find out more.
+pub(super) struct Topology {
+    pub(super) servers: Servers,
+    pub(super) settings: ServerSettings,
+    pub(super) map: RwLock<Arc<ServerMap>>,
+    /// The layout may have changed.
+    pub(super) refresh: Arc<Notify>,
+}
+
+impl Topology {
+    /// The pool of a server that another server has named.
+    pub(super) fn pool_of(&self, address: Address) -> Option<Arc<ServerPool>> {
+        if let Some(known) = self.map.read().at(&address) {
+            return Some(known);
+        }
+        // It will be in the layout soon. Until then this one call has a pool of its own.
+        self.open(address)
+    }
+
+    fn open(&self, address: Address) -> Option<Arc<ServerPool>> {
+        let client = Client::open(self.servers.connection_info(&address)).ok()?;
+        Some(Arc::new(ServerPool::new(address, client, &self.settings)))
+    }
+
+    /// Replaces the layout. Servers that stay keep their pools.
+    fn adopt(&self, layout: Layout) {
+        let mut map = self.map.write();
+        if *map.layout == layout {
+            return;
+        }
+        let pools = layout.masters().into_iter().filter_map(|address| {
+            let known = map.at(&address);
+            known.or_else(|| self.open(address))
+        });
+        let pools: Vec<_> = pools.collect();
+        if layout.is_cluster() {
+            tracing::info!(shards = pools.len(), "Redis is a cluster, or has changed its layout");
+        }
+        *map = Arc::new(ServerMap {
+            layout: Arc::new(layout),
+            pools,
+        });
     }
 }
 
-/// Neighbouring slots of one master.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Range {
-    first: u16,
-    last: u16,
-    master: Address,
+/// Keeps the task alive, until nobody holds the topology any more.
+pub(super) async fn watch(topology: Weak<Topology>, refresh: Arc<Notify>) {
+    supervise_task(TASK, |generation| {
+        if generation > 1 {
+            // The one before was about to read the layout.
+            refresh.notify_one();
+        }
+        read_layouts(topology.clone(), refresh.clone())
+    })
+    .await;
 }
 
-/// Which server has which slot.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Layout {
-    /// One server for everything.
-    Single(Address),
-    /// A cluster; slots that nobody has are in no range. In the order of the slots.
-    Cluster(Vec<Range>),
-}
-
-impl Layout {
-    /// Whether it is a cluster.
-    #[must_use]
-    pub const fn is_cluster(&self) -> bool {
-        matches!(self, Self::Cluster(_))
-    }
-
-    /// Who has a slot; nobody, while a cluster is being set up or has lost a part of itself.
-    #[must_use]
-    pub fn owner(&self, slot: u16) -> Option<&Address> {
-        match self {
-            Self::Single(address) => Some(address),
-            Self::Cluster(ranges) => {
-                let behind = ranges.partition_point(|range| range.first <= slot);
-                let range = ranges[..behind].last()?;
-                (slot <= range.last).then_some(&range.master)
+/// Reads the layout whenever there are signs of a change, until nobody holds the topology any more.
+async fn read_layouts(topology: Weak<Topology>, refresh: Arc<Notify>) {
+    let mut failures = Backoff::new(2 * REFRESH_PAUSE, REFRESH_PAUSE_MAX);
+    loop {
+        refresh.notified().await;
+        let Some(topology) = topology.upgrade() else { return };
+        fail::fail_point!("redis::read_layout");
+        let known = topology.map.read().layout.clone();
+        let pause = match topology.servers.ask(Some(&known)).await {
+            Ok(layout) => {
+                topology.adopt(layout);
+                failures.reset();
+                REFRESH_PAUSE
             }
-        }
-    }
-
-    /// Every server that has something, once; those of a cluster by their lowest slots.
-    #[must_use]
-    pub fn masters(&self) -> Vec<Address> {
-        match self {
-            Self::Single(address) => vec![address.clone()],
-            Self::Cluster(ranges) => {
-                let mut masters = Vec::new();
-                for range in ranges {
-                    if !masters.contains(&range.master) {
-                        masters.push(range.master.clone());
-                    }
-                }
-                masters
+            Err(error) => {
+                tracing::debug!(%error, "the layout of Redis is not known");
+                refresh.notify_one();
+                failures.next_pause()
             }
-        }
-    }
-
-    /// From whom to whom slots go when this becomes another layout, each pair once; from `None` what nobody had.
-    #[must_use]
-    pub fn moves_to(&self, other: &Self) -> HashSet<(Option<Address>, Address)> {
-        let mut moves = HashSet::new();
-        let mut last = (None, None);
-        for slot in 0..SLOTS {
-            let (from, to) = (self.owner(slot), other.owner(slot));
-            if from == to || last == (from, to) {
-                continue;
-            }
-            last = (from, to);
-            moves.extend(to.map(|to| (from.cloned(), to.clone())));
-        }
-        moves
-    }
-
-    /// A cluster in which `first` to `last` are those of a master.
-    pub(crate) fn of_ranges(ranges: impl IntoIterator<Item = (u16, u16, Address)>) -> Self {
-        let range = |(first, last, master)| Range { first, last, master };
-        let mut ranges: Vec<_> = ranges.into_iter().map(range).collect();
-        ranges.sort_by_key(|range| range.first);
-        Self::Cluster(ranges)
-    }
-
-    /// Whether every slot has a master.
-    #[must_use]
-    pub fn is_whole(&self) -> bool {
-        match self {
-            Self::Single(_) => true,
-            Self::Cluster(ranges) => {
-                let owned = ranges.iter().map(|range| usize::from(range.last - range.first) + 1);
-                owned.sum::<usize>() == usize::from(SLOTS)
-            }
-        }
-    }
-
-    /// Reads the answer to `CLUSTER SLOTS`. A server that does not know its own name leaves it out; then it is the one by
-    /// which it was reached. `None` if the answer has another form, or nobody has any slot.
-    pub(super) fn parse(answer: &Value, asked: &Address) -> Option<Self> {
-        let ranges: Vec<_> = sequence(answer)?
-            .iter()
-            .filter_map(|entry| {
-                let [first, last, master, ..] = sequence(entry)? else {
-                    return None;
-                };
-                let [host, port, ..] = sequence(master)? else {
-                    return None;
-                };
-                let host = match host {
-                    Value::BulkString(host) if !host.is_empty() => str::from_utf8(host).ok()?,
-                    Value::BulkString(_) | Value::Nil => asked.host(),
-                    _ => return None,
-                };
-                // A node that nobody can reach.
-                if host == "?" {
-                    return None;
-                }
-                let (first, last) = (number(first)?, number(last).filter(|last| *last < SLOTS)?);
-                (first <= last).then_some((first, last, Address::new(host, number(port)?)))
-            })
-            .collect();
-        (!ranges.is_empty()).then(|| Self::of_ranges(ranges))
+        };
+        drop(topology);
+        tokio::time::sleep(jittered(pause)).await;
     }
 }
 
-fn sequence(value: &Value) -> Option<&[Value]> {
-    match value {
-        Value::Array(items) => Some(items),
-        _ => None,
-    }
-}
-
-fn number(value: &Value) -> Option<u16> {
-    match value {
-        Value::Int(number) => u16::try_from(*number).ok(),
-        _ => None,
-    }
-}
-
-/// The slot of a key or of a channel.
-#[must_use]
-pub fn slot(key: &str) -> u16 {
-    let tag = key.split_once('{').and_then(|(_, rest)| rest.split_once('}'));
-    let hashed = tag.map_or(key, |(tag, _)| if tag.is_empty() { key } else { tag });
-    crc16::State::<crc16::XMODEM>::calculate(hashed.as_bytes()) % SLOTS
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn node(host: &str, port: i64) -> Value {
-        Value::Array(vec![
-            Value::BulkString(host.as_bytes().to_vec()),
-            Value::Int(port),
-            Value::BulkString(b"id".to_vec()),
-        ])
-    }
-
-    fn range(first: i64, last: i64, nodes: Vec<Value>) -> Value {
-        let mut entry = vec![Value::Int(first), Value::Int(last)];
-        entry.extend(nodes);
-        Value::Array(entry)
-    }
-
-    #[test]
-    fn the_master_of_a_slot_is_found_and_nobody_for_one_that_is_lost() {
-        let answer = Value::Array(vec![
-            range(8_192, 12_000, vec![node("b", 2)]),
-            range(0, 8_191, vec![node("", 1), node("replica", 9)]),
-            range(12_002, 16_383, vec![node("::1", 3)]),
-        ]);
-        let layout = Layout::parse(&answer, &Address::new("a", 7)).unwrap();
-        let owner = |slot| layout.owner(slot).map(ToString::to_string);
-        assert_eq!(owner(0).as_deref(), Some("a:1"), "the server that did not name itself");
-        assert_eq!(owner(8_191).as_deref(), Some("a:1"));
-        assert_eq!(owner(8_192).as_deref(), Some("b:2"));
-        assert_eq!(owner(12_001), None);
-        assert_eq!(owner(16_383).as_deref(), Some("::1:3"));
-        assert_eq!(layout.masters().len(), 3, "no replica");
-        assert!(!layout.is_whole());
-        assert!(Layout::of_ranges([(0, 16_383, Address::new("a", 1))]).is_whole());
-        assert_eq!(
-            layout.owner(16_383).unwrap().to_connection_addr(),
-            ConnectionAddr::Tcp("::1".to_owned(), 3)
-        );
-    }
-
-    #[test]
-    fn an_answer_that_is_none_is_no_layout() {
-        let asked = Address::new("a", 7);
-        for answer in [
-            Value::Nil,
-            Value::Array(Vec::new()),
-            Value::Array(vec![range(0, 5, Vec::new())]),
-            Value::Array(vec![range(0, 20_000, vec![node("b", 2)])]),
-            Value::Array(vec![range(0, 5, vec![node("?", 2)])]),
-        ] {
-            assert_eq!(Layout::parse(&answer, &asked), None, "{answer:?}");
-        }
-    }
-
-    #[test]
-    fn slots_are_those_of_redis() {
-        // As CLUSTER KEYSLOT says.
-        for (key, expected) in [("foo", 12_182), ("bar", 5_061), ("x{foo}y", 12_182), ("{}foo", 9_500)] {
-            assert_eq!(slot(key), expected, "{key}");
-        }
-    }
-
-    #[test]
-    fn a_redirection_without_a_host_means_the_same_host() {
-        let address = Address::new("10.0.0.1", 6_379);
-        let redirected = |text| address.redirected(text).map(|there| there.to_string());
-        assert_eq!(redirected("10.0.0.2:6380").as_deref(), Some("10.0.0.2:6380"));
-        assert_eq!(redirected(":6380").as_deref(), Some("10.0.0.1:6380"));
-        assert_eq!(redirected("nonsense"), None);
+impl Drop for Topology {
+    fn drop(&mut self) {
+        // The task wakes up, and ends.
+        self.refresh.notify_one();
     }
 }

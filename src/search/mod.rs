@@ -25,7 +25,7 @@ use crate::auth::{Access, AllowedConversations};
 use crate::database::{self, Client, Database};
 use crate::error::Code;
 use crate::ids::{ConversationId, UserId};
-use crate::metrics::{Target, metrics};
+use crate::metrics::{ReadTarget, metrics};
 use crate::wire::frames::{Message, Timestamp};
 use rounds::{Hit, Hits, Rounds, Slice};
 use serde::Serialize;
@@ -228,12 +228,12 @@ impl Search {
         {
             let mut hits = found?;
             if !fresh.is_empty() {
-                metrics().read_stale(Target::Primary);
+                metrics().read_stale(ReadTarget::Primary);
                 hits.extend(self.on_primary(async |client| find(client, &fresh).await).await?);
             }
             return Ok(hits);
         }
-        metrics().read_stale(Target::Primary);
+        metrics().read_stale(ReadTarget::Primary);
         self.on_primary(async |client| find(client, slices).await).await
     }
 

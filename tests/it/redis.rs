@@ -72,7 +72,7 @@ async fn answers_of_the_wrong_type_open_the_breaker() {
     }
     let (refused, took) = timed(redis.ping()).await;
     assert!(
-        matches!(refused, Err(Error::Open)) && took < Duration::from_millis(20),
+        matches!(refused, Err(Error::BreakerOpen)) && took < Duration::from_millis(20),
         "{took:?}"
     );
     let status = redis.status();

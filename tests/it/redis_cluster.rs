@@ -257,7 +257,7 @@ async fn any_server_is_enough_to_find_the_others() {
 #[actix_web::test]
 async fn the_watch_over_the_layout_dies_and_its_successor_looks() {
     let cluster = TestRedisCluster::start().await;
-    fail::cfg("redis::look_around", "1*panic(on purpose)").unwrap();
+    fail::cfg("redis::read_layout", "1*panic(on purpose)").unwrap();
     let redis = Redis::open(&cluster.config()).unwrap().unwrap();
     eventually("the servers are known", async || redis.addresses().len() == MASTERS).await;
 }
