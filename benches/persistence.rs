@@ -7,12 +7,11 @@
 //! takes seconds and leaves rows behind.
 
 use actix::System;
-use parlance::commit::{CommitSink, Completion, DEADLINE, Operation, Persistence, Request, Requirement};
+use parlance::commit::{CommitHandle, CommitObservers, Completion, DEADLINE, Operation, Request, Requirement};
 use parlance::config::Config;
 use parlance::database::{Database, Statement};
 use parlance::ids::{ConversationId, MemberRole, MessageId, TenantId, UserId, UserKind};
 use parlance::supervision::ArbiterPool;
-use parlance::wire::Committed;
 use std::error::Error;
 use std::fs;
 use std::io::Write as _;
@@ -49,13 +48,6 @@ const FURNISH: Statement = Statement::new(
 );
 const COUNT: Statement = Statement::new("bench.count", "SELECT count(*) FROM messages");
 
-/// Nobody listens.
-struct Nobody;
-
-impl CommitSink for Nobody {
-    fn committed(&self, _: Committed) {}
-}
-
 /// Who writes, and where.
 struct Scene {
     tenant: TenantId,
@@ -82,21 +74,21 @@ async fn measure(folder: &Path) -> Result<(), Box<dyn Error>> {
     let database = Database::open(&config).await?;
     let scene = furnish(&database).await?;
     let arbiters = ArbiterPool::start(config.conversations.arbiters);
-    let sink: Arc<dyn CommitSink> = Arc::new(Nobody);
-    let persistence = Persistence::start(
+    let observers = CommitObservers::new(Vec::new());
+    let commits = CommitHandle::start(
         database.clone(),
         config.conversations.persistence_lanes,
         &arbiters,
-        &sink,
+        &observers,
     );
 
     // Connections, prepared statements and the first pages of the tables.
-    run(&persistence, &scene, MESSAGES / 10).await?;
+    run(&commits, &scene, MESSAGES / 10).await?;
     let mut rates = Vec::with_capacity(RUNS);
     for _ in 0..RUNS {
-        rates.push(run(&persistence, &scene, MESSAGES).await?);
+        rates.push(run(&commits, &scene, MESSAGES).await?);
     }
-    persistence.flush().await;
+    commits.flush().await;
     let stored: i64 = database.client().await?.query_one(&COUNT, &[]).await?.get(0);
     arbiters.stop();
     database.close().await;
@@ -123,7 +115,7 @@ async fn furnish(database: &Database) -> Result<Scene, Box<dyn Error>> {
 }
 
 /// Posts `messages` round robin; messages per second from the first submission to the last acknowledgement.
-async fn run(persistence: &Persistence, scene: &Scene, messages: usize) -> Result<f64, Box<dyn Error>> {
+async fn run(commits: &CommitHandle, scene: &Scene, messages: usize) -> Result<f64, Box<dyn Error>> {
     let room = CONVERSATIONS * UNANSWERED;
     let (window, refused) = (Arc::new(Semaphore::new(room)), Arc::new(AtomicUsize::new(0)));
     let started = Instant::now();
@@ -136,7 +128,7 @@ async fn run(persistence: &Persistence, scene: &Scene, messages: usize) -> Resul
             }
             window.add_permits(1);
         });
-        persistence.submit(Operation {
+        commits.submit(Operation {
             tenant_id: scene.tenant,
             conversation_id: *conversation_id,
             actor_id: scene.author,

@@ -1,14 +1,17 @@
 //! The composition root: everything a node consists of is made here, in this order, and handed to whoever needs it.
 //!
 //! database → bus → redis → cache → auth, tenants → limits → presence → the table of sockets, which conversations notify
-//! through → conversations (writer lanes, registry) → sessions → HTTP server. If it is not here, it does not exist. The same path
-//! serves the program and the tests, which bind port 0 and ask for [`App::port`].
+//! through → commits (writer lanes, observers) → conversations (registry) → sessions → HTTP server. If it is not here, it does
+//! not exist. The same path serves the program and the tests, which bind port 0 and ask for [`App::port`].
 
 use crate::auth::{self, Auth};
 use crate::bus::{Bus, InProcessBus, RedisBus};
 use crate::cache::CacheHandle;
+use crate::commit::{CommitHandle, CommitObservers};
 use crate::config::{Capacity, Config};
-use crate::conversations::{Conversations, Parts};
+use crate::conversations::{
+    BusObserver, ConversationDependencies, ConversationsHandle, FirstPageObserver, SlotObserver, SlotTable,
+};
 use crate::database::{self, Database};
 use crate::http::{self, Assets, Connections, Health};
 use crate::ids::NodeId;
@@ -93,8 +96,19 @@ impl App {
         let limits = RateLimits::start(&config.limits, lender, &arbiters);
         let presence = PresenceHandle::start(node, bus.clone(), config.sessions.presence_grace, &arbiters);
         let directory = Arc::new(Directory::new(&config.sessions));
-        let parts = Parts {
+        let slots = Arc::new(SlotTable::new(&config.conversations));
+        let observers = CommitObservers::new(vec![
+            // First, because whoever waits for the receipt may list conversations next.
+            Arc::new(FirstPageObserver::new(cache.clone())),
+            Arc::new(BusObserver::new(node, bus.clone())),
+            Arc::new(SlotObserver::new(slots.clone())),
+        ]);
+        let lanes = config.conversations.persistence_lanes;
+        let commits = CommitHandle::start(database.clone(), lanes, &arbiters, &observers);
+        let dependencies = ConversationDependencies {
             node,
+            slots,
+            commits: commits.clone(),
             database: database.clone(),
             bus: bus.clone(),
             cache: cache.clone(),
@@ -102,7 +116,7 @@ impl App {
             audience: directory.clone(),
             arbiters: arbiters.clone(),
         };
-        let conversations = Conversations::start(parts, &config.conversations);
+        let conversations = ConversationsHandle::start(dependencies, &config.conversations);
         let dependencies = SessionDependencies {
             node,
             directory,
@@ -120,7 +134,8 @@ impl App {
             database: database.clone(),
             cache: cache.clone(),
             bus,
-            conversations: conversations.clone(),
+            commits: commits.clone(),
+            conversations,
             search: Search::new(database.clone()),
             sessions: sessions.clone(),
             guards: http::Guards::new(&config.limits),
@@ -138,7 +153,7 @@ impl App {
             sessions,
             server: server.handle(),
             metrics: metrics.as_ref().map(|(_, server)| server.handle()),
-            conversations,
+            commits,
             cache,
             auth,
             arbiters,

@@ -13,7 +13,7 @@
 
 use crate::auth::Auth;
 use crate::cache::CacheHandle;
-use crate::conversations::Conversations;
+use crate::commit::CommitHandle;
 use crate::database::Database;
 use crate::http::Health;
 use crate::sessions::Sessions;
@@ -36,8 +36,8 @@ pub struct Shutdown {
     pub server: ServerHandle,
     /// The listener of the metrics, if they have their own.
     pub metrics: Option<ServerHandle>,
-    /// Conversations and their writers.
-    pub conversations: Conversations,
+    /// The writers.
+    pub commits: CommitHandle,
     /// What Redis has not heard of.
     pub cache: CacheHandle,
     /// Its upkeep.
@@ -65,7 +65,7 @@ impl Shutdown {
         tracing::info!(sockets, "shutting down: saying goodbye");
         self.sessions.drain(deadline).await;
         within(deadline, "HTTP server", self.server.stop(true)).await;
-        within(deadline, "writers", self.conversations.flush()).await;
+        within(deadline, "writers", self.commits.flush()).await;
         // After the last change.
         let soon = deadline.min(Instant::now() + CACHE_TIME_MAX);
         within(soon, "cache", self.cache.flush()).await;

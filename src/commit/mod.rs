@@ -14,19 +14,20 @@
 
 mod batch;
 mod change;
+mod observers;
 mod read_markers;
 mod store;
 mod supervisor;
 mod writer;
 
 pub use batch::{Group, Grouped, Queue};
+pub use observers::{CommitObserver, CommitObservers};
 pub(crate) use store::message_columns;
 pub use store::{member_from_row, message_from_row};
-pub use supervisor::Persistence;
+pub use supervisor::CommitHandle;
 
 use crate::error::Code;
 use crate::ids::{ConversationId, InviteId, MemberRole, MessageId, Rev, Seq, TenantId, UserId, UserKind};
-use crate::wire::Committed;
 use crate::wire::frames::Timestamp;
 use bytestring::ByteString;
 use sha2::{Digest as _, Sha256};
@@ -106,7 +107,7 @@ pub struct Operation {
 impl Operation {
     /// When it was taken up from its client.
     #[must_use]
-    pub fn taken_up_at(&self) -> Instant {
+    pub fn accepted_at(&self) -> Instant {
         self.deadline.checked_sub(DEADLINE).unwrap_or(self.deadline)
     }
 }
@@ -177,7 +178,7 @@ impl Completion {
     }
 
     /// Answers.
-    pub fn settle(mut self, result: Result<Receipt, Error>) {
+    pub fn complete(mut self, result: Result<Receipt, Error>) {
         if let Some(callback) = self.0.take() {
             callback(result);
         }
@@ -196,12 +197,6 @@ impl std::fmt::Debug for Completion {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Completion")
     }
-}
-
-/// Where commits are told. Implemented by the conversations; must not block.
-pub trait CommitSink: Send + Sync + 'static {
-    /// Called after the commit, before the receipts are given out.
-    fn committed(&self, committed: Committed);
 }
 
 /// The digest by which a repeated send is recognised: SHA-256 over the reply's id (16 bytes, or nothing) behind a tag

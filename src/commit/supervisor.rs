@@ -10,7 +10,7 @@
 use super::batch::{Group, Queue};
 use super::read_markers::ReadMarkers;
 use super::writer::Writer;
-use super::{CommitSink, Error, OPERATIONS_MAX, Operation};
+use super::{CommitObservers, Error, OPERATIONS_MAX, Operation};
 use crate::database::Database;
 use crate::ids::{ConversationId, Seq, UserId};
 use crate::metrics::Depth;
@@ -32,7 +32,7 @@ const READ_MARKERS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The way to durability. Cheap to clone.
 #[derive(Clone)]
-pub struct Persistence {
+pub struct CommitHandle {
     shared: Arc<Shared>,
 }
 
@@ -48,10 +48,10 @@ enum Message {
     Flush(oneshot::Sender<()>),
 }
 
-impl Persistence {
+impl CommitHandle {
     /// Starts `lanes` writer lanes and the flush of read markers.
     #[must_use]
-    pub fn start(database: Database, lanes: usize, arbiters: &ArbiterPool, sink: &Arc<dyn CommitSink>) -> Self {
+    pub fn start(database: Database, lanes: usize, arbiters: &ArbiterPool, observers: &CommitObservers) -> Self {
         let lanes = lanes.max(1);
         let mailboxes = (0..lanes)
             .map(|_| Arc::new(Mailbox::new(OPERATIONS_MAX / lanes)))
@@ -65,7 +65,7 @@ impl Persistence {
             let factory = LaneFactory {
                 mailbox: mailbox.clone(),
                 database: shared.database.clone(),
-                sink: sink.clone(),
+                observers: observers.clone(),
             };
             arbiters.spawn(index as u128, factory.supervise());
         }
@@ -83,7 +83,7 @@ impl Persistence {
         match lane.sender().try_send(Message::Operation(Box::new(operation))) {
             Ok(()) => {}
             Err(mpsc::error::TrySendError::Full(Message::Operation(operation))) => {
-                operation.done.settle(Err(Error::Overloaded));
+                operation.done.complete(Err(Error::Overloaded));
             }
             // Closed only when the process ends; dropping the operation answers it.
             Err(_) => {}
@@ -142,7 +142,7 @@ impl Persistence {
 struct LaneFactory {
     mailbox: Arc<Mailbox<Message>>,
     database: Database,
-    sink: Arc<dyn CommitSink>,
+    observers: CommitObservers,
 }
 
 impl LaneFactory {
@@ -150,7 +150,7 @@ impl LaneFactory {
         let begin = |_, guard| {
             let (mailbox, writer) = (
                 self.mailbox.clone(),
-                Writer::new(self.database.clone(), self.sink.clone()),
+                Writer::new(self.database.clone(), self.observers.clone()),
             );
             // The reader is free as soon as the predecessor's stream is gone.
             actix::spawn(async move {

@@ -15,7 +15,7 @@
 use super::batch::Group;
 use super::change::{self, Failure};
 use super::store::{self, APPEND, LOCK, PostColumns, PostVerdict};
-use super::{CommitSink, Error, Operation, Receipt, Request};
+use super::{CommitObservers, Error, Operation, Receipt, Request};
 use crate::database::{Database, Dedicated, Error as DatabaseError};
 use crate::error::Code;
 use crate::ids::{ConversationId, Rev};
@@ -59,15 +59,15 @@ struct Connection {
 /// Commits groups over a connection of its own.
 pub(super) struct Writer {
     database: Database,
-    sink: Arc<dyn CommitSink>,
+    observers: CommitObservers,
     connection: Option<Connection>,
 }
 
 impl Writer {
-    pub(super) fn new(database: Database, sink: Arc<dyn CommitSink>) -> Self {
+    pub(super) fn new(database: Database, observers: CommitObservers) -> Self {
         Self {
             database,
-            sink,
+            observers,
             connection: None,
         }
     }
@@ -80,7 +80,7 @@ impl Writer {
             match self.commit_until_deadline(&mut group).await {
                 Ok(outcomes) => {
                     fail::fail_point!("commit::after_commit");
-                    self.settle(group, outcomes);
+                    self.complete(group, outcomes);
                 }
                 // Everybody else first; one group a conversation, so that none of its operations overtakes another.
                 Err(Obstacle::Locked) => pending.extend(by_conversation(group)),
@@ -91,7 +91,7 @@ impl Writer {
                 }
                 Err(Obstacle::Poison) => {
                     for operation in group.posts.into_iter().chain(group.changes) {
-                        operation.done.settle(Err(Error::Poison));
+                        operation.done.complete(Err(Error::Poison));
                     }
                 }
             }
@@ -157,7 +157,7 @@ impl Writer {
     }
 
     /// Tells the conversations, then the waiting clients.
-    fn settle(&self, group: Group<Operation>, outcomes: Vec<Outcome>) {
+    fn complete(&self, group: Group<Operation>, outcomes: Vec<Outcome>) {
         let now = Instant::now();
         let mut by_conversation: HashMap<ConversationId, Committed> = HashMap::new();
         let mut results = Vec::with_capacity(group.len());
@@ -172,10 +172,10 @@ impl Writer {
                 });
                 committed.observed = committed.observed.max(receipt.rev);
                 if matches!(operation.request, Request::Post { .. }) {
-                    let taken_up_at = operation.taken_up_at();
-                    metrics().acknowledged(now.saturating_duration_since(taken_up_at));
+                    let accepted_at = operation.accepted_at();
+                    metrics().acknowledged(now.saturating_duration_since(accepted_at));
                     if change.is_some() {
-                        committed.since = Some(committed.since.map_or(taken_up_at, |since| since.min(taken_up_at)));
+                        committed.since = Some(committed.since.map_or(accepted_at, |since| since.min(accepted_at)));
                     }
                 }
                 committed.changes.extend(change);
@@ -183,10 +183,10 @@ impl Writer {
             results.push((operation.done, result));
         }
         for committed in by_conversation.into_values() {
-            self.sink.committed(committed);
+            self.observers.notify(&committed);
         }
         for (done, result) in results {
-            done.settle(result);
+            done.complete(result);
         }
     }
 }
@@ -201,7 +201,7 @@ fn answer_expired(group: &mut Group<Operation>) -> Option<Duration> {
         tracing::error!(operations = expired.len(), "commits given up at their deadline");
     }
     for operation in expired {
-        operation.done.settle(Err(Error::Unavailable));
+        operation.done.complete(Err(Error::Unavailable));
     }
     let deadlines = group
         .posts

@@ -4,8 +4,10 @@
 //! Compiled only with the feature `bench`. It does what the actor does with a commit, without the actor: judge, encode
 //! once, push to everybody who follows.
 
-use super::state::{Effect, Loaded, Member, State};
-use super::subscribers::{Phase, Subscriber, Subscribers};
+use super::effects::Effect;
+use super::member::Member;
+use super::state::{ConversationState, LoadedConversation};
+use super::subscribers::{Subscriber, SubscriberPhase, Subscribers};
 use crate::ids::{ConnectionId, ConversationId, MemberRole, MessageId, Rev, Seq, TenantId, UserId, UserKind};
 use crate::wire::frames::{Message, Timestamp};
 use crate::wire::{Change, Drained, Outbox};
@@ -17,7 +19,7 @@ use std::task::Waker;
 /// A conversation all of whose members follow it.
 #[derive(Debug)]
 pub struct Room {
-    state: State,
+    state: ConversationState,
     subscribers: Subscribers,
     outboxes: Vec<Arc<Outbox>>,
     author: UserId,
@@ -36,7 +38,7 @@ impl Room {
             read_seq: Seq::ZERO,
             online: true,
         };
-        let state = State::new(Loaded {
+        let state = ConversationState::new(LoadedConversation {
             id: ConversationId::new(),
             tenant_id: TenantId::new(),
             title: "Room".into(),
@@ -58,9 +60,9 @@ impl Room {
                 connection,
                 user: *user,
                 outbox,
-                phase: Phase::Live,
+                phase: SubscriberPhase::Live,
                 delivered,
-                seat: None,
+                permit: None,
             });
         }
         Self {

@@ -14,7 +14,7 @@ pub enum Error {
     Overloaded,
     /// The change was not committed.
     #[error(transparent)]
-    Persistence(#[from] crate::commit::Error),
+    Commit(#[from] crate::commit::Error),
     /// A read failed.
     #[error(transparent)]
     Database(#[from] crate::database::Error),
@@ -39,7 +39,7 @@ impl Error {
         match self {
             Self::Refused(code, _) => *code,
             Self::Overloaded => Code::Overloaded,
-            Self::Persistence(error) => error.code(),
+            Self::Commit(error) => error.code(),
             Self::Database(error) => error.code(),
             Self::Encode(_) => Code::Internal,
             Self::Shared(error) => error.code(),
@@ -51,7 +51,7 @@ impl Error {
     pub fn message(&self) -> &'static str {
         match self {
             Self::Refused(_, message) => message,
-            Self::Persistence(error) => error.message(),
+            Self::Commit(error) => error.message(),
             Self::Overloaded | Self::Database(_) | Self::Encode(_) => self.code().text(),
             Self::Shared(error) => error.message(),
         }

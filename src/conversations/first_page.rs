@@ -3,7 +3,7 @@
 //!
 //! It depends on the conversations of the person, all of them and not only those on the page, because a message in any of
 //! them brings it to the top; and on the person, that is, on their memberships and read markers. All of that is told to
-//! the cache as it happens ([`committed`], [`CacheHandle::invalidate`]): a message costs two atomic operations, whether the
+//! the cache as it happens (`first_page_observer.rs`, [`CacheHandle::invalidate`]): a message costs two atomic operations, whether the
 //! conversation has two members or ten thousand, and nobody's page is looked for. So on this node a page never shows what
 //! was before a change whose author has been answered.
 //!
@@ -13,10 +13,12 @@
 //! Bounds: a person in more than [`DEPENDS_MAX`] conversations is asked for anew each time; the pages of all take part in
 //! the cache's bound in bytes.
 
-use super::{Conversations, Error, Summary, store};
+use super::error::Error;
+use super::handle::ConversationsHandle;
+use super::listing::Summary;
+use super::store;
 use crate::auth::{Access, AllowedConversations};
-use crate::cache::{CacheHandle, Cacheable, Kind, LoadedValue, Subject, keys};
-use crate::wire::{Change, Committed};
+use crate::cache::{Cacheable, Kind, LoadedValue, Subject, keys};
 use bytes::Bytes;
 use std::time::Duration;
 
@@ -41,18 +43,7 @@ impl Cacheable for FirstPage {
     }
 }
 
-/// Tells the cache of a commit, on whichever node it was made.
-pub(super) fn committed(cache: &CacheHandle, committed: &Committed) {
-    for change in &committed.changes {
-        // Whoever joins has pages that do not know the conversation yet.
-        if let Change::Member(member) = change {
-            cache.invalidate(Subject::User(member.user.id));
-        }
-    }
-    cache.invalidate(Subject::Conversation(committed.conversation_id));
-}
-
-impl Conversations {
+impl ConversationsHandle {
     /// The first `limit` of the caller's conversations, newest activity first, as `encode` writes them. From memory, if
     /// nothing has changed.
     ///
@@ -66,15 +57,15 @@ impl Conversations {
             AllowedConversations::None => return Ok(encode(Vec::new(), limit)?.into()),
         };
         let key = keys::conversations(access.tenant_id, access.user_id, limit, only);
-        let shared = &self.shared;
-        let age_max = if shared.bus.may_have_peers(shared.node) {
+        let context = &self.context;
+        let age_max = if context.bus.may_have_peers(context.node) {
             AGE_MAX_WITH_PEERS
         } else {
             Duration::MAX
         };
         let conversations = self.clone();
         let load = move || async move { conversations.load_first_page(access, limit, encode).await };
-        let page = shared.cache.get_or_load_here::<FirstPage, _, _>(&key, age_max, load);
+        let page = context.cache.get_or_load_here::<FirstPage, _, _>(&key, age_max, load);
         Ok(page.await?.map(|page| page.0).unwrap_or_default())
     }
 
@@ -86,7 +77,7 @@ impl Conversations {
         limit: i64,
         encode: Encode,
     ) -> Result<LoadedValue<FirstPage>, Error> {
-        let client = self.shared.database.client().await?;
+        let client = self.context.database.client().await?;
         let more = i64::try_from(DEPENDS_MAX + 1).unwrap_or(i64::MAX);
         let (summaries, memberships) = tokio::join!(
             self.summaries_on(&client, access, limit + 1, (None, None), None),

@@ -1,11 +1,13 @@
 //! Invitations: links by which people of the tenant, newcomers and guests join a conversation.
 //!
-//! Who may see, make and withdraw them is the conversation's decision ([`Conversations::authorize_invites`]); joining is
+//! Who may see, make and withdraw them is the conversation's decision ([`ConversationsHandle::authorize_invites`]); joining is
 //! a durable change like any other, and its use is counted in the same transaction. A code is 128 random bits; whoever has
 //! it may join, so it is never logged. Bounds: [`INVITES_MAX`] open ones a conversation.
 
-use super::{Conversations, Error, Request};
+use super::error::Error;
+use super::handle::ConversationsHandle;
 use crate::auth::Access;
+use crate::commit::Request;
 use crate::database::Statement;
 use crate::error::Code;
 use crate::ids::{ConversationId, InviteId};
@@ -58,7 +60,7 @@ fn invite_of(row: &Row) -> Invite {
     }
 }
 
-impl Conversations {
+impl ConversationsHandle {
     /// The open invitations, newest first, after `from` (the last one of the page before). One more than `limit` if
     /// there are more.
     ///
@@ -80,7 +82,7 @@ impl Conversations {
         );
         self.authorize_invites(access, id).await?;
         let (made_at, last) = from.map(|(at, id)| (at, id.0)).unzip();
-        let client = self.shared.database.client().await?;
+        let client = self.context.database.client().await?;
         let rows = client
             .query(&LIST, &[&access.tenant_id.0, &id.0, &(limit + 1), &made_at, &last])
             .await?;
@@ -90,7 +92,7 @@ impl Conversations {
     /// Makes an invitation.
     ///
     /// # Errors
-    /// As [`Conversations::list_invites`]; `limit_reached` with too many open ones.
+    /// As [`ConversationsHandle::list_invites`]; `limit_reached` with too many open ones.
     pub async fn create_invite(
         &self,
         access: Access,
@@ -108,7 +110,7 @@ impl Conversations {
         );
         self.authorize_invites(access, id).await?;
         let code = BASE64_URL_SAFE_NO_PAD.encode(rand::random::<[u8; 16]>());
-        let client = self.shared.database.client().await?;
+        let client = self.context.database.client().await?;
         let row = client
             .query_opt(
                 &INSERT,
@@ -133,7 +135,7 @@ impl Conversations {
     /// Withdraws an invitation; who joined by it stays.
     ///
     /// # Errors
-    /// As [`Conversations::list_invites`]; `not_found` if it is not open.
+    /// As [`ConversationsHandle::list_invites`]; `not_found` if it is not open.
     pub async fn withdraw_invite(&self, access: Access, id: ConversationId, invite: InviteId) -> Result<(), Error> {
         const WITHDRAW: Statement = Statement::new(
             "invites.withdraw",
@@ -141,7 +143,7 @@ impl Conversations {
              WHERE tenant_id = $1 AND conversation_id = $2 AND id = $3 AND revoked_at IS NULL",
         );
         self.authorize_invites(access, id).await?;
-        let client = self.shared.database.client().await?;
+        let client = self.context.database.client().await?;
         let n = client
             .execute(&WITHDRAW, &[&access.tenant_id.0, &id.0, &invite.0])
             .await?;
@@ -161,7 +163,7 @@ impl Conversations {
         if code.len() > CODE_BYTES_MAX || code.contains('\0') {
             return Err(NOT_FOUND);
         }
-        let client = self.shared.database.client().await?;
+        let client = self.context.database.client().await?;
         let row = client
             .query_opt(&FIND, &[&access.tenant_id.0, &code])
             .await?
@@ -171,7 +173,7 @@ impl Conversations {
         if !access.allows(id) {
             return Err(NOT_FOUND);
         }
-        match self.submit(access, id, Request::Join { invite_id }).await {
+        match self.change(access, id, Request::Join { invite_id }).await {
             Ok(_) => Ok(id),
             Err(error) if error.code() == Code::NotFound => Err(NOT_FOUND),
             Err(error) => Err(error),

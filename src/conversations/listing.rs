@@ -5,7 +5,8 @@
 //! resume from it. Membership is part of every statement; who is not a member gets `not_found`. Bounds: the caller's
 //! limit, at most a hundred and one rows.
 
-use super::{Conversations, Error};
+use super::error::Error;
+use super::handle::ConversationsHandle;
 use crate::auth::Access;
 use crate::commit::{member_from_row, message_columns, message_from_row};
 use crate::database::{Client, Statement};
@@ -57,7 +58,7 @@ impl Summary {
 
 /// Which part of the history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Range {
+pub enum HistoryRange {
     /// The messages just before this one, without it.
     Before(Seq),
     /// The messages just after this one, without it.
@@ -106,12 +107,12 @@ macro_rules! summaries {
 const LIST: Statement = Statement::new("conversations.list", summaries!());
 
 /// `latest` is how far the caller has read where the row may not know it yet.
-fn summary_of(row: &Row, caller: UserId, latest: impl Fn(ConversationId) -> Option<Seq>) -> Summary {
+fn summary_of(row: &Row, access: UserId, latest: impl Fn(ConversationId) -> Option<Seq>) -> Summary {
     let has_message = row.get::<_, Option<i64>>("seq").is_some();
     let id = ConversationId(row.get("page_id"));
     let last_seq: i64 = row.get("page_last_seq");
     let last_message = has_message.then(|| message_from_row(row));
-    let read_seq = if last_message.as_ref().is_some_and(|message| message.author == caller) {
+    let read_seq = if last_message.as_ref().is_some_and(|message| message.author == access) {
         // Sending moves the marker; that may be a moment behind the message.
         last_seq
     } else {
@@ -175,7 +176,7 @@ const AROUND: Statement = Statement::new(
     ),
 );
 
-impl Conversations {
+impl ConversationsHandle {
     /// The caller's conversations, newest activity first, after `from` (the last one of the page before). One more than
     /// `limit` if there are more. Guests have one.
     ///
@@ -187,7 +188,7 @@ impl Conversations {
         limit: i64,
         from: Option<(Timestamp, ConversationId)>,
     ) -> Result<Vec<Summary>, Error> {
-        let client = self.shared.database.client().await?;
+        let client = self.context.database.client().await?;
         self.summaries_on(&client, access, limit + 1, from.unzip(), None).await
     }
 
@@ -196,7 +197,7 @@ impl Conversations {
     /// # Errors
     /// `not_found` unless the caller is a member; [`Error::Database`].
     pub async fn summary(&self, access: Access, id: ConversationId) -> Result<Summary, Error> {
-        let client = self.shared.database.client().await?;
+        let client = self.context.database.client().await?;
         let mut found = self.summaries_on(&client, access, 1, (None, None), Some(id)).await?;
         found.pop().ok_or(NOT_FOUND)
     }
@@ -216,7 +217,7 @@ impl Conversations {
                 &[&access.tenant_id.0, &access.user_id.0, &limit, &active_at, &id, &only],
             )
             .await?;
-        let latest = |id| self.shared.persistence.latest_read(id, access.user_id);
+        let latest = |id| self.context.commits.latest_read(id, access.user_id);
         // A guest who is a member of more than the one conversation (made so by hand) is still confined to it.
         Ok(rows
             .iter()
@@ -233,19 +234,19 @@ impl Conversations {
         &self,
         access: Access,
         id: ConversationId,
-        range: Range,
+        range: HistoryRange,
         limit: i64,
     ) -> Result<History, Error> {
         if !access.allows(id) {
             return Err(NOT_FOUND);
         }
         let (tenant, user) = (access.tenant_id.0, access.user_id.0);
-        let client = self.shared.database.client().await?;
+        let client = self.context.database.client().await?;
         let more = limit + 1;
         let rows = match range {
-            Range::Before(seq) => client.query(&BEFORE, &[&tenant, &id.0, &user, &seq.0, &more]).await?,
-            Range::After(seq) => client.query(&AFTER, &[&tenant, &id.0, &user, &seq.0, &more]).await?,
-            Range::Around(seq) => {
+            HistoryRange::Before(seq) => client.query(&BEFORE, &[&tenant, &id.0, &user, &seq.0, &more]).await?,
+            HistoryRange::After(seq) => client.query(&AFTER, &[&tenant, &id.0, &user, &seq.0, &more]).await?,
+            HistoryRange::Around(seq) => {
                 let older = (limit - 1) / 2;
                 client
                     .query(&AROUND, &[&tenant, &id.0, &user, &seq.0, &(limit - older), &older])
@@ -257,7 +258,7 @@ impl Conversations {
         let mut items: Vec<Message> = rows.iter().filter(has_message).map(message_from_row).collect();
         let size = usize::try_from(limit).unwrap_or(usize::MAX);
         let more = items.len() > size;
-        if more && matches!(range, Range::Before(_)) {
+        if more && matches!(range, HistoryRange::Before(_)) {
             items.remove(0);
         }
         items.truncate(size);
@@ -281,7 +282,7 @@ impl Conversations {
         if !access.allows(id) {
             return Err(NOT_FOUND);
         }
-        let client = self.shared.database.client().await?;
+        let client = self.context.database.client().await?;
         let row = client
             .query_opt(&FIND, &[&access.tenant_id.0, &id.0, &access.user_id.0, &message.0])
             .await?;
@@ -312,7 +313,7 @@ impl Conversations {
         if !access.allows(id) {
             return Err(NOT_FOUND);
         }
-        let client = self.shared.database.client().await?;
+        let client = self.context.database.client().await?;
         let from = from.map(|id| id.0);
         let rows = client
             .query(
@@ -344,7 +345,7 @@ impl Conversations {
         if !access.allows(id) {
             return Err(NOT_FOUND);
         }
-        let client = self.shared.database.client().await?;
+        let client = self.context.database.client().await?;
         let row = client
             .query_opt(&FIND, &[&access.tenant_id.0, &id.0, &access.user_id.0, &user.0])
             .await?;

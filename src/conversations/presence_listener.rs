@@ -4,8 +4,8 @@
 //! an event into each conversation's mailbox; it waits for no conversation. When the queue has overflowed, and after a crash,
 //! it looks at every member of every active conversation: an event that changes nothing costs nothing there.
 
-use super::registry::Shared;
-use super::slots::Fact;
+use super::dependencies::ConversationContext;
+use super::event::ConversationEvent;
 use crate::ids::UserId;
 use crate::presence::{ChangedUsers, PRESENCES};
 use crate::supervision::supervise_task;
@@ -15,45 +15,45 @@ use std::sync::Arc;
 const USERS_AT_ONCE: usize = 500;
 
 /// Starts the task under supervision.
-pub(super) fn start(shared: &Arc<Shared>) {
-    let listening = shared.clone();
-    shared.arbiters.spawn(0, async move {
-        let shared = &listening;
-        supervise_task(PRESENCES, |generation| listen(shared, generation)).await;
+pub(super) fn start(context: &Arc<ConversationContext>) {
+    let listening = context.clone();
+    context.arbiters.spawn(0, async move {
+        let context = &listening;
+        supervise_task(PRESENCES, |generation| listen(context, generation)).await;
     });
 }
 
-async fn listen(shared: &Shared, generation: u64) {
-    let mut changes = shared.presence.changes().await;
+async fn listen(context: &ConversationContext, generation: u64) {
+    let mut changes = context.presence.changes().await;
     if generation > 1 {
         // The predecessor may have died with a change in its hand.
-        notify_all(shared).await;
+        notify_all(context).await;
     }
     loop {
         let changed = changes.next().await;
         fail::fail_point!("conversations::presences");
         match changed {
-            ChangedUsers::One(user) => notify(shared, user),
+            ChangedUsers::One(user) => notify(context, user),
             ChangedUsers::All => {
                 tracing::warn!("too many presence changes waited; every member of active conversations is looked at");
-                notify_all(shared).await;
+                notify_all(context).await;
             }
         }
     }
 }
 
-async fn notify_all(shared: &Shared) {
-    for users in shared.slots.members().chunks(USERS_AT_ONCE) {
-        users.iter().for_each(|user| notify(shared, *user));
+async fn notify_all(context: &ConversationContext) {
+    for users in context.slots.members().chunks(USERS_AT_ONCE) {
+        users.iter().for_each(|user| notify(context, *user));
         tokio::task::yield_now().await;
     }
 }
 
-/// Tells the conversations of a user how they are now. What the change was when it was noticed is not passed on: it may be
+/// Notifies the conversations of a user of how they are now. What the change was when it was noticed is not passed on: it may be
 /// overtaken by what another node says.
-fn notify(shared: &Shared, user: UserId) {
-    let online = shared.presence.is_online(user);
-    shared
+fn notify(context: &ConversationContext, user: UserId) {
+    let online = context.presence.is_online(user);
+    context
         .slots
-        .tell_conversations_of(user, || Fact::Presence { user, online });
+        .notify_conversations_of(user, || ConversationEvent::Presence { user, online });
 }

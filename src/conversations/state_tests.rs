@@ -1,11 +1,14 @@
-//! The state against a model: a sequencer that knows everything, facts that are lost, late and doubled, and readers that
-//! come and go. Whatever the interleaving, a live reader sees every revision once and in order, and at the end every
-//! reader's view is what the sequencer holds.
+//! The state against a model: a sequencer that knows everything, commits that are lost, late and doubled,
+//! and readers that come and go. Whatever the interleaving, a live reader sees every revision once and in
+//! order, and at the end every reader's view is what the sequencer holds.
 
 use super::*;
-use crate::ids::MessageId;
+use crate::conversations::change_log::latest_of_each;
+use crate::ids::{MessageId, UserKind};
+use crate::wire::Thing;
 use crate::wire::frames::MemberUser;
 use proptest::prelude::*;
+use std::collections::HashSet;
 
 const AT: Timestamp = Timestamp::UNIX_EPOCH;
 
@@ -131,7 +134,7 @@ impl Model {
             .collect()
     }
 
-    fn state(&self) -> State {
+    fn state(&self) -> ConversationState {
         let member = |user: &UserId| {
             let name = ByteString::from("x");
             let member = Member {
@@ -143,7 +146,7 @@ impl Model {
             };
             (*user, member)
         };
-        State::new(Loaded {
+        ConversationState::new(LoadedConversation {
             id: self.id,
             tenant_id: TenantId::new(),
             title: "title".into(),
@@ -172,7 +175,7 @@ impl Reader {
         self.view.insert(change.thing(), change.with_rev(Rev::ZERO));
     }
 
-    fn hear(&mut self, change: &Change) {
+    fn receive(&mut self, change: &Change) {
         if self.live {
             assert_eq!(
                 change.rev(),
@@ -187,9 +190,9 @@ impl Reader {
 
 struct World {
     model: Model,
-    state: State,
+    state: ConversationState,
     readers: Vec<Reader>,
-    /// Committed facts on their way to the state.
+    /// Commits on their way to the state.
     on_the_way: Vec<Change>,
     now: Millis,
 }
@@ -210,7 +213,7 @@ impl World {
     fn run(&mut self, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
-                Effect::Broadcast(change) => self.readers.iter_mut().for_each(|reader| reader.hear(&change)),
+                Effect::Broadcast(change) => self.readers.iter_mut().for_each(|reader| reader.receive(&change)),
                 Effect::CatchUp { after } => {
                     let found = self.model.net_effect(after, self.model.rev());
                     let mut effects = Vec::new();
@@ -246,9 +249,9 @@ impl World {
         reader.live = false;
         reader.waits = None;
         let after = reader.rev;
-        match self.state.open(Some(after)) {
-            Opening::Ready { changes, .. } => self.take_rest(index, &changes),
-            Opening::Read => {
+        match self.state.plan_replay(Some(after)) {
+            ReplayPlan::Memory { changes, .. } => self.take_rest(index, &changes),
+            ReplayPlan::Database => {
                 let through = self.model.rev();
                 let page = self.model.net_effect(after, through);
                 page.iter().for_each(|change| self.readers[index].upsert(change));
@@ -266,9 +269,9 @@ impl World {
             return;
         }
         self.readers[index].waits = None;
-        match self.state.open(Some(through)) {
-            Opening::Ready { changes, .. } => self.take_rest(index, &changes),
-            Opening::Read => {
+        match self.state.plan_replay(Some(through)) {
+            ReplayPlan::Memory { changes, .. } => self.take_rest(index, &changes),
+            ReplayPlan::Database => {
                 let page = self.model.net_effect(through, self.model.rev());
                 page.iter().for_each(|change| self.readers[index].upsert(change));
                 self.finish(index, self.model.rev());
@@ -352,7 +355,7 @@ proptest! {
             };
             world.on_the_way.extend(change);
         }
-        // The revision check tells how far the database is; then everything settles.
+        // The comparison of revisions says how far the database is; then everything comes to rest.
         let mut effects = Vec::new();
         let latest = world.model.rev();
         world.state.committed(Vec::new(), latest, world.now, &mut effects);
@@ -396,7 +399,7 @@ proptest! {
     }
 }
 
-fn settled(state: &mut State, now: Millis) -> Vec<Effect> {
+fn ticked(state: &mut ConversationState, now: Millis) -> Vec<Effect> {
     let mut effects = Vec::new();
     state.tick(now, &mut effects);
     effects
@@ -406,7 +409,7 @@ fn settled(state: &mut State, now: Millis) -> Vec<Effect> {
 fn typing_is_passed_on_every_three_seconds_and_expires_after_twelve() {
     let model = Model::new();
     let (mut state, user) = (model.state(), model.users[0]);
-    let said = |state: &mut State, on, now| {
+    let said = |state: &mut ConversationState, on, now| {
         let mut effects = Vec::new();
         state.typing(user, on, now, &mut effects);
         effects
@@ -419,7 +422,7 @@ fn typing_is_passed_on_every_three_seconds_and_expires_after_twelve() {
     );
     assert_eq!(state.next_deadline(), Some(15_000));
     assert_eq!(
-        settled(&mut state, 15_000),
+        ticked(&mut state, 15_000),
         [Effect::BroadcastTyping { user, on: false }]
     );
     assert_eq!(state.next_deadline(), None);
@@ -433,7 +436,7 @@ fn typing_is_passed_on_every_three_seconds_and_expires_after_twelve() {
     );
     assert_eq!(said(&mut state, false, 16_100), []);
     assert_eq!(said(&mut state, true, 16_200), [], "flicker is not passed on");
-    assert_eq!(settled(&mut state, 19_000), []);
+    assert_eq!(ticked(&mut state, 19_000), []);
     assert_eq!(
         said(&mut state, true, 19_000),
         [Effect::BroadcastTyping { user, on: true }]
@@ -441,7 +444,7 @@ fn typing_is_passed_on_every_three_seconds_and_expires_after_twelve() {
 }
 
 #[test]
-fn read_markers_go_forward_are_clamped_and_told_once_a_second() {
+fn read_markers_go_forward_are_clamped_and_pushed_once_a_second() {
     let mut model = Model::new();
     let mut state = model.state();
     let user = model.users[1];
@@ -454,8 +457,8 @@ fn read_markers_go_forward_are_clamped_and_told_once_a_second() {
     effects.clear();
     state.read(user, Seq(2), 0, &mut effects);
     assert!(effects.is_empty());
-    let told = settled(&mut state, 100);
-    assert!(told.contains(&Effect::BroadcastRead { user, seq: Seq(3) }));
+    let effects = ticked(&mut state, 100);
+    assert!(effects.contains(&Effect::BroadcastRead { user, seq: Seq(3) }));
     assert_eq!(state.subscribed(user, None, true).read_seq, Seq(3));
 }
 
@@ -465,26 +468,27 @@ fn notices_go_to_everybody_but_the_only_author_at_most_once_a_second() {
     let mut state = model.state();
     let mut effects = Vec::new();
     state.committed(vec![model.post(0), model.post(0)], Rev::ZERO, 0, &mut effects);
-    let told = settled(&mut state, 100);
-    let Some(Effect::Notify(told)) = told.first() else {
-        panic!("nobody was told: {told:?}")
+    let ticked_effects = ticked(&mut state, 100);
+    let Some(Effect::Notify(notices)) = ticked_effects.first() else {
+        panic!("no notices: {ticked_effects:?}")
     };
-    assert_eq!(told.len(), 3);
+    assert_eq!(notices.len(), 3);
     assert!(
-        told.iter()
+        notices
+            .iter()
             .all(|(user, unread)| *user != model.users[0] && *unread == 2)
     );
     state.committed(vec![model.post(0), model.post(1)], Rev::ZERO, 200, &mut effects);
-    assert_eq!(settled(&mut state, 1_000), []);
-    let told = settled(&mut state, 1_100);
+    assert_eq!(ticked(&mut state, 1_000), []);
+    let ticked_effects = ticked(&mut state, 1_100);
     assert!(
-        matches!(&told[..], [Effect::Notify(told)] if told.len() == 4),
-        "two authors: everybody is told"
+        matches!(&ticked_effects[..], [Effect::Notify(notices)] if notices.len() == 4),
+        "two authors: everybody gets a notice"
     );
 }
 
 #[test]
-fn someone_removed_is_told_so_and_then_nothing() {
+fn someone_removed_gets_the_farewell_and_then_nothing() {
     let mut model = Model::new();
     let mut state = model.state();
     let mut effects = Vec::new();

@@ -1,6 +1,7 @@
 //! The SQL by which a conversation starts, catches up and replays. Only reads; what changes goes through `commit`.
 
-use super::state::{Loaded, Member};
+use super::member::Member;
+use super::state::LoadedConversation;
 use crate::commit::{member_from_row, message_columns, message_from_row};
 use crate::database::{Client, Database, Error, Statement};
 use crate::ids::{ConversationId, MemberRole, Rev, Seq, TenantId, UserId, UserKind};
@@ -17,7 +18,7 @@ const PAGE_BYTES: i64 = 192 * 1024;
 
 /// Everything a conversation's actor starts with; `None` when there is no such conversation. A deleted one is found, so
 /// that its readers are told.
-pub(super) async fn load(database: &Database, id: ConversationId) -> Result<Option<Loaded>, Error> {
+pub(super) async fn load(database: &Database, id: ConversationId) -> Result<Option<LoadedConversation>, Error> {
     const CONVERSATION: Statement = Statement::new(
         "conversations.load",
         "SELECT tenant_id, title, rev, last_seq, deleted_at FROM conversations WHERE id = $1",
@@ -49,7 +50,7 @@ pub(super) async fn load(database: &Database, id: ConversationId) -> Result<Opti
     let members: HashMap<_, _> = member_rows.iter().map(member_of).collect();
     let mut recent: Vec<Message> = message_rows.iter().map(message_from_row).collect();
     recent.reverse();
-    Ok(Some(Loaded {
+    Ok(Some(LoadedConversation {
         id,
         tenant_id: TenantId(row.get("tenant_id")),
         title: row.get::<_, String>("title").into(),
@@ -79,7 +80,7 @@ pub(super) async fn insert(
     owner: UserId,
     title: &str,
     members: &[UserId],
-) -> Result<Result<ConversationId, Unknown>, Error> {
+) -> Result<Result<ConversationId, UnknownMember>, Error> {
     const CONVERSATION: Statement = Statement::new(
         "conversations.insert",
         "INSERT INTO conversations (tenant_id, id, user_id, title, rev, member_count) VALUES ($1, $2, $3, $4, $5, $6)",
@@ -106,7 +107,7 @@ pub(super) async fn insert(
     let inserted = tx.execute(&MEMBERS, &[&tenant_id.0, &id.0, &users]).await?;
     if inserted != users.len() as u64 {
         tx.rollback().await?;
-        return Ok(Err(Unknown));
+        return Ok(Err(UnknownMember));
     }
     tx.commit().await?;
     Ok(Ok(id))
@@ -114,7 +115,7 @@ pub(super) async fn insert(
 
 /// One of the first members is not an active user of the tenant who may be added.
 #[derive(Debug)]
-pub(super) struct Unknown;
+pub(super) struct UnknownMember;
 
 /// The present revision of a conversation.
 pub(super) async fn load_rev(database: &Database, id: ConversationId) -> Result<Rev, Error> {

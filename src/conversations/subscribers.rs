@@ -1,7 +1,8 @@
-//! Who follows a conversation on this node.
+//! The subscribers of a conversation on this node.
 //!
-//! The table stands beside the actor, in its slot, and not in it: when the actor dies, its successor finds who was
-//! following and how far each had been served. Only the actor touches it, so its lock is never contended.
+//! The table is in the slot, beside the actor and not in it. When the actor dies, its successor finds who
+//! was subscribed, and how far each had been served. Only the actor changes it, so its lock is hardly ever
+//! contended. Bounded by the connections of the node.
 
 use crate::ids::{ConnectionId, Rev, UserId};
 use crate::metrics::metrics;
@@ -10,53 +11,59 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
 
-/// How far a subscriber is.
+/// A connection that wants to subscribe.
 #[derive(Debug)]
-pub(super) enum Phase {
-    /// Gets every change as it happens.
+pub struct NewSubscriber {
+    pub connection: ConnectionId,
+    pub outbox: Arc<Outbox>,
+    /// One of the connection's subscriptions; `None` when it replaces one that the connection believes to
+    /// have.
+    pub permit: Option<OwnedSemaphorePermit>,
+}
+
+#[derive(Debug)]
+pub(super) enum SubscriberPhase {
+    /// Is pushed every change as it happens.
     Live,
-    /// Is being brought to the present; live frames wait.
+    /// Is being brought to the present; live frames pass it by.
     Replaying(Replay),
 }
 
 /// A replay under way.
 #[derive(Debug)]
 pub(super) struct Replay {
-    /// What the reader had when it asked: decides between `message` and `updated`.
+    /// What the client had when it subscribed: decides between `message` and `updated`.
     pub(super) after: Rev,
     /// Everything up to here has been handed to the socket.
     pub(super) through: Rev,
-    /// Whether this conversation's older messages are all with the reader.
+    /// Whether the client has all older messages of the conversation.
     pub(super) complete: bool,
-    /// Given at the end.
+    /// Given at the end of the replay.
     pub(super) reply: Reply,
     /// Ends the sending of pages when this replay ends, for whatever reason.
     pub(super) interest: ReplayInterest,
-    /// What is being sent.
-    pub(super) stage: Stage,
+    pub(super) stage: ReplayStage,
     /// Tells this replay from an earlier one of the same connection.
     pub(super) number: u64,
-    /// What it has sent so far.
-    pub(super) sent: Sent,
+    pub(super) sent: ReplayTotals,
     /// Whether the socket has everything the database has, and this node has to catch up first.
     pub(super) waits: bool,
 }
 
 /// How much a replay has sent.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Sent {
+pub(super) struct ReplayTotals {
     changes: usize,
     bytes: usize,
 }
 
-impl Sent {
-    /// So much more, a frame for each change.
+impl ReplayTotals {
+    /// Adds changes that were sent, a frame each.
     pub(super) fn add(&mut self, frames: &[Frame]) {
         self.changes += frames.len();
         self.bytes += frames.iter().map(Frame::len).sum::<usize>();
     }
 
-    /// Both together.
     pub(super) const fn plus(self, other: Self) -> Self {
         Self {
             changes: self.changes + other.changes,
@@ -64,7 +71,7 @@ impl Sent {
         }
     }
 
-    /// The reader is at the present.
+    /// Counts a replay that has ended, in the metrics.
     pub(super) fn count(self) {
         metrics().resumed(self.changes, self.bytes);
     }
@@ -72,27 +79,25 @@ impl Sent {
 
 /// What a replay is sending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stage {
+pub(super) enum ReplayStage {
     /// A snapshot that was in the memory of this generation only.
     Snapshot,
     /// Changes, which can be read again from `through` on.
     Changes,
 }
 
-/// One connection that follows.
 #[derive(Debug)]
 pub(super) struct Subscriber {
     pub(super) connection: ConnectionId,
     pub(super) user: UserId,
     pub(super) outbox: Arc<Outbox>,
-    pub(super) phase: Phase,
+    pub(super) phase: SubscriberPhase,
     /// The revision of the last frame pushed to it while live.
     pub(super) delivered: Rev,
-    /// Its place among the subscriptions of its connection.
-    pub(super) seat: Option<OwnedSemaphorePermit>,
+    /// One of the connection's subscriptions.
+    pub(super) permit: Option<OwnedSemaphorePermit>,
 }
 
-/// The table.
 #[derive(Debug, Default)]
 pub(super) struct Subscribers {
     entries: Vec<Subscriber>,
@@ -118,7 +123,7 @@ impl Subscribers {
     pub(super) fn insert(&mut self, mut subscriber: Subscriber) {
         if let Some(position) = self.positions.get(&subscriber.connection) {
             let replaced = &mut self.entries[*position];
-            subscriber.seat = subscriber.seat.or_else(|| replaced.seat.take());
+            subscriber.permit = subscriber.permit.or_else(|| replaced.permit.take());
             *replaced = subscriber;
         } else {
             self.positions.insert(subscriber.connection, self.entries.len());
@@ -135,8 +140,17 @@ impl Subscribers {
         Some(removed)
     }
 
-    /// Drops those whose connection is gone: what says so may be lost, or overtake the subscription. Whether any is left.
-    pub(super) fn drop_closed(&mut self) -> bool {
+    /// Removes a subscriber; its replay, if one was under way.
+    pub(super) fn remove_replaying(&mut self, connection: ConnectionId) -> Option<Replay> {
+        match self.remove(connection)?.phase {
+            SubscriberPhase::Replaying(replay) => Some(replay),
+            SubscriberPhase::Live => None,
+        }
+    }
+
+    /// Removes those whose connection is gone: the event that says so may be lost, or overtake the
+    /// subscription. Whether any is left.
+    pub(super) fn remove_closed(&mut self) -> bool {
         let closed = self.entries.iter().filter(|entry| entry.outbox.is_closed());
         let closed: Vec<_> = closed.map(|entry| entry.connection).collect();
         for connection in closed {
@@ -153,7 +167,7 @@ impl Subscribers {
     /// Pushes changes up to `rev` to everyone who is live.
     pub(super) fn push_durable(&mut self, frame: &Frame, rev: Rev) {
         self.push_where(frame, Class::Durable, |subscriber| {
-            let live = matches!(subscriber.phase, Phase::Live) && subscriber.delivered < rev;
+            let live = matches!(subscriber.phase, SubscriberPhase::Live) && subscriber.delivered < rev;
             if live {
                 subscriber.delivered = rev;
             }
@@ -164,11 +178,11 @@ impl Subscribers {
     /// Pushes a frame that only matters now to everyone who is live, except one user.
     pub(super) fn push_ephemeral(&mut self, frame: &Frame, except: Option<UserId>) {
         self.push_where(frame, Class::Ephemeral, |subscriber| {
-            matches!(subscriber.phase, Phase::Live) && Some(subscriber.user) != except
+            matches!(subscriber.phase, SubscriberPhase::Live) && Some(subscriber.user) != except
         });
     }
 
-    /// Never waits; who is gone or has been cut is dropped from the table.
+    /// Never waits; who is gone, or whose outbox overflows, is removed from the table.
     fn push_where(&mut self, frame: &Frame, class: Class, mut wanted: impl FnMut(&mut Subscriber) -> bool) {
         let mut gone = Vec::new();
         let mut pushed = 0;
@@ -201,9 +215,9 @@ mod tests {
             connection: ConnectionId::new(),
             user,
             outbox: Arc::new(Outbox::new()),
-            phase: Phase::Live,
+            phase: SubscriberPhase::Live,
             delivered: Rev(1),
-            seat: None,
+            permit: None,
         }
     }
 
@@ -224,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_is_delivered_once_and_a_closed_connection_is_dropped() {
+    fn a_change_is_delivered_once_and_a_closed_connection_is_removed() {
         let mut table = Subscribers::default();
         let (open, closed) = (subscriber(UserId::new()), subscriber(UserId::new()));
         closed.outbox.finish();
@@ -238,7 +252,7 @@ mod tests {
         let late = subscriber(UserId::new());
         late.outbox.finish();
         table.insert(late);
-        assert!(table.drop_closed(), "one is still there");
+        assert!(table.remove_closed(), "one is still there");
         assert_eq!(table.iter().count(), 1);
         assert!(
             matches!(outbox.drain(1024, std::task::Waker::noop()), crate::wire::Drained::Chunk { bytes, .. } if bytes.len() == frame.len())

@@ -5,8 +5,9 @@
 use crate::auth::Auth;
 use crate::bus::Bus;
 use crate::cache::CacheHandle;
+use crate::commit::CommitHandle;
 use crate::config::Config;
-use crate::conversations::Conversations;
+use crate::conversations::ConversationsHandle;
 use crate::database::Database;
 use crate::error::Code;
 use crate::http::assets::pages::Assets;
@@ -30,7 +31,9 @@ pub struct AppState {
     pub cache: CacheHandle,
     /// For `/metrics` only.
     pub bus: Arc<dyn Bus>,
-    pub conversations: Conversations,
+    /// For `/metrics` only.
+    pub commits: CommitHandle,
+    pub conversations: ConversationsHandle,
     pub search: Search,
     pub sessions: Sessions,
     /// The flood guard; `None` when limits are off.

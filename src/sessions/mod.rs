@@ -25,7 +25,7 @@ pub use socket::Socket;
 
 use crate::auth::{Auth, AuthEvent, Scope, UserState};
 use crate::config::SessionsConfig;
-use crate::conversations::Conversations;
+use crate::conversations::ConversationsHandle;
 use crate::error::{CloseCode, Code};
 use crate::ids::{NodeId, Role, UserStatus};
 use crate::metrics::{Surface, metrics};
@@ -50,7 +50,7 @@ pub struct Sessions {
 struct Shared {
     node: NodeId,
     directory: Arc<Directory>,
-    conversations: Conversations,
+    conversations: ConversationsHandle,
     presence: PresenceHandle,
     auth: Auth,
     limits: RateLimits,
@@ -62,7 +62,7 @@ pub struct SessionDependencies {
     pub node: NodeId,
     /// Also the audience of the conversations.
     pub directory: Arc<Directory>,
-    pub conversations: Conversations,
+    pub conversations: ConversationsHandle,
     pub presence: PresenceHandle,
     pub auth: Auth,
     pub limits: RateLimits,

@@ -18,7 +18,7 @@ use super::transport::{Body, Incoming, IncomingStream, Link};
 use super::{Refused, Sessions, Socket};
 use crate::auth::Access;
 use crate::auth::Principal;
-use crate::conversations::{self, Conversation, Follower, Request};
+use crate::conversations::{self, ConversationHandle, NewSubscriber, Request};
 use crate::error::{CloseCode, Code};
 use crate::ids::{ConversationId, Network};
 use crate::metrics::{Surface, metrics};
@@ -96,7 +96,7 @@ pub fn open(
         incoming: Some(incoming),
         subscriptions: HashMap::new(),
         asked: 0,
-        seats: Arc::new(Semaphore::new(limits::SUBSCRIPTIONS_MAX)),
+        permits: Arc::new(Semaphore::new(limits::SUBSCRIPTIONS_MAX)),
         bad_frames: 0,
         refusals: Refusals::default(),
         subscribes: Subscribes::default(),
@@ -107,7 +107,7 @@ pub fn open(
 
 /// A conversation that this connection follows, or tried to.
 struct Subscription {
-    conversation: Conversation,
+    conversation: ConversationHandle,
     /// The number of the latest asking; those within the window may not have been answered yet.
     asked: u64,
 }
@@ -124,7 +124,7 @@ struct Session {
     /// How many subscriptions were asked for.
     asked: u64,
     /// One for each subscription; given back when it ends, for whatever reason.
-    seats: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     /// `bad_frame` errors in a row.
     bad_frames: u32,
     /// What was refused: for the user's quota, for the number of subscriptions, or because it was no good frame.
@@ -290,7 +290,7 @@ impl Session {
             } => {
                 let request = Request::Post { id, body, reply_to };
                 self.with_conversation(conversation, reply, ctx, |known, access, reply| {
-                    known.send(access, request, acknowledge(reply, conversation, id, budget))
+                    known.change(access, request, acknowledge(reply, conversation, id, budget))
                 });
             }
             ClientFrame::Edit { conversation, id, body } => {
@@ -360,21 +360,21 @@ impl Session {
             return self.refuse_for_number(reply, wait.saturating_add(1));
         }
         let connection = self.connection.id;
-        let follows = |known: &Subscription| known.conversation.is_followed_by(connection);
-        let seat = self.seats.clone().try_acquire_owned().ok();
-        if seat.is_none() && !self.subscriptions.get(&id).is_some_and(follows) {
+        let follows = |known: &Subscription| known.conversation.has_subscriber(connection);
+        let permit = self.permits.clone().try_acquire_owned().ok();
+        if permit.is_none() && !self.subscriptions.get(&id).is_some_and(follows) {
             return reply.error(
                 Code::LimitReached,
                 "This connection has as many subscriptions as it can.",
             );
         }
-        let follower = Follower {
+        let subscriber = NewSubscriber {
             connection,
             outbox: self.connection.outbox.clone(),
-            seat,
+            permit,
         };
         self.with_conversation(id, reply, ctx, |known, access, reply| {
-            known.subscribe(access, follower, after, reply)
+            known.subscribe(access, subscriber, after, reply)
         });
         if self.subscriptions.len() >= limits::SUBSCRIPTIONS_MAX + limits::WINDOW {
             // More than can be followed or asked for: some were refused, or have ended since. What is on its way stays.
@@ -393,7 +393,7 @@ impl Session {
 
     fn change(&mut self, id: ConversationId, request: Request, reply: Reply, ctx: &mut ws::WebsocketContext<Self>) {
         self.with_conversation(id, reply, ctx, |known, access, reply| {
-            known.send(access, request, confirm(reply))
+            known.change(access, request, confirm(reply))
         });
     }
 
@@ -403,7 +403,7 @@ impl Session {
         id: ConversationId,
         reply: Reply,
         ctx: &mut ws::WebsocketContext<Self>,
-        command: impl FnOnce(&mut Conversation, Access, Reply) -> Result<(), conversations::Full>,
+        command: impl FnOnce(&mut ConversationHandle, Access, Reply) -> Result<(), conversations::MailboxFull>,
     ) {
         let access = self.connection.principal().access();
         let sent = match self.subscriptions.get_mut(&id) {
@@ -416,7 +416,7 @@ impl Session {
         self.wait_for_room(sent, ctx);
     }
 
-    fn wait_for_room(&self, sent: Result<(), conversations::Full>, ctx: &mut ws::WebsocketContext<Self>) {
+    fn wait_for_room(&self, sent: Result<(), conversations::MailboxFull>, ctx: &mut ws::WebsocketContext<Self>) {
         let Err(full) = sent else { return };
         self.link.block();
         let link = self.link.clone();

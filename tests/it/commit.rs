@@ -1,6 +1,6 @@
 //! The road to durability, by itself: groups, bounds, poison, lost answers, deadlines.
 //!
-//! Most tests speak to [`Persistence`] directly, because only there can ten thousand operations wait at the same time;
+//! Most tests speak to [`CommitHandle`] directly, because only there can ten thousand operations wait at the same time;
 //! a node makes the rows that they need.
 
 use crate::support::chaos::{Chaos, Proxy};
@@ -8,32 +8,24 @@ use crate::support::db::connect;
 use crate::support::{Person, TestApp, eventually};
 use bytestring::ByteString;
 use parlance::commit::{
-    CommitSink, Completion, DEADLINE, Error, OPERATIONS_MAX, Operation, Persistence, Receipt, Request, Requirement,
+    CommitHandle, CommitObservers, Completion, DEADLINE, Error, OPERATIONS_MAX, Operation, Receipt, Request,
+    Requirement,
 };
 use parlance::config::Secret;
 use parlance::database::Database;
 use parlance::ids::{ConversationId, MemberRole, MessageId, UserKind};
 use parlance::supervision::ArbiterPool;
-use parlance::wire::Committed;
 use serde_json::json;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
-/// Nobody listens to these commits.
-struct Nobody;
-
-impl CommitSink for Nobody {
-    fn committed(&self, _: Committed) {}
-}
-
-/// Persistence of one lane behind a proxy, and rows to write to.
+/// One lane behind a proxy, and rows to write to.
 struct Lane {
     app: TestApp,
     proxy: Proxy,
     database: Database,
     arbiters: ArbiterPool,
-    persistence: Persistence,
+    commits: CommitHandle,
     ann: Person,
     conversations: Vec<ConversationId>,
 }
@@ -53,14 +45,14 @@ impl Lane {
         config.database.url = Some(Secret::new(proxy.url()));
         let database = Database::open(&config).await.unwrap();
         let arbiters = ArbiterPool::start(1);
-        let sink: Arc<dyn CommitSink> = Arc::new(Nobody);
-        let persistence = Persistence::start(database.clone(), 1, &arbiters, &sink);
+        let observers = CommitObservers::new(Vec::new());
+        let commits = CommitHandle::start(database.clone(), 1, &arbiters, &observers);
         Self {
             app,
             proxy,
             database,
             arbiters,
-            persistence,
+            commits,
             ann,
             conversations: made,
         }
@@ -68,7 +60,7 @@ impl Lane {
 
     fn submit(&self, conversation: usize, request: Request, patience: Duration) -> Answer {
         let (answer, answered) = oneshot::channel();
-        self.persistence.submit(Operation {
+        self.commits.submit(Operation {
             tenant_id: self.ann.tenant,
             conversation_id: self.conversations[conversation],
             actor_id: self.ann.id,
@@ -90,10 +82,7 @@ impl Lane {
         self.post(0, "connects").await.unwrap().unwrap();
         self.proxy.set(Chaos::Freeze);
         let first = self.submit(0, post(MessageId::new(), "is in flight"), patience);
-        eventually("the lane has taken the first", async || {
-            self.persistence.depths() == [0]
-        })
-        .await;
+        eventually("the lane has taken the first", async || self.commits.depths() == [0]).await;
         first
     }
 
@@ -102,9 +91,9 @@ impl Lane {
     }
 
     async fn stop(self) {
-        self.persistence.flush().await;
+        self.commits.flush().await;
         self.arbiters.stop();
-        drop((self.persistence, self.proxy));
+        drop((self.commits, self.proxy));
         self.database.close().await;
         self.app.stop().await;
     }
@@ -141,7 +130,7 @@ async fn ten_thousand_may_wait_and_the_next_is_refused() {
     let lane = Lane::start(1).await;
     let first = lane.freeze(DEADLINE).await;
     let mut answers: Vec<_> = (0..OPERATIONS_MAX).map(|n| lane.post(0, &format!("{n}"))).collect();
-    assert_eq!(lane.persistence.depths(), [OPERATIONS_MAX]);
+    assert_eq!(lane.commits.depths(), [OPERATIONS_MAX]);
     let refused = lane.post(0, "one too many").await.unwrap();
     assert_eq!(refused, Err(Error::Overloaded));
     assert!(

@@ -101,7 +101,7 @@ async fn a_conversation_that_dies_over_a_command_goes_on() {
 
 #[actix_web::test]
 async fn a_conversation_that_dies_over_a_fact_goes_on() {
-    talk_through("conversations::fact", 3).await;
+    talk_through("conversations::event", 3).await;
 }
 
 #[actix_web::test]

@@ -120,7 +120,7 @@ pub(crate) async fn update(
         let title = check_name("title", title)?.into();
         state
             .conversations
-            .submit(caller.access(), id.0, Request::Rename { title })
+            .change(caller.access(), id.0, Request::Rename { title })
             .await?;
     }
     show(state, caller, id).await
@@ -136,7 +136,7 @@ pub(crate) async fn delete(
 ) -> Result<HttpResponse, Error> {
     state
         .conversations
-        .submit(caller.access(), id.0, Request::DeleteConversation)
+        .change(caller.access(), id.0, Request::DeleteConversation)
         .await?;
     Ok(HttpResponse::NoContent().finish())
 }

@@ -69,7 +69,7 @@ pub(crate) async fn create(
     let MemberInput { user_id, role } = input.0;
     state
         .conversations
-        .submit(caller.access(), id.0, Request::AddMember { user_id, role })
+        .change(caller.access(), id.0, Request::AddMember { user_id, role })
         .await?;
     Ok(HttpResponse::Created().json(state.conversations.member(caller.access(), id.0, user_id).await?))
 }
@@ -90,7 +90,7 @@ pub(crate) async fn update(
         user_id,
         role: input.0.role,
     };
-    state.conversations.submit(caller.access(), id, request).await?;
+    state.conversations.change(caller.access(), id, request).await?;
     Ok(HttpResponse::Ok().json(state.conversations.member(caller.access(), id, user_id).await?))
 }
 
@@ -106,7 +106,7 @@ pub(crate) async fn delete(
     let (id, user_id) = path.0;
     state
         .conversations
-        .submit(caller.access(), id, Request::RemoveMember { user_id })
+        .change(caller.access(), id, Request::RemoveMember { user_id })
         .await?;
     Ok(HttpResponse::NoContent().finish())
 }

@@ -1,6 +1,6 @@
 //! Messages over REST: pages of the history, and the same changes as on the socket, the same way through the actor.
 
-use crate::conversations::{Range, Request};
+use crate::conversations::{HistoryRange, Request};
 use crate::error::Code;
 use crate::http::request::cursor;
 use crate::http::request::extract::{self, Caller, Json, Path, Query};
@@ -65,7 +65,7 @@ pub(crate) struct MessagePatch {
 }
 
 /// The range that a query asks for.
-fn range_of(query: &HistoryQuery) -> Result<Range, Error> {
+fn range_of(query: &HistoryQuery) -> Result<HistoryRange, Error> {
     let given =
         [query.before, query.after, query.around].iter().flatten().count() + usize::from(query.cursor.is_some());
     if given > 1 {
@@ -87,15 +87,15 @@ fn range_of(query: &HistoryQuery) -> Result<Range, Error> {
         let (direction, seq) = cursor.split_once('.').ok_or_else(cursor::wrong)?;
         let seq = Seq(seq.parse().map_err(|_| cursor::wrong())?);
         return match direction {
-            "before" => Ok(Range::Before(seq)),
-            "after" => Ok(Range::After(seq)),
+            "before" => Ok(HistoryRange::Before(seq)),
+            "after" => Ok(HistoryRange::After(seq)),
             _ => Err(cursor::wrong()),
         };
     }
     Ok(match (query.after, query.around) {
-        (Some(seq), _) => Range::After(Seq(seq)),
-        (_, Some(seq)) => Range::Around(Seq(seq)),
-        _ => Range::Before(Seq(query.before.unwrap_or(i64::MAX))),
+        (Some(seq), _) => HistoryRange::After(Seq(seq)),
+        (_, Some(seq)) => HistoryRange::Around(Seq(seq)),
+        _ => HistoryRange::Before(Seq(query.before.unwrap_or(i64::MAX))),
     })
 }
 
@@ -120,8 +120,8 @@ pub(crate) async fn list(
     let range = range_of(&query.0)?;
     let history = state.conversations.history(caller.access(), id.0, range, limit).await?;
     let next = match range {
-        Range::Before(_) if history.more => history.items.first().map(|first| format!("before.{}", first.seq)),
-        Range::After(_) if history.more => history.items.last().map(|last| format!("after.{}", last.seq)),
+        HistoryRange::Before(_) if history.more => history.items.first().map(|first| format!("before.{}", first.seq)),
+        HistoryRange::After(_) if history.more => history.items.last().map(|last| format!("after.{}", last.seq)),
         _ => None,
     };
     Ok(HttpResponse::Ok().json(MessagePage {
@@ -150,7 +150,7 @@ pub(crate) async fn create(
     };
     let receipt = state
         .conversations
-        .submit(caller.access(), conversation.0, request)
+        .change(caller.access(), conversation.0, request)
         .await?;
     let (Some(seq), Some(created_at)) = (receipt.seq, receipt.created_at) else {
         return Err(Error::from_feature(
@@ -196,7 +196,7 @@ pub(crate) async fn update(
     };
     state
         .conversations
-        .submit(caller.access(), conversation, request)
+        .change(caller.access(), conversation, request)
         .await?;
     Ok(HttpResponse::Ok().json(state.conversations.message(caller.access(), conversation, id).await?))
 }
@@ -213,7 +213,7 @@ pub(crate) async fn delete(
     let (conversation, id) = path.0;
     state
         .conversations
-        .submit(caller.access(), conversation, Request::Delete { id })
+        .change(caller.access(), conversation, Request::Delete { id })
         .await?;
     Ok(HttpResponse::NoContent().finish())
 }
@@ -238,14 +238,14 @@ mod tests {
             cursor: Some(text.to_owned()),
             ..query()
         };
-        assert_eq!(range_of(&query()).unwrap(), Range::Before(Seq(i64::MAX)));
+        assert_eq!(range_of(&query()).unwrap(), HistoryRange::Before(Seq(i64::MAX)));
         assert_eq!(
             range_of(&HistoryQuery {
                 before: Some(7),
                 ..query()
             })
             .unwrap(),
-            Range::Before(Seq(7))
+            HistoryRange::Before(Seq(7))
         );
         assert_eq!(
             range_of(&HistoryQuery {
@@ -253,7 +253,7 @@ mod tests {
                 ..query()
             })
             .unwrap(),
-            Range::After(Seq(0))
+            HistoryRange::After(Seq(0))
         );
         assert_eq!(
             range_of(&HistoryQuery {
@@ -261,10 +261,10 @@ mod tests {
                 ..query()
             })
             .unwrap(),
-            Range::Around(Seq(7))
+            HistoryRange::Around(Seq(7))
         );
-        assert_eq!(range_of(&cursor("before.7")).unwrap(), Range::Before(Seq(7)));
-        assert_eq!(range_of(&cursor("after.7")).unwrap(), Range::After(Seq(7)));
+        assert_eq!(range_of(&cursor("before.7")).unwrap(), HistoryRange::Before(Seq(7)));
+        assert_eq!(range_of(&cursor("after.7")).unwrap(), HistoryRange::After(Seq(7)));
         let both = HistoryQuery {
             before: Some(1),
             after: Some(1),

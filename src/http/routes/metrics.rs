@@ -31,7 +31,8 @@ pub(crate) async fn scrape(state: web::Data<AppState>) -> Result<HttpResponse, E
 /// The state of this node at this moment.
 fn read(state: &AppState) -> Readings {
     let pool = state.database.status();
-    let mut depths = state.conversations.depths();
+    let mut depths = state.commits.waiting();
+    depths.extend(state.conversations.depths());
     depths.extend(state.bus.depth());
     depths.push(state.limits.depth());
     let (cache_bytes, cache_entries) = state.cache.size();

@@ -1,18 +1,19 @@
-//! Timers as data: a moment at which something is due, and the rest that follows. Pure.
+//! A timer as data: a moment at which something is due, and the rest that follows. Pure.
 
-use super::state::Millis;
+/// Milliseconds of a monotonic clock.
+pub(super) type Millis = u64;
 
 /// How long the first of several things waits for the others.
 const GATHER_MS: Millis = 100;
 
 /// At most one pending moment, and a time before which no new one may be set.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Due {
+pub(super) struct Timer {
     at: Option<Millis>,
     not_before: Millis,
 }
 
-impl Due {
+impl Timer {
     /// The pending moment.
     pub(super) const fn at(&self) -> Option<Millis> {
         self.at
@@ -23,26 +24,25 @@ impl Due {
         self.at = Some(self.at.map_or(at, |known| known.min(at)));
     }
 
-    /// Makes something due soon, unless it is already: after a short while in which more may gather, and not within the
-    /// rest that follows a firing.
+    /// Sets the moment unless one is pending: after a short while in which more may gather, and not
+    /// within the rest that follows a firing.
     pub(super) fn arm_if_idle(&mut self, now: Millis, interval: Millis) {
         if self.at.is_none() {
             self.at = Some(self.not_before.max(now + interval.min(GATHER_MS)));
         }
     }
 
-    /// Nothing is due any more.
     pub(super) const fn clear(&mut self) {
         self.at = None;
     }
 
     /// Whether the moment has come; then it is no longer pending.
     pub(super) fn fire(&mut self, now: Millis) -> bool {
-        let due = self.at.is_some_and(|at| at <= now);
-        if due {
+        let is_due = self.at.is_some_and(|at| at <= now);
+        if is_due {
             self.at = None;
         }
-        due
+        is_due
     }
 
     /// After firing: nothing more for `interval`.

@@ -1,10 +1,13 @@
-//! What happens around messages and is not durable, or only in batches: typing, read markers, presence, notices. Pure.
+//! What happens around messages and is not durable, or only in batches: typing, read markers, presence,
+//! notices. Pure.
 //!
-//! All of it is coalesced: what comes often is passed on at most once in its interval, in its latest form. Part of
-//! [`State`](super::state::State), which decides who is a member and whether the conversation is small enough.
+//! All of it is coalesced: what comes often is passed on at most once in its interval, in its latest form.
+//! Part of the conversation's state (`state.rs`), which decides who is a member and whether the
+//! conversation is small enough.
 
-use super::state::{Effect, Member, Millis};
-use super::timers::Due;
+use super::effects::Effect;
+use super::member::Member;
+use super::timer::{Millis, Timer};
 use crate::ids::{Seq, UserId};
 use std::collections::{HashMap, HashSet};
 
@@ -16,47 +19,47 @@ const TYPING_EXPIRY_MS: Millis = 12_000;
 const READ_INTERVAL_MS: Millis = 1_000;
 /// Notices of one conversation go out at most this often.
 const NOTICE_INTERVAL_MS: Millis = 1_000;
-/// Presence changes are gathered for this long, so that many arrivals are one write for each reader.
+/// Presence changes are gathered for this long, so that many arrivals are one write for each subscriber.
 const PRESENCE_INTERVAL_MS: Millis = 100;
 
 /// A typist; kept for three seconds after they were last passed on, so that flicker is not.
 #[derive(Clone, Debug)]
-struct Typing {
+struct Typist {
     passed_at: Millis,
-    /// Until when readers may believe it; `None` once they were told that it stopped.
+    /// Until when subscribers show it; `None` once they were pushed that it stopped.
     shown_until: Option<Millis>,
 }
 
-impl Typing {
+impl Typist {
     fn deadline(&self) -> Millis {
         self.shown_until.unwrap_or(self.passed_at + TYPING_REPEAT_MS)
     }
 }
 
-/// Who has to be told that something was posted.
+/// Who has to be notified that something was posted.
 #[derive(Clone, Debug, Default)]
-struct Notices {
+struct PendingNotices {
     /// Everybody, because two people posted.
     all: bool,
     /// The only author since the last notice, who needs none.
     author: Option<UserId>,
     /// These, whatever was posted: they were added, or read elsewhere.
     users: HashSet<UserId>,
-    due: Due,
+    timer: Timer,
 }
 
 /// Typing, read markers, presence and notices that wait to be passed on. Every map is bounded by the members.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Social {
-    typing: HashMap<UserId, Typing>,
+pub(super) struct EphemeralState {
+    typing: HashMap<UserId, Typist>,
     reads: HashMap<UserId, Seq>,
-    reads_due: Due,
+    reads_timer: Timer,
     presences: HashMap<UserId, bool>,
-    presence_due: Due,
-    notices: Notices,
+    presences_timer: Timer,
+    notices: PendingNotices,
 }
 
-impl Social {
+impl EphemeralState {
     /// A member started or stopped typing.
     pub(super) fn typing(&mut self, user: UserId, on: bool, now: Millis, effects: &mut Vec<Effect>) {
         match (on, self.typing.get_mut(&user)) {
@@ -74,7 +77,7 @@ impl Social {
             (true, _) => {
                 self.typing.insert(
                     user,
-                    Typing {
+                    Typist {
                         passed_at: now,
                         shown_until: Some(now + TYPING_EXPIRY_MS),
                     },
@@ -85,7 +88,7 @@ impl Social {
     }
 
     /// A member has posted what they typed.
-    pub(super) fn forget_typing(&mut self, user: UserId, effects: &mut Vec<Effect>) {
+    pub(super) fn stop_typing(&mut self, user: UserId, effects: &mut Vec<Effect>) {
         if self
             .typing
             .remove(&user)
@@ -95,35 +98,34 @@ impl Social {
         }
     }
 
-    /// A member's read marker has moved, and the conversation is small enough to tell.
+    /// A member's read marker has moved; called only while the conversation is small enough.
     pub(super) fn read(&mut self, user: UserId, seq: Seq, now: Millis) {
         self.reads.insert(user, seq);
-        self.reads_due.arm_if_idle(now, READ_INTERVAL_MS);
+        self.reads_timer.arm_if_idle(now, READ_INTERVAL_MS);
     }
 
-    /// A member came online or went offline, and the conversation is small enough to tell.
+    /// A member came online or went offline; called only while the conversation is small enough.
     pub(super) fn presence(&mut self, user: UserId, online: bool, now: Millis) {
         self.presences.insert(user, online);
-        self.presence_due.arm_if_idle(now, PRESENCE_INTERVAL_MS);
+        self.presences_timer.arm_if_idle(now, PRESENCE_INTERVAL_MS);
     }
 
-    /// A message was posted: everybody else's connections that do not follow are told.
+    /// A message was posted: everybody else's connections that are not subscribed get a notice.
     pub(super) fn posted(&mut self, author: UserId, now: Millis) {
         match self.notices.author {
             Some(known) if known != author => self.notices.all = true,
             _ => self.notices.author = Some(author),
         }
-        self.notices.due.arm_if_idle(now, NOTICE_INTERVAL_MS);
+        self.notices.timer.arm_if_idle(now, NOTICE_INTERVAL_MS);
     }
 
-    /// A member was added, or has read elsewhere: their connections that do not follow are told.
-    pub(super) fn concern(&mut self, user: UserId, now: Millis) {
+    /// A member was added, or has read: their connections that are not subscribed get a notice.
+    pub(super) fn notify_member(&mut self, user: UserId, now: Millis) {
         self.notices.users.insert(user);
-        self.notices.due.arm_if_idle(now, NOTICE_INTERVAL_MS);
+        self.notices.timer.arm_if_idle(now, NOTICE_INTERVAL_MS);
     }
 
-    /// Somebody is no longer a member.
-    pub(super) fn forget(&mut self, user: UserId) {
+    pub(super) fn remove_member(&mut self, user: UserId) {
         self.typing.remove(&user);
         self.presences.remove(&user);
         self.reads.remove(&user);
@@ -132,12 +134,11 @@ impl Social {
 
     /// When [`Self::tick`] has something to do.
     pub(super) fn next_deadline(&self) -> Option<Millis> {
-        let typing = self.typing.values().map(Typing::deadline);
-        let dues = [self.reads_due, self.presence_due, self.notices.due];
-        dues.iter().filter_map(Due::at).chain(typing).min()
+        let typing = self.typing.values().map(Typist::deadline);
+        let timers = [self.reads_timer, self.presences_timer, self.notices.timer];
+        timers.iter().filter_map(Timer::at).chain(typing).min()
     }
 
-    /// Does what is due.
     pub(super) fn tick(
         &mut self,
         now: Millis,
@@ -146,12 +147,12 @@ impl Social {
         effects: &mut Vec<Effect>,
     ) {
         self.tick_typing(now, effects);
-        if self.reads_due.fire(now) {
+        if self.reads_timer.fire(now) {
             let reads = std::mem::take(&mut self.reads);
             effects.extend(reads.into_iter().map(|(user, seq)| Effect::BroadcastRead { user, seq }));
-            self.reads_due.rest(now, READ_INTERVAL_MS);
+            self.reads_timer.rest(now, READ_INTERVAL_MS);
         }
-        if self.presence_due.fire(now) {
+        if self.presences_timer.fire(now) {
             let presences = std::mem::take(&mut self.presences);
             effects.extend(
                 presences
@@ -159,12 +160,12 @@ impl Social {
                     .map(|(user, online)| Effect::BroadcastPresence { user, online }),
             );
         }
-        if self.notices.due.fire(now) {
-            let told = self.notices.take(members, last_seq);
-            if !told.is_empty() {
-                effects.push(Effect::Notify(told));
+        if self.notices.timer.fire(now) {
+            let notices = self.notices.take(members, last_seq);
+            if !notices.is_empty() {
+                effects.push(Effect::Notify(notices));
             }
-            self.notices.due.rest(now, NOTICE_INTERVAL_MS);
+            self.notices.timer.rest(now, NOTICE_INTERVAL_MS);
         }
     }
 
@@ -179,8 +180,8 @@ impl Social {
     }
 }
 
-impl Notices {
-    /// Who is told now, each with the number of messages they have not read.
+impl PendingNotices {
+    /// Who gets a notice now, each with the number of messages they have not read.
     fn take(&mut self, members: &HashMap<UserId, Member>, last_seq: Seq) -> Vec<(UserId, i64)> {
         let author = self.author.take();
         let spared = if std::mem::take(&mut self.all) { None } else { author };
@@ -192,9 +193,9 @@ impl Notices {
                 .filter_map(|user| Some((*user, unread(members.get(user)?))))
                 .collect();
         }
-        let concerned = members
+        let notified = members
             .iter()
             .filter(|(user, _)| Some(**user) != spared || users.contains(user));
-        concerned.map(|(user, member)| (*user, unread(member))).collect()
+        notified.map(|(user, member)| (*user, unread(member))).collect()
     }
 }

@@ -1,0 +1,72 @@
+//! What a caller asks of a conversation. Commands wait in the mailbox of its slot (`slot.rs`) and are
+//! taken by `actor.rs`.
+
+use super::error::Error;
+use super::subscribers::NewSubscriber;
+use crate::auth::Access;
+use crate::commit::{Completion, Request, Requirement};
+use crate::error::Code;
+use crate::ids::{ConnectionId, Rev, Seq};
+use crate::wire::Reply;
+use std::time::Instant;
+use tokio::sync::oneshot;
+
+#[derive(Debug)]
+pub(super) enum ConversationCommand {
+    /// Change something durable.
+    Change {
+        access: Access,
+        request: Request,
+        deadline: Instant,
+        done: Completion,
+    },
+    /// Subscribe a connection, from `after` or from the newest messages.
+    Subscribe {
+        access: Access,
+        subscriber: NewSubscriber,
+        after: Option<Rev>,
+        reply: Reply,
+    },
+    Unsubscribe {
+        connection: ConnectionId,
+        reply: Reply,
+    },
+    /// Move the caller's read marker.
+    Read {
+        access: Access,
+        seq: Seq,
+        reply: Reply,
+    },
+    /// The caller types, or no longer.
+    Typing {
+        access: Access,
+        on: bool,
+        reply: Reply,
+    },
+    /// Ask whether the caller may do this; for what is not stored in the conversation itself, like
+    /// invitations.
+    Authorize {
+        access: Access,
+        requirement: Requirement,
+        respond_to: oneshot::Sender<Result<(), Error>>,
+    },
+}
+
+impl ConversationCommand {
+    /// Replies to a command that nobody will carry out.
+    pub(super) fn refuse(self, code: Code) {
+        match self {
+            Self::Change { done, .. } => {
+                done.complete(Err(crate::commit::Error::Refused(code, code.text())));
+            }
+            Self::Subscribe { reply, .. }
+            | Self::Unsubscribe { reply, .. }
+            | Self::Read { reply, .. }
+            | Self::Typing { reply, .. } => reply.refuse(code),
+            Self::Authorize { respond_to, .. } => {
+                // The caller may have gone.
+                drop(respond_to.send(Err(Error::Refused(code, code.text()))));
+            }
+        }
+    }
+}

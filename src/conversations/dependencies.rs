@@ -1,0 +1,111 @@
+//! What the conversations of a node are built from, and what all of them share.
+
+use super::audience::Audience;
+use super::clock::Clock;
+use super::slot_table::SlotTable;
+use crate::bus::{Bus, Envelope, To};
+use crate::cache::CacheHandle;
+use crate::commit::CommitHandle;
+use crate::config::ConversationsConfig;
+use crate::database::Database;
+use crate::ids::{ConversationId, NodeId, Seq, UserId};
+use crate::presence::PresenceHandle;
+use crate::supervision::{ArbiterPool, RestartPolicy};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+
+/// Replays and catch-ups that read the database at the same time, over all conversations of a node.
+const READERS_MAX: usize = 8;
+
+/// What the conversations are built from; made in `app.rs`.
+pub struct ConversationDependencies {
+    pub node: NodeId,
+    /// The active conversations. The observers of commits know the same table.
+    pub slots: Arc<SlotTable>,
+    pub commits: CommitHandle,
+    pub database: Database,
+    pub bus: Arc<dyn Bus>,
+    pub cache: CacheHandle,
+    pub presence: PresenceHandle,
+    pub audience: Arc<dyn Audience>,
+    pub arbiters: ArbiterPool,
+}
+
+/// What every conversation of the node shares.
+pub(super) struct ConversationContext {
+    pub(super) node: NodeId,
+    pub(super) slots: Arc<SlotTable>,
+    pub(super) commits: CommitHandle,
+    pub(super) database: Database,
+    pub(super) bus: Arc<dyn Bus>,
+    pub(super) cache: CacheHandle,
+    pub(super) presence: PresenceHandle,
+    pub(super) audience: Arc<dyn Audience>,
+    pub(super) arbiters: ArbiterPool,
+    /// A permit for each read of what a subscriber or a conversation has missed.
+    pub(super) readers: Semaphore,
+    pub(super) clock: Clock,
+    pub(super) passivate_after: Duration,
+    pub(super) restarts: RestartPolicy,
+}
+
+impl ConversationContext {
+    pub(super) fn new(dependencies: ConversationDependencies, config: &ConversationsConfig) -> Self {
+        let ConversationDependencies {
+            node,
+            slots,
+            commits,
+            database,
+            bus,
+            cache,
+            presence,
+            audience,
+            arbiters,
+        } = dependencies;
+        Self {
+            node,
+            slots,
+            commits,
+            database,
+            bus,
+            cache,
+            presence,
+            audience,
+            arbiters,
+            readers: Semaphore::new(READERS_MAX),
+            clock: Clock::start(),
+            passivate_after: config.passivate_after,
+            restarts: config.restarts,
+        }
+    }
+
+    /// Publishes to the other nodes on which the conversation is active, if there are other nodes.
+    pub(super) fn publish(&self, conversation: ConversationId, envelope: impl FnOnce() -> Envelope) {
+        if self.bus.has_peers(self.node) {
+            self.bus.publish(self.node, To::Conversation(conversation), envelope());
+        }
+    }
+
+    /// Publishes notices to the nodes that the users are connected to; each node gets those of its own users.
+    pub(super) fn publish_notices(&self, conversation_id: ConversationId, last_seq: Seq, notices: Vec<(UserId, i64)>) {
+        if !self.bus.has_peers(self.node) {
+            return;
+        }
+        let mut by_node = HashMap::<NodeId, Vec<(UserId, i64)>>::new();
+        for (user, unread) in notices {
+            for node in self.presence.nodes_of(user) {
+                by_node.entry(node).or_default().push((user, unread));
+            }
+        }
+        for (node, unread) in by_node {
+            let envelope = Envelope::Notices {
+                conversation_id,
+                last_seq,
+                unread,
+            };
+            self.bus.publish(self.node, To::Node(node), envelope);
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! The active conversations of this node: from an id to the slot where it is reached.
+//!
+//! The table is read by everyone, and written when a conversation starts or passivates. Nothing waits
+//! under its lock. A new slot goes into the mailbox of starts, which the registry takes from.
+//!
+//! Bounds: `PARLANCE_ACTIVE_MAX` slots, [`STARTS_MAX`] that wait to be started; beyond them
+//! callers get `overloaded`.
+
+use super::command::ConversationCommand;
+use super::error::Error;
+use super::event::ConversationEvent;
+use super::slot::{ACTOR, Slot};
+use crate::config::ConversationsConfig;
+use crate::error::Code;
+use crate::ids::{ConversationId, Rev, UserId};
+use crate::metrics::Depth;
+use crate::supervision::{Mailbox, MailboxReader};
+use futures_util::StreamExt as _;
+use parking_lot::RwLock;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc::error::TrySendError;
+
+/// Slots that wait for the registry to start them.
+const STARTS_MAX: usize = 10_000;
+/// How long a passivated slot waits for senders that have a permit and have not used it: a session only
+/// runs while its socket takes bytes.
+const PASSIVATE_PATIENCE: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+pub struct SlotTable {
+    slots: RwLock<HashMap<ConversationId, Arc<Slot>>>,
+    /// In which active conversations a user is a member; for presence.
+    memberships: RwLock<HashMap<UserId, HashSet<ConversationId>>>,
+    /// Slots that wait for the registry to start them.
+    starts: Mailbox<Arc<Slot>>,
+    active_max: usize,
+}
+
+impl SlotTable {
+    #[must_use]
+    pub fn new(config: &ConversationsConfig) -> Self {
+        Self {
+            slots: RwLock::default(),
+            memberships: RwLock::default(),
+            starts: Mailbox::new(STARTS_MAX),
+            active_max: config.active_max,
+        }
+    }
+
+    /// The mailbox that the registry takes new slots from.
+    pub(super) const fn starts(&self) -> &Mailbox<Arc<Slot>> {
+        &self.starts
+    }
+
+    pub(super) fn find(&self, id: ConversationId) -> Option<Arc<Slot>> {
+        self.slots.read().get(&id).cloned()
+    }
+
+    /// The slot of a conversation, which is started if it is not active.
+    pub(super) fn find_or_start(&self, id: ConversationId) -> Result<Arc<Slot>, Error> {
+        if let Some(slot) = self.find(id) {
+            return Ok(slot);
+        }
+        let mut slots = self.slots.write();
+        if let Some(slot) = slots.get(&id) {
+            return Ok(slot.clone());
+        }
+        if slots.len() >= self.active_max {
+            return Err(Error::Overloaded);
+        }
+        let slot = Slot::new(id);
+        self.start(slot.clone()).map_err(|_full| Error::Overloaded)?;
+        slots.insert(id, slot.clone());
+        Ok(slot)
+    }
+
+    /// Hands a slot to the registry; gives it back when too many wait.
+    pub(super) fn start(&self, slot: Arc<Slot>) -> Result<(), Arc<Slot>> {
+        self.starts.sender().try_send(slot).map_err(TrySendError::into_inner)
+    }
+
+    /// Takes a slot whose actor has stopped out of the table. What reached it in the last moment goes to a
+    /// new slot. Whoever still holds the old one finds it closed and asks again.
+    ///
+    /// A sender may have been given its permit before the mailbox was closed and use it afterwards. So the
+    /// old mailbox is read to its very end, which waits for such senders. What they send stays in front of
+    /// what the new slot is sent.
+    pub(super) async fn passivate(&self, slot: &Arc<Slot>, reader: &mut MailboxReader<ConversationCommand>) {
+        let successor = Slot::new(slot.id);
+        {
+            let mut slots = self.slots.write();
+            reader.close();
+            slots.insert(slot.id, successor.clone());
+        }
+        let mut late = Vec::new();
+        let drained = tokio::time::timeout(PASSIVATE_PATIENCE, async {
+            while let Some(command) = reader.next().await {
+                late.push(command);
+            }
+        });
+        let drained = drained.await.is_ok();
+        {
+            let mut slots = self.slots.write();
+            // The table and this function hold it: nobody else does, and nobody can get it under this lock.
+            // Somebody may have had it for a moment, though, and left something there.
+            if drained && late.is_empty() && Arc::strong_count(&successor) == 2 && successor.is_empty() {
+                slots.remove(&slot.id);
+                return;
+            }
+        }
+        *successor.late.lock() = late;
+        if let Err(successor) = self.start(successor)
+            && let Some(mut reader) = successor.commands.try_reader()
+        {
+            self.close(&successor, &mut reader, Code::Overloaded).await;
+        }
+        // A command that took so long is not carried out: that keeps the order.
+        while let Some(command) = reader.next().await {
+            command.refuse(Code::Overloaded);
+        }
+    }
+
+    /// Takes a slot out of the table and refuses everything that waits there, or is on its way.
+    pub(super) async fn close(&self, slot: &Arc<Slot>, reader: &mut MailboxReader<ConversationCommand>, code: Code) {
+        self.remove(slot);
+        reader.close();
+        let late = std::mem::take(&mut *slot.late.lock());
+        late.into_iter().for_each(|command| command.refuse(code));
+        while let Some(command) = reader.next().await {
+            command.refuse(code);
+        }
+    }
+
+    /// Takes a slot whose supervising task has died out of the table. What waits there is refused, as far as
+    /// it has arrived.
+    pub(super) fn close_now(&self, slot: &Arc<Slot>) {
+        self.remove(slot);
+        if let Some(mut reader) = slot.commands.try_reader() {
+            reader.close();
+            while let Some(command) = reader.try_next() {
+                command.refuse(Code::Unavailable);
+            }
+        }
+    }
+
+    fn remove(&self, slot: &Arc<Slot>) {
+        let mut slots = self.slots.write();
+        if slots.get(&slot.id).is_some_and(|known| Arc::ptr_eq(known, slot)) {
+            slots.remove(&slot.id);
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.slots.read().len()
+    }
+
+    /// What waits for all active conversations.
+    pub(super) fn depth(&self) -> Depth {
+        let mut depth = Depth {
+            actor: ACTOR,
+            ..Depth::default()
+        };
+        for slot in self.slots.read().values() {
+            let waiting = slot.depth();
+            depth.total += waiting;
+            depth.deepest = depth.deepest.max(waiting);
+        }
+        depth
+    }
+
+    /// All active conversations, and the revision that each has reached.
+    pub(super) fn revs(&self) -> Vec<(ConversationId, Rev)> {
+        let slots = self.slots.read();
+        slots.values().map(|slot| (slot.id, slot.rev())).collect()
+    }
+
+    /// Those of some conversations that are active, likewise.
+    pub(super) fn revs_of(&self, ids: &[ConversationId]) -> Vec<(ConversationId, Rev)> {
+        let slots = self.slots.read();
+        let active = ids.iter().filter_map(|id| slots.get(id));
+        active.map(|slot| (slot.id, slot.rev())).collect()
+    }
+
+    /// Notes that a user is a member of an active conversation.
+    pub(super) fn add_membership(&self, user: UserId, id: ConversationId) {
+        self.memberships.write().entry(user).or_default().insert(id);
+    }
+
+    /// Undoes [`Self::add_membership`].
+    pub(super) fn remove_membership(&self, user: UserId, id: ConversationId) {
+        let mut memberships = self.memberships.write();
+        if let Some(ids) = memberships.get_mut(&user) {
+            ids.remove(&id);
+            if ids.is_empty() {
+                memberships.remove(&user);
+            }
+        }
+    }
+
+    /// All members of active conversations that are small enough for presence.
+    pub(super) fn members(&self) -> Vec<UserId> {
+        self.memberships.read().keys().copied().collect()
+    }
+
+    /// Notifies every active conversation that the user is a member of.
+    pub(super) fn notify_conversations_of(&self, user: UserId, event: impl Fn() -> ConversationEvent) {
+        let ids: Vec<_> = self
+            .memberships
+            .read()
+            .get(&user)
+            .map(|ids| ids.iter().copied().collect())
+            .unwrap_or_default();
+        for id in ids {
+            if let Some(slot) = self.find(id) {
+                slot.notify(event());
+            }
+        }
+    }
+
+    /// Notifies a conversation, if it is active.
+    pub(super) fn notify(&self, id: ConversationId, event: ConversationEvent) {
+        if let Some(slot) = self.find(id) {
+            slot.notify(event);
+        }
+    }
+}
