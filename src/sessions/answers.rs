@@ -4,7 +4,7 @@ use super::Connection;
 use crate::commit::Completion;
 use crate::ids::{ConversationId, MessageId, NodeId};
 use crate::rate_limit::Decision;
-use crate::wire::frames::{Budget, Hello, HelloLimits, HelloUser};
+use crate::wire::frames::{Ack, Budget, Hello, HelloLimits, HelloUser};
 use crate::wire::{Reply, limits};
 use chrono::Utc;
 use std::time::Duration;
@@ -54,14 +54,17 @@ pub(super) fn acknowledge(
 ) -> Completion {
     Completion::new(move |result| match result {
         Ok(receipt) => {
-            let numbers = (receipt.seq.unwrap_or_default(), receipt.rev);
-            reply.ack(
+            let ack = Ack {
+                reference: reply.reference(),
                 conversation,
                 id,
-                numbers,
-                receipt.created_at.unwrap_or_default(),
-                (receipt.duplicate, budget),
-            );
+                seq: receipt.seq.unwrap_or_default(),
+                rev: receipt.rev,
+                created_at: receipt.created_at.unwrap_or_default(),
+                duplicate: receipt.duplicate,
+                budget,
+            };
+            reply.give(&ack);
         }
         Err(error) => reply.error(error.code(), error.message()),
     })

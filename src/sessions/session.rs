@@ -23,7 +23,7 @@ use crate::error::{CloseCode, Code};
 use crate::ids::{ConversationId, Network};
 use crate::metrics::{Surface, metrics};
 use crate::rate_limit::{Decision, Verdict};
-use crate::wire::frames::{Budget, Done, Error as ErrorFrame, Pong};
+use crate::wire::frames::{Budget, Done, ErrorFrame, Pong};
 use crate::wire::{ClientFrame, ParseError, ParsedFrame, Reply, encode, limits, parse};
 use actix::prelude::*;
 use actix_web::{HttpRequest, HttpResponse, web};

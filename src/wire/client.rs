@@ -1,7 +1,7 @@
 //! Client frames: one pure function from text to a typed frame, with every limit of the protocol.
 //!
-//! A frame is read twice. The first pass takes only `type` and `ref`, leniently, so that an error can be answered to the
-//! right question; the second reads the fields of that one type and refuses unknown ones, so that typing mistakes are
+//! A frame is read twice. The first pass takes only `type` and `ref`, leniently, so that an error reply can name
+//! the frame it is about; the second reads the fields of that one type and refuses unknown ones, so that typing mistakes are
 //! seen. Two passes over a short text are cheaper than serde's buffering of an internally tagged enum.
 
 use crate::error::Code;
@@ -144,47 +144,47 @@ macro_rules! fields {
     };
 }
 
-fields!(Subscribe { conversation: ConversationId, #[serde(default)] after: Option<Rev> });
-fields!(Unsubscribe {
+fields!(SubscribeFields { conversation: ConversationId, #[serde(default)] after: Option<Rev> });
+fields!(UnsubscribeFields {
     conversation: ConversationId
 });
-fields!(Send {
+fields!(SendFields {
     conversation: ConversationId,
     id: MessageId,
     body: String,
     #[serde(default)]
     reply_to: Option<MessageId>
 });
-fields!(Edit {
+fields!(EditFields {
     conversation: ConversationId,
     id: MessageId,
     body: String
 });
-fields!(Delete {
+fields!(DeleteFields {
     conversation: ConversationId,
     id: MessageId
 });
-fields!(React {
+fields!(ReactFields {
     conversation: ConversationId,
     id: MessageId,
     emoji: String,
     on: bool
 });
-fields!(Read {
+fields!(ReadFields {
     conversation: ConversationId,
     seq: Seq
 });
-fields!(Typing {
+fields!(TypingFields {
     conversation: ConversationId,
     on: bool
 });
-fields!(Refresh { token: String });
-fields!(Ping {});
+fields!(RefreshFields { token: String });
+fields!(PingFields {});
 
 /// Reads one client frame.
 ///
 /// # Errors
-/// [`ParseError`] with the code and the mark to answer with.
+/// [`ParseError`], with the code and the mark of the reply.
 pub fn parse(text: &str) -> Result<ParsedFrame, ParseError> {
     let bad_frame = |reference, message: &str| ParseError {
         reference,
@@ -201,28 +201,28 @@ pub fn parse(text: &str) -> Result<ParsedFrame, ParseError> {
     };
     let result = match kind.as_str() {
         "subscribe" => read(text).and_then(|f| subscribe(&f)),
-        "unsubscribe" => read(text).map(|f: Unsubscribe| ClientFrame::Unsubscribe {
+        "unsubscribe" => read(text).map(|f: UnsubscribeFields| ClientFrame::Unsubscribe {
             conversation: f.conversation,
         }),
         "send" => read(text).and_then(send),
         "edit" => read(text).and_then(edit),
-        "delete" => read(text).map(|f: Delete| ClientFrame::Delete {
+        "delete" => read(text).map(|f: DeleteFields| ClientFrame::Delete {
             conversation: f.conversation,
             id: f.id,
         }),
         "react" => read(text).and_then(react),
         "read" => read(text).and_then(|f| read_marker(&f)),
-        "typing" => read(text).map(|f: Typing| ClientFrame::Typing {
+        "typing" => read(text).map(|f: TypingFields| ClientFrame::Typing {
             conversation: f.conversation,
             on: f.on,
         }),
-        "refresh" => read(text).map(|f: Refresh| ClientFrame::Refresh { token: f.token }),
-        "ping" => read(text).map(|_: Ping| ClientFrame::Ping),
+        "refresh" => read(text).map(|f: RefreshFields| ClientFrame::Refresh { token: f.token }),
+        "ping" => read(text).map(|_: PingFields| ClientFrame::Ping),
         _ => return Err(bad_frame(reference, "The frame's type is not known.")),
     };
     match result {
         Ok(frame) => Ok(ParsedFrame { reference, frame }),
-        Err((code, message)) => Err(ParseError {
+        Err(InvalidField { code, message }) => Err(ParseError {
             reference,
             code,
             message,
@@ -230,10 +230,20 @@ pub fn parse(text: &str) -> Result<ParsedFrame, ParseError> {
     }
 }
 
-type Refusal = (Code, String);
+/// Why a field is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvalidField {
+    /// `bad_request` or `too_large`.
+    pub code: Code,
+    /// What is wrong, for people.
+    pub message: String,
+}
 
-fn bad_request(message: impl Into<String>) -> Refusal {
-    (Code::BadRequest, message.into())
+fn bad_request(message: impl Into<String>) -> InvalidField {
+    InvalidField {
+        code: Code::BadRequest,
+        message: message.into(),
+    }
 }
 
 fn parse_ref(raw: &RawValue) -> Result<Ref, ParseError> {
@@ -247,11 +257,11 @@ fn parse_ref(raw: &RawValue) -> Result<Ref, ParseError> {
     }
 }
 
-fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Refusal> {
+fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, InvalidField> {
     serde_json::from_str(text).map_err(|error| bad_request(format!("The frame's fields are wrong: {error}.")))
 }
 
-fn subscribe(f: &Subscribe) -> Result<ClientFrame, Refusal> {
+fn subscribe(f: &SubscribeFields) -> Result<ClientFrame, InvalidField> {
     match f.after {
         Some(after) if after < Rev::ZERO => Err(bad_request("`after` must not be negative.")),
         after => Ok(ClientFrame::Subscribe {
@@ -261,7 +271,7 @@ fn subscribe(f: &Subscribe) -> Result<ClientFrame, Refusal> {
     }
 }
 
-fn send(f: Send) -> Result<ClientFrame, Refusal> {
+fn send(f: SendFields) -> Result<ClientFrame, InvalidField> {
     validate_body(&f.body)?;
     Ok(ClientFrame::Send {
         conversation: f.conversation,
@@ -271,7 +281,7 @@ fn send(f: Send) -> Result<ClientFrame, Refusal> {
     })
 }
 
-fn edit(f: Edit) -> Result<ClientFrame, Refusal> {
+fn edit(f: EditFields) -> Result<ClientFrame, InvalidField> {
     validate_body(&f.body)?;
     Ok(ClientFrame::Edit {
         conversation: f.conversation,
@@ -280,7 +290,7 @@ fn edit(f: Edit) -> Result<ClientFrame, Refusal> {
     })
 }
 
-fn react(f: React) -> Result<ClientFrame, Refusal> {
+fn react(f: ReactFields) -> Result<ClientFrame, InvalidField> {
     validate_emoji(&f.emoji)?;
     Ok(ClientFrame::React {
         conversation: f.conversation,
@@ -290,7 +300,7 @@ fn react(f: React) -> Result<ClientFrame, Refusal> {
     })
 }
 
-fn read_marker(f: &Read) -> Result<ClientFrame, Refusal> {
+fn read_marker(f: &ReadFields) -> Result<ClientFrame, InvalidField> {
     if f.seq < Seq::ZERO {
         return Err(bad_request("`seq` must not be negative."));
     }
@@ -304,12 +314,12 @@ fn read_marker(f: &Read) -> Result<ClientFrame, Refusal> {
 ///
 /// # Errors
 /// `too_large` or `bad_request`, with the reason.
-pub fn validate_body(body: &str) -> Result<(), (Code, String)> {
+pub fn validate_body(body: &str) -> Result<(), InvalidField> {
     if body.len() > limits::BODY_BYTES_MAX {
-        return Err((
-            Code::TooLarge,
-            format!("`body` is longer than {} bytes.", limits::BODY_BYTES_MAX),
-        ));
+        return Err(InvalidField {
+            code: Code::TooLarge,
+            message: format!("`body` is longer than {} bytes.", limits::BODY_BYTES_MAX),
+        });
     }
     if body.contains('\0') {
         return Err(bad_request("`body` must not contain a NUL character."));
@@ -324,7 +334,7 @@ pub fn validate_body(body: &str) -> Result<(), (Code, String)> {
 ///
 /// # Errors
 /// `bad_request`, with the reason.
-pub fn validate_emoji(emoji: &str) -> Result<(), (Code, String)> {
+pub fn validate_emoji(emoji: &str) -> Result<(), InvalidField> {
     if emoji.is_empty() || emoji.len() > limits::EMOJI_BYTES_MAX || emoji.contains('\0') {
         return Err(bad_request(format!(
             "`emoji` must be 1 to {} bytes without NUL.",
@@ -394,7 +404,7 @@ mod tests {
     fn bodies_are_bounded_and_not_blank() {
         assert!(validate_body("x").is_ok());
         assert!(validate_body(&"x".repeat(limits::BODY_BYTES_MAX)).is_ok());
-        let code = |body: &str| validate_body(body).err().map(|(code, _)| code);
+        let code = |body: &str| validate_body(body).err().map(|error| error.code);
         assert_eq!(code(&"x".repeat(limits::BODY_BYTES_MAX + 1)), Some(Code::TooLarge));
         assert_eq!(code(""), Some(Code::BadRequest));
         assert_eq!(code(" \u{2003}\n"), Some(Code::BadRequest));
@@ -403,7 +413,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn any_text_is_answered_without_a_panic(text in ".{0,200}") {
+        fn any_text_is_read_without_a_panic(text in ".{0,200}") {
             if let Err(error) = parse(&text) {
                 proptest::prop_assert!(matches!(error.code, Code::BadFrame | Code::BadRequest));
             }

@@ -140,7 +140,7 @@ pub(super) fn encode_ping() -> Frame {
     Frame::raw(OPCODE_PING, &[])
 }
 
-/// The answer to a ping.
+/// The pong to a ping.
 pub(super) fn encode_pong(payload: &[u8]) -> Frame {
     Frame::raw(OPCODE_PONG, payload)
 }

@@ -1,6 +1,6 @@
 //! Server frames, as serde types whose field names are the protocol's.
 //!
-//! The same types are the items of REST answers and the source of the AsyncAPI and OpenAPI documents, so the three cannot
+//! The same types are the items of REST responses and the source of the AsyncAPI and OpenAPI documents, so the three cannot
 //! drift apart. When you add a frame, also add it to `docs/protocol.md` and to the list in `http/documents/asyncapi/mod.rs`.
 
 use crate::error::Code;
@@ -83,7 +83,7 @@ server_frame!(
     Presence = "presence",
     Notice = "notice",
     Goodbye = "goodbye",
-    Error = "error",
+    ErrorFrame = "error",
 );
 
 /// `hello`: the server's first frame.
@@ -457,7 +457,7 @@ pub struct Goodbye {
 
 /// `error`: a frame was refused.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct Error {
+pub struct ErrorFrame {
     /// The mark of the client's frame, if it could be read.
     #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]

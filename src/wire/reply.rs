@@ -1,12 +1,13 @@
 //! The one direct reply to a client frame.
 //!
 //! Whoever carries a frame on carries its [`Reply`] with it. It is given exactly once: dropping it ungiven (an actor died,
-//! a queue was discarded) answers `unavailable`, so a client is never left waiting on a live connection.
+//! a queue was discarded) replies `unavailable`, so a client is never left waiting on a live connection.
 
-use super::frames::{Ack, Budget, Done, Error, ServerFrame, Timestamp};
-use super::{Outbox, Ref};
+use super::client::Ref;
+use super::frames::{Done, ErrorFrame, ServerFrame};
+use super::outbox::Outbox;
 use crate::error::Code;
-use crate::ids::{ConversationId, MessageId, Rev, Seq};
+use crate::ids::Rev;
 use std::sync::Arc;
 
 /// The reply that a frame's sender waits for.
@@ -36,20 +37,19 @@ impl Reply {
         }
     }
 
-    /// The frame's mark.
     #[must_use]
     pub fn reference(&self) -> Option<Ref> {
         self.reference.clone()
     }
 
-    /// Answers with a frame that carries the mark.
+    /// Replies with a frame that carries the mark.
     pub fn give<F: ServerFrame>(mut self, frame: &F) {
         if let Some(outbox) = self.to.take() {
             outbox.reply(frame);
         }
     }
 
-    /// Answers `ok`.
+    /// Replies `ok`.
     pub fn ok(self, rev: Option<Rev>) {
         let frame = Done {
             reference: self.reference(),
@@ -59,42 +59,20 @@ impl Reply {
         self.give(&frame);
     }
 
-    /// Answers `ack`.
-    pub fn ack(
-        self,
-        conversation: ConversationId,
-        id: MessageId,
-        (seq, rev): (Seq, Rev),
-        created_at: Timestamp,
-        (duplicate, budget): (bool, Option<Budget>),
-    ) {
-        let frame = Ack {
-            reference: self.reference(),
-            conversation,
-            id,
-            seq,
-            rev,
-            created_at,
-            duplicate,
-            budget,
-        };
-        self.give(&frame);
-    }
-
-    /// Answers `error` with the code's own text.
+    /// Replies `error` with the code's own text.
     pub fn refuse(self, code: Code) {
         self.error(code, code.text());
     }
 
-    /// Answers `error`.
+    /// Replies `error`.
     pub fn error(self, code: Code, message: &str) {
         let frame = self.error_frame(code, message);
         self.give(&frame);
     }
 
-    /// Answers `error` `rate_limited`: nothing was done, and may be asked for again after so many milliseconds.
+    /// Replies `error` `rate_limited`: nothing was done, and may be asked for again after so many milliseconds.
     pub fn limited(self, retry_after_ms: u64) {
-        let frame = Error {
+        let frame = ErrorFrame {
             retry_after_ms: Some(retry_after_ms),
             ..self.error_frame(Code::RateLimited, Code::RateLimited.text())
         };
@@ -106,8 +84,8 @@ impl Reply {
         self.to = None;
     }
 
-    fn error_frame(&self, code: Code, message: &str) -> Error {
-        Error {
+    fn error_frame(&self, code: Code, message: &str) -> ErrorFrame {
+        ErrorFrame {
             reference: self.reference.clone(),
             code,
             message: message.to_owned(),

@@ -100,9 +100,9 @@ fn range_of(query: &HistoryQuery) -> Result<HistoryRange, Error> {
 }
 
 fn check_body(body: &str) -> Result<(), Error> {
-    validate_body(body).map_err(|(code, message)| match code {
-        Code::BadRequest => Error::field("body", message),
-        code => Error::with_detail(code, message),
+    validate_body(body).map_err(|invalid| match invalid.code {
+        Code::BadRequest => Error::field("body", invalid.message),
+        code => Error::with_detail(code, invalid.message),
     })
 }
 

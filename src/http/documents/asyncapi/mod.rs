@@ -89,7 +89,7 @@ fn server_frames(schemas: &mut Schemas) -> Vec<Frame> {
         Presence,
         Notice,
         Goodbye,
-        Error,
+        ErrorFrame,
     )
 }
 
@@ -251,7 +251,7 @@ mod tests {
         };
         let frame = serde_json::to_value(goodbye.tagged()).unwrap();
         assert!(validator(&document, "server_goodbye").is_valid(&frame), "{frame}");
-        let error = frames::Error {
+        let error = frames::ErrorFrame {
             reference: Some("r".into()),
             code: crate::error::Code::Overloaded,
             message: "busy".into(),
