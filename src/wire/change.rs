@@ -23,16 +23,12 @@ pub enum Change {
 /// What a change is about: later changes of the same thing replace earlier ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Thing {
-    /// A message.
     Message(MessageId),
-    /// A membership.
     Member(UserId),
-    /// The conversation's properties.
     Properties,
 }
 
 impl Change {
-    /// The revision of the change.
     #[must_use]
     pub fn rev(&self) -> Rev {
         match self {
@@ -42,7 +38,6 @@ impl Change {
         }
     }
 
-    /// What the change is about.
     #[must_use]
     pub fn thing(&self) -> Thing {
         match self {
@@ -124,12 +119,11 @@ impl Change {
 /// What a conversation learns of a commit.
 #[derive(Clone, Debug)]
 pub struct Committed {
-    /// The conversation.
     pub conversation_id: ConversationId,
     /// The changes this node committed, in the order of their revisions.
     pub changes: Vec<Change>,
     /// The highest revision seen while committing, also when nothing changed: a conversation that knows less must read.
     pub observed: Rev,
-    /// When the oldest of the posts among `changes` was taken up; `None` without one, or where that is not known.
+    /// When the oldest of the posts among `changes` was accepted; `None` without one, or where that is not known.
     pub since: Option<Instant>,
 }

@@ -42,7 +42,7 @@ pub mod limits {
     pub const NAME_BYTES_MAX: usize = 200;
 }
 
-/// A client's mark on a frame; its one reply echoes it.
+/// What a client has put into `ref`, its mark on a frame; the one reply echoes it.
 pub type Ref = Arc<str>;
 
 /// A well-formed client frame.
@@ -54,9 +54,9 @@ pub enum ClientFrame {
         conversation: ConversationId,
         after: Option<Rev>,
     },
-    /// Stop following.
-    Unsubscribe { conversation: ConversationId },
-    /// Post a message.
+    Unsubscribe {
+        conversation: ConversationId,
+    },
     Send {
         conversation: ConversationId,
         id: MessageId,
@@ -69,7 +69,6 @@ pub enum ClientFrame {
         id: MessageId,
         body: ByteString,
     },
-    /// Delete a message.
     Delete {
         conversation: ConversationId,
         id: MessageId,
@@ -82,11 +81,18 @@ pub enum ClientFrame {
         on: bool,
     },
     /// Move the own read marker.
-    Read { conversation: ConversationId, seq: Seq },
-    /// Start or stop typing.
-    Typing { conversation: ConversationId, on: bool },
+    Read {
+        conversation: ConversationId,
+        seq: Seq,
+    },
+    Typing {
+        conversation: ConversationId,
+        on: bool,
+    },
     /// Renew the connection's credentials.
-    Refresh { token: String },
+    Refresh {
+        token: String,
+    },
     /// Measure latency.
     Ping,
 }
@@ -105,9 +111,7 @@ impl ClientFrame {
 /// A frame and its mark.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParsedFrame {
-    /// The mark, if the client set one.
     pub reference: Option<Ref>,
-    /// The frame.
     pub frame: ClientFrame,
 }
 

@@ -27,13 +27,12 @@ impl Frame {
         finish(buffer, opcode)
     }
 
-    /// The encoded length, in bytes.
+    /// Bytes, headers included.
     #[must_use]
     pub const fn len(&self) -> usize {
         self.bytes.len()
     }
 
-    /// Whether there is nothing to send.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.bytes.is_empty()
@@ -45,13 +44,13 @@ impl Frame {
         self.count
     }
 
-    /// The encoded bytes, header included.
+    /// Headers included.
     #[must_use]
     pub fn into_bytes(self) -> Bytes {
         self.bytes
     }
 
-    /// The encoded bytes, header included.
+    /// Headers included.
     #[must_use]
     pub const fn bytes(&self) -> &Bytes {
         &self.bytes

@@ -1,6 +1,17 @@
 //! What goes over the socket: frames in and out, and the outbox that waits for one socket.
 //!
-//! This folder knows the protocol and nothing else: no actors, no database. `client.rs` and `frames.rs` are pure.
+//! This folder knows the protocol and nothing else: no actors, no database. Sessions parse and drain, conversations encode
+//! and push, REST and its documents use the same types.
+//!
+//! | file | what |
+//! |---|---|
+//! | `client.rs` | client frames, and every limit of the protocol; pure |
+//! | `frames.rs` | server frames |
+//! | `change.rs` | a durable change, and how it is shown; pure |
+//! | `encode.rs` | a frame as WebSocket bytes, once for all readers |
+//! | `outbox.rs`, `outbox_queue.rs` | what waits for one socket, and how it is counted |
+//! | `replay_page.rs` | a page of a replay that waits there |
+//! | `reply.rs` | the one reply that a client frame gets |
 
 mod change;
 mod client;
@@ -12,7 +23,9 @@ mod replay_page;
 mod reply;
 
 pub use change::{Change, Committed, Thing};
-pub use client::{ClientFrame, InvalidField, ParseError, ParsedFrame, Ref, limits, parse, validate_body, validate_emoji};
+pub use client::{
+    ClientFrame, InvalidField, ParseError, ParsedFrame, Ref, limits, parse, validate_body, validate_emoji,
+};
 pub use encode::{Frame, encode, encode_close};
 pub use outbox::{Drained, Outbox};
 pub use outbox_queue::{Class, Pushed};

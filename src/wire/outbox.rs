@@ -229,7 +229,8 @@ mod tests {
     use super::super::outbox_queue::{BYTES_MAX, FRAMES_MAX};
     use super::super::replay_page::ReplayInterest;
     use super::*;
-    use std::sync::atomic::AtomicUsize;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::Wake;
 
     struct CountWakes(AtomicUsize);
