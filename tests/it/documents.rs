@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// What is wrong with a value by a schema of a document: what the schema says, and fields that it does not know. Readers
 /// have to ignore those, so schemas allow them; but what we send is what we document.
-fn complaints(document: &Value, schema: &Value, value: &Value) -> Vec<String> {
+pub fn complaints(document: &Value, schema: &Value, value: &Value) -> Vec<String> {
     let mut whole = schema.clone();
     whole["components"] = document["components"].clone();
     let validator = jsonschema::validator_for(&whole).unwrap();

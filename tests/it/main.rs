@@ -53,6 +53,7 @@ mod nodes;
 mod ops;
 mod passivation;
 mod program;
+mod protocol;
 mod redis;
 mod redis_bus;
 mod redis_cluster;
