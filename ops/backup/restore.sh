@@ -3,8 +3,8 @@
 #
 #   ops/backup/restore.sh FILE.dump         # into DATABASE_URL, or what the file DATABASE_URL_FILE names
 #
-# The database has to exist, without tables, with the extension vector in it unless the account may create that (README,
-# "Your own PostgreSQL"). Restoring over what is there is refused: a mistake in the address would cost the wrong database.
+# The database has to exist, without tables, with the extension vector in it unless the account may create that
+# (docs/operations.md, PostgreSQL). Restoring over what is there is refused: a mistake in the address would cost the wrong database.
 # All of it is one transaction, so a restore that fails leaves the database as empty as it was. Then every table is counted
 # and summed again and compared with the manifest; the exit code is 0 only if all agree. Start nodes after that: a newer
 # version migrates what it finds. People are signed out only if the signing key is another one, and sign in again by

@@ -48,12 +48,12 @@ class Costs:
     sync: float = 1.0e-3
     # Redis, one processor: an envelope published, and written to each node that hears it.
     redis_publish: float = 0.6 * MICRO
-    redis_hear: float = 0.4 * MICRO
+    redis_deliver: float = 0.4 * MICRO
     # Bytes: of memory for a connection in a node, in the kernel beside it, and for a user of another node; on disk and
     # of log for a message of 128 bytes.
     node_connection_bytes: float = 19.1 * KIB
     kernel_connection_bytes: float = 8 * KIB
-    elsewhere_bytes: float = 100
+    remote_user_bytes: float = 100
     message_bytes: float = 655
     message_log_bytes: float = 2_600
 
@@ -158,8 +158,8 @@ class Plan:
     def redis_work(self):
         """Seconds of Redis's one processor a second."""
         w, c = self.work, self.costs
-        messages = w.messages * (c.redis_publish + self.heard * c.redis_hear)
-        return messages + w.turns * (c.redis_publish + (self.nodes - 1) * c.redis_hear)
+        messages = w.messages * (c.redis_publish + self.heard * c.redis_deliver)
+        return messages + w.turns * (c.redis_publish + (self.nodes - 1) * c.redis_deliver)
 
     def active(self):
         """Conversations in the memory of all nodes together: each is active wherever somebody has it open."""
@@ -181,7 +181,7 @@ class Plan:
     def node_memory(self):
         w, c = self.work, self.costs
         own = w.connections / self.nodes * (c.node_connection_bytes + c.kernel_connection_bytes)
-        return self.limits.node_base_memory + own + w.connections * c.elsewhere_bytes
+        return self.limits.node_base_memory + own + w.connections * c.remote_user_bytes
 
     def usage(self):
         """Every resource with how full it is: 1 is full."""
@@ -203,7 +203,7 @@ class Plan:
         w, c, cores = self.work, self.costs, self.limits.node_cores
         node = self.node_queue()
         commit = self.lane().latency
-        publish = c.redis_publish + self.heard * c.redis_hear
+        publish = c.redis_publish + self.heard * c.redis_deliver
         redis = waiting(w.messages, [(1.0, publish)])
         local = c.node_envelope + w.readers / nodes_reached(self.nodes, w.readers) * c.node_delivery
         return (node + c.node_message / cores) + commit + (redis + publish) + (node + local / cores)
@@ -389,7 +389,7 @@ def simulate(work, nodes, messages, costs=Costs(), limits=Limits(), seed=1):
             seen.deliveries += work.readers
             seen.heard += len(others)
             at(now, hands_out, born, node, readers[node], False)
-            published = redis.take(now, costs.redis_publish + len(others) * costs.redis_hear)
+            published = redis.take(now, costs.redis_publish + len(others) * costs.redis_deliver)
             for place in others:
                 at(published, hands_out, born, place, readers[place], True)
         commit(now, lane, home)
@@ -423,7 +423,7 @@ CASES = [
     ("nodes two thirds full", Workload(20_000, 1 / 2, 80), 4, Costs(), 20_000),
     ("rooms of 200", Workload(20_000, 1 / 30, 200), 6, Costs(), 10_000),
     ("a slow disk", Workload(60_000, 1 / 60, 10), 4, replace(Costs(), sync=8e-3), 30_000),
-    ("a slow Redis", Workload(60_000, 1 / 60, 20), 8, replace(Costs(), redis_hear=60 * MICRO), 30_000),
+    ("a slow Redis", Workload(60_000, 1 / 60, 20), 8, replace(Costs(), redis_deliver=60 * MICRO), 30_000),
 ]
 
 

@@ -132,9 +132,11 @@ class Page(unittest.TestCase):
             self.assertAlmostEqual(number * unit / value, 1, places=6, msg=name)
 
     def test_its_limits_are_those_of_the_server(self):
-        sections = (PAGE.parents[1] / "src" / "config" / "sections.rs").read_text(encoding="utf-8")
-        self.assertIn(f"connections_max: {Limits().node_connections:_}", sections)
-        self.assertIn(f"persistence_lanes: {Limits().lanes_per_node},", sections)
+        config = PAGE.parents[1] / "src" / "config"
+        sessions = (config / "sessions.rs").read_text(encoding="utf-8")
+        conversations = (config / "conversations.rs").read_text(encoding="utf-8")
+        self.assertIn(f"connections_max: {Limits().node_connections:_}", sessions)
+        self.assertIn(f"persistence_lanes: {Limits().lanes_per_node},", conversations)
 
 
 if __name__ == "__main__":

@@ -23,8 +23,8 @@ Every setting has a default: without any, one node runs with a private PostgreSQ
 - `parlance config` prints what will be used. Secrets are masked.
 - The server does not start with a mistake. It reports all mistakes at once. An unknown `PARLANCE_…`
   name is a mistake too.
-- A secret may be in a file: `JWT_SECRET_FILE=/run/secrets/jwt_secret` instead of `JWT_SECRET=…`. The
-  line break at the end of the file does not count. To set both is a mistake.
+- A secret may be in a file: `JWT_SECRET_FILE=/run/secrets/jwt_secret` instead of `JWT_SECRET=…`.
+  The line break at the end of the file does not count. To set both is a mistake.
 
 ";
 
