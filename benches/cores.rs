@@ -10,7 +10,7 @@ use parlance::commit::{Grouped, Queue};
 use parlance::config::{LimitsConfig, QuotaConfig};
 use parlance::conversations::bench::Room;
 use parlance::ids::{ConversationId, MessageId, Tier, UserId};
-use parlance::rate_limit::{Payer, RateLimits};
+use parlance::rate_limit::{Payer, RateLimitHandle};
 use parlance::supervision::ArbiterPool;
 
 /// Users who send in turn.
@@ -109,7 +109,7 @@ fn limits(criterion: &mut Criterion) {
             regular: quota,
             ..LimitsConfig::default()
         };
-        actix::System::new().block_on(async move { RateLimits::start(&config, None, &ArbiterPool::start(1)) })
+        actix::System::new().block_on(async move { RateLimitHandle::start(&config, None, &ArbiterPool::start(1)) })
     };
     let payers: Vec<_> = (0..USERS).map(|_| Payer::user(UserId::new(), Tier::Regular)).collect();
     let mut group = criterion.benchmark_group("limits");

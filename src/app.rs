@@ -16,7 +16,7 @@ use crate::database::{self, Database};
 use crate::http::{self, Assets, Connections, Health};
 use crate::ids::NodeId;
 use crate::presence::PresenceHandle;
-use crate::rate_limit::RateLimits;
+use crate::rate_limit::RateLimitHandle;
 use crate::redis::{self, Redis};
 use crate::search::Search;
 use crate::sessions::{self, Directory, SessionDependencies, Sessions, Socket};
@@ -93,7 +93,7 @@ impl App {
         let auth = Auth::start(&config, database.clone(), cache.clone()).await?;
         let tenants = Tenants::start(database.clone(), auth.clone(), cache.clone(), &arbiters);
         let lender = redis.map(|redis| (redis, config.redis.timeout));
-        let limits = RateLimits::start(&config.limits, lender, &arbiters);
+        let limits = RateLimitHandle::start(&config.limits, lender, &arbiters);
         let presence = PresenceHandle::start(node, bus.clone(), config.sessions.presence_grace, &arbiters);
         let directory = Arc::new(Directory::new(&config.sessions));
         let slots = Arc::new(SlotTable::new(&config.conversations));

@@ -1,8 +1,9 @@
 //! Identifiers and the small closed vocabularies of the domain, as types.
 //!
-//! A `Uuid` that travels as a bare `Uuid` sooner or later lands in the wrong parameter; every identifier therefore has
-//! its own type, parsed once at the edge. Everything here is pure: no I/O, clock or randomness, except that the `new`
-//! functions make version 7 UUIDs, whose time prefix keeps index inserts local.
+//! A `Uuid` that travels as a bare `Uuid` sooner or later lands in the wrong parameter; every
+//! identifier therefore has its own type, parsed once at the edge. Everything here is pure: no I/O,
+//! clock or randomness, except that the `new` functions make version 7 UUIDs, whose time prefix
+//! keeps index inserts local.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -59,11 +60,11 @@ uuid_id!(
     SessionId
 );
 uuid_id!(
-    /// An API key.
+    /// An API key. Not its secret.
     ApiKeyId
 );
 uuid_id!(
-    /// A conversation.
+    /// A conversation, whoever takes part.
     ConversationId
 );
 uuid_id!(
@@ -75,7 +76,7 @@ uuid_id!(
     InviteId
 );
 uuid_id!(
-    /// One WebSocket connection.
+    /// One WebSocket connection, from open to close.
     ConnectionId
 );
 uuid_id!(
@@ -213,8 +214,8 @@ vocabulary!(
     }
 );
 
-/// The network of a client, as far as limits tell addresses apart: an IPv4 address, or the first 64 bits of an IPv6
-/// address, because whoever has one address of a /64 has all of them.
+/// The network of a client, as far as limits tell addresses apart: an IPv4 address, or the first 64
+/// bits of an IPv6 address, because whoever has one address of a /64 has all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Network(u128);
 

@@ -1,7 +1,7 @@
 //! Who asks something of a conversation or a search, reduced to what those rooms need to know.
 //!
-//! Made by [`Principal::access`](super::Principal::access) for each command. Membership is not part of it: whoever
-//! stores conversations checks that besides.
+//! Made by [`Principal::access`](super::Principal::access) for each command. Membership is not part
+//! of it: whoever stores conversations checks that besides.
 
 use crate::ids::{ConversationId, TenantId, UserId, UserKind};
 
@@ -10,11 +10,9 @@ use crate::ids::{ConversationId, TenantId, UserId, UserKind};
 pub struct Access {
     /// Every query names it first.
     pub tenant_id: TenantId,
-    /// Author and member.
     pub user_id: UserId,
     /// Stored with what the user writes.
     pub kind: UserKind,
-    /// Limits a guest.
     pub conversations: AllowedConversations,
 }
 

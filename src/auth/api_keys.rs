@@ -1,8 +1,9 @@
 //! The management of API keys: make, list and delete, as methods of [`Auth`].
 //!
-//! API keys are the long-lived credentials of programs. A key is `pk_` and 256 random bits; only its SHA-256 is stored, and
-//! the secret is shown once. Only people make and delete keys, so a key that got away makes no others. A key never does
-//! more than its user may at that moment. How a key is used is in `key_lookup.rs`.
+//! API keys are the long-lived credentials of programs. A key is `pk_` and 256 random bits; only
+//! its SHA-256 is stored, and the secret is shown once. Only people make and delete keys, so a key
+//! that got away makes no others. A key never does more than its user may at that moment. How a key
+//! is used is in `key_lookup.rs`.
 //!
 //! Bound: [`KEYS_MAX`] keys of a user.
 
@@ -31,8 +32,9 @@ impl Auth {
     /// Makes a key for the caller, whose role is judged as it is now.
     ///
     /// # Errors
-    /// [`Error::NeedsSession`] for callers that are keys, [`Error::Invalid`], [`Error::ScopeBeyondRole`],
-    /// [`Error::TooManyKeys`], [`Error::Suspended`], [`Error::Database`].
+    /// [`Error::NeedsSession`] for callers that are keys, [`Error::Invalid`],
+    /// [`Error::ScopeBeyondRole`], [`Error::TooManyKeys`], [`Error::Suspended`],
+    /// [`Error::Database`].
     pub async fn create_api_key(&self, caller: &Principal, new: &NewApiKey) -> Result<IssuedKey, Error> {
         caller.session_id().ok_or(Error::NeedsSession)?;
         let name = check_name("name", &new.name)?;
@@ -76,8 +78,8 @@ impl Auth {
         })
     }
 
-    /// A page of the caller's keys, newest first, after `from` (the last one of the page before); one more than `limit` if
-    /// there are more.
+    /// A page of the caller's keys, newest first, after `from` (the last one of the page before);
+    /// one more than `limit` if there are more.
     ///
     /// # Errors
     /// [`Error::NeedsSession`], [`Error::Database`].

@@ -1,4 +1,5 @@
-//! Why signing in, authentication or the management of keys failed, and the public code of each reason.
+//! Why signing in, authentication or the management of keys failed, and the public code of each
+//! reason.
 
 use super::scopes::Scope;
 use super::token::TokenError;
@@ -6,13 +7,14 @@ use crate::database;
 use crate::error::Code;
 use std::sync::Arc;
 
-/// Why signing in or authentication failed. The texts are public, except of those that are logged instead.
+/// Why signing in or authentication failed. The texts are public, except of those that are logged
+/// instead.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A field of the input is wrong.
     #[error("{message}")]
     Invalid {
-        /// The field.
+        /// Its name in the request.
         field: &'static str,
         /// What is wrong, for people.
         message: String,
@@ -50,10 +52,9 @@ pub enum Error {
     /// A key cannot do more than its user.
     #[error("Your role does not give the scope `{0}`.")]
     ScopeBeyondRole(Scope),
-    /// No such key of the caller.
+    /// No such key, or somebody else's.
     #[error("There is no such API key.")]
     KeyNotFound,
-    /// Too many keys.
     #[error("There are as many API keys as one user can have; delete some.")]
     TooManyKeys,
     /// Looking a key up failed, for all who asked at that moment.
@@ -93,7 +94,7 @@ impl Error {
         }
     }
 
-    /// The public code.
+    /// What clients see.
     #[must_use]
     pub fn code(&self) -> Code {
         match self {

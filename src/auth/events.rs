@@ -1,4 +1,5 @@
-//! What is revoked or changed, as plain data: the rows of `auth_events` as they are read, and what listeners receive.
+//! What is revoked or changed, as plain data: the rows of `auth_events` as they are read, and what
+//! listeners receive.
 
 use super::principal::CredentialId;
 use crate::ids::{Role, TenantId, Tier, UserId, UserStatus};
@@ -24,6 +25,7 @@ pub struct UserState {
 pub enum AuthEvent {
     /// A login is over, or a key deleted: its sockets are closed with 4001.
     Revoked(CredentialId),
-    /// A user's name, role, tier or status is another: sockets get the new rights, or are closed with 4003.
+    /// A user's name, role, tier or status is another: sockets get the new rights, or are closed
+    /// with 4003.
     UserChanged(UserState),
 }

@@ -1,15 +1,17 @@
 //! Whom an API key stands for: looked up by its hash, and remembered for a while.
 //!
-//! A key costs one query when it is first seen, then none for [`REMEMBERED_FOR`]: the cache holds its holder, or that it is
-//! nobody's. `Auth` checks every use against the revocation cache, as it does a token. So nothing that decides a permission
-//! is older than that cache, whatever is remembered here. Only this process remembers: Redis is not asked who somebody is,
-//! because whoever can write there could be anybody.
+//! A key costs one query when it is first seen, then none for [`REMEMBERED_FOR`]: the cache holds
+//! its holder, or that it is nobody's. `Auth` checks every use against the revocation cache, as it
+//! does a token. So nothing that decides a permission is older than that cache, whatever is
+//! remembered here. Only this process remembers: Redis is not asked who somebody is, because
+//! whoever can write there could be anybody.
 //!
-//! There is nothing to compare in constant time. Whoever could learn something about a stored hash from the time an index
-//! takes would still have to find a preimage.
+//! There is nothing to compare in constant time. Whoever could learn something about a stored hash
+//! from the time an index takes would still have to find a preimage.
 //!
-//! Bound: that of the cache. Many callers with one unknown key wait for one query. While the database is away, remembered
-//! keys go on working until they are forgotten; then callers get `unavailable`.
+//! Bound: that of the cache. Many callers with one unknown key wait for one query. While the
+//! database is away, remembered keys go on working until they are forgotten; then callers get
+//! `unavailable`.
 
 use super::error::Error;
 use super::key_types::KeyHolder;
@@ -20,15 +22,17 @@ use crate::database::Database;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What every key begins with, so that it can be told from a token, and found where it should not lie.
+/// What every key begins with, so that it can be told from a token, and found where it should not
+/// lie.
 pub(super) const PREFIX: &str = "pk_";
 /// Characters of a key: the prefix, and 32 bytes in base64url.
 const KEY_BYTES: usize = PREFIX.len() + 43;
-/// How long it is remembered whom a key stands for, at most. The revocation cache keeps its entries longer.
+/// How long it is remembered whom a key stands for, at most. The revocation cache keeps its entries
+/// longer.
 pub(super) const REMEMBERED_FOR: Duration = Duration::from_secs(60);
 
-/// A holder as this process remembers it. A secret is random and shown to its owner after it was stored, so a key that is
-/// unknown stays unknown.
+/// A holder as this process remembers it. A secret is random and shown to its owner after it was
+/// stored, so a key that is unknown stays unknown.
 #[derive(Clone)]
 struct CachedHolder(Arc<KeyHolder>);
 

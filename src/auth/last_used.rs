@@ -1,10 +1,11 @@
-//! When each API key was last used: noted in memory at every use, written in batches by `upkeep.rs`.
+//! When each API key was last used: noted in memory at every use, written in batches by
+//! `upkeep.rs`.
 //!
-//! A key that is used a thousand times a second costs one write a minute ([`WRITE_INTERVAL`]). The first use is written in
-//! the next round, about a second later.
+//! A key that is used a thousand times a second costs one write a minute ([`WRITE_INTERVAL`]). The
+//! first use is written in the next round, about a second later.
 //!
-//! Bound: [`KEYS_MAX`] keys. Uses of further keys are not noted until others have been written. A crash loses at most a
-//! minute. Both only make a time in a list of keys older.
+//! Bound: [`KEYS_MAX`] keys. Uses of further keys are not noted until others have been written. A
+//! crash loses at most a minute. Both only make a time in a list of keys older.
 
 use super::error::Error;
 use super::store::api_keys as store;
@@ -81,7 +82,8 @@ impl LastUsed {
         }
     }
 
-    /// One batch, which counts as written from now on. Keys that were not used for long are removed from memory.
+    /// One batch, which counts as written from now on. Keys that were not used for long are removed
+    /// from memory.
     fn take(&self, scope: WriteScope, now: Instant) -> Vec<(ApiKeyId, DateTime<Utc>)> {
         let is_old = |at: Option<Instant>| at.is_none_or(|at| now.duration_since(at) >= WRITE_INTERVAL);
         let mut uses = self.uses.lock();

@@ -1,26 +1,31 @@
 //! How often logins and sign-ups have failed, and how long the next attempt has to wait. Pure.
 //!
-//! Slows down who guesses passwords, without locking out the owner of the password. `login_failures.rs` owns one of these.
+//! Slows down who guesses passwords, without locking out the owner of the password.
+//! `login_failures.rs` owns one of these.
 //!
-//! Three numbers of failures are kept: of an account from one network, of an account from anywhere, and of a network.
+//! Three numbers of failures are kept: of an account from one network, of an account from anywhere,
+//! and of a network.
 //!
 //! - *Account from one network* makes wait: from one second, doubling to five minutes.
 //! - *Network, whatever the account* makes wait too, more gently: up to one minute.
-//! - *Account from anywhere* never makes its owner wait. It only makes newcomers careful: while an account is under
-//!   attack, a network that has never logged in to it has one free failure instead of five.
+//! - *Account from anywhere* never makes its owner wait. It only makes newcomers careful: while an
+//!   account is under attack, a network that has never logged in to it has one free failure instead
+//!   of five.
 //!
-//! So a guesser with a thousand addresses has a thousand attempts, not five thousand. The owner always has one attempt,
-//! wherever they are. Where they have logged in before, they keep all of theirs, also while that network guesses at
-//! other accounts.
+//! So a guesser with a thousand addresses has a thousand attempts, not five thousand. The owner
+//! always has one attempt, wherever they are. Where they have logged in before, they keep all of
+//! theirs, also while that network guesses at other accounts.
 //!
-//! An attempt counts as a failure when it begins, and is taken back when it turns out to be none: guesses that are made at
-//! the same time must not all be the first. Accounts that do not exist are counted like others, by a hash of what was
-//! typed, so waiting tells nobody who exists. Failures are halved every quarter of an hour.
+//! An attempt counts as a failure when it begins, and is taken back when it turns out to be none:
+//! guesses that are made at the same time must not all be the first. Accounts that do not exist are
+//! counted like others, by a hash of what was typed, so waiting tells nobody who exists. Failures
+//! are halved every quarter of an hour.
 //!
-//! Sign-ups are counted likewise, by the address typed and by network. There a success makes nobody trusted, and counts.
+//! Sign-ups are counted likewise, by the address typed and by network. There a success makes nobody
+//! trusted, and counts.
 //!
-//! Bound: [`RECORDS_MAX`]; then the oldest is removed. Each record costs a password hash to make, some 50 ms of a core, so
-//! pushing a record out takes longer than it would last.
+//! Bound: [`RECORDS_MAX`]; then the oldest is removed. Each record costs a password hash to make,
+//! some 50 ms of a core, so pushing a record out takes longer than it would last.
 
 use crate::ids::Network;
 use std::collections::{HashMap, VecDeque};
@@ -71,7 +76,6 @@ impl WaitPolicy {
     }
 }
 
-/// What is attempted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum AttemptKind {
     Login,

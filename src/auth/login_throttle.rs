@@ -1,11 +1,13 @@
 //! The login throttle: slows down who guesses passwords. How it counts is in `login_failures.rs`.
 //!
-//! `Auth` hands it to the routes of login, sign-up and guests. They ask before they do anything, and report the outcome.
-//! One lock over all records: an attempt costs some 50 ms of hashing, so nobody ever waits for the lock. Every node counts
-//! for itself. Another node gives a guesser as many attempts again; the flood guard and the price of a hash bound that.
-//! Nothing about failures is written anywhere.
+//! `Auth` hands it to the routes of login, sign-up and guests. They ask before they do anything,
+//! and report the outcome. One lock over all records: an attempt costs some 50 ms of hashing, so
+//! nobody ever waits for the lock. Every node counts for itself. Another node gives a guesser as
+//! many attempts again; the flood guard and the price of a hash bound that. Nothing about failures
+//! is written anywhere.
 //!
-//! Bound: 100,000 records, then the oldest is removed. A crash of the upkeep task loses no record. It only delays removals.
+//! Bound: 100,000 records, then the oldest is removed. A crash of the upkeep task loses no record.
+//! It only delays removals.
 
 use super::error::Error;
 use super::login_failures::{AttemptKind, CountedAttempt, LoginFailures};
@@ -47,7 +49,7 @@ impl LoginThrottle {
         Self { counted }
     }
 
-    /// Admits an attempt.
+    /// Admits an attempt, or not yet.
     ///
     /// # Errors
     /// How long to wait.
@@ -72,8 +74,8 @@ impl LoginThrottle {
     }
 }
 
-/// An attempt to log in or sign up that was admitted. It counts as a failure unless its outcome says otherwise; so does
-/// one whose client has gone.
+/// An attempt to log in or sign up that was admitted. It counts as a failure unless its outcome
+/// says otherwise; so does one whose client has gone.
 #[derive(Debug)]
 #[must_use = "dropped, it counts as a failure"]
 pub struct LoginAttempt {

@@ -1,9 +1,10 @@
 //! Logins: opening, refreshing and ending them, as methods of [`Auth`].
 //!
-//! A login is a row of `sessions` with the family of refresh tokens that descends from one authentication. A refresh token
-//! is exchanged in one transaction. Of two requests with the same token one gets the next token; the other is reuse. Reuse
-//! revokes the whole login, because it means that somebody else holds the token. There is no grace for two tabs: clients
-//! serialise refreshes.
+//! A login is a row of `sessions` with the family of refresh tokens that descends from one
+//! authentication. A refresh token is exchanged in one transaction. Of two requests with the same
+//! token one gets the next token; the other is reuse. Reuse revokes the whole login, because it
+//! means that somebody else holds the token. There is no grace for two tabs: clients serialise
+//! refreshes.
 
 use super::account::{Account, EMAIL_BYTES_MAX, Tenant, User};
 use super::error::Error;
@@ -34,8 +35,8 @@ pub struct IssuedLogin {
 }
 
 impl Auth {
-    /// Opens a login for a user who was just made. `principal` is the one that [`Auth::register`] or
-    /// [`Auth::register_guest`] answered.
+    /// Opens a login for a user who was just made. `principal` is the one that [`Auth::register`]
+    /// or [`Auth::register_guest`] returned.
     ///
     /// # Errors
     /// [`Error::NeedsSession`] for a key's principal, [`Error::Database`].
@@ -64,8 +65,8 @@ impl Auth {
     /// Signs in with address and password.
     ///
     /// # Errors
-    /// [`Error::Credentials`] for an unknown address as for a wrong password, after the same time; [`Error::Suspended`]
-    /// only to whom the password is known.
+    /// [`Error::Credentials`] for an unknown address as for a wrong password, after the same time;
+    /// [`Error::Suspended`] only to whom the password is known.
     pub async fn login(&self, email: &str, password: String) -> Result<IssuedLogin, Error> {
         // PostgreSQL's text cannot hold a NUL; such an address or one too long is simply unknown.
         let found = if email.contains('\0') || email.len() > EMAIL_BYTES_MAX {
@@ -170,7 +171,8 @@ impl Auth {
         Ok(())
     }
 
-    /// The user and login of a refresh token, for logging out when the access token has run out already.
+    /// The user and login of a refresh token, for logging out when the access token has run out
+    /// already.
     ///
     /// # Errors
     /// [`Error::Spent`], [`Error::Database`].

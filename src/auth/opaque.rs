@@ -1,7 +1,8 @@
-//! Opaque secrets: refresh tokens, socket tickets and the random part of API keys. Pure but for the random bits.
+//! Opaque secrets: refresh tokens, socket tickets and the random part of API keys. Pure but for the
+//! random bits.
 //!
-//! Each is 256 random bits as text. Only its SHA-256 is stored. A plain hash is enough for random input; the slow hash of
-//! `password.rs` is for what people choose.
+//! Each is 256 random bits as text. Only its SHA-256 is stored. A plain hash is enough for random
+//! input; the slow hash of `password.rs` is for what people choose.
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;

@@ -1,11 +1,13 @@
-//! Passwords: what is accepted, and hashing that neither stalls the server nor tells strangers who has an account.
+//! Passwords: what is accepted, and hashing that neither stalls the server nor tells strangers who
+//! has an account.
 //!
-//! argon2id takes 19 MiB and some 20 ms by design. It runs on blocking threads, at most as many at once as there are cores:
-//! more would only make each slower. Its memory is kept from one hash to the next, at most once a core. Left to the
-//! allocator, a hundred people who come at once leave a gigabyte behind, because 19 MiB stay with every thread and are
-//! broken into pieces.
+//! argon2id takes 19 MiB and some 20 ms by design. It runs on blocking threads, at most as many at
+//! once as there are cores: more would only make each slower. Its memory is kept from one hash to
+//! the next, at most once a core. Left to the allocator, a hundred people who come at once leave a
+//! gigabyte behind, because 19 MiB stay with every thread and are broken into pieces.
 //!
-//! An unknown address is checked against a dummy hash with the same parameters, so it takes as long as a wrong password.
+//! An unknown address is checked against a dummy hash with the same parameters, so it takes as long
+//! as a wrong password.
 //!
 //! Bound: [`WAITING_MAX`] callers wait for a permit; the next gets `overloaded` at once.
 
@@ -36,7 +38,8 @@ pub(super) struct Passwords {
 }
 
 struct HashPool {
-    /// One permit a core. A hash keeps its permit until it is done, also when nobody waits for it any more.
+    /// One permit a core. A hash keeps its permit until it is done, also when nobody waits for it
+    /// any more.
     running: Arc<Semaphore>,
     /// One permit a caller, running or waiting.
     admitted: Arc<Semaphore>,
@@ -82,7 +85,8 @@ impl Passwords {
         .await
     }
 
-    /// Whether `password` is the one of `hash`; without a hash (an unknown user) false, after the same time.
+    /// Whether `password` is the one of `hash`; without a hash (an unknown user) false, after the
+    /// same time.
     ///
     /// # Errors
     /// [`Error::Overloaded`] when too many wait.

@@ -1,7 +1,8 @@
 //! Who may do what in a tenant: the one place where tenant roles are turned into answers. Pure.
 //!
-//! Roles in a conversation are the conversation's business (its state decides, in memory); what a tenant's admin may do
-//! ends at people, roles, tiers and the tenant's name, and never opens a conversation.
+//! Roles in a conversation are the conversation's business (its state decides, in memory); what a
+//! tenant's admin may do ends at people, roles, tiers and the tenant's name, and never opens a
+//! conversation.
 
 use crate::ids::{Role, Tier, UserStatus};
 
@@ -65,7 +66,8 @@ pub enum UserChangeRefusal {
 
 /// Whether a caller may change a user.
 ///
-/// Owners may do everything; admins manage those below them and give only roles below their own; everyone may step down.
+/// Owners may do everything; admins manage those below them and give only roles below their own;
+/// everyone may step down.
 ///
 /// # Errors
 /// [`UserChangeRefusal`].
@@ -81,7 +83,8 @@ pub fn check_user_change(caller: Role, target: ChangedUser, change: UserChange) 
         }
     }
     if target.is_caller && target.status == UserStatus::Suspended {
-        // Only a node that does not know of it yet lets them ask. It must not be the one that undoes it.
+        // Only a node that does not know of it yet lets them ask. It must not be the one that
+        // undoes it.
         return Err(UserChangeRefusal::Role);
     }
     let suspends = change.status == Some(UserStatus::Suspended) && target.status == UserStatus::Active;

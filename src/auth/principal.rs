@@ -57,7 +57,8 @@ impl Credential {
 }
 
 impl Principal {
-    /// What the credentials are good for now: a person has all that their role gives, a key what of it it was given.
+    /// What the credentials are good for now: a person has all that their role gives, a key what of
+    /// it it was given.
     #[must_use]
     pub fn scopes(&self) -> Scopes {
         match self.credential {

@@ -1,7 +1,8 @@
 //! Making users: sign-up and guests, as methods of [`Auth`]. What follows is in `logins.rs`.
 //!
-//! Making a user and opening their first login are two steps. Joining the conversation of an invite happens in between, and
-//! is the business of conversations. A user who could not join is taken back with [`Auth::discard`].
+//! Making a user and opening their first login are two steps. Joining the conversation of an invite
+//! happens in between, and is the business of conversations. A user who could not join is taken
+//! back with [`Auth::discard`].
 
 use super::account::{Account, check_email, check_name};
 use super::error::Error;
@@ -16,9 +17,7 @@ use crate::ids::{ConversationId, Role, SessionId, TenantId, Tier};
 #[derive(Debug)]
 pub struct Registration {
     pub email: String,
-    /// As typed.
     pub password: String,
-    /// Display name.
     pub name: String,
     /// Name of the new tenant; made from the user's name if missing.
     pub workspace: Option<String>,
@@ -27,12 +26,13 @@ pub struct Registration {
 }
 
 impl Auth {
-    /// Makes a user: the owner of a new tenant, or with an invite a member of its tenant, whom the caller then lets join
-    /// the conversation. Not logged in yet. The principal is what joining needs.
+    /// Makes a user: the owner of a new tenant, or with an invite a member of its tenant, whom the
+    /// caller then lets join the conversation. Not logged in yet. The principal is what joining
+    /// needs.
     ///
     /// # Errors
-    /// [`Error::Invalid`], [`Error::EmailTaken`], [`Error::InviteNotFound`] (then no user was made),
-    /// [`Error::Overloaded`], [`Error::Database`].
+    /// [`Error::Invalid`], [`Error::EmailTaken`], [`Error::InviteNotFound`] (then no user was
+    /// made), [`Error::Overloaded`], [`Error::Database`].
     pub async fn register(&self, new: Registration) -> Result<(Account, Principal), Error> {
         check_email(&new.email)?;
         password::check_length(&new.password)?;
@@ -109,8 +109,8 @@ impl Auth {
         store::find_invite(&client, code).await?.ok_or(Error::InviteNotFound)
     }
 
-    /// Takes back a user who was made but could not join. If the join went through after all, the user stays: somebody
-    /// refers to them then, and the database refuses.
+    /// Takes back a user who was made but could not join. If the join went through after all, the
+    /// user stays: somebody refers to them then, and the database refuses.
     pub async fn discard(&self, account: &Account) {
         let result = match self.inner.database.client().await {
             Ok(client) => store::delete_user(&client, account.tenant.id, account.user.id).await,

@@ -1,16 +1,18 @@
-//! The revocation cache: what has been revoked or changed since the credentials in circulation were issued. Kept in memory,
-//! and fresh by polling `auth_events`.
+//! The revocation cache: what has been revoked or changed since the credentials in circulation were
+//! issued. Kept in memory, and fresh by polling `auth_events`.
 //!
-//! `upkeep.rs` polls it each second, on every node. No bus is needed, so a logout or suspension on one node reaches all
-//! within five seconds, also while Redis is down. Applying is idempotent: windows overlap generously, because the time of a
-//! row is taken when it is written, but the row is seen when its transaction commits. A local change is applied at once, by
-//! the same function.
+//! `upkeep.rs` polls it each second, on every node. No bus is needed, so a logout or suspension on
+//! one node reaches all within five seconds, also while Redis is down. Applying is idempotent:
+//! windows overlap generously, because the time of a row is taken when it is written, but the row
+//! is seen when its transaction commits. A local change is applied at once, by the same function.
 //!
-//! Bounds: an entry is kept as long as a token may live that contradicts it, or as long as the look-up of a key may be
-//! remembered. So the cache holds what was revoked or changed within about fifteen minutes. The channel of events holds
-//! [`EVENTS_MAX`]. A receiver that falls behind gets `Lagged`, and checks its sockets with `Auth::recheck`.
+//! Bounds: an entry is kept as long as a token may live that contradicts it, or as long as the
+//! look-up of a key may be remembered. So the cache holds what was revoked or changed within about
+//! fifteen minutes. The channel of events holds [`EVENTS_MAX`]. A receiver that falls behind gets
+//! `Lagged`, and checks its sockets with `Auth::recheck`.
 //!
-//! While the database is away, a node keeps to what it knows. The next window begins at the last success.
+//! While the database is away, a node keeps to what it knows. The next window begins at the last
+//! success.
 
 use super::error::Error;
 use super::events::{AuthEvent, UserState};
@@ -25,7 +27,8 @@ use tokio::sync::broadcast;
 
 /// Interval of the reads; five seconds are promised.
 pub(super) const POLL_INTERVAL: Duration = Duration::from_secs(1);
-/// How far a read reaches back behind the last one: longer than any transaction that writes an event may take.
+/// How far a read reaches back behind the last one: longer than any transaction that writes an
+/// event may take.
 const OVERLAP: Duration = Duration::from_secs(30);
 /// The longest time without a read that is caught up with: as long as events are kept at least.
 pub(super) const GAP_MAX: Duration = Duration::from_secs(24 * 3_600);
@@ -52,7 +55,8 @@ impl RevocationCache {
         Self {
             entries: RwLock::default(),
             events: broadcast::Sender::new(EVENTS_MAX),
-            // A token may be issued from a row read just before it changed; the overlap covers that and clock leeway.
+            // A token may be issued from a row read just before it changed; the overlap covers that
+            // and clock leeway.
             keep: ttl + 2 * OVERLAP,
         }
     }
@@ -61,8 +65,8 @@ impl RevocationCache {
         self.events.subscribe()
     }
 
-    /// The principal with what has changed since its token was issued, or since its key was looked up, when its user's
-    /// status was `status`.
+    /// The principal with what has changed since its token was issued, or since its key was looked
+    /// up, when its user's status was `status`.
     pub(super) fn check(&self, mut principal: Principal, status: UserStatus) -> Result<Principal, Error> {
         let entries = self.entries.read();
         if entries.revoked.contains_key(&principal.credential.id()) {
@@ -125,10 +129,12 @@ impl RevocationCache {
         entries.changed.retain(|_, (_, until)| *until > now);
     }
 
-    /// Reads once; `since` is the start of the last successful read, `None` at the start of the process.
+    /// Reads once; `since` is the start of the last successful read, `None` at the start of the
+    /// process.
     pub(super) async fn poll(&self, database: &Database, since: Option<Instant>) -> Result<Instant, Error> {
         let started = Instant::now();
-        // A token that outlived the gap has run out; the socket of a deleted key has not. So a gap is read whole.
+        // A token that outlived the gap has run out; the socket of a deleted key has not. So a gap
+        // is read whole.
         let window = since.map_or(self.keep, |since| started.duration_since(since).min(GAP_MAX)) + OVERLAP;
         let client = database.client().await?;
         let events = store::list_auth_events(&client, window).await?;

@@ -1,8 +1,9 @@
 //! What credentials are good for: scopes, and how they meet the role of their user. Pure.
 //!
-//! A key never does more than its user may: what it was given is cut down to what the role gives now, each time it is
-//! used, so a demoted user's key loses what they lost. People have every scope of their role. Which scope a route needs
-//! stands beside the route table, in `http/routes/access.rs`.
+//! A key never does more than its user may: what it was given is cut down to what the role gives
+//! now, each time it is used, so a demoted user's key loses what they lost. People have every scope
+//! of their role. Which scope a route needs stands beside the route table, in
+//! `http/routes/access.rs`.
 
 use crate::ids::Role;
 use serde::{Deserialize, Serialize};
@@ -66,8 +67,9 @@ impl Scopes {
         }
     }
 
-    /// What is left of the scopes of a key when its user has this role. A guest's key is good for nothing: guests make
-    /// none, and one who became a guest is confined to a conversation, which a key is not.
+    /// What is left of the scopes of a key when its user has this role. A guest's key is good for
+    /// nothing: guests make none, and one who became a guest is confined to a conversation, which a
+    /// key is not.
     #[must_use]
     pub fn of_key(self, role: Role) -> Self {
         match role {

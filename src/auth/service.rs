@@ -1,12 +1,14 @@
 //! Auth: who is calling. Authenticates credentials, and owns what that needs.
 //!
-//! Used by `http/` for every request, by `sessions/` for every socket, and by `tenants/`, which applies changes of users.
-//! An access token costs no query: it is verified, then checked against the revocation cache. An API key costs one query
-//! when it is first seen, then none for a minute. Whatever writes goes to PostgreSQL first, then to the revocation cache,
-//! and from there to the listeners.
+//! Used by `http/` for every request, by `sessions/` for every socket, and by `tenants/`, which
+//! applies changes of users. An access token costs no query: it is verified, then checked against
+//! the revocation cache. An API key costs one query when it is first seen, then none for a minute.
+//! Whatever writes goes to PostgreSQL first, then to the revocation cache, and from there to the
+//! listeners.
 //!
-//! Not an actor: the state is shared behind short locks, and everything else is in PostgreSQL. The one background task is
-//! in `upkeep.rs`. Further methods of [`Auth`] are in `registration.rs`, `logins.rs`, `tickets.rs` and `api_keys.rs`.
+//! Not an actor: the state is shared behind short locks, and everything else is in PostgreSQL. The
+//! one background task is in `upkeep.rs`. Further methods of [`Auth`] are in `registration.rs`,
+//! `logins.rs`, `tickets.rs` and `api_keys.rs`.
 
 use super::error::Error;
 use super::events::{AuthEvent, UserState};
@@ -52,7 +54,8 @@ pub(super) struct AuthInner {
 }
 
 impl Auth {
-    /// Loads the key and what was revoked within the last access-token lifetime, and starts the upkeep task.
+    /// Loads the key and what was revoked within the last access-token lifetime, and starts the
+    /// upkeep task.
     ///
     /// # Errors
     /// [`Error::Key`] without a usable key, [`Error::Database`] if the events cannot be read.
@@ -60,7 +63,8 @@ impl Auth {
         let (access_token_ttl, refresh_token_ttl) = (config.auth.access_token_ttl, config.auth.refresh_token_ttl);
         let key = signing_key::load(config.auth.jwt_secret.as_ref(), &config.data_dir)?;
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        // Nothing that is remembered of credentials is older than the oldest token, or than a look-up of a key.
+        // Nothing that is remembered of credentials is older than the oldest token, or than a
+        // look-up of a key.
         let revocations = Arc::new(RevocationCache::new(access_token_ttl.max(REMEMBERED_FOR)));
         let polled_at = revocations.poll(&database, None).await?;
         let last_used = Arc::new(LastUsed::default());
@@ -89,7 +93,8 @@ impl Auth {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Stops the upkeep task and writes what it would have; what is in memory stays usable until the process ends.
+    /// Stops the upkeep task and writes what it would have; what is in memory stays usable until
+    /// the process ends.
     pub async fn stop(&self) {
         self.inner.upkeep.stop();
         let written = self.inner.last_used.write(&self.inner.database, WriteScope::All).await;
@@ -98,11 +103,13 @@ impl Auth {
         }
     }
 
-    /// Who a credential of an `Authorization` header stands for, with all that has changed since: an access token, without
-    /// a query, or an API key, with one at most, and only if `may_look_up`, which is asked for keys alone.
+    /// Who a credential of an `Authorization` header stands for, with all that has changed since:
+    /// an access token, without a query, or an API key, with one at most, and only if
+    /// `may_look_up`, which is asked for keys alone.
     ///
     /// # Errors
-    /// [`Error::Token`], [`Error::ApiKey`], [`Error::Revoked`], [`Error::Suspended`], [`Error::LookUp`].
+    /// [`Error::Token`], [`Error::ApiKey`], [`Error::Revoked`], [`Error::Suspended`],
+    /// [`Error::LookUp`].
     pub async fn authenticate(&self, credential: &str, may_look_up: impl FnOnce() -> bool) -> Result<Principal, Error> {
         if key_lookup::is_key(credential) {
             self.authenticate_key(credential, may_look_up()).await
@@ -111,8 +118,8 @@ impl Auth {
         }
     }
 
-    /// Who an access token stands for, with all that has changed since; without a query. Used where only a person's token
-    /// will do: in the cookie, and to renew a socket.
+    /// Who an access token stands for, with all that has changed since; without a query. Used where
+    /// only a person's token will do: in the cookie, and to renew a socket.
     ///
     /// # Errors
     /// [`Error::Token`], [`Error::Revoked`], [`Error::Suspended`].
@@ -133,7 +140,8 @@ impl Auth {
         Ok(principal)
     }
 
-    /// The principal of a live connection with all that has changed since; for listeners that missed events.
+    /// The principal of a live connection with all that has changed since; for listeners that
+    /// missed events.
     ///
     /// # Errors
     /// [`Error::Revoked`], [`Error::Suspended`].
@@ -141,8 +149,8 @@ impl Auth {
         self.inner.revocations.check(principal, UserStatus::Active)
     }
 
-    /// What is revoked or changed from now on, on any node, at most five seconds after it was. A receiver that lags
-    /// rechecks every socket it is responsible for.
+    /// What is revoked or changed from now on, on any node, at most five seconds after it was. A
+    /// receiver that lags rechecks every socket it is responsible for.
     #[must_use]
     pub fn events(&self) -> broadcast::Receiver<AuthEvent> {
         self.inner.revocations.subscribe()

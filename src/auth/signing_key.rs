@@ -1,8 +1,8 @@
 //! The key that signs access tokens: given by the operator, or made once and kept beside the data.
 //!
-//! Several nodes must share one key, so they are given `JWT_SECRET`; a node alone needs no set-up. The file is written
-//! under another name and then linked into place, so that two processes starting at once on one directory end up with
-//! the same key, and a crash never leaves half a key.
+//! Several nodes must share one key, so they are given `JWT_SECRET`; a node alone needs no set-up.
+//! The file is written under another name and then linked into place, so that two processes
+//! starting at once on one directory end up with the same key, and a crash never leaves half a key.
 
 use super::error::Error;
 use crate::config::Secret;
@@ -16,7 +16,8 @@ use std::path::Path;
 const FILE_NAME: &str = "jwt.key";
 const KEY_BYTES: usize = 32;
 
-/// The signing key: `secret` if there is one, else the one in `data_dir`, which is made at the first start.
+/// The signing key: `secret` if there is one, else the one in `data_dir`, which is made at the
+/// first start.
 ///
 /// # Errors
 /// [`Error::Key`] if the file can neither be read nor made.

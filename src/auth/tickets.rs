@@ -1,7 +1,7 @@
 //! Tickets: single-use admission to the socket, as methods of [`Auth`].
 //!
-//! A browser cannot send an `Authorization` header with a socket, and a token in an address would end up in logs. So a
-//! ticket is put there instead: good once, for 30 seconds.
+//! A browser cannot send an `Authorization` header with a socket, and a token in an address would
+//! end up in logs. So a ticket is put there instead: good once, for 30 seconds.
 //!
 //! Bound: a hundred unredeemed tickets of a login.
 
@@ -45,8 +45,8 @@ impl Auth {
         })
     }
 
-    /// Who a ticket stands for; it is gone afterwards. The connection gets one access-token lifetime, then it has to send
-    /// `refresh` like any other.
+    /// Who a ticket stands for; it is gone afterwards. The connection gets one access-token
+    /// lifetime, then it has to send `refresh` like any other.
     ///
     /// # Errors
     /// [`Error::Spent`], [`Error::Revoked`], [`Error::Suspended`], [`Error::Database`].

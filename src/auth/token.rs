@@ -1,9 +1,10 @@
 //! Access tokens: JWT with HS256 and nothing else. Pure: the time is an argument, the key is given.
 //!
-//! A token says everything a request needs to know about its caller, so that authentication costs no query; what has
-//! changed since it was issued is the business of `revocation.rs`. The `jsonwebtoken` crate is used without its crypto
-//! backends: the pure-Rust one brings the `rsa` crate with its open timing advisory, and we need a single algorithm.
-//! The provider below offers exactly HS256 over `hmac` and `sha2`, so "one algorithm accepted" also holds for code that
+//! A token says everything a request needs to know about its caller, so that authentication costs
+//! no query; what has changed since it was issued is the business of `revocation.rs`. The
+//! `jsonwebtoken` crate is used without its crypto backends: the pure-Rust one brings the `rsa`
+//! crate with its open timing advisory, and we need a single algorithm. The provider below offers
+//! exactly HS256 over `hmac` and `sha2`, so "one algorithm accepted" also holds for code that
 //! cannot be reached by a header.
 //!
 //! Bounds: a token longer than [`TOKEN_BYTES_MAX`] is refused before anything is decoded.
@@ -27,7 +28,8 @@ pub(super) const TOKEN_BYTES_MAX: usize = 4_096;
 const LEEWAY_S: i64 = 5;
 const ISSUER: &str = "parlance";
 const AUDIENCE: &str = "parlance";
-/// Media type of the header's `typ`, as RFC 9068 has it: no other kind of token can pass for an access token.
+/// Media type of the header's `typ`, as RFC 9068 has it: no other kind of token can pass for an
+/// access token.
 const TYPE: &str = "at+jwt";
 
 /// Why a token is not accepted; the difference is for logs, callers see `unauthenticated`.
@@ -36,7 +38,6 @@ pub enum TokenError {
     /// Not a token of ours, or altered.
     #[error("the token is not valid")]
     Invalid,
-    /// Was valid.
     #[error("the token has run out")]
     Expired,
 }
@@ -72,7 +73,8 @@ impl Signer {
     /// A signer whose tokens live for `ttl`.
     #[must_use]
     pub(super) fn new(key: &[u8], ttl: Duration) -> Self {
-        // A second installation (another signer of the same process) is refused and harmless: it is the same provider.
+        // A second installation (another signer of the same process) is refused and harmless: it is
+        // the same provider.
         CryptoProvider::install_default(&PROVIDER).ok();
         let mut validation = Validation::new(Algorithm::HS256);
         validation.set_issuer(&[ISSUER]);
@@ -94,8 +96,8 @@ impl Signer {
     /// A token for `principal` and when it runs out; `jti` makes it unique.
     ///
     /// # Errors
-    /// [`TokenError::Invalid`] for a key, which gets no tokens, or if the claims cannot be encoded, which no principal
-    /// causes.
+    /// [`TokenError::Invalid`] for a key, which gets no tokens, or if the claims cannot be encoded,
+    /// which no principal causes.
     pub(super) fn issue(
         &self,
         principal: &Principal,
@@ -126,7 +128,7 @@ impl Signer {
         Ok((token, expires_at))
     }
 
-    /// Who the token stands for.
+    /// Whom the token stands for.
     ///
     /// # Errors
     /// [`TokenError`].
@@ -161,7 +163,7 @@ impl Signer {
     }
 }
 
-/// HS256 alone.
+/// Offers HS256 and no other algorithm.
 static PROVIDER: CryptoProvider = CryptoProvider {
     signer_factory: |algorithm, key| match algorithm {
         Algorithm::HS256 if key.family() == AlgorithmFamily::Hmac => Ok(Box::new(Hs256::new(key.as_bytes())?)),
@@ -246,7 +248,8 @@ mod tests {
         signer().issue(&principal(), now, Uuid::now_v7()).unwrap().0
     }
 
-    /// Signs any header and claims with the right key, to show that each check is made and not only the signature's.
+    /// Signs any header and claims with the right key, to show that each check is made and not only
+    /// the signature's.
     fn forge(change: impl FnOnce(&mut Value, &mut Value)) -> String {
         let token = issue(Utc::now());
         let mut parts = token.split('.').map(|part| B64.decode(part).unwrap());

@@ -1,11 +1,12 @@
-//! The one background task of auth: polls revocations each second, writes when API keys were last used, and removes what
-//! has expired.
+//! The one background task of auth: polls revocations each second, writes when API keys were last
+//! used, and removes what has expired.
 //!
-//! It is a task and not an actor, because nobody sends it anything. It ends with the last handle of `Auth`. After a panic it
-//! is started again; its next poll begins where the last successful one did. A database that is away costs a log line at the
-//! first failure, and another when it is back.
+//! It is a task and not an actor, because nobody sends it anything. It ends with the last handle of
+//! `Auth`. After a panic it is started again; its next poll begins where the last successful one
+//! did. A database that is away costs a log line at the first failure, and another when it is back.
 //!
-//! Bounds: rows are deleted in portions of [`DELETE_ROWS_MAX`], at most [`PORTIONS_MAX`] of each kind in one round.
+//! Bounds: rows are deleted in portions of [`DELETE_ROWS_MAX`], at most [`PORTIONS_MAX`] of each
+//! kind in one round.
 
 use super::error::Error;
 use super::last_used::{LastUsed, WriteScope};
@@ -52,7 +53,7 @@ impl Upkeep {
         }
     }
 
-    /// Again is fine.
+    /// May be called more than once.
     pub(super) fn stop(&self) {
         self.task.abort();
     }

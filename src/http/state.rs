@@ -14,7 +14,7 @@ use crate::http::assets::pages::Assets;
 use crate::http::middleware::flood::Guards;
 use crate::http::response::error::Error;
 use crate::http::routes::health::Health;
-use crate::rate_limit::RateLimits;
+use crate::rate_limit::RateLimitHandle;
 use crate::search::Search;
 use crate::sessions::Sessions;
 use crate::tenants::Tenants;
@@ -38,7 +38,7 @@ pub struct AppState {
     pub sessions: Sessions,
     /// The flood guard; `None` when limits are off.
     pub guards: Option<Guards>,
-    pub limits: RateLimits,
+    pub limits: RateLimitHandle,
     pub health: Health,
     pub assets: Assets,
     /// Origins, cookies, trusted proxies, deadlines.

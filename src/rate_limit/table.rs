@@ -1,15 +1,17 @@
-//! The counters of all subjects, in shards, each under a lock of its own that is held for one look-up and one count.
+//! The counters of all subjects, in shards. Each shard has a lock of its own, held for one look-up
+//! and one count.
 //!
-//! It is plain data shared by the handle, which counts in it from any thread, and the supervisor, which removes what is
-//! idle; nothing waits while a shard is locked. It outlives a crash of the supervisor, so a crash gives no quota away.
+//! Plain data: the handle counts in it from any thread, and the actor removes what is idle. Nothing
+//! waits while a shard is locked. It outlives a crash of the actor, so a crash gives no quota away.
 //!
-//! Bounds: [`SUBJECTS_MAX`] subjects, half of them users and half networks, because addresses can be made up and users
-//! cannot: however many networks there are, no user shares a budget with one. A half of a shard that is full first looks, at
-//! most once a second, for subjects that are idle; if there are none, further subjects share [`OVERFLOW`] budgets of that
-//! half by their hash. So a flood of new addresses makes room neither for itself (everybody beyond shares) nor at the cost
-//! of those who are known (they keep theirs), and nobody is shut out for good.
+//! Bounds: [`SUBJECTS_MAX`] subjects, half of them users and half networks. Addresses can be made
+//! up and users cannot, so however many networks there are, no user shares a budget with one. When
+//! half a shard is full, it first looks for idle subjects, at most once a second. If there are
+//! none, further subjects share [`OVERFLOW`] budgets of that half, by their hash. So a flood of new
+//! addresses gets no budgets of its own, and takes none from those who are known. And nobody is
+//! shut out for good.
 
-use super::share::Share;
+use super::local_quota::LocalQuota;
 use super::window::{Millis, Spans, Window};
 use crate::ids::{Network, UserId};
 use parking_lot::Mutex;
@@ -19,7 +21,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::Notify;
 
-/// Subjects with a budget of their own. Of a premium user who uses all of it, one takes about 4 KiB; most take 200 bytes.
+/// Subjects with a budget of their own. Of a premium user who uses all of it, one takes about 4
+/// KiB; most take 200 bytes.
 pub(super) const SUBJECTS_MAX: usize = 131_072;
 /// Locks; more than threads that may want one.
 const SHARDS: usize = 64;
@@ -30,7 +33,7 @@ const CLEAN_INTERVAL: Millis = 1_000;
 
 /// Whose budget it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Key {
+pub(super) enum SubjectKey {
     User(UserId),
     Network(Network),
     /// A user's budget for what costs much.
@@ -38,7 +41,7 @@ pub(super) enum Key {
     NetworkExpensive(Network),
 }
 
-impl Key {
+impl SubjectKey {
     /// Which half of a shard it is in.
     const fn half(self) -> usize {
         match self {
@@ -48,44 +51,45 @@ impl Key {
     }
 }
 
-/// Whether a subject has a budget of its own.
+/// Whose entry it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum EntryKind {
+    /// That of this subject alone.
     Own,
-    Shared,
+    /// One that subjects beyond the bound share.
+    Overflow,
 }
 
 /// What is known of one subject.
 #[derive(Debug, Default)]
-pub(super) struct Entry {
+pub(super) struct SubjectEntry {
     pub(super) window: Window,
     /// Only where nodes share quotas.
-    pub(super) share: Share,
-    /// Whoever waits for Redis' answer about this subject; made when somebody does.
-    pub(super) answered: Option<Arc<Notify>>,
+    pub(super) local: LocalQuota,
+    /// Notifies whoever waits for the reply of Redis about this subject. Made when somebody does.
+    pub(super) replied: Option<Arc<Notify>>,
 }
 
-impl Entry {
-    /// A lease ends long before the windows are empty, and what is owed has left them by then.
+impl SubjectEntry {
+    /// A lease ends long before the windows are empty, and unsynced usage has left them by then.
     fn is_idle(&mut self, now: Millis, spans: Spans) -> bool {
-        self.answered.is_none() && self.window.is_idle(now, spans)
+        self.replied.is_none() && self.window.is_idle(now, spans)
     }
 }
 
 /// The users of a shard, and its networks.
-type Shard = [Half; 2];
+type TableShard = [ShardHalf; 2];
 
 #[derive(Debug, Default)]
-struct Half {
-    subjects: HashMap<Key, Entry>,
-    overflow: Vec<Entry>,
+struct ShardHalf {
+    subjects: HashMap<SubjectKey, SubjectEntry>,
+    overflow: Vec<SubjectEntry>,
     cleaned_at: Millis,
 }
 
-/// The counters.
 #[derive(Debug)]
-pub(super) struct Table {
-    shards: Box<[Mutex<Shard>]>,
+pub(super) struct SubjectTable {
+    shards: Box<[Mutex<TableShard>]>,
     hasher: RandomState,
     subjects_per_half: usize,
     spans: Spans,
@@ -93,7 +97,7 @@ pub(super) struct Table {
     crowded: AtomicU64,
 }
 
-impl Table {
+impl SubjectTable {
     pub(super) fn new(subjects_max: usize, spans: Spans) -> Self {
         Self {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
@@ -104,28 +108,36 @@ impl Table {
         }
     }
 
-    /// Does something with what is known of a subject, or of those it shares a budget with.
-    pub(super) fn with<R>(&self, key: Key, now: Millis, act: impl FnOnce(&mut Entry, Place) -> R) -> R {
+    /// Calls `act` with the entry of a subject, or with one that it shares with others.
+    pub(super) fn with<R>(
+        &self,
+        key: SubjectKey,
+        now: Millis,
+        act: impl FnOnce(&mut SubjectEntry, EntryKind) -> R,
+    ) -> R {
         let hash = self.hasher.hash_one(key);
         let shard = &mut self.shards[hash as usize % SHARDS].lock()[key.half()];
         if let Some(entry) = shard.subjects.get_mut(&key) {
-            return act(entry, Place::Own);
+            return act(entry, EntryKind::Own);
         }
         if shard.subjects.len() >= self.subjects_per_half && now >= shard.cleaned_at + CLEAN_INTERVAL {
             shard.clean(now, self.spans);
         }
         if shard.subjects.len() < self.subjects_per_half {
-            return act(shard.subjects.entry(key).or_default(), Place::Own);
+            return act(shard.subjects.entry(key).or_default(), EntryKind::Own);
         }
         self.crowded.fetch_add(1, Ordering::Relaxed);
         if shard.overflow.is_empty() {
-            shard.overflow.resize_with(OVERFLOW, Entry::default);
+            shard.overflow.resize_with(OVERFLOW, SubjectEntry::default);
         }
-        act(&mut shard.overflow[(hash as usize / SHARDS) % OVERFLOW], Place::Shared)
+        act(
+            &mut shard.overflow[(hash as usize / SHARDS) % OVERFLOW],
+            EntryKind::Overflow,
+        )
     }
 
-    /// Does something with what is known of a subject that has a place of its own; nothing where there is none.
-    pub(super) fn with_known<R>(&self, key: Key, act: impl FnOnce(&mut Entry) -> R) -> Option<R> {
+    /// Calls `act` with the entry of a subject, if it has one of its own.
+    pub(super) fn with_known<R>(&self, key: SubjectKey, act: impl FnOnce(&mut SubjectEntry) -> R) -> Option<R> {
         let hash = self.hasher.hash_one(key);
         self.shards[hash as usize % SHARDS].lock()[key.half()]
             .subjects
@@ -133,12 +145,12 @@ impl Table {
             .map(act)
     }
 
-    /// How many shards there are to clean.
+    /// How many shards there are.
     pub(super) fn shards(&self) -> usize {
         self.shards.len()
     }
 
-    /// Forgets the idle subjects of one shard.
+    /// Removes the idle subjects of one shard.
     pub(super) fn clean(&self, shard: usize, now: Millis) {
         for half in self.shards[shard % SHARDS].lock().iter_mut() {
             half.clean(now, self.spans);
@@ -147,17 +159,17 @@ impl Table {
 
     /// How many subjects are known.
     pub(super) fn len(&self) -> usize {
-        let known = |shard: &Mutex<Shard>| shard.lock().iter().map(|half| half.subjects.len()).sum::<usize>();
+        let known = |shard: &Mutex<TableShard>| shard.lock().iter().map(|half| half.subjects.len()).sum::<usize>();
         self.shards.iter().map(known).sum()
     }
 
-    /// How often since the last time somebody had to share, because there were too many.
+    /// How often somebody had to share since the last call.
     pub(super) fn take_crowded(&self) -> u64 {
         self.crowded.swap(0, Ordering::Relaxed)
     }
 }
 
-impl Half {
+impl ShardHalf {
     fn clean(&mut self, now: Millis, spans: Spans) {
         self.cleaned_at = now;
         self.subjects.retain(|_, entry| !entry.is_idle(now, spans));
@@ -184,19 +196,19 @@ mod tests {
         per_hour: 1_000,
     };
 
-    fn admitted(table: &Table, key: Key, now: Millis) -> bool {
+    fn admitted(table: &SubjectTable, key: SubjectKey, now: Millis) -> bool {
         table.with(key, now, |entry, _| {
             entry.window.check(1, now, QUOTA, SPANS).is_admitted()
         })
     }
 
-    fn user() -> Key {
-        Key::User(UserId::new())
+    fn user() -> SubjectKey {
+        SubjectKey::User(UserId::new())
     }
 
     #[test]
     fn a_full_table_is_neither_wide_open_nor_shut() {
-        let table = Table::new(2 * SHARDS, SPANS);
+        let table = SubjectTable::new(2 * SHARDS, SPANS);
         let known: Vec<_> = std::iter::repeat_with(user)
             .filter(|key| admitted(&table, *key, 0))
             .take(1_000)
@@ -218,13 +230,14 @@ mod tests {
 
     #[test]
     fn made_up_networks_crowd_only_each_other() {
-        let table = Table::new(8 * SHARDS, SPANS);
+        let table = SubjectTable::new(8 * SHARDS, SPANS);
         for n in 1..=20_000_u128 {
             let network = Network::from(std::net::IpAddr::from((n << 64).to_be_bytes()));
-            admitted(&table, Key::Network(network), 0);
+            admitted(&table, SubjectKey::Network(network), 0);
         }
         assert!(table.take_crowded() > 0 && table.len() <= 4 * SHARDS);
-        // Each user has a whole budget all the same: there are far fewer than places, in any shard.
+        // Each user has a whole budget all the same: in any shard, there are far fewer than the
+        // bound.
         for key in std::iter::repeat_with(user).take(SHARDS / 16) {
             for n in 0..10 {
                 assert!(admitted(&table, key, 1), "{n}");

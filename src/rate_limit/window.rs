@@ -1,21 +1,24 @@
-//! How much one subject has used, in two sliding windows: pure.
+//! How much one subject has used, in two sliding windows. Pure.
 //!
-//! Both windows are logs of what was admitted, each entry with the last moment it can have happened. The minute's log is
-//! exact to the millisecond; the hour's is kept in slots of a sixtieth of it, and a slot leaves as a whole when its end
-//! does, so the hour is never exceeded and at most 1/60 of it is given away. A fixed window that starts anew would let
-//! twice the quota through around its boundary, a token bucket the burst and the refill together; that is why neither is
-//! used, at the price of remembering each request of the last minute.
+//! Both windows are logs of what was admitted. Each entry has the last moment at which it can have
+//! happened. The log of the minute is exact to the millisecond. That of the hour is kept in slots
+//! of a sixtieth, and a slot leaves as a whole when its end does: so the hour is never exceeded,
+//! and at most 1/60 of it is given away.
 //!
-//! Bounds: the minute's log has at most as many entries as its quota (and one for each millisecond), the hour's at most 61.
-//! Nothing is remembered of what was refused. The quota is an argument of every question, so a changed tier counts at once,
-//! with what was used before.
+//! Why not simpler: a fixed window that starts anew lets twice the quota through around its
+//! boundary. A token bucket lets the burst and the refill through together. The price is to
+//! remember each request of the last minute.
+//!
+//! Bounds: the log of the minute has at most as many entries as its quota (and one for each
+//! millisecond), that of the hour at most 61. Nothing is remembered of what was refused. The quota
+//! is an argument of every check, so a changed tier counts at once, with what was used before.
 
 use std::collections::VecDeque;
 
 /// Milliseconds of a clock that does not go back; where it began does not matter.
 pub type Millis = u64;
 
-/// Into how many slots the long window is cut: what it may be given away of it is one of them.
+/// Into how many slots the long window is cut. At most one of them is given away.
 const SLOTS: u64 = 60;
 
 /// What may be used in two windows.
@@ -30,27 +33,26 @@ pub struct Quota {
 /// How long the windows are. A minute and an hour; tests take shorter ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Spans {
-    /// The short window.
     pub minute: Millis,
-    /// The long window, at least as long as the short one.
+    /// At least as long as `minute`.
     pub hour: Millis,
 }
 
-/// The answer to a request, with what is left in the window that has less left.
+/// Whether a request is admitted, and what is left in the window that has less left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Decision {
+pub struct QuotaDecision {
     /// The quota of that window.
     pub limit: u32,
     /// What is left of it after this request.
     pub remaining: u32,
     /// In how many milliseconds the oldest counted request leaves it.
     pub reset_ms: Millis,
-    /// `None`: admitted. Otherwise in how many milliseconds the same request will be, if nothing else is meanwhile.
+    /// `None`: admitted. Otherwise in how many milliseconds the same request will be, if nothing
+    /// else is meanwhile.
     pub retry_after_ms: Option<Millis>,
 }
 
-impl Decision {
-    /// Whether it may be done.
+impl QuotaDecision {
     #[must_use]
     pub const fn is_admitted(&self) -> bool {
         self.retry_after_ms.is_none()
@@ -66,7 +68,7 @@ struct Log {
 }
 
 impl Log {
-    /// Forgets what has left the window: what lies back by more than its length.
+    /// Removes what has left the window: what lies back by more than its length.
     fn prune(&mut self, now: Millis, window: Millis) {
         while let Some((at, count)) = self.entries.front()
             && leaves(*at, window) <= now
@@ -82,7 +84,8 @@ impl Log {
     fn add(&mut self, at: Millis, count: u32) {
         self.total += count;
         match self.entries.back_mut() {
-            // Also when `at` lies before it: two threads asked in another order than they looked at the clock.
+            // Also when `at` lies before it: two threads checked in another order than they looked
+            // at the clock.
             Some((last, known)) if *last >= at => *known += count,
             _ => self.entries.push_back((at, count)),
         }
@@ -108,7 +111,8 @@ impl Log {
     }
 }
 
-/// The first moment that is more than `window` after `at`, wherever in its millisecond either of them was.
+/// The first moment that is more than `window` after `at`, wherever in its millisecond either of
+/// them was.
 const fn leaves(at: Millis, window: Millis) -> Millis {
     at + window + 1
 }
@@ -127,15 +131,16 @@ pub(super) struct Window {
 }
 
 impl Window {
-    /// Admits `cost` requests at once, or refuses them and counts nothing. A cost beyond the whole quota is the whole quota.
-    pub(super) fn check(&mut self, cost: u32, now: Millis, quota: Quota, spans: Spans) -> Decision {
+    /// Admits `cost` requests at once, or refuses them and counts nothing. A cost beyond the whole
+    /// quota is the whole quota.
+    pub(super) fn check(&mut self, cost: u32, now: Millis, quota: Quota, spans: Spans) -> QuotaDecision {
         self.prune(now, spans);
         let cost = cost.min(quota.per_minute).min(quota.per_hour);
         let minute_free_at = self.minute.free_at(cost, quota.per_minute, now, spans.minute);
         let hour_free_at = self.hour.free_at(cost, quota.per_hour, now, spans.hour);
         let free_at = minute_free_at.max(hour_free_at);
         if free_at > now {
-            return Decision {
+            return QuotaDecision {
                 retry_after_ms: Some(free_at - now),
                 ..self.state(now, quota, spans)
             };
@@ -146,18 +151,18 @@ impl Window {
     }
 
     /// The refusal that one request would get now; counts nothing.
-    pub(super) fn refusal(&mut self, now: Millis, quota: Quota, spans: Spans) -> Option<Decision> {
+    pub(super) fn refusal(&mut self, now: Millis, quota: Quota, spans: Spans) -> Option<QuotaDecision> {
         self.prune(now, spans);
         let minute_free_at = self.minute.free_at(1, quota.per_minute, now, spans.minute);
         let free_at = minute_free_at.max(self.hour.free_at(1, quota.per_hour, now, spans.hour));
-        (free_at > now).then(|| Decision {
+        (free_at > now).then(|| QuotaDecision {
             retry_after_ms: Some(free_at - now),
             ..self.state(now, quota, spans)
         })
     }
 
     /// Where it stands, as if something free had been admitted.
-    fn state(&self, now: Millis, quota: Quota, spans: Spans) -> Decision {
+    fn state(&self, now: Millis, quota: Quota, spans: Spans) -> QuotaDecision {
         let minute_left = quota.per_minute.saturating_sub(self.minute.total);
         let hour_left = quota.per_hour.saturating_sub(self.hour.total);
         let (limit, remaining, reset_at) = if hour_left < minute_left {
@@ -166,7 +171,7 @@ impl Window {
             let reset_at = self.minute.oldest_leaves(now, spans.minute);
             (quota.per_minute, minute_left, reset_at)
         };
-        Decision {
+        QuotaDecision {
             limit,
             remaining,
             reset_ms: reset_at.saturating_sub(now),
@@ -174,7 +179,7 @@ impl Window {
         }
     }
 
-    /// Whether nothing is counted any more, so that it can be forgotten.
+    /// Whether nothing is counted any more, so that it can be removed.
     pub(super) fn is_idle(&mut self, now: Millis, spans: Spans) -> bool {
         self.prune(now, spans);
         self.hour.entries.is_empty() && self.minute.entries.is_empty()

@@ -1,9 +1,10 @@
 //! What somebody typed, as PostgreSQL's `search_query` takes it. Pure.
 //!
-//! PostgreSQL reads the query itself (`websearch_to_tsquery`): words, `"phrases"`, `or`, `-without`; any text is a query.
-//! Two things are made plain for it here. A hyphen excludes only before a word: within one, or between quotes, it is a
-//! separator, as it is in messages. And a word of a script without blanks is a phrase, because each of its characters is
-//! a word of its own there (migration V0003): `東京` asks for the two beside each other.
+//! PostgreSQL reads the query itself (`websearch_to_tsquery`): words, `"phrases"`, `or`,
+//! `-without`; any text is a query. Two things are made plain for it here. A hyphen excludes only
+//! before a word: within one, or between quotes, it is a separator, as it is in messages. And a
+//! word of a script without blanks is a phrase, because each of its characters is a word of its own
+//! there (migration V0003): `東京` asks for the two beside each other.
 
 use std::iter::Peekable;
 use std::str::Chars;

@@ -1,14 +1,17 @@
-//! In which order a search looks, and when it has seen enough. Pure.
+//! In which order a search looks at slices, and when it has seen enough. Pure.
 //!
-//! The messages of a conversation are in slices of 8,192 (migration V0003). Slices are looked through in rounds, those
-//! with the youngest messages first; a message can be at its place on the page as soon as no slice is left that may hold a
-//! younger one. So a word that everybody uses is answered by the first few slices, and one that hardly anybody uses costs
-//! no more than finding out that it is not there. Rounds grow while they are quick. That a word was rare in one round says
-//! nothing of the next, so a round gets half of the time that is left; one that would take longer is broken off, and made
-//! again with a quarter of the slices.
+//! The messages of a conversation are in slices of 8,192 (migration V0003). Slices are searched in
+//! rounds, those with the youngest messages first. A message has its place on the page as soon as
+//! no slice is left that may hold a younger one. So a word that everybody uses is found in the
+//! first few slices, and a word that hardly anybody uses costs no more than finding out that it is
+//! not there.
 //!
-//! Bounds: [`SLICES_MAX`] slices, [`TIME_MAX`]. A search that ends at one of them answers what it has found, and says that
-//! it is not complete.
+//! Rounds grow while they are quick. That a word was rare in one round says nothing of the next, so
+//! a round gets half of the time that is left. One that would take longer is broken off, and
+//! repeated with a quarter of the slices.
+//!
+//! Bounds: [`SLICES_MAX`] slices, [`TIME_MAX`]. A search that ends at one of them returns what it
+//! has found, and says that it is not complete.
 
 use crate::wire::frames::Timestamp;
 use std::time::Duration;
@@ -32,7 +35,6 @@ const QUICK: Duration = Duration::from_millis(100);
 pub(super) struct Slice {
     /// What the index knows it by.
     pub(super) key: i64,
-    /// The conversation.
     pub(super) conversation: Uuid,
     /// Nothing in it is younger.
     pub(super) newest_at: Timestamp,
@@ -63,7 +65,7 @@ pub(super) struct Hits {
 /// A search under way.
 #[derive(Debug)]
 pub(super) struct Rounds {
-    /// Youngest first.
+    /// Ordered, youngest first.
     slices: Vec<Slice>,
     looked_at: usize,
     /// Whether there are more slices than may be looked through.
@@ -77,8 +79,8 @@ pub(super) struct Rounds {
 }
 
 impl Rounds {
-    /// A search through slices, youngest first, of which the last one only shows that there are too many; for a page of
-    /// `limit` messages.
+    /// A search through slices, youngest first, of which the last one only shows that there are too
+    /// many; for a page of `limit` messages.
     pub(super) fn new(mut slices: Vec<Slice>, limit: usize) -> Self {
         let cut = slices.len() > SLICES_MAX;
         slices.truncate(SLICES_MAX);
@@ -96,7 +98,7 @@ impl Rounds {
 
     /// The slices to look through next; `None` when it is enough.
     pub(super) fn next_round(&self) -> Option<&[Slice]> {
-        if self.is_settled() || self.spent >= TIME_MAX {
+        if self.is_final() || self.spent >= TIME_MAX {
             return None;
         }
         let end = (self.looked_at + self.size).min(self.slices.len());
@@ -115,8 +117,9 @@ impl Rounds {
         self.size = self.size_max;
     }
 
-    /// Takes what the last round has found: the youngest of its slices, at most as many as are wanted.
-    pub(super) fn take(&mut self, hits: impl IntoIterator<Item = Hit>, elapsed: Duration) {
+    /// Adds what the last round has found: the youngest of its slices, at most as many as are
+    /// wanted.
+    pub(super) fn add(&mut self, hits: impl IntoIterator<Item = Hit>, elapsed: Duration) {
         self.looked_at = (self.looked_at + self.size).min(self.slices.len());
         self.spent += elapsed;
         if elapsed < QUICK {
@@ -128,9 +131,9 @@ impl Rounds {
         self.hits.truncate(self.wanted);
     }
 
-    /// The page.
+    /// Ends the search, and gives the page.
     pub(super) fn finish(mut self) -> Hits {
-        let complete = self.is_settled() && (!self.cut || self.looked_at < self.slices.len());
+        let complete = self.is_final() && (!self.cut || self.looked_at < self.slices.len());
         let more = self.hits.len() == self.wanted;
         self.hits.truncate(self.wanted - 1);
         Hits {
@@ -141,7 +144,7 @@ impl Rounds {
     }
 
     /// Whether nothing that was not looked at can change the page.
-    fn is_settled(&self) -> bool {
+    fn is_final(&self) -> bool {
         let Some(next) = self.slices.get(self.looked_at) else {
             return true;
         };
@@ -149,7 +152,7 @@ impl Rounds {
         last.is_some_and(|last| last.created_at > next.newest_at)
     }
 
-    /// How many messages a round has to answer at most.
+    /// How many messages a round has to return at most.
     pub(super) const fn wanted(&self) -> usize {
         self.wanted
     }
@@ -188,7 +191,7 @@ mod tests {
         let slices: Vec<_> = (0..100).map(|n| slice(n, 1_000 - n)).collect();
         let mut rounds = Rounds::new(slices, 2);
         assert_eq!(rounds.next_round().unwrap().len(), ROUND_MIN);
-        rounds.take([hit(999, 1), hit(998, 2), hit(985, 3)], Duration::ZERO);
+        rounds.add([hit(999, 1), hit(998, 2), hit(985, 3)], Duration::ZERO);
         let found = rounds.finish();
         assert_eq!((found.page.len(), found.more, found.complete), (2, true, true));
     }
@@ -197,9 +200,9 @@ mod tests {
     fn an_equal_time_may_still_come() {
         let slices: Vec<_> = (0..20).map(|n| slice(n, 1_000)).collect();
         let mut rounds = Rounds::new(slices, 1);
-        rounds.take([hit(1_000, 1), hit(1_000, 2)], Duration::ZERO);
+        rounds.add([hit(1_000, 1), hit(1_000, 2)], Duration::ZERO);
         assert_eq!(rounds.next_round().unwrap().len(), 4);
-        rounds.take([hit(1_000, 9)], Duration::ZERO);
+        rounds.add([hit(1_000, 9)], Duration::ZERO);
         assert_eq!(rounds.next_round(), None);
         assert_eq!(rounds.finish().page, [hit(1_000, 9)]);
     }
@@ -210,7 +213,7 @@ mod tests {
         let mut rounds = Rounds::new(slices, 10);
         for (size, took) in [(16, 1), (64, 1), (256, 100), (256, 1), (256, 1_900)] {
             assert_eq!(rounds.next_round().unwrap().len(), size);
-            rounds.take([], Duration::from_millis(took));
+            rounds.add([], Duration::from_millis(took));
         }
         assert_eq!(rounds.next_round(), None);
         assert_eq!(
@@ -227,14 +230,14 @@ mod tests {
     fn a_round_that_is_too_slow_is_made_again_with_fewer_slices() {
         let slices: Vec<_> = (0..1_000).map(|n| slice(n, 1_000 - n)).collect();
         let mut rounds = Rounds::new(slices, 10);
-        rounds.take([hit(900, 1)], Duration::ZERO);
-        rounds.take([], Duration::ZERO);
+        rounds.add([hit(900, 1)], Duration::ZERO);
+        rounds.add([], Duration::ZERO);
         let mut tried = Vec::new();
         while let Some(round) = rounds.next_round() {
             tried.push((round[0].key, round.len(), rounds.time_left().as_millis()));
             match round.len() {
                 256 => rounds.break_off(Duration::from_secs(1)),
-                _ => rounds.take([], Duration::from_millis(250)),
+                _ => rounds.add([], Duration::from_millis(250)),
             }
         }
         assert_eq!(
@@ -268,7 +271,7 @@ mod tests {
         for (n, complete) in [(SLICES_MAX, true), (SLICES_MAX + 1, false)] {
             let mut rounds = Rounds::new((0..n as i64).map(|n| slice(n, 0)).collect(), 10);
             while rounds.next_round().is_some() {
-                rounds.take([], Duration::ZERO);
+                rounds.add([], Duration::ZERO);
             }
             assert_eq!(rounds.finish().complete, complete);
         }
@@ -296,7 +299,7 @@ mod tests {
                 let mut hits: Vec<Hit> = of_round.flat_map(|(_, hits)| hits.clone()).collect();
                 hits.sort_by_key(|hit| std::cmp::Reverse((hit.created_at, hit.id)));
                 hits.truncate(rounds.wanted());
-                rounds.take(hits, Duration::ZERO);
+                rounds.add(hits, Duration::ZERO);
             }
             let found = rounds.finish();
             prop_assert!(found.complete);

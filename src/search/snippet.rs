@@ -1,9 +1,10 @@
 //! The part of a message that shows why it was found, in pieces that are a hit or not. Pure.
 //!
-//! PostgreSQL knows what it has found and marks it, but in `search_text` of the body, where everything but letters and
-//! digits is a blank; so its marks (two control characters, which that text cannot hold) are carried over to the body
-//! itself, word by word. What comes out is text in pieces and no markup: nothing in a body can be taken for a mark, and
-//! whoever shows it treats it like any other text.
+//! PostgreSQL knows what it has found and marks it, but in `search_text` of the body, where
+//! everything but letters and digits is a blank; so its marks (two control characters, which that
+//! text cannot hold) are carried over to the body itself, word by word. What comes out is text in
+//! pieces and no markup: nothing in a body can be taken for a mark, and whoever shows it treats it
+//! like any other text.
 
 use serde::Serialize;
 use std::ops::Range;

@@ -1,8 +1,10 @@
 //! The SQL of search: which slices, what is in them, and what it says now.
 
+use super::request::Criteria;
+use super::results::FoundConversation;
 use super::rounds::{Hit, SLICES_MAX, Slice};
 use super::snippet::{HIT_BEGINS, HIT_ENDS};
-use super::{Criteria, Place};
+
 use crate::auth::Access;
 use crate::commit::{message_columns, message_from_row};
 use crate::database::{Client, Error, Statement, Transaction};
@@ -12,9 +14,10 @@ use std::time::Duration;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
-/// The slices of the caller's conversations that may hold something, youngest first; one more than may be looked through
-/// if there are more. None when the query asks for no word. The oldest message of a slice tells where it and the one before
-/// end; for the first slice the conversation's own beginning is near enough.
+/// The slices of the caller's conversations that may hold something, youngest first; one more than
+/// may be looked through if there are more. None when the query asks for no word. The oldest
+/// message of a slice says where it and the one before end; for the first slice the conversation's
+/// own beginning is near enough.
 pub(super) async fn list_slices(
     db: &Client,
     access: Access,
@@ -84,11 +87,12 @@ pub(super) async fn is_member(db: &Client, access: Access, id: ConversationId) -
     Ok(row.get(0))
 }
 
-/// The youngest messages of some slices that meet the criteria, at most `limit`; the statement is cancelled where that
-/// would take longer than `time`.
+/// The youngest messages of some slices that meet the criteria, at most `limit`; the statement is
+/// cancelled where that would take longer than `time`.
 ///
-/// The words and slices are asked for inside, so that the index on them is the only one that can be used, and the plan is
-/// made for these words each time: a plan for any words, or made while the table was empty, would read it whole.
+/// The conditions on words and slices stand inside, so that the index on them is the only one that
+/// can be used, and the plan is made for these words each time: a plan for any words, or made while
+/// the table was empty, would read it whole.
 pub(super) async fn find_hits(
     db: &mut Client,
     access: Access,
@@ -119,7 +123,7 @@ pub(super) async fn find_hits(
     let keys: Vec<i64> = slices.iter().map(|slice| slice.key).collect();
     let conversations: Vec<Uuid> = slices.iter().map(|slice| slice.conversation).collect();
     let author = criteria.author.map(|id| id.0);
-    let (from, from_id) = criteria.from.unzip();
+    let (from, from_id) = criteria.from.map(|from| (from.created_at, from.id)).unzip();
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let transaction = db.read_snapshot().await?;
     let time = time.min(transaction.statement_timeout()).as_millis().to_string();
@@ -157,16 +161,16 @@ async fn end(transaction: Transaction<'_>) -> Result<(), Error> {
 }
 
 /// A message that was found, as it is now.
-pub(super) struct Read {
+pub(super) struct ReadHit {
     pub(super) message: Message,
-    pub(super) conversation: Place,
+    pub(super) conversation: FoundConversation,
     /// Its body, marked, as `search_text` sees it.
     pub(super) marked: String,
 }
 
-/// What was found, as it stands now, youngest first: without what was deleted, or says something else, or stands where the
-/// caller is not a member any more.
-pub(super) async fn read(db: &Client, access: Access, hits: &[Hit], words: &str) -> Result<Vec<Read>, Error> {
+/// What was found, as it stands now, youngest first: without what was deleted, or says something
+/// else, or stands where the caller is not a member any more.
+pub(super) async fn read(db: &Client, access: Access, hits: &[Hit], words: &str) -> Result<Vec<ReadHit>, Error> {
     const SQL: Statement = Statement::new(
         "search.read",
         concat!(
@@ -196,8 +200,8 @@ pub(super) async fn read(db: &Client, access: Access, hits: &[Hit], words: &str)
         .await?;
     let read = |row: &Row| {
         let message = message_from_row(row);
-        Read {
-            conversation: Place {
+        ReadHit {
+            conversation: FoundConversation {
                 id: message.conversation,
                 title: row.get("title"),
             },

@@ -3,7 +3,7 @@
 use super::Connection;
 use crate::commit::Completion;
 use crate::ids::{ConversationId, MessageId, NodeId};
-use crate::rate_limit::Decision;
+use crate::rate_limit::QuotaDecision;
 use crate::wire::frames::{Ack, Budget, Hello, HelloLimits, HelloUser};
 use crate::wire::{Reply, limits};
 use chrono::Utc;
@@ -36,8 +36,8 @@ pub(super) fn hello(connection: &Connection, node: NodeId, heartbeat: Duration) 
 }
 
 /// What is left of a budget, when that is less than a fifth.
-pub(super) fn budget(decision: Decision) -> Option<Budget> {
-    let Decision { limit, remaining, .. } = decision;
+pub(super) fn budget(decision: QuotaDecision) -> Option<Budget> {
+    let QuotaDecision { limit, remaining, .. } = decision;
     (u64::from(remaining) * 5 < u64::from(limit)).then_some(Budget {
         limit,
         remaining,
@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn a_budget_is_told_below_a_fifth() {
-        let with = |remaining| Decision {
+        let with = |remaining| QuotaDecision {
             limit: 100,
             remaining,
             reset_ms: 7,

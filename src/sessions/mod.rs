@@ -30,7 +30,7 @@ use crate::error::{CloseCode, Code};
 use crate::ids::{NodeId, Role, UserStatus};
 use crate::metrics::{Surface, metrics};
 use crate::presence::PresenceHandle;
-use crate::rate_limit::RateLimits;
+use crate::rate_limit::RateLimitHandle;
 use crate::supervision::{ArbiterPool, supervise_task};
 use crate::wire::frames::Timestamp;
 use std::sync::Arc;
@@ -53,7 +53,7 @@ struct Shared {
     conversations: ConversationsHandle,
     presence: PresenceHandle,
     auth: Auth,
-    limits: RateLimits,
+    limits: RateLimitHandle,
     heartbeat: Duration,
 }
 
@@ -65,7 +65,7 @@ pub struct SessionDependencies {
     pub conversations: ConversationsHandle,
     pub presence: PresenceHandle,
     pub auth: Auth,
-    pub limits: RateLimits,
+    pub limits: RateLimitHandle,
     pub arbiters: ArbiterPool,
 }
 

@@ -22,7 +22,7 @@ use crate::conversations::{self, ConversationHandle, NewSubscriber, Request};
 use crate::error::{CloseCode, Code};
 use crate::ids::{ConversationId, Network};
 use crate::metrics::{Surface, metrics};
-use crate::rate_limit::{Decision, Verdict};
+use crate::rate_limit::{QuotaCheck, QuotaDecision};
 use crate::wire::frames::{Budget, Done, ErrorFrame, Pong};
 use crate::wire::{ClientFrame, ParseError, ParsedFrame, Reply, encode, limits, parse};
 use actix::prelude::*;
@@ -210,8 +210,8 @@ impl Session {
         }
         match self.sessions.shared.limits.try_check(self.connection.payer(), 1) {
             None => self.perform(frame, reply, None, ctx),
-            Some(Verdict::Decided(decision)) => self.settle(frame, reply, decision, ctx),
-            Some(Verdict::Pending(pending)) => {
+            Some(QuotaCheck::Decided(decision)) => self.settle(frame, reply, decision, ctx),
+            Some(QuotaCheck::Pending(pending)) => {
                 // Nothing may overtake it.
                 self.link.block();
                 let decided = pending.decide().into_actor(self);
@@ -224,7 +224,13 @@ impl Session {
     }
 
     /// Does what its user's quota allows, and refuses the rest before anything is done.
-    fn settle(&mut self, frame: ClientFrame, reply: Reply, decision: Decision, ctx: &mut ws::WebsocketContext<Self>) {
+    fn settle(
+        &mut self,
+        frame: ClientFrame,
+        reply: Reply,
+        decision: QuotaDecision,
+        ctx: &mut ws::WebsocketContext<Self>,
+    ) {
         if self.connection.outbox.is_closed() {
             // While Redis was asked: revoked, say.
             return reply.forgo();

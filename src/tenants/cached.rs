@@ -1,23 +1,18 @@
 //! Users and tenants as the cache holds them: shared in this process, compact in Redis.
 //!
-//! The shapes are apart from the wire's and the rows', so that neither can change what lies in Redis unnoticed: a test
-//! pins their bytes. Change a shape, or a vocabulary in it, and it fails until the shape has another version.
-//!
-//! A change of a user invalidates where it is made, and once more on every node when `auth` reads of it: so it takes
-//! five seconds at the most everywhere, whatever was lost on the bus.
+//! The shapes are apart from those of the wire and of the rows, so that neither can change what
+//! lies in Redis unnoticed. A test pins their bytes. When you change a shape, or a vocabulary in
+//! it, give it another version.
 
-use crate::auth::{Auth, AuthEvent, Tenant, User};
-use crate::cache::{CacheHandle, Cacheable, Kind, Pattern, Shareable, keys};
+use crate::auth::{Tenant, User};
+use crate::cache::{Cacheable, Kind, Shareable};
 use crate::ids::{Role, TenantId, Tier, UserId, UserKind, UserStatus};
-use crate::supervision::{ArbiterPool, supervise_task};
 use bytestring::ByteString;
 use chrono::serde::ts_microseconds;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-use tokio::sync::broadcast::error::RecvError;
 
-/// A user.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(from = "UserShape", into = "UserShape")]
 pub(super) struct CachedUser(Arc<User>);
@@ -94,7 +89,6 @@ impl From<CachedUser> for UserShape {
     }
 }
 
-/// A tenant.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(from = "TenantShape", into = "TenantShape")]
 pub(super) struct CachedTenant(Arc<Tenant>);
@@ -142,35 +136,6 @@ impl From<CachedTenant> for TenantShape {
     fn from(tenant: CachedTenant) -> Self {
         let Tenant { id, name, created_at } = tenant.into();
         Self { id, name, created_at }
-    }
-}
-
-/// What follows changes of users is called this in logs and metrics.
-const TASK: &str = "cached_users";
-
-/// Forgets users whenever `auth` hears that they have changed, on whichever node.
-pub(super) fn follow_changes(auth: &Auth, cache: &CacheHandle, arbiters: &ArbiterPool) {
-    let (auth, cache) = (auth.clone(), cache.clone());
-    arbiters.spawn(0, async move {
-        supervise_task(TASK, |generation| follow(&auth, &cache, generation)).await;
-    });
-}
-
-async fn follow(auth: &Auth, cache: &CacheHandle, generation: u64) {
-    let mut events = auth.events();
-    if generation > 1 {
-        // What was told between two generations was heard by nobody.
-        cache.delete_pattern(Pattern::everything());
-    }
-    loop {
-        match events.recv().await {
-            Ok(AuthEvent::UserChanged(user)) => {
-                cache.delete(&keys::user::<CachedUser>(user.tenant_id, user.user_id));
-            }
-            Ok(AuthEvent::Revoked(_)) => {}
-            Err(RecvError::Lagged(_)) => cache.delete_pattern(Pattern::everything()),
-            Err(RecvError::Closed) => return,
-        }
     }
 }
 

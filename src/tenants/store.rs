@@ -1,6 +1,6 @@
-//! The SQL of tenants and their people: one function a statement, the tenant first.
+//! The SQL of tenants and their people. One function a statement, the tenant first.
 
-use super::Error;
+use super::error::Error;
 use crate::auth::{self, Tenant, User};
 use crate::database::{Client, Statement, Transaction};
 use crate::ids::{ConversationId, TenantId, UserId, UserStatus};

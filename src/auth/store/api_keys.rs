@@ -35,7 +35,8 @@ fn key_of(row: &Row) -> Result<ApiKey, Error> {
     })
 }
 
-/// The role and status of a user as they are now; the makers of one user's keys stand in line behind it.
+/// The role and status of a user as they are now; the makers of one user's keys stand in line
+/// behind it.
 pub(in crate::auth) async fn lock_user(
     tx: &Transaction<'_>,
     tenant_id: TenantId,
@@ -126,8 +127,9 @@ pub(in crate::auth) async fn delete_api_key(
     Ok(client.execute(&DELETE, &[&tenant_id.0, &user_id.0, &id.0]).await? == 1)
 }
 
-/// Whom a key stands for. The one statement of this crate that names no tenant first but the login's: the hash of 256
-/// random bits leads to one row of the installation, and the row to the tenant.
+/// Whom a key stands for. The one statement of this crate that names no tenant first but the
+/// login's: the hash of 256 random bits leads to one row of the installation, and the row to the
+/// tenant.
 pub(in crate::auth) async fn find_api_key(client: &Client, hash: &[u8]) -> Result<Option<KeyHolder>, Error> {
     const FIND: Statement = Statement::new(
         "api_keys.find",
@@ -155,8 +157,8 @@ pub(in crate::auth) async fn find_api_key(client: &Client, hash: &[u8]) -> Resul
     Ok(Some(KeyHolder { principal, status }))
 }
 
-/// Writes when keys were last used. Rows are locked in the order of their ids, so that nodes that write the same keys
-/// wait for each other and do not deadlock.
+/// Writes when keys were last used. Rows are locked in the order of their ids, so that nodes that
+/// write the same keys wait for each other and do not deadlock.
 pub(in crate::auth) async fn touch_api_keys(client: &Client, used: &[(ApiKeyId, DateTime<Utc>)]) -> Result<(), Error> {
     const TOUCH: Statement = Statement::new(
         "api_keys.touch",

@@ -1,5 +1,5 @@
-//! The statements of `auth_events`: what was revoked or changed, for all nodes. The rows are written in the transactions of
-//! the changes themselves.
+//! The statements of `auth_events`: what was revoked or changed, for all nodes. The rows are
+//! written in the transactions of the changes themselves.
 
 use crate::auth::error::Error;
 use crate::auth::events::{AuthEvent, UserState};

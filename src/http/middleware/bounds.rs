@@ -9,7 +9,7 @@
 use crate::error::Code;
 use crate::http::response::error::Error;
 use crate::http::state::AppState;
-use crate::rate_limit::Decision;
+use crate::rate_limit::QuotaDecision;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{Payload, RequestHead, ServiceRequest, ServiceResponse};
 use actix_web::http::header::{self, HeaderValue};
@@ -34,11 +34,11 @@ struct Reading(Rc<Cell<bool>>);
 
 /// What was decided about the caller's quota, once it was: the answer of a request that is gone tells it too.
 #[derive(Clone, Default)]
-pub(crate) struct Budget(Rc<Cell<Option<Decision>>>);
+pub(crate) struct Budget(Rc<Cell<Option<QuotaDecision>>>);
 
 impl Budget {
     /// Notes a decision about a request.
-    pub(crate) fn note(request: &HttpRequest, decision: Decision) {
+    pub(crate) fn note(request: &HttpRequest, decision: QuotaDecision) {
         if let Some(Self(budget)) = request.extensions().get() {
             budget.set(Some(decision));
         }

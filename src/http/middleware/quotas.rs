@@ -18,7 +18,7 @@ use crate::http::response::error::Error;
 use crate::http::state::AppState;
 use crate::ids::Tier;
 use crate::metrics::{Surface, metrics};
-use crate::rate_limit::{Decision, Payer};
+use crate::rate_limit::{Payer, QuotaDecision};
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
@@ -80,7 +80,7 @@ pub(crate) async fn quotas(
 }
 
 /// Finds out who pays, and takes the request from their budget.
-async fn decide(request: &ServiceRequest) -> Result<Option<(Tier, Decision)>, Error> {
+async fn decide(request: &ServiceRequest) -> Result<Option<(Tier, QuotaDecision)>, Error> {
     let request = request.request();
     let state = AppState::of(request)?;
     if !state.limits.is_enabled() {
@@ -102,12 +102,12 @@ async fn payer(request: &HttpRequest, state: &AppState) -> Payer {
 }
 
 /// The refusal of whoever shows no valid credentials at this address, while its quota is used up; nothing is counted.
-pub(crate) fn foresee(request: &HttpRequest, state: &AppState) -> Option<Error> {
+pub(crate) fn peek(request: &HttpRequest, state: &AppState) -> Option<Error> {
     if !state.limits.is_enabled() {
         return None;
     }
     let payer = Payer::address(client_address::of(request, state));
-    state.limits.foresee(payer).map(Error::over_quota)
+    state.limits.peek(payer).map(Error::over_quota)
 }
 
 /// Charges a handshake whose credentials were refused to its address; what it is answered.
@@ -157,7 +157,7 @@ impl FromRequest for Expensive {
 }
 
 /// Writes what is left onto an answer.
-pub(crate) fn tell(headers: &mut HeaderMap, decision: &Decision) {
+pub(crate) fn tell(headers: &mut HeaderMap, decision: &QuotaDecision) {
     let reset = Utc::now() + Duration::from_millis(decision.reset_ms);
     // Rounded up, so that it is true.
     let reset = reset.timestamp() + i64::from(reset.timestamp_subsec_nanos() > 0);
@@ -168,7 +168,7 @@ pub(crate) fn tell(headers: &mut HeaderMap, decision: &Decision) {
 
 impl Error {
     /// Somebody's quota is used up.
-    fn over_quota(decision: Decision) -> Self {
+    fn over_quota(decision: QuotaDecision) -> Self {
         Self::too_many(Duration::from_millis(decision.retry_after_ms.unwrap_or_default())).with_budget(decision)
     }
 
@@ -213,7 +213,7 @@ mod tests {
 
     #[test]
     fn the_headers_say_when_the_oldest_request_leaves() {
-        let decision = Decision {
+        let decision = QuotaDecision {
             limit: 100,
             remaining: 7,
             reset_ms: 1_500,

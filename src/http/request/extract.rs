@@ -82,7 +82,7 @@ pub(crate) async fn identify(request: &HttpRequest, state: &AppState) -> Result<
     let principal = match bearer(request)? {
         Some(credential) => {
             // Who makes up keys pays with their address for looking them up, and then they are not.
-            let may_look_up = || quotas::foresee(request, state).is_none();
+            let may_look_up = || quotas::peek(request, state).is_none();
             state.auth.authenticate(credential, may_look_up).await?
         }
         None => by_cookie(request, state)?,

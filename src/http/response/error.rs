@@ -6,7 +6,7 @@
 //! no error leaves in another shape.
 
 use crate::error::Code;
-use crate::rate_limit::Decision;
+use crate::rate_limit::QuotaDecision;
 use crate::{auth, conversations, database, search, tenants};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderMap, HeaderValue};
@@ -61,7 +61,7 @@ pub struct Error {
     /// Other than the code's own advice.
     retry_after_ms: Option<u64>,
     /// What is left of the caller's quota, where the answer would not hear of it otherwise.
-    budget: Option<Box<Decision>>,
+    budget: Option<Box<QuotaDecision>>,
 }
 
 impl Error {
@@ -107,7 +107,7 @@ impl Error {
     }
 
     /// Tells what is left of the caller's quota.
-    pub(crate) fn with_budget(self, budget: Decision) -> Self {
+    pub(crate) fn with_budget(self, budget: QuotaDecision) -> Self {
         Self {
             budget: Some(Box::new(budget)),
             ..self

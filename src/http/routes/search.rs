@@ -6,7 +6,7 @@ use crate::http::request::extract::{self, Caller, Query};
 use crate::http::response::error::Error;
 use crate::http::state::AppState;
 use crate::ids::{ConversationId, UserId};
-use crate::search::{Found, QUERY_BYTES_MAX, Query as Wanted};
+use crate::search::{FoundMessage, QUERY_BYTES_MAX, SearchCursor, SearchRequest};
 use crate::wire::frames::Timestamp;
 use actix_web::{HttpResponse, web};
 use chrono::DateTime;
@@ -43,7 +43,7 @@ pub(crate) struct SearchQuery {
 #[derive(Serialize, ToSchema)]
 pub(crate) struct SearchPage {
     /// The messages, youngest first; there may be fewer than `limit` although there is a next page.
-    items: Vec<Found>,
+    items: Vec<FoundMessage>,
     /// The `cursor` of the next page, if there is one.
     next: Option<String>,
     /// Whether all was searched that belongs on this page. False where that would have taken too long: then there may be
@@ -51,18 +51,21 @@ pub(crate) struct SearchPage {
     complete: bool,
 }
 
-fn parse(query: SearchQuery) -> Result<Wanted, Error> {
+fn parse(query: SearchQuery) -> Result<SearchRequest, Error> {
     if !(1..=QUERY_BYTES_MAX).contains(&query.q.len()) {
         return Err(Error::field("q", format!("1 to {QUERY_BYTES_MAX} bytes.")));
     }
     let limit = extract::page_limit(query.limit)?;
-    Ok(Wanted {
+    let before = moment("before", query.before.as_deref())?;
+    let after = moment("after", query.after.as_deref())?;
+    let from = query.cursor.as_deref().map(cursor::parse).transpose()?;
+    Ok(SearchRequest {
         words: query.q,
         conversation: query.conversation,
         author: query.author,
-        before: moment("before", query.before.as_deref())?,
-        after: moment("after", query.after.as_deref())?,
-        from: query.cursor.as_deref().map(cursor::parse).transpose()?,
+        before,
+        after,
+        from: from.map(|(created_at, id)| SearchCursor { created_at, id }),
         limit: usize::try_from(limit).unwrap_or(1),
     })
 }
@@ -86,7 +89,7 @@ pub(crate) async fn search(
     let page = state.search.find(caller.access(), &wanted).await?;
     Ok(HttpResponse::Ok().json(SearchPage {
         items: page.items,
-        next: page.next.map(|(at, id)| cursor::after(at, id)),
+        next: page.next.map(|next| cursor::after(next.created_at, next.id)),
         complete: page.complete,
     }))
 }

@@ -84,7 +84,7 @@ async fn authenticate(request: &HttpRequest, state: &AppState, ticket: Option<St
     let Some(ticket) = ticket else {
         return extract::authenticate(request, state).await;
     };
-    if let Some(refusal) = quotas::foresee(request, state) {
+    if let Some(refusal) = quotas::peek(request, state) {
         return Err(refusal);
     }
     let principal = state.auth.redeem_ticket(&ticket).await?;

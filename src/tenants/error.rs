@@ -1,0 +1,47 @@
+//! Why something about a tenant or its people was not done, and the public code of each reason.
+
+use crate::auth::{self, UserChangeRefusal};
+use crate::database;
+use crate::error::Code;
+use std::sync::Arc;
+
+/// The texts are public, except of those that are logged instead.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Not there, or in another tenant.
+    #[error("There is no such user here.")]
+    NotFound,
+    /// The caller's role does not allow it, or the tenant would be left without an owner.
+    #[error(transparent)]
+    Refused(#[from] UserChangeRefusal),
+    /// A field is wrong, or a row could not be read.
+    #[error(transparent)]
+    Auth(#[from] auth::Error),
+    /// The database refused or is away.
+    #[error(transparent)]
+    Database(#[from] database::Error),
+    /// Any of these, met by a load that several callers share.
+    #[error(transparent)]
+    Shared(Arc<Self>),
+}
+
+impl From<Arc<Self>> for Error {
+    fn from(error: Arc<Self>) -> Self {
+        Arc::try_unwrap(error).unwrap_or_else(Self::Shared)
+    }
+}
+
+impl Error {
+    /// What clients see.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Self::NotFound => Code::NotFound,
+            Self::Refused(UserChangeRefusal::LastOwner | UserChangeRefusal::Oneself) => Code::Conflict,
+            Self::Refused(UserChangeRefusal::Role) => Code::Forbidden,
+            Self::Auth(error) => error.code(),
+            Self::Database(error) => error.code(),
+            Self::Shared(error) => error.code(),
+        }
+    }
+}
