@@ -13,57 +13,40 @@ use crate::conversations::{
     BusObserver, ConversationDependencies, ConversationsHandle, FirstPageObserver, SlotObserver, SlotTable,
 };
 use crate::database::{self, Database};
-use crate::http::{self, Assets, Connections, Health};
+use crate::http::{self, AppState, Assets, FloodGuards, Health, HealthParts, Listener, Listeners, Servers};
 use crate::ids::NodeId;
 use crate::presence::PresenceHandle;
 use crate::rate_limit::RateLimitHandle;
 use crate::redis::{self, Redis};
 use crate::search::Search;
-use crate::sessions::{self, Directory, SessionDependencies, Sessions, Socket};
+use crate::sessions::{Directory, SessionDependencies, Sessions};
 use crate::shutdown::Shutdown;
 use crate::supervision::ArbiterPool;
 use crate::tenants::Tenants;
-use actix_web::dev::Server;
-use actix_web::rt::net::TcpStream;
-use actix_web::{HttpServer, web};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
-
-/// Connections that the kernel keeps while workers are busy.
-const BACKLOG: i32 = 4_096;
-
-/// Connections to the listener of the metrics: scrapers, and people who look.
-const METRICS_CONNECTIONS_MAX: usize = 64;
 
 /// Why a node could not be built; for the operator.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The database.
     #[error(transparent)]
     Database(#[from] database::Error),
     /// Keys, or what was revoked.
     #[error("{0}")]
     Auth(#[from] auth::Error),
-    /// The address of Redis.
     #[error(transparent)]
     Redis(#[from] redis::Error),
-    /// The address.
-    #[error("cannot listen on {0}: {1}")]
-    Listen(SocketAddr, #[source] std::io::Error),
-    /// The limit of open files.
+    #[error(transparent)]
+    Listen(#[from] http::ListenError),
+    /// The limit of open files is too low.
     #[error("{0}")]
     Descriptors(String),
 }
 
 /// A node.
 pub struct App {
-    address: SocketAddr,
-    server: Server,
-    metrics: Option<(SocketAddr, Server)>,
+    servers: Servers,
     shutdown: Shutdown,
-    /// How long the node still serves when it is told to stop, and how long stopping may take then.
-    shutdown_times: (Duration, Duration),
 }
 
 impl App {
@@ -82,8 +65,10 @@ impl App {
     pub async fn build_on(config: Config, bus: Option<Arc<dyn Bus>>) -> Result<Self, Error> {
         let (config, capacity) = fit(config)?;
         // The address first: a port that is taken should not start a database.
-        let (listener, address) = listen(config.bind)?;
-        let metrics_listener = config.metrics.bind.map(listen).transpose()?;
+        let listeners = Listeners {
+            main: Listener::bind(config.bind)?,
+            metrics: config.metrics.bind.map(Listener::bind).transpose()?,
+        };
         let node = NodeId::new();
         let database = Database::open(&config).await?;
         let arbiters = ArbiterPool::start(config.conversations.arbiters);
@@ -127,8 +112,12 @@ impl App {
             arbiters: arbiters.clone(),
         };
         let sessions = Sessions::start(dependencies, &config.sessions);
-        let health = Health::new(parts_of(&database, &bus, &cache));
-        let state = web::Data::new(http::AppState {
+        let health = Health::new(HealthParts {
+            database: database.clone(),
+            bus: bus.clone(),
+            cache: cache.clone(),
+        });
+        let state = AppState {
             auth: auth.clone(),
             tenants,
             database: database.clone(),
@@ -138,52 +127,47 @@ impl App {
             conversations,
             search: Search::new(database.clone()),
             sessions: sessions.clone(),
-            guards: http::Guards::new(&config.limits),
+            flood_guards: FloodGuards::new(&config.limits),
             limits,
             health: health.clone(),
             assets: Assets::load(),
             config: config.clone(),
-        });
-        let metrics = serve_metrics(metrics_listener, &state)?;
-        let server = serve(&config, capacity, listener, state).map_err(|error| Error::Listen(address, error))?;
-        let measured_at = metrics.as_ref().map(|(address, _)| tracing::field::display(address));
+        };
+        let servers = listeners.serve(&config, capacity, state)?;
+        let (address, measured_at) = (servers.address(), servers.metrics_address());
+        let measured_at = measured_at.map(tracing::field::display);
         tracing::info!(node.id = %node, %address, metrics = measured_at, "node is up");
         let shutdown = Shutdown {
             health,
             sessions,
-            server: server.handle(),
-            metrics: metrics.as_ref().map(|(_, server)| server.handle()),
+            servers: servers.handle(),
             commits,
             cache,
             auth,
             arbiters,
             database,
+            drain_delay: config.drain_delay,
+            timeout: config.shutdown_timeout,
         };
-        Ok(Self {
-            address,
-            server,
-            metrics,
-            shutdown,
-            shutdown_times: (config.drain_delay, config.shutdown_timeout),
-        })
+        Ok(Self { servers, shutdown })
     }
 
     /// Where it listens.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
-        self.address
+        self.servers.address()
     }
 
     /// The port it listens on; tells what port 0 became.
     #[must_use]
     pub const fn port(&self) -> u16 {
-        self.address.port()
+        self.servers.address().port()
     }
 
     /// Where the metrics are, if they have an address of their own.
     #[must_use]
     pub fn metrics_address(&self) -> Option<SocketAddr> {
-        self.metrics.as_ref().map(|(address, _)| *address)
+        self.servers.metrics_address()
     }
 
     /// Serves until `stop` resolves, then stops everything in order.
@@ -191,19 +175,7 @@ impl App {
     /// # Errors
     /// When the HTTP server fails by itself; everything else is stopped all the same.
     pub async fn run_until(self, stop: impl Future<Output = ()>) -> std::io::Result<()> {
-        let mut server = actix_web::rt::spawn(self.server);
-        // A node that cannot be measured any more still serves.
-        let metrics = self.metrics.map(|(_, metrics)| actix_web::rt::spawn(metrics));
-        let result = tokio::select! {
-            ended = &mut server => ended.map_err(std::io::Error::other).flatten(),
-            () = stop => Ok(()),
-        };
-        let (delay, timeout) = self.shutdown_times;
-        self.shutdown.run(delay, timeout).await;
-        if let Some(metrics) = metrics {
-            metrics.abort();
-        }
-        result
+        self.servers.run_until(stop, self.shutdown.run()).await
     }
 }
 
@@ -224,52 +196,6 @@ fn fit(mut config: Config) -> Result<(Arc<Config>, Capacity), Error> {
     Ok((Arc::new(config), capacity))
 }
 
-/// A listener, and where it really is.
-fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {
-    let listener = try_listen(address).map_err(|error| Error::Listen(address, error))?;
-    let actual = listener.local_addr().map_err(|error| Error::Listen(address, error))?;
-    Ok((listener, actual))
-}
-
-fn try_listen(address: SocketAddr) -> std::io::Result<TcpListener> {
-    let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
-    // A restarted server takes its port back from connections that linger.
-    socket.set_reuse_address(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
-}
-
-fn serve(
-    config: &Config,
-    capacity: Capacity,
-    listener: TcpListener,
-    state: web::Data<http::AppState>,
-) -> std::io::Result<Server> {
-    let connections = Connections::start(&config.http);
-    let factory = move || actix_web::App::new().configure(|app| http::configure(app, state.clone()));
-    let server = HttpServer::new(factory)
-        .workers(config.http.workers)
-        // A frame should leave when it is written; joining writes is our business.
-        .tcp_nodelay(true)
-        .h1_write_buffer_size(sessions::transport::WRITE_BUFFER_BYTES)
-        // Of a worker, and of plain connections as well.
-        .max_connections(capacity.connections_per_worker)
-        .keep_alive(config.http.keep_alive)
-        .client_request_timeout(config.http.request_timeout)
-        // A request may take as long as its commit; the deadline of the shutdown ends it before this does.
-        .shutdown_timeout(config.shutdown_timeout.as_secs() + 1)
-        .disable_signals()
-        .on_connect(move |connection, extensions| {
-            if let Some(socket) = connection.downcast_ref::<TcpStream>().and_then(Socket::duplicate) {
-                let socket = Arc::new(socket);
-                extensions.insert(connections.watch(socket.clone()));
-                extensions.insert(socket);
-            }
-        });
-    Ok(server.listen(listener)?.run())
-}
-
 /// The bus of the configuration.
 fn bus_of(config: &Config, node: NodeId, arbiters: &ArbiterPool) -> Arc<dyn Bus> {
     match RedisBus::start(node, &config.redis, arbiters) {
@@ -278,66 +204,4 @@ fn bus_of(config: &Config, node: NodeId, arbiters: &ArbiterPool) -> Arc<dyn Bus>
         None if config.database.url.is_some() => Arc::new(InProcessBus::among_others()),
         None => Arc::new(InProcessBus::default()),
     }
-}
-
-/// The listener for a scraper, if there is one: one thread is plenty, and nothing of it is limited.
-fn serve_metrics(
-    listener: Option<(TcpListener, SocketAddr)>,
-    state: &web::Data<http::AppState>,
-) -> Result<Option<(SocketAddr, Server)>, Error> {
-    let Some((listener, address)) = listener else {
-        return Ok(None);
-    };
-    let state = state.clone();
-    let factory = move || actix_web::App::new().configure(|app| http::configure_metrics(app, state.clone()));
-    let server = HttpServer::new(factory)
-        .workers(1)
-        .max_connections(METRICS_CONNECTIONS_MAX)
-        .disable_signals();
-    let bound = server.listen(listener).map_err(|error| Error::Listen(address, error))?;
-    Ok(Some((address, bound.run())))
-}
-
-/// What readiness depends on.
-fn parts_of(database: &Database, bus: &Arc<dyn Bus>, cache: &CacheHandle) -> Vec<http::Part> {
-    let (answering, migrated, speaking) = (database.clone(), database.clone(), bus.clone());
-    let cache = cache.clone();
-    let redis = cache.remote().map(|_| http::Part {
-        need: http::Need::Optional,
-        ..http::Part::required("redis", move || {
-            let cache = cache.clone();
-            async move { cache.check().await }
-        })
-    });
-    let required = [
-        http::Part::required("database", move || {
-            let database = answering.clone();
-            async move { database.ping().await.map_err(|error| error.code().to_string()) }
-        }),
-        http::Part::required("migrations", move || {
-            let database = migrated.clone();
-            async move {
-                database.check_schema().await.map_err(|error| match error {
-                    database::Error::Migration(reason) => reason,
-                    other => other.code().to_string(),
-                })
-            }
-        }),
-        http::Part {
-            kind: Some(bus.name()),
-            need: http::Need::Optional,
-            ..http::Part::required("bus", move || {
-                std::future::ready(speaking.trouble().map_or(Ok(()), |trouble| Err(trouble.to_owned())))
-            })
-        },
-    ];
-    let copied = database.clone();
-    let replica = database.replica_status().map(|_| http::Part {
-        need: http::Need::Optional,
-        ..http::Part::required("replica", move || {
-            let trouble = copied.replica_status().and_then(|replica| replica.trouble);
-            std::future::ready(trouble.map_or(Ok(()), Err))
-        })
-    });
-    required.into_iter().chain(redis).chain(replica).collect()
 }

@@ -6,7 +6,7 @@ use parlance::app::App;
 use parlance::config::Config;
 use parlance::database::Database;
 use parlance::http::Assets;
-use parlance::probe::{self, Question};
+use parlance::probe::{self, HealthQuestion};
 use parlance::telemetry;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use std::error::Error;
@@ -86,9 +86,9 @@ fn run(command: Command) -> Result<(), Box<dyn Error>> {
     }
     let config = Config::from_env()?;
     if let Command::Health { ready } = command {
-        let question = if ready { Question::Ready } else { Question::Live };
-        let answer = probe::ask(config.bind, question)?;
-        return Ok(writeln!(std::io::stdout(), "{answer}")?);
+        let question = if ready { HealthQuestion::Ready } else { HealthQuestion::Live };
+        let reply = probe::ask(config.bind, question)?;
+        return Ok(writeln!(std::io::stdout(), "{reply}")?);
     }
     telemetry::init(&config)?;
     // What FAILPOINTS says shall go wrong, in test builds.

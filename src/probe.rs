@@ -1,55 +1,58 @@
 //! `parlance health`: asks the node on this machine how it is, and says so with the exit code.
 //!
-//! For whoever starts nodes and can only run a command: an image without a shell has no curl to do it with. It asks the
-//! address of `BIND`, as any client would, over plain HTTP, and gives up after [`PATIENCE`]. One small request with
-//! nothing beside the standard library: this runs every few seconds on every node, and should cost a connection and no
-//! more. It trusts nobody: what it reads is bounded, and shown with control characters escaped.
+//! It is for whoever starts nodes and can only run a command: an image without a shell has no curl.
+//! It asks the address of `BIND` over plain HTTP, as any client would, and gives up after
+//! [`TIME_MAX`].
+//!
+//! One small request with nothing beside the standard library: this runs every few seconds on every
+//! node, and should cost a connection and no more. It trusts nobody: what it reads is bounded, and
+//! control characters in it are replaced.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 /// Longest wait to connect, for each write, and for each read.
-const PATIENCE: Duration = Duration::from_secs(3);
-/// Longest answer that is read; a real one has some hundred bytes.
-const ANSWER_BYTES_MAX: u64 = 16 * 1_024;
+const TIME_MAX: Duration = Duration::from_secs(3);
+/// Longest response that is read; a real one has some hundred bytes.
+const RESPONSE_BYTES_MAX: u64 = 16 * 1_024;
 
-/// Which question is asked.
+/// What is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Question {
-    /// `/health/live`: whether the process answers. Who fails it should be restarted.
+pub enum HealthQuestion {
+    /// `/health/live`: whether the process responds. Who fails it should be restarted.
     Live,
-    /// `/health/ready`: whether the node should get work. Who fails it should get none, and not be restarted for it.
+    /// `/health/ready`: whether the node should get work. Who fails it should get none, and not be
+    /// restarted for it.
     Ready,
 }
 
 /// Why a node is not well; for the operator.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// It does not answer.
+    /// Nothing came, or not in time.
     #[error("{0} does not answer: {1}")]
     Silent(SocketAddr, #[source] io::Error),
-    /// It does not speak HTTP.
+    /// What came is no HTTP.
     #[error("{0} does not answer as Parlance does")]
     Stranger(SocketAddr),
-    /// It says that it is not well: the status, and what it said.
+    /// The node says that it is not well.
     #[error("{status}: {text}")]
     Unwell {
-        /// The status of HTTP.
         status: u16,
-        /// The answer's body.
+        /// The body of the response.
         text: String,
     },
 }
 
-/// Asks the node that listens on `bind`; answers what it said.
+/// Asks the node that listens on `bind`. Returns what it said.
 ///
 /// # Errors
 /// [`Error`] unless the node says that it is well.
-pub fn ask(bind: SocketAddr, question: Question) -> Result<String, Error> {
+pub fn ask(bind: SocketAddr, question: HealthQuestion) -> Result<String, Error> {
     let address = reachable(bind);
-    let answer = exchange(address, question).map_err(|error| Error::Silent(address, error))?;
-    let (status, text) = parse(&answer).ok_or(Error::Stranger(address))?;
+    let response = exchange(address, question).map_err(|error| Error::Silent(address, error))?;
+    let (status, text) = parse(&response).ok_or(Error::Stranger(address))?;
     if status == 200 {
         Ok(text)
     } else {
@@ -57,7 +60,8 @@ pub fn ask(bind: SocketAddr, question: Question) -> Result<String, Error> {
     }
 }
 
-/// Where one that listens on `bind` is reached from the same machine: "all addresses" is none to connect to.
+/// Where a node that listens on `bind` is reached from the same machine: "all addresses" is none to
+/// connect to.
 fn reachable(bind: SocketAddr) -> SocketAddr {
     let ip = match bind.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -67,25 +71,25 @@ fn reachable(bind: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, bind.port())
 }
 
-fn exchange(address: SocketAddr, question: Question) -> io::Result<Vec<u8>> {
+fn exchange(address: SocketAddr, question: HealthQuestion) -> io::Result<Vec<u8>> {
     let path = match question {
-        Question::Live => "/health/live",
-        Question::Ready => "/health/ready",
+        HealthQuestion::Live => "/health/live",
+        HealthQuestion::Ready => "/health/ready",
     };
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+    let mut stream = TcpStream::connect_timeout(&address, TIME_MAX)?;
+    stream.set_read_timeout(Some(TIME_MAX))?;
+    stream.set_write_timeout(Some(TIME_MAX))?;
     let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes())?;
-    let mut answer = Vec::new();
-    stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
-    Ok(answer)
+    let mut response = Vec::new();
+    stream.take(RESPONSE_BYTES_MAX).read_to_end(&mut response)?;
+    Ok(response)
 }
 
-/// The status and the body of an answer.
-fn parse(answer: &[u8]) -> Option<(u16, String)> {
-    let answer = String::from_utf8_lossy(answer);
-    let (head, body) = answer.split_once("\r\n\r\n")?;
+/// The status and the body of a response.
+fn parse(response: &[u8]) -> Option<(u16, String)> {
+    let response = String::from_utf8_lossy(response);
+    let (head, body) = response.split_once("\r\n\r\n")?;
     let status = head.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok()?;
     let shown = |c: char| if c.is_control() { '\u{fffd}' } else { c };
     Some((status, body.trim().chars().map(shown).collect()))
@@ -107,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn only_answers_of_http_count() {
+    fn only_responses_of_http_count() {
         let parsed = |text: &str| parse(text.as_bytes());
         assert_eq!(
             parsed("HTTP/1.1 200 OK\r\nA: b\r\n\r\n{}\n"),
@@ -133,6 +137,6 @@ mod tests {
         let free = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = free.local_addr().unwrap();
         drop(free);
-        assert!(matches!(ask(address, Question::Live), Err(Error::Silent(..))));
+        assert!(matches!(ask(address, HealthQuestion::Live), Err(Error::Silent(..))));
     }
 }

@@ -1,9 +1,10 @@
-//! REST, the page and the documents.
+//! REST, the page and the documents: everything of a node that speaks HTTP.
 //!
-//! `server/` has the listeners and the application, `middleware/` what every request passes, `request/` what handlers
-//! take, `response/` what they give, `routes/` the table and the handlers, `documents/` OpenAPI and AsyncAPI, `assets/`
-//! the page. Handlers are thin: they take typed input, call one feature, and encode what it replies. Nothing here keeps
-//! state but the flood guard and the table of connections.
+//! `server/` has the listeners and the application, `middleware/` what every request passes,
+//! `request/` what is taken from a request, `response/` what responses share, `routes/` the table
+//! of paths and the handlers, `documents/` OpenAPI and AsyncAPI, `assets/` the page. Handlers are
+//! thin: they take typed input, call one feature, and encode its reply. Nothing here keeps state
+//! but the flood guard, the deadlines of connections and the latest health checks.
 
 mod assets;
 mod documents;
@@ -14,11 +15,12 @@ mod routes;
 mod server;
 mod state;
 
-pub use assets::pages::Assets;
+pub use assets::files::Assets;
 pub use documents::openapi::routes as documented_routes;
-pub use middleware::flood::Guards;
-pub use response::error::{Error, FieldError, Problem};
-pub use routes::health::{Check, Health, Need, Part};
-pub use server::application::{configure, configure_metrics};
-pub use server::deadlines::{Connections, Watch};
+pub use middleware::flood::FloodGuards;
+pub use response::error::Error;
+pub use response::problem::{FieldError, Problem};
+pub use server::health::{Health, HealthParts};
+pub use server::listener::{ListenError, Listener};
+pub use server::serving::{Listeners, Servers, ServersHandle};
 pub use state::AppState;

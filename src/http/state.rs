@@ -10,15 +10,17 @@ use crate::config::Config;
 use crate::conversations::ConversationsHandle;
 use crate::database::Database;
 use crate::error::Code;
-use crate::http::assets::pages::Assets;
-use crate::http::middleware::flood::Guards;
+use crate::http::assets::files::Assets;
+use crate::http::middleware::flood::FloodGuards;
+use crate::http::request::client_address;
 use crate::http::response::error::Error;
-use crate::http::routes::health::Health;
+use crate::http::server::health::Health;
 use crate::rate_limit::RateLimitHandle;
 use crate::search::Search;
 use crate::sessions::Sessions;
 use crate::tenants::Tenants;
 use actix_web::{HttpRequest, web};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// The handles, each the narrowest that its users need.
@@ -37,7 +39,7 @@ pub struct AppState {
     pub search: Search,
     pub sessions: Sessions,
     /// The flood guard; `None` when limits are off.
-    pub guards: Option<Guards>,
+    pub flood_guards: Option<FloodGuards>,
     pub limits: RateLimitHandle,
     pub health: Health,
     pub assets: Assets,
@@ -55,5 +57,18 @@ impl AppState {
             .app_data::<web::Data<Self>>()
             .map(|data| &***data)
             .ok_or_else(|| Error::new(Code::Internal))
+    }
+
+    /// The address of the client behind `request`, which pays where nobody is known.
+    #[must_use]
+    pub fn client_address(&self, request: &HttpRequest) -> IpAddr {
+        client_address::of(request, &self.config.limits.trusted_proxies)
+    }
+
+    /// Whether people come by TLS: always, where cookies are for it only, or as a trusted proxy
+    /// says of this request.
+    #[must_use]
+    pub fn comes_by_tls(&self, request: &HttpRequest) -> bool {
+        self.config.http.secure_cookies || client_address::comes_by_tls(request, &self.config.limits.trusted_proxies)
     }
 }

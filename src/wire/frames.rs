@@ -1,7 +1,7 @@
 //! Server frames, as serde types whose field names are the protocol's.
 //!
 //! The same types are the items of REST responses and the source of the AsyncAPI and OpenAPI documents, so the three cannot
-//! drift apart. When you add a frame, also add it to `docs/protocol.md` and to the list in `http/documents/asyncapi/mod.rs`.
+//! drift apart. When you add a frame, also add it to `docs/protocol.md` and to the list in `http/documents/asyncapi/server.rs`.
 
 use crate::error::Code;
 use crate::ids::{ConnectionId, ConversationId, MemberRole, MessageId, NodeId, Rev, Seq, Tier, UserId, UserKind};

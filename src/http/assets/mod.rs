@@ -1,4 +1,4 @@
 //! The page: its files as the program holds them, and as a proxy has them on its disk.
 
-pub(crate) mod pages;
+pub(crate) mod files;
 mod publish;

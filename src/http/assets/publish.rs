@@ -1,14 +1,18 @@
-//! The page's files on a disk, for a proxy that answers them without asking a node: what `parlance assets DIR` writes.
+//! The page's files on a disk, for a proxy that serves them without asking a node: what `parlance
+//! assets DIR` writes.
 //!
-//! They come out of the program and not out of the repository, so their path has the very hash that this program's pages
-//! name: `DIR/static/<hash>/…`, as a URL has it. Text that gains by it has its gzip beside it (`.gz`), made once and as
-//! small as it gets. Versions stand side by side, since pages of the one before are still open when the next is
-//! served; a version is there whole or not at all, also after a crash of the machine, and one that is there is left alone:
-//! it is written under a name that nobody else has, goes to the disk, and only then gets its own. Old ones are the
-//! operator's to remove, and so is a draft (a dot in front) whose writer was killed.
+//! They come out of the program and not out of the repository, so their path has the very hash that
+//! this program's pages name: `DIR/static/<hash>/…`, as a URL has it. Text that gains by it has its
+//! gzip beside it (`.gz`), made once and as small as it gets.
+//!
+//! Versions stand side by side, since pages of the one before are still open when the next is
+//! served. A version is there whole or not at all, also after a crash of the machine, and one that
+//! is there is left alone: it is written under a name that nobody else has, goes to the disk, and
+//! only then gets its own. Old ones are the operator's to remove, and so is a draft (a dot in
+//! front) whose writer was killed.
 
-use super::pages::Assets;
-use crate::http::middleware::compression;
+use super::files::Assets;
+use crate::http::response::media_type::is_text;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use std::fs;
@@ -20,7 +24,7 @@ use uuid::Uuid;
 const FILE_BYTES_MIN: usize = 1_024;
 
 impl Assets {
-    /// Writes all files under `root`, and answers the directory they are in.
+    /// Writes all files under `root`. Returns the directory they are in.
     ///
     /// # Errors
     /// What the file system says.
@@ -30,7 +34,8 @@ impl Assets {
         if home.is_dir() {
             return Ok(home);
         }
-        // Beside its place, so that it gets there in one step; in containers all processes have the same number.
+        // Beside its place, so that it gets there in one step; in containers all processes have the
+        // same number.
         let draft = versions.join(format!(".{}.{}", self.hash(), Uuid::new_v4().simple()));
         let written = self.write_all(&draft).and_then(|()| sync_all(&draft));
         if written.is_err() {
@@ -50,13 +55,13 @@ impl Assets {
     }
 
     fn write_all(&self, draft: &Path) -> io::Result<()> {
-        for (path, kind, body) in self.files() {
+        for (path, media_type, body) in self.files() {
             let file = draft.join(path);
             if let Some(directory) = file.parent() {
                 fs::create_dir_all(directory)?;
             }
             fs::write(&file, body)?;
-            if body.len() < FILE_BYTES_MIN || !compression::is_text_kind(kind) {
+            if body.len() < FILE_BYTES_MIN || !is_text(media_type) {
                 continue;
             }
             let small = gzip(body)?;

@@ -1,12 +1,11 @@
 //! The OpenAPI 3.1 document, made from the handlers and their types.
 //!
-//! Every operation gets the problems that it shares with others and the two ways to show credentials; so a handler only
-//! says what is special about it.
+//! Every operation gets the problems that it shares with others and the two ways to show
+//! credentials. So a handler only says what is special about it.
 
-use crate::http::middleware::quotas;
-use crate::http::response::error::Problem;
+use crate::http::response::problem::{PROBLEM_JSON, Problem};
 use crate::http::routes::{
-    auth, conversations, health, invites, keys, me, members, messages, metrics, search, socket, tenant, users,
+    access, auth, conversations, health, invites, keys, me, members, messages, metrics, search, socket, tenant, users,
 };
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
@@ -33,7 +32,7 @@ use utoipa::{Modify, OpenApi};
         socket::open, health::health, health::live, health::ready, metrics::metrics,
     ),
     components(schemas(Problem)),
-    modifiers(&Common),
+    modifiers(&SharedParts),
     tags(
         (name = "auth", description = "Signing up, in and out"),
         (name = "keys", description = "Credentials of programs: `Authorization: Bearer pk_…`"),
@@ -46,12 +45,12 @@ use utoipa::{Modify, OpenApi};
         (name = "operations", description = "Health and metrics; never limited"),
     ),
 )]
-struct Api;
+struct ApiDocument;
 
 /// What all operations share.
-struct Common;
+struct SharedParts;
 
-impl Modify for Common {
+impl Modify for SharedParts {
     fn modify(&self, document: &mut Document) {
         let bearer = HttpBuilder::new()
             .scheme(HttpAuthScheme::Bearer)
@@ -66,37 +65,38 @@ impl Modify for Common {
         components.add_security_scheme("session", cookie("session"));
         components.add_security_scheme("refresh", cookie("refresh"));
         for (path, item) in &mut document.paths.paths {
-            complete(path, item.get.as_mut(), Changes::Nothing);
+            complete(path, item.get.as_mut(), OperationKind::Reads);
             for operation in [&mut item.post, &mut item.patch, &mut item.delete] {
-                complete(path, operation.as_mut(), Changes::Something);
+                complete(path, operation.as_mut(), OperationKind::Writes);
             }
         }
     }
 }
 
-/// Whether an operation may change something.
+/// What an operation does with the data.
 #[derive(Clone, Copy, PartialEq)]
-enum Changes {
-    Nothing,
-    Something,
+enum OperationKind {
+    Reads,
+    Writes,
 }
 
-/// Adds the credentials, and every problem that an operation may answer besides those its handler names: there is no
-/// `default`, so that an answer nobody has thought of is found by the tests against this document.
-fn complete(path: &str, operation: Option<&mut Operation>, changes: Changes) {
+/// Adds the credentials, and every problem that an operation may reply besides those its handler
+/// names. There is no `default`, so that a response nobody has thought of is found by the tests
+/// against this document.
+fn complete(path: &str, operation: Option<&mut Operation>, kind: OperationKind) {
     let Some(operation) = operation else { return };
     let signs_in = path.starts_with("/auth/");
     let needs_credentials = path.starts_with("/api/") || signs_in || path == "/ws";
-    for status in problems(path, operation, changes, needs_credentials) {
+    for status in problems(path, operation, kind, needs_credentials) {
         let content = ContentBuilder::new()
             .schema(Some(Ref::from_schema_name("Problem")))
             .build();
         let problem = ResponseBuilder::new()
             .description(status.canonical_reason().unwrap_or_default())
-            .content(crate::http::response::error::PROBLEM_JSON, content)
+            .content(PROBLEM_JSON, content)
             .build();
-        let answers = &mut operation.responses.responses;
-        answers.entry(status.as_str().to_owned()).or_insert(RefOr::T(problem));
+        let responses = &mut operation.responses.responses;
+        responses.entry(status.as_str().to_owned()).or_insert(RefOr::T(problem));
     }
     if needs_credentials && operation.security.is_none() {
         let requirement = |name: &str| SecurityRequirement::new(name, Vec::<String>::new());
@@ -104,7 +104,7 @@ fn complete(path: &str, operation: Option<&mut Operation>, changes: Changes) {
     }
 }
 
-fn problems(path: &str, operation: &Operation, changes: Changes, needs_credentials: bool) -> Vec<StatusCode> {
+fn problems(path: &str, operation: &Operation, kind: OperationKind, needs_credentials: bool) -> Vec<StatusCode> {
     let mut statuses = vec![
         StatusCode::BAD_REQUEST,
         StatusCode::URI_TOO_LONG,
@@ -121,34 +121,34 @@ fn problems(path: &str, operation: &Operation, changes: Changes, needs_credentia
     // An invitation that is unknown, an address that is taken, a quantity that is used up.
     let makes_somebody = matches!(path, "/auth/register" | "/auth/guest");
     // What the body names may not be there either.
-    let names_others = makes_somebody || (path == "/api/conversations" && changes == Changes::Something);
+    let names_others = makes_somebody || (path == "/api/conversations" && kind == OperationKind::Writes);
     // So may what a search is confined to.
     if path.contains('{') || names_others || path == "/api/search" {
         statuses.push(StatusCode::NOT_FOUND);
     }
     let is_api = path.starts_with("/api/");
-    if changes == Changes::Something && (is_api || makes_somebody || path == "/auth/ticket") {
+    if kind == OperationKind::Writes && (is_api || makes_somebody || path == "/auth/ticket") {
         statuses.push(StatusCode::CONFLICT);
     }
-    if !quotas::is_exempt(path) {
+    if !access::is_free(path) {
         statuses.push(StatusCode::TOO_MANY_REQUESTS);
     }
     statuses
 }
 
 /// The document as JSON; made once.
-pub(crate) static TEXT: LazyLock<String> = LazyLock::new(|| Api::openapi().to_json().unwrap_or_default());
+static TEXT: LazyLock<String> = LazyLock::new(|| ApiDocument::openapi().to_json().unwrap_or_default());
 
 /// `GET /openapi.json`.
 pub(crate) async fn show() -> HttpResponse {
     HttpResponse::Ok().content_type("application/json").body(TEXT.as_str())
 }
 
-/// The routes of the document, for the test that compares it with the route table.
+/// The routes of the document as path and method, for tests that go through all of them.
 #[must_use]
 pub fn routes() -> Vec<(String, &'static str)> {
     let mut routes = Vec::new();
-    for (path, item) in Api::openapi().paths.paths {
+    for (path, item) in ApiDocument::openapi().paths.paths {
         for (method, operation) in [
             ("GET", item.get),
             ("POST", item.post),
@@ -166,6 +166,7 @@ pub fn routes() -> Vec<(String, &'static str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::middleware::compression;
     use serde_json::Value;
     use std::collections::BTreeSet;
 
@@ -226,6 +227,13 @@ mod tests {
     }
 
     #[test]
+    fn every_route_of_the_document_has_a_row() {
+        for (path, method) in routes() {
+            assert!(access::find(method, &path).is_some(), "no row for {method} {path}");
+        }
+    }
+
+    #[test]
     fn it_has_exactly_the_routes_of_the_table() {
         let undocumented = [
             "/",
@@ -240,5 +248,39 @@ mod tests {
         expected.retain(|(path, _)| !undocumented.contains(&path.as_str()));
         assert!(expected.len() >= 17);
         assert_eq!(routes().into_iter().collect::<BTreeSet<_>>(), expected);
+    }
+
+    /// Whether a schema of the document, or what it is made of, has a member that is a credential.
+    fn holds_a_credential(document: &Value, schema: &Value) -> bool {
+        const CREDENTIALS: [&str; 4] = ["access_token", "ticket", "secret", "code"];
+        match schema {
+            Value::Object(members) => {
+                let target = members.get("$ref").and_then(Value::as_str);
+                let target = target.and_then(|target| document.pointer(target.strip_prefix('#')?));
+                let properties = members.get("properties").and_then(Value::as_object);
+                properties.is_some_and(|names| CREDENTIALS.iter().any(|name| names.contains_key(*name)))
+                    || target.is_some_and(|target| holds_a_credential(document, target))
+                    || members.values().any(|inner| holds_a_credential(document, inner))
+            }
+            Value::Array(items) => items.iter().any(|item| holds_a_credential(document, item)),
+            _ => false,
+        }
+    }
+
+    #[test]
+    fn the_document_has_no_other_routes_with_credentials() {
+        let document: Value = serde_json::from_str(&TEXT).unwrap();
+        let mut found = 0;
+        for (path, operations) in document["paths"].as_object().unwrap() {
+            for operation in operations.as_object().unwrap().values() {
+                let responses = operation["responses"].as_object().unwrap().iter();
+                let secret = responses
+                    .filter(|(status, _)| status.starts_with('2'))
+                    .any(|(_, response)| holds_a_credential(&document, response));
+                found += usize::from(secret);
+                assert!(!secret || compression::is_secret(path), "{path} holds a credential");
+            }
+        }
+        assert!(found >= 6, "the document was not understood");
     }
 }

@@ -1,72 +1,58 @@
-//! How large a request's head may be and how long a request may take.
+//! How large the head of a request may be, and how long a request may take.
 //!
-//! The HTTP parser takes heads of up to 128 KiB and 96 headers and then answers 431 by itself, with an empty body; the limits
-//! here are lower, so that whoever is a little too large is told so in a problem document. A body that is encoded is
-//! refused, because a kilobyte of it can stand for a gigabyte. The deadline covers a request until its answer begins: the
-//! socket's handshake is such a request, its life afterwards is not. Whose fault it is that it passes is known by what
-//! was being waited for: the rest of the body (408), or anything of ours (503).
+//! The HTTP parser takes heads of up to 128 KiB and 96 headers, and then replies 431 by itself with
+//! an empty body. The limits here are lower, so that whoever is a little too large gets a problem
+//! document. A body that is encoded is refused, because a kilobyte of it can stand for a gigabyte.
+//!
+//! How long a request may take, and how large its body may be, is declared beside its route
+//! (`routes/access.rs`). The deadline covers a request until its response begins. The socket's
+//! handshake is such a request; its life afterwards is not. Whose fault it is that the deadline
+//! passes is known by what was being waited for: the rest of the body (408), or anything of ours
+//! (503).
 
 use crate::error::Code;
+use crate::http::request::matched_route::MatchedRoute;
+use crate::http::request::progress::RequestProgress;
 use crate::http::response::error::Error;
 use crate::http::state::AppState;
-use crate::rate_limit::QuotaDecision;
+use actix_web::HttpMessage;
 use actix_web::body::{BoxBody, MessageBody};
-use actix_web::dev::{Payload, RequestHead, ServiceRequest, ServiceResponse};
+use actix_web::dev::{RequestHead, ServiceRequest, ServiceResponse};
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::http::uri::Authority;
 use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
-use actix_web::web::Bytes;
-use actix_web::{FromRequest, HttpMessage, HttpRequest};
-use std::cell::Cell;
-use std::rc::Rc;
 
 /// Longest target of a request, path and query together, in bytes.
 const TARGET_BYTES_MAX: usize = 8 * 1_024;
 /// Largest head of a request besides its target, in bytes.
 const HEADERS_BYTES_MAX: usize = 32 * 1_024;
-/// Largest request body, in bytes.
-pub(crate) const BODY_BYTES_MAX: usize = 1_024 * 1_024;
-
-/// Whether the request's body is being waited for.
-#[derive(Clone, Default)]
-struct Reading(Rc<Cell<bool>>);
-
-/// What was decided about the caller's quota, once it was: the answer of a request that is gone tells it too.
-#[derive(Clone, Default)]
-pub(crate) struct Budget(Rc<Cell<Option<QuotaDecision>>>);
-
-impl Budget {
-    /// Notes a decision about a request.
-    pub(crate) fn note(request: &HttpRequest, decision: QuotaDecision) {
-        if let Some(Self(budget)) = request.extensions().get() {
-            budget.set(Some(decision));
-        }
-    }
-}
 
 /// The middleware: checks the head, then gives the rest its time.
-pub(crate) async fn bound(
+pub(crate) async fn bounds(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
     if let Err(error) = check_head(request.head()) {
         return Ok(request.error_response(error));
     }
-    let time = AppState::of(request.request())?.config.http.request_deadline;
-    let (reading, budget) = (Reading::default(), Budget::default());
-    request.extensions_mut().insert(reading.clone());
-    request.extensions_mut().insert(budget.clone());
-    if let Ok(answer) = tokio::time::timeout(time, next.call(request)).await {
-        return answer.map(ServiceResponse::map_into_boxed_body);
+    let own = MatchedRoute::of(request.request()).limits.deadline;
+    let time = match own {
+        Some(own) => own,
+        None => AppState::of(request.request())?.config.http.request_deadline,
+    };
+    let progress = RequestProgress::default();
+    request.extensions_mut().insert(progress.clone());
+    if let Ok(response) = tokio::time::timeout(time, next.call(request)).await {
+        return response.map(ServiceResponse::map_into_boxed_body);
     }
-    let late = if reading.0.get() {
+    let late = if progress.is_reading_body() {
         Error::from_status(StatusCode::REQUEST_TIMEOUT)
     } else {
         Error::from_feature(Code::Unavailable, "the request's deadline passed".to_owned())
     };
-    Err(match budget.0.get() {
-        Some(decision) => late.with_budget(decision).into(),
+    Err(match progress.quota() {
+        Some(decision) => late.with_quota(decision).into(),
         None => late.into(),
     })
 }
@@ -90,7 +76,8 @@ fn check_head(head: &RequestHead) -> Result<(), Error> {
         if !host.is_empty() && !is_host(host) {
             return Err(Error::with_detail(Code::BadRequest, "The `Host` header names no host."));
         }
-        // `GET http://one/ HTTP/1.1` with `Host: two`: a proxy and we might disagree on who is asked.
+        // `GET http://one/ HTTP/1.1` with `Host: two`: a proxy and we might disagree on who is
+        // asked.
         let asked = target.authority().map(|authority| authority.as_str().as_bytes());
         if asked.is_some_and(|asked| !asked.eq_ignore_ascii_case(host)) {
             let detail = "The target of the request and its `Host` header name different hosts.";
@@ -107,22 +94,6 @@ fn check_head(head: &RequestHead) -> Result<(), Error> {
         return Err(Error::from_status(StatusCode::UNSUPPORTED_MEDIA_TYPE));
     }
     Ok(())
-}
-
-/// Reads the body of a request to its end. Whoever takes a body takes it through here, so that the deadline can tell who
-/// was slow.
-pub(crate) fn read_body(
-    request: &HttpRequest,
-    payload: &mut Payload,
-) -> impl Future<Output = Result<Bytes, Error>> + use<> {
-    let reading = request.extensions().get::<Reading>().cloned().unwrap_or_default();
-    let body = Bytes::from_request(request, payload);
-    async move {
-        reading.0.set(true);
-        let bytes = body.await;
-        reading.0.set(false);
-        bytes.map_err(|error| Error::from_status(error.as_response_error().status_code()))
-    }
 }
 
 #[cfg(test)]

@@ -1,15 +1,16 @@
-//! Which pages of other origins may read our answers: those in `ALLOWED_ORIGINS`, no others.
+//! Which pages of other origins may read our responses: those in `ALLOWED_ORIGINS`, no others.
 //!
-//! A few lines of our own rather than actix-cors: the question "is this origin listed" is asked by the socket's handshake
-//! too and must have one answer (`request/origin.rs`); actix-cors says `Access-Control-Allow-Credentials` also to origins
-//! that it refuses, refuses preflights in a shape that is no problem document, and as a middleware below the envelope it
-//! does not see the errors that the envelope writes. The envelope asks here first and furnishes last.
+//! A few lines of our own rather than actix-cors. The question "is this origin listed" is asked by
+//! the socket's handshake too and must have one reply (`request/origin.rs`). actix-cors says
+//! `Access-Control-Allow-Credentials` also to origins that it refuses, and refuses preflights in a
+//! shape that is no problem document. As an inner middleware it would not see the errors that the
+//! request log writes. So the request log asks here first and applies the headers last.
 //!
-//! An origin that is not listed is told nothing: its browser keeps the answer from the page. That does not replace the
-//! rule on cookies (`extract.rs`): a request that needs no preflight is carried out before anybody asks.
+//! An origin that is not listed is told nothing: its browser keeps the response from the page. That
+//! does not replace the rule on cookies (`request/caller.rs`): a request that needs no preflight is
+//! carried out before anybody asks.
 
 use crate::http::request::origin;
-use crate::http::state::AppState;
 use actix_web::HttpResponse;
 use actix_web::dev::ServiceRequest;
 use actix_web::http::Method;
@@ -25,8 +26,8 @@ const EXPOSED_HEADERS: &str =
 const MAX_AGE: &str = "600";
 
 /// What the origin of a request may.
-pub(crate) enum Cors {
-    /// No origin is listed: answers do not depend on it.
+pub(super) enum Cors {
+    /// No origin is listed: responses do not depend on it.
     Off,
     /// Not a listed page, or no page.
     Foreign,
@@ -35,8 +36,8 @@ pub(crate) enum Cors {
 }
 
 impl Cors {
-    pub(crate) fn of(request: &ServiceRequest, state: &AppState) -> Self {
-        let allowed = &state.config.http.allowed_origins;
+    /// By the request's `Origin`.
+    pub(super) fn of(request: &ServiceRequest, allowed: &[String]) -> Self {
         if allowed.is_empty() {
             return Self::Off;
         }
@@ -47,25 +48,25 @@ impl Cors {
             .map_or(Self::Foreign, |origin| Self::Listed(origin.clone()))
     }
 
-    /// The answer to a listed page's browser that asks beforehand; everything else goes its usual way.
-    pub(crate) fn preflight(&self, request: &ServiceRequest) -> Option<HttpResponse> {
-        let asks = request.method() == Method::OPTIONS
+    /// The response to a preflight of a listed page. Everything else goes its usual way.
+    pub(super) fn preflight(&self, request: &ServiceRequest) -> Option<HttpResponse> {
+        let is_preflight = request.method() == Method::OPTIONS
             && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
-        if !asks || !matches!(self, Self::Listed(_)) {
+        if !is_preflight || !matches!(self, Self::Listed(_)) {
             return None;
         }
-        let answer = HttpResponse::NoContent()
+        let response = HttpResponse::NoContent()
             .insert_header((header::ACCESS_CONTROL_ALLOW_METHODS, METHODS))
             .insert_header((header::ACCESS_CONTROL_ALLOW_HEADERS, REQUEST_HEADERS))
             .insert_header((header::ACCESS_CONTROL_MAX_AGE, MAX_AGE))
             .append_header((header::VARY, "Access-Control-Request-Method"))
             .append_header((header::VARY, "Access-Control-Request-Headers"))
             .finish();
-        Some(answer)
+        Some(response)
     }
 
     /// Tells the browser, and every cache between.
-    pub(crate) fn furnish(&self, headers: &mut HeaderMap) {
+    pub(super) fn apply(&self, headers: &mut HeaderMap) {
         match self {
             Self::Off => return,
             Self::Foreign => {}

@@ -1,19 +1,21 @@
-//! The flood guard: what one network may ask for in short, whoever is behind it. The outermost fence behind nginx's.
+//! The flood guard: what one network may ask for in short, whoever is behind it. It comes
+//! right behind nginx.
 //!
-//! It stands before authentication and costs no more than a look-up, so it is what a flood meets: 50 requests a second and
-//! 100 at once, of those to `/auth/…`, which hash passwords, 5 and 10. It is actix-governor (a generic cell rate algorithm)
-//! over our own key, the client's network, and with our own answer: a problem document with an honest `Retry-After`.
-//! Health, the documents, the page and its files are free: whoever loads the page asks for all of its files at once.
+//! It stands before authentication and costs no more than a look-up, so it is what a flood meets:
+//! 50 requests a second and 100 at once, of those to `/auth/…`, which hash passwords, 5 and 10. It
+//! is actix-governor (a generic cell rate algorithm) over our own key, the client's network, and
+//! with our own response: a problem document with an honest `Retry-After`. What quotas do not count
+//! is free here too: whoever loads the page asks for all of its files at once.
 //!
-//! Bounds: governor keeps one number for each key and never forgets by itself, so a request sweeps once a second what
-//! is as good as new (that is two seconds after a network's last request). Beyond [`KEYS_MAX`] keys at a sweep, networks
-//! share [`SHARED_KEYS`] keys by hash until there are fewer: slower for all newcomers, open for none, shut for none.
+//! Bounds: governor keeps one number for each key and never removes one by itself. So a request
+//! removes once a second what is as good as new (two seconds after a network's last request).
+//! Beyond [`KEYS_MAX`] keys at such a sweep, networks share [`SHARED_KEYS`] keys by hash until
+//! there are fewer: slower for all newcomers, open for none, shut for none.
 
-use super::quotas::is_exempt;
 use crate::config::{FloodConfig, LimitsConfig};
 use crate::http::request::client_address;
-use crate::http::response::error::Error;
-use crate::http::state::AppState;
+use crate::http::response::error::{self, Error};
+use crate::http::routes::access;
 use crate::ids::{Network, Tier};
 use crate::metrics::{Surface, metrics};
 use actix_governor::governor::clock::{Clock, DefaultClock, QuantaInstant};
@@ -24,6 +26,7 @@ use actix_governor::{GovernorConfig, GovernorConfigBuilder, KeyExtractor};
 use actix_web::dev::ServiceRequest;
 use actix_web::http::header;
 use actix_web::{HttpResponse, HttpResponseBuilder};
+use ipnet::IpNet;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -36,60 +39,49 @@ const SHARED_KEYS: u64 = 4_096;
 /// Between two sweeps.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
-type Limiter = RateLimiter<Key, DefaultKeyedStateStore<Key>, DefaultClock>;
+type FloodLimiter = RateLimiter<FloodKey, DefaultKeyedStateStore<FloodKey>, DefaultClock>;
 
-/// The two guards; one for the process, shared by all workers.
+/// The two guards; one value for the process, shared by all workers.
 #[derive(Clone)]
-pub struct Guards {
+pub struct FloodGuards {
     /// All requests.
-    pub(crate) all: GovernorConfig<Guard, NoOpMiddleware>,
+    pub(crate) all: GovernorConfig<FloodGuard, NoOpMiddleware>,
     /// Those to `/auth/…`, besides.
-    pub(crate) auth: GovernorConfig<Guard, NoOpMiddleware>,
+    pub(crate) auth: GovernorConfig<FloodGuard, NoOpMiddleware>,
 }
 
-impl Guards {
+impl FloodGuards {
     /// `None` when limits are off.
     #[must_use]
     pub fn new(config: &LimitsConfig) -> Option<Self> {
         if !config.enabled {
             return None;
         }
+        let guard = |counted| FloodGuard {
+            counted,
+            trusted_proxies: config.trusted_proxies.as_slice().into(),
+            store: Arc::default(),
+        };
         Some(Self {
-            all: guard(config.flood, Scope::All)?,
-            auth: guard(config.flood_auth, Scope::Auth)?,
+            all: guard(CountedRequests::All).governor(config.flood)?,
+            auth: guard(CountedRequests::Auth).governor(config.flood_auth)?,
         })
     }
 }
 
-/// `None` only for a rate of nothing, which the configuration does not take.
-fn guard(config: FloodConfig, scope: Scope) -> Option<GovernorConfig<Guard, NoOpMiddleware>> {
-    let guard = Guard {
-        scope,
-        store: Arc::new(Store::default()),
-    };
-    let period = Duration::from_secs(1) / u32::try_from(config.per_second).ok()?.max(1);
-    let governor = GovernorConfigBuilder::default()
-        .period(period)
-        .burst_size(u32::try_from(config.burst).ok()?)
-        .key_extractor(guard.clone())
-        .finish()?;
-    guard.store.limiter.get_or_init(|| governor.limiter());
-    Some(governor)
-}
-
 /// Which requests a guard counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Scope {
+enum CountedRequests {
     All,
     Auth,
 }
 
 /// Whom a request is counted for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Key {
-    /// Nobody.
-    Exempt,
-    /// Its network.
+pub(crate) enum FloodKey {
+    /// Nobody: the request is free.
+    Free,
+    /// The client's network.
     Network(Network),
     /// Several networks, while there are too many.
     Shared(u64),
@@ -97,23 +89,40 @@ pub(crate) enum Key {
 
 /// Finds the key of a request, and sweeps.
 #[derive(Clone)]
-pub(crate) struct Guard {
-    scope: Scope,
-    store: Arc<Store>,
+pub(crate) struct FloodGuard {
+    counted: CountedRequests,
+    trusted_proxies: Arc<[IpNet]>,
+    store: Arc<FloodStore>,
 }
 
-/// What governor keeps, seen from outside.
+impl FloodGuard {
+    /// The configuration of the framework's middleware; `None` only for a rate of nothing, which is
+    /// no valid setting.
+    fn governor(self, config: FloodConfig) -> Option<GovernorConfig<Self, NoOpMiddleware>> {
+        let period = Duration::from_secs(1) / u32::try_from(config.per_second).ok()?.max(1);
+        let governor = GovernorConfigBuilder::default()
+            .period(period)
+            .burst_size(u32::try_from(config.burst).ok()?)
+            .key_extractor(self.clone())
+            .finish()?;
+        self.store.limiter.get_or_init(|| governor.limiter());
+        Some(governor)
+    }
+}
+
+/// The counts that governor keeps, and when they are swept.
 #[derive(Default)]
-struct Store {
-    limiter: OnceLock<Arc<Limiter>>,
+struct FloodStore {
+    limiter: OnceLock<Arc<FloodLimiter>>,
     hasher: RandomState,
     /// Milliseconds after `started` of the next sweep.
     sweep_at: AtomicU64,
     started: OnceLock<Instant>,
+    /// Whether networks share keys.
     is_crowded: AtomicBool,
 }
 
-impl Store {
+impl FloodStore {
     fn sweep_if_due(&self) {
         let started = self.started.get_or_init(Instant::now);
         let now = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -133,44 +142,45 @@ impl Store {
         }
     }
 
-    fn key(&self, network: Network) -> Key {
+    fn key(&self, network: Network) -> FloodKey {
         if self.is_crowded.load(Ordering::Relaxed) {
-            Key::Shared(self.hasher.hash_one(network) % SHARED_KEYS)
+            FloodKey::Shared(self.hasher.hash_one(network) % SHARED_KEYS)
         } else {
-            Key::Network(network)
+            FloodKey::Network(network)
         }
     }
 }
 
-impl KeyExtractor for Guard {
-    type Key = Key;
+impl KeyExtractor for FloodGuard {
+    type Key = FloodKey;
     type KeyExtractionError = Error;
 
-    fn extract(&self, request: &ServiceRequest) -> Result<Key, Error> {
+    fn extract(&self, request: &ServiceRequest) -> Result<FloodKey, Error> {
         // As the router reads it: `/%61uth/login` is `/auth/login`.
         let path = request.match_info().as_str();
-        let counts = match self.scope {
-            Scope::All => !is_exempt(path),
-            Scope::Auth => path.starts_with("/auth/"),
+        let counts = match self.counted {
+            CountedRequests::All => !access::is_free(path),
+            CountedRequests::Auth => path.starts_with("/auth/"),
         };
         if !counts {
-            return Ok(Key::Exempt);
+            return Ok(FloodKey::Free);
         }
         self.store.sweep_if_due();
-        let address = client_address::of(request.request(), AppState::of(request.request())?);
+        let address = client_address::of(request.request(), &self.trusted_proxies);
         Ok(self.store.key(address.into()))
     }
 
-    /// Only status and advice: governor's middleware passes nothing else on, and the envelope writes the document.
+    /// Only status and advice: governor's middleware passes nothing else on, and the request log
+    /// writes the document.
     fn exceed_rate_limit_response(&self, negative: &NotUntil<QuantaInstant>, _: HttpResponseBuilder) -> HttpResponse {
         metrics().rate_limited(Tier::Anonymous, Surface::Flood);
         let wait = negative.wait_time_from(DefaultClock::default().now());
-        let advice = (header::RETRY_AFTER, crate::http::response::error::retry_after(wait));
+        let advice = (header::RETRY_AFTER, error::retry_after(wait));
         HttpResponse::TooManyRequests().insert_header(advice).finish()
     }
 
-    fn whitelisted_keys(&self) -> Vec<Key> {
-        vec![Key::Exempt]
+    fn whitelisted_keys(&self) -> Vec<FloodKey> {
+        vec![FloodKey::Free]
     }
 }
 
@@ -180,7 +190,7 @@ mod tests {
     use std::net::{IpAddr, Ipv4Addr};
 
     #[test]
-    fn what_is_as_good_as_new_is_forgotten_and_a_crowd_shares() {
+    fn what_is_as_good_as_new_is_removed_and_a_crowd_shares() {
         let config = LimitsConfig {
             flood: FloodConfig {
                 per_second: 1_000_000,
@@ -188,9 +198,9 @@ mod tests {
             },
             ..LimitsConfig::default()
         };
-        let guards = Guards::new(&config).unwrap();
+        let guards = FloodGuards::new(&config).unwrap();
         let limiter = guards.all.limiter();
-        let store = Store::default();
+        let store = FloodStore::default();
         assert!(store.limiter.set(limiter.clone()).is_ok());
         let address = |n: u32| Network::from(IpAddr::V4(Ipv4Addr::from(n)));
         for n in 0..1_000 {
@@ -202,7 +212,7 @@ mod tests {
             "a microsecond later all of them are as good as new"
         );
         store.is_crowded.store(true, Ordering::Relaxed);
-        assert!(matches!(store.key(address(1)), Key::Shared(key) if key < SHARED_KEYS));
+        assert!(matches!(store.key(address(1)), FloodKey::Shared(key) if key < SHARED_KEYS));
         assert_eq!(store.key(address(1)), store.key(address(1)));
     }
 
@@ -212,6 +222,6 @@ mod tests {
             enabled: false,
             ..LimitsConfig::default()
         };
-        assert!(Guards::new(&config).is_none());
+        assert!(FloodGuards::new(&config).is_none());
     }
 }

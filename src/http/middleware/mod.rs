@@ -1,12 +1,14 @@
 //! What every request passes on its way in, and every response on its way out.
 //!
-//! Outermost first: the request log, the flood guard, compression, the bounds of head and time, the quotas.
-//! `server/application.rs` puts them into that order.
+//! Outermost first: the request log (with CORS, security headers and problem documents), the flood
+//! guard, compression, the bounds of head and time, the quotas. `server/application.rs` puts them
+//! into that order.
 
 pub(crate) mod bounds;
 pub(crate) mod compression;
-pub(crate) mod cors;
+mod cors;
 pub(crate) mod flood;
+mod problems;
 pub(crate) mod quotas;
 pub(crate) mod request_log;
-pub(crate) mod security_headers;
+mod security_headers;

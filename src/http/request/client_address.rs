@@ -1,13 +1,13 @@
 //! Where a request comes from, when proxies stand in between.
 //!
-//! `X-Forwarded-For` is what somebody wrote; only what a trusted proxy appended to it is true. So it is believed only when
-//! the connection itself comes from one of `TRUSTED_PROXIES`, and read from the right, over those that are trusted, to the
-//! first that is not: that one is the client as far as anybody honest has seen it. What it says it was forwarded for, to
-//! the left of it, is its own invention. Reading from the left is the usual mistake: then everybody picks their address.
+//! `X-Forwarded-For` is what somebody wrote; only what a trusted proxy appended to it is true. So
+//! it is believed only when the connection itself comes from one of `TRUSTED_PROXIES`. It is read
+//! from the right, over those that are trusted, to the first that is not: that one is the client as
+//! far as anybody honest has seen it. What stands to the left of it is its own invention. Reading
+//! from the left is the usual mistake: then everybody picks their address.
 //!
-//! Pure; a text that is no address ends the walk at the hop that passed it on.
+//! Pure. A text that is no address ends the walk at the hop that passed it on.
 
-use crate::http::state::AppState;
 use actix_web::HttpRequest;
 use actix_web::http::header::HeaderMap;
 use ipnet::IpNet;
@@ -18,17 +18,14 @@ const HOPS_MAX: usize = 32;
 
 /// The address of the client behind `request`.
 #[must_use]
-pub(crate) fn of(request: &HttpRequest, state: &AppState) -> IpAddr {
-    client_address(
-        request.peer_addr().map(|peer| peer.ip()),
-        request.headers(),
-        &state.config.limits.trusted_proxies,
-    )
+pub(crate) fn of(request: &HttpRequest, trusted: &[IpNet]) -> IpAddr {
+    client_address(request.peer_addr().map(|peer| peer.ip()), request.headers(), trusted)
 }
 
-/// The address of a client whose connection comes from `peer`. Without a peer there is no TCP connection: nobody.
+/// The address of a client whose connection comes from `peer`; unspecified without a peer, so
+/// without a connection.
 #[must_use]
-pub(crate) fn client_address(peer: Option<IpAddr>, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
+fn client_address(peer: Option<IpAddr>, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     let mut client = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.to_canonical());
     if !is_trusted(client, trusted) {
         return client;
@@ -49,9 +46,14 @@ pub(crate) fn client_address(peer: Option<IpAddr>, headers: &HeaderMap, trusted:
     client
 }
 
-/// Whether the client speaks TLS to the outermost of our proxies, as the one in front of us says. We speak none ourselves.
+/// Whether the client speaks TLS to the outermost of our proxies, as the one in front of us says.
+/// We speak none.
 #[must_use]
-pub(crate) fn came_by_tls(peer: Option<IpAddr>, headers: &HeaderMap, trusted: &[IpNet]) -> bool {
+pub(crate) fn comes_by_tls(request: &HttpRequest, trusted: &[IpNet]) -> bool {
+    says_tls(request.peer_addr().map(|peer| peer.ip()), request.headers(), trusted)
+}
+
+fn says_tls(peer: Option<IpAddr>, headers: &HeaderMap, trusted: &[IpNet]) -> bool {
     let said = headers
         .get_all("x-forwarded-proto")
         .last()
@@ -143,7 +145,7 @@ mod tests {
 
     #[test]
     fn tls_is_what_a_trusted_proxy_says() {
-        let came_by_tls = |peer: &str, said: &[&'static str]| {
+        let says_tls = |peer: &str, said: &[&'static str]| {
             let mut headers = HeaderMap::new();
             for line in said {
                 headers.append(
@@ -151,14 +153,14 @@ mod tests {
                     HeaderValue::from_static(line),
                 );
             }
-            came_by_tls(Some(peer.parse().unwrap()), &headers, &["10.0.0.0/8".parse().unwrap()])
+            says_tls(Some(peer.parse().unwrap()), &headers, &["10.0.0.0/8".parse().unwrap()])
         };
         for said in [&["https"][..], &["HTTPS"], &["http, https"], &["http", "https"]] {
-            assert!(came_by_tls("10.0.0.1", said), "{said:?}");
-            assert!(!came_by_tls("9.9.9.9", said), "{said:?}");
+            assert!(says_tls("10.0.0.1", said), "{said:?}");
+            assert!(!says_tls("9.9.9.9", said), "{said:?}");
         }
         for said in [&[][..], &["http"], &["https, http"], &["https", "http"], &["httpsx"]] {
-            assert!(!came_by_tls("10.0.0.1", said), "{said:?}");
+            assert!(!says_tls("10.0.0.1", said), "{said:?}");
         }
     }
 }

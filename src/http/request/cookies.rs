@@ -1,8 +1,8 @@
 //! The two cookies of a signed-in browser: names, paths and flags in one place.
 //!
-//! `session` carries the access token and goes with every request; `refresh` goes only where tokens are exchanged. Both
-//! are out of reach for scripts. `Secure` is left away only where the server is bound to loopback, so that the first run
-//! works without TLS.
+//! `session` carries the access token and goes with every request. `refresh` goes only where tokens
+//! are exchanged. Both are out of reach for scripts. `Secure` is left away only where the server is
+//! bound to loopback, so that the first run works without TLS.
 
 use crate::auth::IssuedLogin;
 use crate::wire::frames::Timestamp;
@@ -10,9 +10,9 @@ use actix_web::HttpResponse;
 use actix_web::cookie::time::OffsetDateTime;
 use actix_web::cookie::{Cookie, Expiration, SameSite};
 
-/// The access token.
+/// Holds the access token.
 pub(crate) const SESSION: &str = "session";
-/// The refresh token.
+/// Holds the refresh token.
 pub(crate) const REFRESH: &str = "refresh";
 
 fn build<'a>(name: &'a str, value: &'a str, secure: bool) -> Cookie<'a> {
@@ -29,21 +29,21 @@ fn build<'a>(name: &'a str, value: &'a str, secure: bool) -> Cookie<'a> {
         .finish()
 }
 
-fn add(answer: &mut HttpResponse, cookie: &Cookie<'_>) {
-    if let Err(error) = answer.add_cookie(cookie) {
+fn add(response: &mut HttpResponse, cookie: &Cookie<'_>) {
+    if let Err(error) = response.add_cookie(cookie) {
         tracing::error!(%error, "a cookie could not be written");
     }
 }
 
-/// Hands both tokens to the browser.
-pub(crate) fn set(answer: &mut HttpResponse, signed_in: &IssuedLogin, secure: bool) {
+/// Gives both tokens to the browser.
+pub(crate) fn set(response: &mut HttpResponse, signed_in: &IssuedLogin, secure: bool) {
     for (name, token, until) in [
         (SESSION, &signed_in.access_token, signed_in.expires_at),
         (REFRESH, &signed_in.refresh_token, signed_in.refresh_expires_at),
     ] {
         let mut cookie = build(name, token, secure);
         cookie.set_expires(expiration(until));
-        add(answer, &cookie);
+        add(response, &cookie);
     }
 }
 
@@ -51,11 +51,11 @@ fn expiration(until: Timestamp) -> Expiration {
     OffsetDateTime::from_unix_timestamp(until.timestamp()).map_or(Expiration::Session, Expiration::DateTime)
 }
 
-/// Takes both back.
-pub(crate) fn clear(answer: &mut HttpResponse, secure: bool) {
+/// Makes the browser remove both.
+pub(crate) fn clear(response: &mut HttpResponse, secure: bool) {
     for name in [SESSION, REFRESH] {
         let mut cookie = build(name, "", secure);
         cookie.make_removal();
-        add(answer, &cookie);
+        add(response, &cookie);
     }
 }

@@ -1,7 +1,8 @@
-//! Where the next page of a list begins, as an opaque word. Pure.
+//! The cursor: where the next page of a list begins, as an opaque word. Pure.
 //!
-//! It names the last item of the page before, so that a list stays whole while things are added to it. It holds nothing
-//! secret and needs no signature: whatever it says, a list shows only what its caller may see.
+//! It names the last item of the page before, so that a list stays whole while things are added to
+//! it. It holds nothing secret and needs no signature: whatever it says, a list shows only what its
+//! caller may see.
 
 use crate::http::response::error::Error;
 use crate::wire::frames::Timestamp;
@@ -37,7 +38,7 @@ pub(crate) fn parse_id(cursor: &str) -> Result<Uuid, Error> {
     Uuid::try_parse(cursor).map_err(|_| wrong())
 }
 
-/// That a cursor is not one of ours.
+/// The refusal of a cursor that is not one of ours.
 #[must_use]
 pub(crate) fn wrong() -> Error {
     Error::field("cursor", "Not a cursor of this list; use `next` as it was answered.")

@@ -1,53 +1,22 @@
-//! Problem documents (RFC 9457): the only `ResponseError`, and the one mapping from failures to HTTP.
+//! A failed request: the only `ResponseError`, and the one mapping from failures to HTTP.
 //!
-//! A failure travels as an [`Error`]: a code, a public sentence, the fields that are wrong, and the private cause. The
-//! envelope middleware turns it into the answer, because only there the request's id is known, and logs the cause, once.
-//! Answers of the framework itself (no such route, method not allowed, body too large) pass the same place, so that
-//! no error leaves in another shape.
+//! A failure travels as an [`Error`]: a code, a public sentence, the fields that are wrong, and the
+//! private cause. `middleware/problems.rs` makes the problem document of it, because only there the
+//! id of the request is known, and logs the cause, once. Errors of the framework itself (no such
+//! route, method not allowed, body too large) pass the same place, so that no error leaves in
+//! another shape.
 
+use super::problem::{FieldError, PROBLEM_JSON, Problem};
+use super::quota_headers;
 use crate::error::Code;
 use crate::rate_limit::QuotaDecision;
 use crate::{auth, conversations, database, search, tenants};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderMap, HeaderValue};
 use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
-use serde::Serialize;
 use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
-use utoipa::ToSchema;
-
-/// Media type of problem documents.
-pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
-
-/// A field of the input that is wrong.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-pub struct FieldError {
-    /// The field, as a path: `name`, `members[3]`.
-    pub field: String,
-    /// What is wrong, for people.
-    pub message: String,
-}
-
-/// A problem document (RFC 9457).
-#[derive(Debug, Serialize, ToSchema)]
-pub struct Problem {
-    /// `about:blank`: the code says it all.
-    pub r#type: &'static str,
-    /// The status in words.
-    pub title: &'static str,
-    /// The HTTP status.
-    pub status: u16,
-    /// What happened, for people.
-    pub detail: String,
-    /// What happened, for programs.
-    pub code: Code,
-    /// The `X-Request-Id` of the answer, to quote in a report.
-    pub request_id: String,
-    /// The fields that are wrong, where input was invalid.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub errors: Vec<FieldError>,
-}
 
 /// A failed request.
 #[derive(Debug)]
@@ -60,8 +29,8 @@ pub struct Error {
     cause: Option<String>,
     /// Other than the code's own advice.
     retry_after_ms: Option<u64>,
-    /// What is left of the caller's quota, where the answer would not hear of it otherwise.
-    budget: Option<Box<QuotaDecision>>,
+    /// What is left of the caller's quota, where nothing else puts it onto the response.
+    quota: Option<Box<QuotaDecision>>,
 }
 
 impl Error {
@@ -81,11 +50,11 @@ impl Error {
             errors: Vec::new(),
             cause: None,
             retry_after_ms: None,
-            budget: None,
+            quota: None,
         }
     }
 
-    /// The same failure, for another answer.
+    /// The same failure once more. Not `Clone`, because a failure is logged once.
     pub(crate) fn again(&self) -> Self {
         Self {
             code: self.code,
@@ -94,7 +63,7 @@ impl Error {
             errors: self.errors.clone(),
             cause: self.cause.clone(),
             retry_after_ms: self.retry_after_ms,
-            budget: self.budget.clone(),
+            quota: self.quota.clone(),
         }
     }
 
@@ -106,12 +75,22 @@ impl Error {
         }
     }
 
-    /// Tells what is left of the caller's quota.
-    pub(crate) fn with_budget(self, budget: QuotaDecision) -> Self {
+    /// Adds what is left of the caller's quota.
+    pub(crate) fn with_quota(self, quota: QuotaDecision) -> Self {
         Self {
-            budget: Some(Box::new(budget)),
+            quota: Some(Box::new(quota)),
             ..self
         }
+    }
+
+    /// `rate_limited`, until `wait` has passed.
+    pub(crate) fn too_many(wait: Duration) -> Self {
+        Self::new(Code::RateLimited).with_retry_after(wait)
+    }
+
+    /// `rate_limited`, because somebody's quota is used up.
+    pub(crate) fn over_quota(decision: QuotaDecision) -> Self {
+        Self::too_many(Duration::from_millis(decision.retry_after_ms.unwrap_or_default())).with_quota(decision)
     }
 
     /// `bad_request` because of one field.
@@ -127,7 +106,8 @@ impl Error {
         }
     }
 
-    /// A failure whose public text is `detail` unless the code stands for a fault of ours; then it is the private cause.
+    /// A failure whose public text is `detail` unless the code stands for a fault of ours; then it
+    /// is the private cause.
     #[must_use]
     pub fn from_feature(code: Code, detail: String) -> Self {
         match code {
@@ -139,7 +119,7 @@ impl Error {
         }
     }
 
-    /// What the framework answered on its own, by its status.
+    /// What the framework replied on its own, by its status.
     #[must_use]
     pub fn from_status(status: StatusCode) -> Self {
         let code = match status {
@@ -171,7 +151,6 @@ impl Error {
         }
     }
 
-    /// The public code.
     #[must_use]
     pub fn code(&self) -> Code {
         self.code
@@ -183,14 +162,15 @@ impl Error {
         &self.errors
     }
 
-    /// What only the log may hear.
+    /// What only the log may say.
     #[must_use]
     pub fn cause(&self) -> Option<&str> {
         self.cause.as_deref()
     }
 
-    /// The answer. `headers` are kept (cookies that are taken away, `Allow`), except those that describe another body.
-    pub(crate) fn respond(&self, request_id: &str, headers: &HeaderMap) -> HttpResponse {
+    /// The problem document. `headers` are kept (cookies that are taken away, `Allow`), except
+    /// those that describe another body.
+    pub(crate) fn to_response(&self, request_id: &str, headers: &HeaderMap) -> HttpResponse {
         let status = self.status_code();
         let problem = Problem {
             r#type: "about:blank",
@@ -201,10 +181,10 @@ impl Error {
             request_id: request_id.to_owned(),
             errors: self.errors.clone(),
         };
-        let mut answer = HttpResponseBuilder::new(status);
+        let mut response = HttpResponseBuilder::new(status);
         for (name, value) in headers {
             if name != header::CONTENT_TYPE && name != header::CONTENT_LENGTH && name != header::CONTENT_ENCODING {
-                answer.append_header((name.clone(), value.clone()));
+                response.append_header((name.clone(), value.clone()));
             }
         }
         // The rest of such a request may be on its way for long: it is not waited for.
@@ -212,26 +192,27 @@ impl Error {
             self.status,
             Some(StatusCode::REQUEST_TIMEOUT | StatusCode::PAYLOAD_TOO_LARGE)
         ) {
-            answer.force_close();
+            response.force_close();
         }
-        // A more precise advice, of the failure or on the answer already, goes before that of the code.
+        // A more precise advice, of the failure or on the response already, goes before that of the
+        // code.
         let general = || {
             self.code
                 .retry_after_ms()
                 .filter(|_| !headers.contains_key(header::RETRY_AFTER))
         };
         if let Some(wait_ms) = self.retry_after_ms.or_else(general) {
-            answer.insert_header((header::RETRY_AFTER, retry_after(Duration::from_millis(wait_ms))));
+            response.insert_header((header::RETRY_AFTER, retry_after(Duration::from_millis(wait_ms))));
         }
         if status == StatusCode::UNAUTHORIZED {
-            answer.insert_header((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
+            response.insert_header((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
         }
         let body = serde_json::to_string(&problem).unwrap_or_default();
-        let mut answer = answer.content_type(PROBLEM_JSON).body(body);
-        if let Some(budget) = &self.budget {
-            crate::http::middleware::quotas::tell(answer.headers_mut(), budget);
+        let mut response = response.content_type(PROBLEM_JSON).body(body);
+        if let Some(quota) = &self.quota {
+            quota_headers::apply(response.headers_mut(), quota);
         }
-        answer
+        response
     }
 }
 
@@ -253,7 +234,7 @@ impl ResponseError for Error {
         self.status.or_else(own).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
-    /// Only the status: the envelope, which knows the request, writes the document.
+    /// Only the status: the document is written where the id of the request is known.
     fn error_response(&self) -> HttpResponse {
         HttpResponse::new(self.status_code())
     }
@@ -290,7 +271,7 @@ impl From<tenants::Error> for Error {
 impl From<conversations::Error> for Error {
     fn from(error: conversations::Error) -> Self {
         let own = Self::with_detail(error.code(), error.message());
-        // A refusal is an answer; anything else is something to look into.
+        // A refusal is a reply like others; anything else is something to look into.
         let is_refusal = matches!(error, conversations::Error::Refused(..)) || error.code().http_status() < 500;
         if is_refusal {
             own
@@ -329,8 +310,8 @@ mod tests {
     use serde_json::{Value, json};
 
     async fn document(error: &Error) -> (HttpResponse<()>, Value) {
-        let answer = error.respond("r-1", &HeaderMap::new());
-        let (head, body) = answer.into_parts();
+        let response = error.to_response("r-1", &HeaderMap::new());
+        let (head, body) = response.into_parts();
         (head, serde_json::from_slice(&to_bytes(body).await.unwrap()).unwrap())
     }
 
@@ -346,7 +327,7 @@ mod tests {
     }
 
     #[actix_web::test]
-    async fn every_code_answers_with_its_status_and_advice() {
+    async fn every_code_has_its_status_and_advice() {
         for code in Code::ALL {
             let (head, body) = document(&Error::new(code)).await;
             assert_eq!(head.status().as_u16(), code.http_status());
@@ -372,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn the_frameworks_answers_get_codes() {
+    fn errors_of_the_framework_get_codes() {
         for (status, code) in [
             (StatusCode::NOT_FOUND, Code::NotFound),
             (StatusCode::METHOD_NOT_ALLOWED, Code::BadRequest),

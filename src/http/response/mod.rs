@@ -1,3 +1,8 @@
-//! What every response shares: problem documents.
+//! What responses share: errors as problem documents, pages of lists, the headers of quotas, media
+//! types.
 
 pub(crate) mod error;
+pub(crate) mod media_type;
+pub(crate) mod page;
+pub(crate) mod problem;
+pub(crate) mod quota_headers;

@@ -1,14 +1,22 @@
-//! Which credentials each route is for: one row for each row of the route table in `mod.rs`. Pure.
+//! What is declared about each route: the credentials it needs, and the limits of size and time of
+//! its requests. Pure.
 //!
-//! Asked in one place, `extract::authenticate`, when the caller is an API key: a route without a row is for people, so
-//! that a new route is closed to keys until somebody decides otherwise (a test finds it missing). What a person or key may
-//! do within a route, by role and membership, is decided by the feature it calls.
+//! One row for each documented route of `table.rs`. The row of a request is looked up once, by
+//! `request/matched_route.rs`. A route without a row is for people and has the default limits, so
+//! that a new route is closed to keys until somebody decides otherwise (a test finds it missing).
+//! What a person or key may do within a route, by role and membership, is decided by the feature
+//! that its handler calls.
+//!
+//! An upload or a stream gets other limits in its row: `Route { limits: RouteLimits {
+//! body_bytes_max: …, ..RouteLimits::DEFAULT }, ..route("POST", …) }`.
 
 use crate::auth::{Credential, Principal, Scope};
+use RouteAccess::{AnyScope, Open, Session};
+use std::time::Duration;
 
 /// Who a route is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Access {
+pub(crate) enum RouteAccess {
     /// Everybody, without credentials.
     Open,
     /// People who are signed in; no key, whatever its scopes.
@@ -19,80 +27,133 @@ pub(crate) enum Access {
     Scope(Scope),
 }
 
-use Access::{AnyScope, Open, Session};
-
-const CHAT: Access = Access::Scope(Scope::Chat);
-const ADMIN: Access = Access::Scope(Scope::Admin);
-
-/// Method and pattern of every documented route.
-const TABLE: [(&str, &str, Access); 40] = [
-    ("GET", "/ws", CHAT),
-    ("POST", "/auth/register", Open),
-    ("POST", "/auth/login", Open),
-    ("POST", "/auth/refresh", Open),
-    ("POST", "/auth/guest", Open),
-    ("POST", "/auth/logout", Session),
-    ("POST", "/auth/logout-all", Session),
-    ("POST", "/auth/ticket", Session),
-    ("GET", "/api/keys", Session),
-    ("POST", "/api/keys", Session),
-    ("DELETE", "/api/keys/{id}", Session),
-    ("GET", "/api/me", AnyScope),
-    ("PATCH", "/api/me", AnyScope),
-    ("GET", "/api/tenant", AnyScope),
-    ("PATCH", "/api/tenant", ADMIN),
-    // Names only, unless the key has `admin` too.
-    ("GET", "/api/users", CHAT),
-    ("GET", "/api/users/{id}", CHAT),
-    ("PATCH", "/api/users/{id}", ADMIN),
-    ("GET", "/api/conversations", CHAT),
-    ("POST", "/api/conversations", CHAT),
-    ("GET", "/api/conversations/{id}", CHAT),
-    ("PATCH", "/api/conversations/{id}", CHAT),
-    ("DELETE", "/api/conversations/{id}", CHAT),
-    ("GET", "/api/conversations/{id}/messages", CHAT),
-    ("POST", "/api/conversations/{id}/messages", CHAT),
-    ("PATCH", "/api/conversations/{id}/messages/{message_id}", CHAT),
-    ("DELETE", "/api/conversations/{id}/messages/{message_id}", CHAT),
-    ("GET", "/api/conversations/{id}/members", CHAT),
-    ("POST", "/api/conversations/{id}/members", CHAT),
-    ("PATCH", "/api/conversations/{id}/members/{user_id}", CHAT),
-    ("DELETE", "/api/conversations/{id}/members/{user_id}", CHAT),
-    ("GET", "/api/conversations/{id}/invites", CHAT),
-    ("POST", "/api/conversations/{id}/invites", CHAT),
-    ("DELETE", "/api/conversations/{id}/invites/{invite_id}", CHAT),
-    ("POST", "/api/invites/{code}/accept", CHAT),
-    ("GET", "/api/search", CHAT),
-    ("GET", "/health", Open),
-    ("GET", "/health/live", Open),
-    ("GET", "/health/ready", Open),
-    ("GET", "/metrics", Open),
-];
-
-/// Who a route is for; `None` if it is not in the table.
-#[must_use]
-pub(crate) fn access(method: &str, pattern: &str) -> Option<Access> {
-    let row = TABLE.iter().find(|row| row.0 == method && row.1 == pattern);
-    row.map(|row| row.2)
+/// How large a request may be, and how long it may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RouteLimits {
+    /// Largest body, in bytes; more is 413.
+    pub(crate) body_bytes_max: usize,
+    /// Until the response begins; `None` is the setting for all routes. Later is 408 or 503.
+    pub(crate) deadline: Option<Duration>,
 }
 
-/// Why a key may not use a route, for its owner; `None` if it may. People pass: what they may do, their roles decide.
-#[must_use]
-pub(crate) fn refusal(caller: &Principal, method: &str, pattern: &str) -> Option<String> {
-    let Credential::ApiKey { scopes, .. } = caller.credential else {
-        return None;
+impl RouteLimits {
+    /// What a route has unless its row says otherwise.
+    pub(crate) const DEFAULT: Self = Self {
+        body_bytes_max: 1_024 * 1_024,
+        deadline: None,
     };
-    let left = caller.scopes();
-    match access(method, pattern).unwrap_or(Session) {
-        Open => None,
-        AnyScope if !left.is_empty() => None,
-        Access::Scope(scope) if left.contains(scope) => None,
-        Session => Some("This cannot be done with an API key; sign in.".to_owned()),
-        AnyScope => Some("Your role leaves this API key no scope.".to_owned()),
-        Access::Scope(scope) if scopes.contains(scope) => Some(format!(
-            "This needs the scope `{scope}`, which your role does not give any more."
-        )),
-        Access::Scope(scope) => Some(format!("This needs an API key with the scope `{scope}`.")),
+}
+
+/// What is declared about a route.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Route {
+    pub(crate) method: &'static str,
+    /// As in the route table.
+    pub(crate) pattern: &'static str,
+    pub(crate) access: RouteAccess,
+    pub(crate) limits: RouteLimits,
+}
+
+const fn route(method: &'static str, pattern: &'static str, access: RouteAccess) -> Route {
+    Route {
+        method,
+        pattern,
+        access,
+        limits: RouteLimits::DEFAULT,
+    }
+}
+
+const CHAT: RouteAccess = RouteAccess::Scope(Scope::Chat);
+const ADMIN: RouteAccess = RouteAccess::Scope(Scope::Admin);
+
+/// Every documented route.
+pub(crate) static ROUTES: [Route; 40] = [
+    route("GET", "/ws", CHAT),
+    route("POST", "/auth/register", Open),
+    route("POST", "/auth/login", Open),
+    route("POST", "/auth/refresh", Open),
+    route("POST", "/auth/guest", Open),
+    route("POST", "/auth/logout", Session),
+    route("POST", "/auth/logout-all", Session),
+    route("POST", "/auth/ticket", Session),
+    route("GET", "/api/keys", Session),
+    route("POST", "/api/keys", Session),
+    route("DELETE", "/api/keys/{id}", Session),
+    route("GET", "/api/me", AnyScope),
+    route("PATCH", "/api/me", AnyScope),
+    route("GET", "/api/tenant", AnyScope),
+    route("PATCH", "/api/tenant", ADMIN),
+    // Names only, unless the key has `admin` too.
+    route("GET", "/api/users", CHAT),
+    route("GET", "/api/users/{id}", CHAT),
+    route("PATCH", "/api/users/{id}", ADMIN),
+    route("GET", "/api/conversations", CHAT),
+    route("POST", "/api/conversations", CHAT),
+    route("GET", "/api/conversations/{id}", CHAT),
+    route("PATCH", "/api/conversations/{id}", CHAT),
+    route("DELETE", "/api/conversations/{id}", CHAT),
+    route("GET", "/api/conversations/{id}/messages", CHAT),
+    route("POST", "/api/conversations/{id}/messages", CHAT),
+    route("PATCH", "/api/conversations/{id}/messages/{message_id}", CHAT),
+    route("DELETE", "/api/conversations/{id}/messages/{message_id}", CHAT),
+    route("GET", "/api/conversations/{id}/members", CHAT),
+    route("POST", "/api/conversations/{id}/members", CHAT),
+    route("PATCH", "/api/conversations/{id}/members/{user_id}", CHAT),
+    route("DELETE", "/api/conversations/{id}/members/{user_id}", CHAT),
+    route("GET", "/api/conversations/{id}/invites", CHAT),
+    route("POST", "/api/conversations/{id}/invites", CHAT),
+    route("DELETE", "/api/conversations/{id}/invites/{invite_id}", CHAT),
+    route("POST", "/api/invites/{code}/accept", CHAT),
+    route("GET", "/api/search", CHAT),
+    route("GET", "/health", Open),
+    route("GET", "/health/live", Open),
+    route("GET", "/health/ready", Open),
+    route("GET", "/metrics", Open),
+];
+
+/// What is declared about a route; `None` if it has no row.
+#[must_use]
+pub(crate) fn find(method: &str, pattern: &str) -> Option<&'static Route> {
+    ROUTES
+        .iter()
+        .find(|route| route.pattern == pattern && route.method == method)
+}
+
+/// Whether a path, as the router reads it, is free of all quotas: health, metrics and the
+/// documents, which operators and machines read by the clock, and the page with its files.
+#[must_use]
+pub(crate) fn is_free(path: &str) -> bool {
+    matches!(
+        path,
+        "/" | "/health" | "/health/live" | "/health/ready" | "/metrics" | "/openapi.json" | "/asyncapi.json" | "/docs"
+    ) || ["/static/", "/docs/", "/i/"]
+        .iter()
+        .any(|prefix| path.starts_with(prefix))
+}
+
+impl RouteAccess {
+    /// Of a route without a row.
+    pub(crate) const UNDECIDED: Self = Session;
+
+    /// Why a key may not use the route, for its owner; `None` if it may. People pass: what they may
+    /// do, their roles decide.
+    #[must_use]
+    pub(crate) fn refusal(self, caller: &Principal) -> Option<String> {
+        let Credential::ApiKey { scopes, .. } = caller.credential else {
+            return None;
+        };
+        let left = caller.scopes();
+        match self {
+            Open => None,
+            AnyScope if !left.is_empty() => None,
+            Self::Scope(scope) if left.contains(scope) => None,
+            Session => Some("This cannot be done with an API key; sign in.".to_owned()),
+            AnyScope => Some("Your role leaves this API key no scope.".to_owned()),
+            Self::Scope(scope) if scopes.contains(scope) => Some(format!(
+                "This needs the scope `{scope}`, which your role does not give any more."
+            )),
+            Self::Scope(scope) => Some(format!("This needs an API key with the scope `{scope}`.")),
+        }
     }
 }
 
@@ -120,17 +181,20 @@ mod tests {
     }
 
     #[test]
-    fn every_documented_route_has_one_row() {
-        let rows: BTreeSet<_> = TABLE.iter().map(|row| (row.1.to_owned(), row.0)).collect();
-        assert_eq!(rows.len(), TABLE.len(), "no row twice");
-        for route in crate::http::documents::openapi::routes() {
-            assert!(rows.contains(&route), "no row for {route:?}");
-        }
+    fn no_route_has_two_rows() {
+        let rows: BTreeSet<_> = ROUTES.iter().map(|route| (route.pattern, route.method)).collect();
+        assert_eq!(rows.len(), ROUTES.len());
     }
 
     #[test]
     fn what_needs_credentials_is_not_open() {
-        for (method, pattern, access) in TABLE {
+        for Route {
+            method,
+            pattern,
+            access,
+            ..
+        } in ROUTES
+        {
             let is_signing_in = ["/auth/register", "/auth/login", "/auth/refresh", "/auth/guest"].contains(&pattern);
             let needs = pattern == "/ws" || pattern.starts_with("/api/") || pattern.starts_with("/auth/");
             assert_eq!(access == Open, !needs || is_signing_in, "{method} {pattern}");
@@ -139,7 +203,10 @@ mod tests {
 
     #[test]
     fn a_refusal_names_the_scope_that_is_missing() {
-        let of = |caller: &Principal, method, pattern| refusal(caller, method, pattern);
+        let of = |caller: &Principal, method, pattern| {
+            let access = find(method, pattern).map_or(RouteAccess::UNDECIDED, |route| route.access);
+            access.refusal(caller)
+        };
         let chat = key(Role::Owner, &[Scope::Chat]);
         assert_eq!(of(&chat, "GET", "/api/conversations"), None);
         assert_eq!(of(&chat, "GET", "/api/me"), None);
@@ -151,5 +218,34 @@ mod tests {
         assert!(of(&demoted, "GET", "/api/me").is_some(), "nothing is left of it");
         let guest = key(Role::Guest, &Scope::ALL);
         assert!(of(&guest, "GET", "/api/me").is_some());
+    }
+
+    #[test]
+    fn free_is_what_is_listed_and_nothing_like_it() {
+        for path in [
+            "/",
+            "/health",
+            "/health/ready",
+            "/metrics",
+            "/openapi.json",
+            "/docs/x.js",
+            "/static/1/app.js",
+            "/i/x",
+        ] {
+            assert!(is_free(path), "{path}");
+        }
+        for path in [
+            "/healthy",
+            "/health/",
+            "/api/me",
+            "/auth/login",
+            "/static",
+            "/metrics/x",
+            "/ws",
+            "//",
+            "",
+        ] {
+            assert!(!is_free(path), "{path}");
+        }
     }
 }

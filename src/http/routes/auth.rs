@@ -1,13 +1,15 @@
-//! Signing up, in and out over HTTP: thin routes over [`crate::auth::Auth`], and the cookies of browsers.
+//! Signing up, in and out over HTTP: thin routes over [`crate::auth::Auth`], and the cookies of
+//! browsers.
 //!
-//! Joining by invite happens between making the user and signing them in, because the conversation decides; a user who
-//! could not join is taken back, so that the address can be used again.
+//! Joining by invite happens between making the user and signing them in, because the conversation
+//! decides; a user who could not join is taken back, so that the address can be used again.
 
 use crate::auth::{Account, IssuedLogin, LoginAttempt, Principal, Registration, Tenant, User};
 use crate::error::Code;
-use crate::http::request::client_address;
+use crate::http::request::caller::Caller;
 use crate::http::request::cookies;
-use crate::http::request::extract::{self, Caller, Json};
+use crate::http::request::json_body::JsonBody;
+use crate::http::request::{caller, origin};
 use crate::http::response::error::Error;
 use crate::http::state::AppState;
 use crate::wire::frames::{Timestamp, timestamp};
@@ -110,7 +112,7 @@ fn signed_out(state: &AppState) -> HttpResponse {
 }
 
 fn begin_sign_up(request: &HttpRequest, state: &AppState, account: &str) -> Result<LoginAttempt, Error> {
-    let address = client_address::of(request, state);
+    let address = state.client_address(request);
     state.auth.begin_sign_up(account, address).map_err(Error::too_many)
 }
 
@@ -137,9 +139,9 @@ async fn enter(
 pub(crate) async fn register(
     request: HttpRequest,
     state: web::Data<AppState>,
-    input: Json<RegisterInput>,
+    input: JsonBody<RegisterInput>,
 ) -> Result<HttpResponse, Error> {
-    let Json(RegisterInput {
+    let JsonBody(RegisterInput {
         email,
         password,
         name,
@@ -164,10 +166,11 @@ pub(crate) async fn register(
 pub(crate) async fn guest(
     request: HttpRequest,
     state: web::Data<AppState>,
-    input: Json<GuestInput>,
+    input: JsonBody<GuestInput>,
 ) -> Result<HttpResponse, Error> {
-    let Json(GuestInput { name, invite }) = input;
-    // A class that comes by one invite from one network is many guests; one name that fails on and on is one.
+    let JsonBody(GuestInput { name, invite }) = input;
+    // A class that comes by one invite from one network is many guests; one name that fails on and
+    // on is one.
     let attempt = begin_sign_up(&request, &state, &format!("{name}\n{invite}"))?;
     let (account, principal) = attempt.finish(state.auth.register_guest(&name, &invite).await)?;
     enter(&state, account, &principal, Some(&invite)).await
@@ -179,10 +182,10 @@ pub(crate) async fn guest(
 pub(crate) async fn login(
     request: HttpRequest,
     state: web::Data<AppState>,
-    input: Json<LoginInput>,
+    input: JsonBody<LoginInput>,
 ) -> Result<HttpResponse, Error> {
-    let Json(LoginInput { email, password }) = input;
-    let address = client_address::of(&request, &state);
+    let JsonBody(LoginInput { email, password }) = input;
+    let address = state.client_address(&request);
     let attempt = state.auth.begin_login(&email, address).map_err(Error::too_many)?;
     let opened = attempt.finish(state.auth.login(&email, password).await)?;
     Ok(signed_in(&state, StatusCode::OK, opened))
@@ -195,7 +198,7 @@ pub(crate) async fn login(
 #[utoipa::path(post, path = "/auth/refresh", tag = "auth",
     responses((status = 200, body = SignedInAnswer)), security(("refresh" = [])))]
 pub(crate) async fn refresh(request: HttpRequest, state: web::Data<AppState>) -> Result<HttpResponse, Error> {
-    extract::refuse_foreign_page(&request, &state)?;
+    origin::refuse_foreign_page(&request, &state.config.http.allowed_origins)?;
     let cookie = request
         .cookie(cookies::REFRESH)
         .ok_or_else(|| Error::new(Code::Unauthenticated))?;
@@ -206,7 +209,7 @@ pub(crate) async fn refresh(request: HttpRequest, state: web::Data<AppState>) ->
 /// Sign out: this login is over everywhere within five seconds.
 #[utoipa::path(post, path = "/auth/logout", tag = "auth", responses((status = 204)))]
 pub(crate) async fn logout(request: HttpRequest, state: web::Data<AppState>) -> Result<HttpResponse, Error> {
-    let (user_id, session_id) = match extract::authenticate(&request, &state).await {
+    let (user_id, session_id) = match caller::authenticate(&request, &state).await {
         Ok(caller) => {
             let session_id = caller.session_id().ok_or(crate::auth::Error::NeedsSession)?;
             (caller.user_id, session_id)
@@ -214,7 +217,7 @@ pub(crate) async fn logout(request: HttpRequest, state: web::Data<AppState>) -> 
         // The access token has run out, the login has not.
         Err(error) => match request.cookie(cookies::REFRESH) {
             Some(cookie) if error.code() == Code::Unauthenticated => {
-                extract::refuse_foreign_page(&request, &state)?;
+                origin::refuse_foreign_page(&request, &state.config.http.allowed_origins)?;
                 state.auth.find_refresh_token(cookie.value()).await?
             }
             _ => return Err(error),

@@ -2,15 +2,19 @@
 
 use crate::auth::check_name;
 use crate::conversations::{self, Request, Summary};
+use crate::http::request::caller::Caller;
 use crate::http::request::cursor;
-use crate::http::request::extract::{self, Caller, Json, Path, Query};
+use crate::http::request::json_body::JsonBody;
+use crate::http::request::page::{PageQuery, page_limit};
+use crate::http::request::params::{PathParams, QueryString};
 use crate::http::response::error::Error;
+use crate::http::response::page::cut_page;
 use crate::http::state::AppState;
 use crate::ids::{ConversationId, UserId};
 use actix_web::http::header::ContentType;
 use actix_web::{HttpResponse, web};
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 
 /// A page of conversations.
 #[derive(Serialize, ToSchema)]
@@ -19,18 +23,6 @@ pub(crate) struct ConversationPage {
     items: Vec<Summary>,
     /// The `cursor` of the next page, if there is one.
     next: Option<String>,
-}
-
-/// Which page.
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(crate) struct PageQuery {
-    /// 1–100, default 50.
-    #[param(minimum = 1, maximum = 100)]
-    pub(crate) limit: Option<i64>,
-    /// `next` of the page before.
-    pub(crate) cursor: Option<String>,
 }
 
 /// A new conversation.
@@ -59,9 +51,9 @@ pub(crate) struct ConversationPatch {
 pub(crate) async fn list(
     state: web::Data<AppState>,
     caller: Caller,
-    query: Query<PageQuery>,
+    query: QueryString<PageQuery>,
 ) -> Result<HttpResponse, Error> {
-    let limit = extract::page_limit(query.0.limit)?;
+    let limit = page_limit(query.0.limit)?;
     let caller = caller.access();
     let body = match query.0.cursor.as_deref().map(cursor::parse).transpose()? {
         None => state.conversations.first_page(caller, limit, encode).await?,
@@ -74,9 +66,9 @@ pub(crate) async fn list(
     Ok(HttpResponse::Ok().content_type(ContentType::json()).body(body))
 }
 
-/// A page as it is answered.
+/// A page as JSON.
 fn encode(items: Vec<Summary>, limit: i64) -> serde_json::Result<Vec<u8>> {
-    let (items, next) = extract::cut_page(items, limit, |last| cursor::after(last.active_at(), last.id.0));
+    let (items, next) = cut_page(items, limit, |last| cursor::after(last.active_at(), last.id.0));
     serde_json::to_vec(&ConversationPage { items, next })
 }
 
@@ -86,7 +78,7 @@ fn encode(items: Vec<Summary>, limit: i64) -> serde_json::Result<Vec<u8>> {
 pub(crate) async fn create(
     state: web::Data<AppState>,
     caller: Caller,
-    input: Json<ConversationInput>,
+    input: JsonBody<ConversationInput>,
 ) -> Result<HttpResponse, Error> {
     let title = check_name("title", &input.0.title)?;
     let members = input.0.members.unwrap_or_default();
@@ -101,7 +93,7 @@ pub(crate) async fn create(
 pub(crate) async fn show(
     state: web::Data<AppState>,
     caller: Caller,
-    id: Path<ConversationId>,
+    id: PathParams<ConversationId>,
 ) -> Result<HttpResponse, Error> {
     Ok(HttpResponse::Ok().json(state.conversations.summary(caller.access(), id.0).await?))
 }
@@ -113,8 +105,8 @@ pub(crate) async fn show(
 pub(crate) async fn update(
     state: web::Data<AppState>,
     caller: Caller,
-    id: Path<ConversationId>,
-    input: Json<ConversationPatch>,
+    id: PathParams<ConversationId>,
+    input: JsonBody<ConversationPatch>,
 ) -> Result<HttpResponse, Error> {
     if let Some(title) = &input.0.title {
         let title = check_name("title", title)?.into();
@@ -132,7 +124,7 @@ pub(crate) async fn update(
 pub(crate) async fn delete(
     state: web::Data<AppState>,
     caller: Caller,
-    id: Path<ConversationId>,
+    id: PathParams<ConversationId>,
 ) -> Result<HttpResponse, Error> {
     state
         .conversations

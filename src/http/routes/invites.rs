@@ -1,10 +1,13 @@
 //! Invitations over REST.
 
-use super::conversations::PageQuery;
 use crate::conversations::{Invite, Summary};
+use crate::http::request::caller::Caller;
 use crate::http::request::cursor;
-use crate::http::request::extract::{self, Caller, Json, Path, Query};
+use crate::http::request::json_body::JsonBody;
+use crate::http::request::page::{PageQuery, page_limit};
+use crate::http::request::params::{PathParams, QueryString};
 use crate::http::response::error::Error;
+use crate::http::response::page::cut_page;
 use crate::http::state::AppState;
 use crate::ids::{ConversationId, InviteId};
 use actix_web::{HttpResponse, web};
@@ -45,17 +48,17 @@ pub(crate) struct InviteInput {
 pub(crate) async fn list(
     state: web::Data<AppState>,
     caller: Caller,
-    id: Path<ConversationId>,
-    query: Query<PageQuery>,
+    id: PathParams<ConversationId>,
+    query: QueryString<PageQuery>,
 ) -> Result<HttpResponse, Error> {
-    let limit = extract::page_limit(query.0.limit)?;
+    let limit = page_limit(query.0.limit)?;
     let from = query.0.cursor.as_deref().map(cursor::parse).transpose()?;
     let from = from.map(|(at, id)| (at, InviteId(id)));
     let items = state
         .conversations
         .list_invites(caller.access(), id.0, limit, from)
         .await?;
-    let (items, next) = extract::cut_page(items, limit, |last| cursor::after(last.created_at, last.id.0));
+    let (items, next) = cut_page(items, limit, |last| cursor::after(last.created_at, last.id.0));
     Ok(HttpResponse::Ok().json(InvitePage { items, next }))
 }
 
@@ -66,8 +69,8 @@ pub(crate) async fn list(
 pub(crate) async fn create(
     state: web::Data<AppState>,
     caller: Caller,
-    id: Path<ConversationId>,
-    input: Json<InviteInput>,
+    id: PathParams<ConversationId>,
+    input: JsonBody<InviteInput>,
 ) -> Result<HttpResponse, Error> {
     let InviteInput { expires_at, max_uses } = input.0;
     if expires_at.is_some_and(|at| at <= Utc::now()) {
@@ -93,7 +96,7 @@ pub(crate) async fn create(
 pub(crate) async fn delete(
     state: web::Data<AppState>,
     caller: Caller,
-    path: Path<(ConversationId, InviteId)>,
+    path: PathParams<(ConversationId, InviteId)>,
 ) -> Result<HttpResponse, Error> {
     let (id, invite) = path.0;
     state.conversations.withdraw_invite(caller.access(), id, invite).await?;
@@ -106,7 +109,7 @@ pub(crate) async fn delete(
 pub(crate) async fn accept(
     state: web::Data<AppState>,
     caller: Caller,
-    code: Path<String>,
+    code: PathParams<String>,
 ) -> Result<HttpResponse, Error> {
     let id = state.conversations.accept_invite(caller.access(), &code.0).await?;
     Ok(HttpResponse::Ok().json(state.conversations.summary(caller.access(), id).await?))

@@ -1,11 +1,14 @@
 //! API keys over REST: made, listed and deleted by people who are signed in.
 
-use super::conversations::PageQuery;
 use crate::auth::{ApiKey, NewApiKey, Scope};
-use crate::http::middleware::quotas::Expensive;
+use crate::http::request::caller::Caller;
 use crate::http::request::cursor;
-use crate::http::request::extract::{self, Caller, Json, Path, Query};
+use crate::http::request::json_body::JsonBody;
+use crate::http::request::page::{PageQuery, page_limit};
+use crate::http::request::params::{PathParams, QueryString};
+use crate::http::request::payer::Expensive;
 use crate::http::response::error::Error;
+use crate::http::response::page::cut_page;
 use crate::http::state::AppState;
 use crate::ids::ApiKeyId;
 use actix_web::{HttpResponse, web};
@@ -37,7 +40,8 @@ pub(crate) struct KeyInput {
 
 /// A key that was just made.
 #[derive(Serialize, ToSchema)]
-pub(crate) struct IssuedKeyAnswer {
+#[schema(as = IssuedKeyAnswer)]
+pub(crate) struct IssuedKeyResponse {
     /// The key, as it is listed.
     #[serde(flatten)]
     key: ApiKey,
@@ -50,24 +54,24 @@ pub(crate) struct IssuedKeyAnswer {
 pub(crate) async fn list(
     state: web::Data<AppState>,
     caller: Caller,
-    query: Query<PageQuery>,
+    query: QueryString<PageQuery>,
 ) -> Result<HttpResponse, Error> {
-    let limit = extract::page_limit(query.0.limit)?;
+    let limit = page_limit(query.0.limit)?;
     let from = query.0.cursor.as_deref().map(cursor::parse).transpose()?;
     let from = from.map(|(at, id)| (at, ApiKeyId(id)));
     let items = state.auth.list_api_keys(&caller, limit, from).await?;
-    let (items, next) = extract::cut_page(items, limit, |last| cursor::after(last.created_at, last.id.0));
+    let (items, next) = cut_page(items, limit, |last| cursor::after(last.created_at, last.id.0));
     Ok(HttpResponse::Ok().json(KeyPage { items, next }))
 }
 
 /// Make an API key; not for guests, and not with an API key.
 #[utoipa::path(post, path = "/api/keys", tag = "keys", request_body = KeyInput,
-    responses((status = 201, body = IssuedKeyAnswer)))]
+    responses((status = 201, body = IssuedKeyResponse)))]
 pub(crate) async fn create(
     state: web::Data<AppState>,
     caller: Caller,
     _: Expensive,
-    input: Json<KeyInput>,
+    input: JsonBody<KeyInput>,
 ) -> Result<HttpResponse, Error> {
     let KeyInput {
         name,
@@ -80,11 +84,11 @@ pub(crate) async fn create(
         expires_at,
     };
     let issued = state.auth.create_api_key(&caller, &new).await?;
-    let answer = IssuedKeyAnswer {
+    let response = IssuedKeyResponse {
         key: issued.key,
         secret: issued.secret.expose().to_owned(),
     };
-    Ok(HttpResponse::Created().json(answer))
+    Ok(HttpResponse::Created().json(response))
 }
 
 /// Delete an API key: it is refused everywhere within five seconds, and its sockets are closed. Not with an API key.
@@ -93,7 +97,7 @@ pub(crate) async fn create(
 pub(crate) async fn delete(
     state: web::Data<AppState>,
     caller: Caller,
-    id: Path<ApiKeyId>,
+    id: PathParams<ApiKeyId>,
 ) -> Result<HttpResponse, Error> {
     state.auth.delete_api_key(&caller, id.0).await?;
     Ok(HttpResponse::NoContent().finish())

@@ -1,7 +1,8 @@
 //! The caller's own account.
 
 use crate::auth::{Account, Tenant, User};
-use crate::http::request::extract::{Caller, Json};
+use crate::http::request::caller::Caller;
+use crate::http::request::json_body::JsonBody;
 use crate::http::response::error::Error;
 use crate::http::state::AppState;
 use crate::tenants::UserPatch;
@@ -45,7 +46,7 @@ pub(crate) async fn show(state: web::Data<AppState>, caller: Caller) -> Result<H
 pub(crate) async fn update(
     state: web::Data<AppState>,
     caller: Caller,
-    input: Json<MeInput>,
+    input: JsonBody<MeInput>,
 ) -> Result<HttpResponse, Error> {
     let patch = UserPatch {
         name: input.0.name,

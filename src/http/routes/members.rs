@@ -1,10 +1,13 @@
 //! Members of a conversation over REST.
 
-use super::conversations::PageQuery;
 use crate::conversations::Request;
+use crate::http::request::caller::Caller;
 use crate::http::request::cursor;
-use crate::http::request::extract::{self, Caller, Json, Path, Query};
+use crate::http::request::json_body::JsonBody;
+use crate::http::request::page::{PageQuery, page_limit};
+use crate::http::request::params::{PathParams, QueryString};
 use crate::http::response::error::Error;
+use crate::http::response::page::cut_page;
 use crate::http::state::AppState;
 use crate::ids::{ConversationId, MemberRole, UserId};
 use crate::wire::frames::MemberUser;
@@ -46,13 +49,13 @@ pub(crate) struct MemberPatch {
 pub(crate) async fn list(
     state: web::Data<AppState>,
     caller: Caller,
-    id: Path<ConversationId>,
-    query: Query<PageQuery>,
+    id: PathParams<ConversationId>,
+    query: QueryString<PageQuery>,
 ) -> Result<HttpResponse, Error> {
-    let limit = extract::page_limit(query.0.limit)?;
+    let limit = page_limit(query.0.limit)?;
     let from = query.0.cursor.as_deref().map(cursor::parse_id).transpose()?.map(UserId);
     let items = state.conversations.members(caller.access(), id.0, limit, from).await?;
-    let (items, next) = extract::cut_page(items, limit, |last| last.id.to_string());
+    let (items, next) = cut_page(items, limit, |last| last.id.to_string());
     Ok(HttpResponse::Ok().json(MemberPage { items, next }))
 }
 
@@ -63,8 +66,8 @@ pub(crate) async fn list(
 pub(crate) async fn create(
     state: web::Data<AppState>,
     caller: Caller,
-    id: Path<ConversationId>,
-    input: Json<MemberInput>,
+    id: PathParams<ConversationId>,
+    input: JsonBody<MemberInput>,
 ) -> Result<HttpResponse, Error> {
     let MemberInput { user_id, role } = input.0;
     state
@@ -82,8 +85,8 @@ pub(crate) async fn create(
 pub(crate) async fn update(
     state: web::Data<AppState>,
     caller: Caller,
-    path: Path<(ConversationId, UserId)>,
-    input: Json<MemberPatch>,
+    path: PathParams<(ConversationId, UserId)>,
+    input: JsonBody<MemberPatch>,
 ) -> Result<HttpResponse, Error> {
     let (id, user_id) = path.0;
     let request = Request::ChangeMember {
@@ -101,7 +104,7 @@ pub(crate) async fn update(
 pub(crate) async fn delete(
     state: web::Data<AppState>,
     caller: Caller,
-    path: Path<(ConversationId, UserId)>,
+    path: PathParams<(ConversationId, UserId)>,
 ) -> Result<HttpResponse, Error> {
     let (id, user_id) = path.0;
     state

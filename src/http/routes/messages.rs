@@ -1,9 +1,13 @@
-//! Messages over REST: pages of the history, and the same changes as on the socket, the same way through the actor.
+//! Messages over REST: pages of the history, and the same changes as on the socket, the same way
+//! through the actor.
 
 use crate::conversations::{HistoryRange, Request};
 use crate::error::Code;
+use crate::http::request::caller::Caller;
 use crate::http::request::cursor;
-use crate::http::request::extract::{self, Caller, Json, Path, Query};
+use crate::http::request::json_body::JsonBody;
+use crate::http::request::page::page_limit;
+use crate::http::request::params::{PathParams, QueryString};
 use crate::http::response::error::Error;
 use crate::http::state::AppState;
 use crate::ids::{ConversationId, MessageId, Rev, Seq};
@@ -51,7 +55,7 @@ pub(crate) struct MessageInput {
     /// 1–16,384 bytes, not only white space, no NUL.
     #[schema(min_length = 1, max_length = 16_384)]
     body: String,
-    /// The message it answers.
+    /// The message that it replies to.
     reply_to: Option<MessageId>,
 }
 
@@ -113,10 +117,10 @@ fn check_body(body: &str) -> Result<(), Error> {
 pub(crate) async fn list(
     state: web::Data<AppState>,
     caller: Caller,
-    id: Path<ConversationId>,
-    query: Query<HistoryQuery>,
+    id: PathParams<ConversationId>,
+    query: QueryString<HistoryQuery>,
 ) -> Result<HttpResponse, Error> {
-    let limit = extract::page_limit(query.0.limit)?;
+    let limit = page_limit(query.0.limit)?;
     let range = range_of(&query.0)?;
     let history = state.conversations.history(caller.access(), id.0, range, limit).await?;
     let next = match range {
@@ -131,15 +135,15 @@ pub(crate) async fn list(
     }))
 }
 
-/// Post a message; answered once it is durable. 200 when this id had been posted before.
+/// Post a message; the response comes once it is durable. 200 when this id had been posted before.
 #[utoipa::path(post, path = "/api/conversations/{id}/messages", tag = "messages",
     params(("id" = ConversationId, Path, description = "The conversation")),
     request_body = MessageInput, responses((status = 201, body = Ack), (status = 200, body = Ack)))]
 pub(crate) async fn create(
     state: web::Data<AppState>,
     caller: Caller,
-    conversation: Path<ConversationId>,
-    input: Json<MessageInput>,
+    conversation: PathParams<ConversationId>,
+    input: JsonBody<MessageInput>,
 ) -> Result<HttpResponse, Error> {
     let MessageInput { id, body, reply_to } = input.0;
     check_body(&body)?;
@@ -169,12 +173,12 @@ pub(crate) async fn create(
         duplicate,
         budget: None,
     };
-    let mut answer = if duplicate {
+    let mut response = if duplicate {
         HttpResponse::Ok()
     } else {
         HttpResponse::Created()
     };
-    Ok(answer.json(ack))
+    Ok(response.json(ack))
 }
 
 /// Change the body of an own message.
@@ -185,8 +189,8 @@ pub(crate) async fn create(
 pub(crate) async fn update(
     state: web::Data<AppState>,
     caller: Caller,
-    path: Path<(ConversationId, MessageId)>,
-    input: Json<MessagePatch>,
+    path: PathParams<(ConversationId, MessageId)>,
+    input: JsonBody<MessagePatch>,
 ) -> Result<HttpResponse, Error> {
     let (conversation, id) = path.0;
     check_body(&input.0.body)?;
@@ -208,7 +212,7 @@ pub(crate) async fn update(
 pub(crate) async fn delete(
     state: web::Data<AppState>,
     caller: Caller,
-    path: Path<(ConversationId, MessageId)>,
+    path: PathParams<(ConversationId, MessageId)>,
 ) -> Result<HttpResponse, Error> {
     let (conversation, id) = path.0;
     state

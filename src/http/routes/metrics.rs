@@ -1,7 +1,7 @@
 //! `/metrics`: what the server counts, for whoever scrapes it.
 //!
-//! On the main address unless `METRICS_BIND` names another, and then on that only: it tells no secrets, but how busy the
-//! place is, which strangers need not know.
+//! On the main address unless `METRICS_BIND` names another, and then on that only: it tells no
+//! secrets, but how busy the place is, which strangers need not know.
 
 use crate::error::Code;
 use crate::http::response::error::Error;
@@ -21,7 +21,8 @@ pub(crate) async fn metrics(state: web::Data<AppState>) -> Result<HttpResponse, 
 
 /// The same on the address of its own.
 pub(crate) async fn scrape(state: web::Data<AppState>) -> Result<HttpResponse, Error> {
-    // A walk over all conversations and a few files of the system: not on a thread that serves sockets.
+    // A walk over all conversations and a few files of the system: not on a thread that serves
+    // sockets.
     let text = web::block(move || metrics::metrics().expose(&read(&state)))
         .await
         .map_err(|error| Error::from_feature(Code::Internal, error.to_string()))?;

@@ -12,6 +12,7 @@ pub(crate) mod me;
 pub(crate) mod members;
 pub(crate) mod messages;
 pub(crate) mod metrics;
+pub(crate) mod pages;
 pub(crate) mod search;
 pub(crate) mod socket;
 pub(crate) mod table;

@@ -1,8 +1,10 @@
 //! Search over REST.
 
-use crate::http::middleware::quotas::Expensive;
+use crate::http::request::caller::Caller;
 use crate::http::request::cursor;
-use crate::http::request::extract::{self, Caller, Query};
+use crate::http::request::page::page_limit;
+use crate::http::request::params::QueryString;
+use crate::http::request::payer::Expensive;
 use crate::http::response::error::Error;
 use crate::http::state::AppState;
 use crate::ids::{ConversationId, UserId};
@@ -55,7 +57,7 @@ fn parse(query: SearchQuery) -> Result<SearchRequest, Error> {
     if !(1..=QUERY_BYTES_MAX).contains(&query.q.len()) {
         return Err(Error::field("q", format!("1 to {QUERY_BYTES_MAX} bytes.")));
     }
-    let limit = extract::page_limit(query.limit)?;
+    let limit = page_limit(query.limit)?;
     let before = moment("before", query.before.as_deref())?;
     let after = moment("after", query.after.as_deref())?;
     let from = query.cursor.as_deref().map(cursor::parse).transpose()?;
@@ -83,7 +85,7 @@ pub(crate) async fn search(
     state: web::Data<AppState>,
     caller: Caller,
     _: Expensive,
-    query: Query<SearchQuery>,
+    query: QueryString<SearchQuery>,
 ) -> Result<HttpResponse, Error> {
     let wanted = parse(query.0)?;
     let page = state.search.find(caller.access(), &wanted).await?;

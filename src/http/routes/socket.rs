@@ -1,14 +1,16 @@
 //! `GET /ws`: who may open a socket, then the upgrade.
 //!
-//! Everything is checked before the upgrade, so a refusal is an ordinary problem document that a client can read:
-//! draining or full (503), origin (403, whatever the credentials), sub-protocol (400, before a ticket is spent),
-//! credentials (401; from an address that has used up its quota with such, 429).
-//! Credentials are those of every route, or a ticket, so no long-lived secret is ever in a URL.
+//! Everything is checked before the upgrade, so a refusal is an ordinary problem document that a
+//! client can read: draining or full (503), origin (403, whatever the credentials), sub-protocol
+//! (400, before a ticket is spent), credentials (401; from an address that has used up its quota
+//! with such, 429). Credentials are those of every route, or a ticket, so no long-lived secret is
+//! ever in a URL.
 
 use crate::auth::Principal;
 use crate::error::Code;
-use crate::http::middleware::{quotas, request_log};
-use crate::http::request::{client_address, extract};
+use crate::http::request::log_fields::{self, RequestId};
+use crate::http::request::params::QueryString;
+use crate::http::request::{address_quota, caller, origin};
 use crate::http::response::error::Error;
 use crate::http::state::AppState;
 use crate::sessions::{self, Opening, Refused, Socket, Unopened};
@@ -23,7 +25,7 @@ const PROTOCOL: &str = "parlance.v1";
 /// The query string of the handshake.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Query {
+pub(crate) struct HandshakeQuery {
     ticket: Option<String>,
 }
 
@@ -35,10 +37,10 @@ pub(crate) async fn open(
     request: HttpRequest,
     payload: web::Payload,
     state: web::Data<AppState>,
-    extract::Query(query): extract::Query<Query>,
+    QueryString(query): QueryString<HandshakeQuery>,
 ) -> Result<HttpResponse, Error> {
     state.sessions.check_room().map_err(refusal)?;
-    if extract::origin_allowed(&request, &state) == Some(false) {
+    if origin::is_allowed_page(&request, &state.config.http.allowed_origins) == Some(false) {
         return Err(Error::with_detail(
             Code::Forbidden,
             "Pages of this origin may not connect.",
@@ -48,17 +50,17 @@ pub(crate) async fn open(
     let protocol = agree(&request)?;
     let principal = match authenticate(&request, &state, query.ticket).await {
         Ok(principal) => principal,
-        Err(error) => return Err(quotas::charge(&request, &state, error).await),
+        Err(error) => return Err(address_quota::charge(&request, &state, error).await),
     };
     let socket = request.conn_data::<Arc<Socket>>().cloned();
-    let network = client_address::of(&request, &state).into();
+    let network = state.client_address(&request).into();
     sessions::open(
         &state.sessions,
         &request,
         payload,
         Opening {
             principal,
-            request_id: request_log::request_id(&request),
+            request_id: RequestId::of(&request).0,
             protocol,
             socket,
             network,
@@ -82,13 +84,13 @@ fn refusal(refused: Refused) -> Error {
 
 async fn authenticate(request: &HttpRequest, state: &AppState, ticket: Option<String>) -> Result<Principal, Error> {
     let Some(ticket) = ticket else {
-        return extract::authenticate(request, state).await;
+        return caller::authenticate(request, state).await;
     };
-    if let Some(refusal) = quotas::peek(request, state) {
+    if let Some(refusal) = address_quota::peek(request, state) {
         return Err(refusal);
     }
     let principal = state.auth.redeem_ticket(&ticket).await?;
-    request_log::note_caller(&principal);
+    log_fields::note_caller(&principal);
     Ok(principal)
 }
 

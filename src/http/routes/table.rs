@@ -1,13 +1,14 @@
-//! The route table: every path of the node, its methods, and who answers them.
+//! The route table: every path of the node, its methods, and their handlers.
 //!
-//! When you add a route: a line here, its row in `access.rs`, `documents/openapi.rs`, `docs/protocol.md`.
+//! When you add a route: a line here, its row in `access.rs`, `documents/openapi.rs`,
+//! `docs/protocol.md`.
 
 use super::{
-    auth, conversations, health, invites, keys, me, members, messages, metrics, search, socket, tenant, users,
+    auth, conversations, health, invites, keys, me, members, messages, metrics, pages, search, socket, tenant, users,
 };
 use crate::error::Code;
-use crate::http::assets::pages;
-use crate::http::documents::{asyncapi, openapi};
+use crate::http::documents::asyncapi::document as asyncapi;
+use crate::http::documents::openapi;
 use crate::http::response::error::Error;
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpResponse, Scope};

@@ -1,7 +1,8 @@
 //! The caller's tenant.
 
 use crate::auth::Tenant;
-use crate::http::request::extract::{Caller, Json};
+use crate::http::request::caller::Caller;
+use crate::http::request::json_body::JsonBody;
 use crate::http::response::error::Error;
 use crate::http::state::AppState;
 use actix_web::{HttpResponse, web};
@@ -29,7 +30,7 @@ pub(crate) async fn show(state: web::Data<AppState>, caller: Caller) -> Result<H
 pub(crate) async fn update(
     state: web::Data<AppState>,
     caller: Caller,
-    input: Json<TenantInput>,
+    input: JsonBody<TenantInput>,
 ) -> Result<HttpResponse, Error> {
     let Some(name) = input.0.name else {
         return show(state, caller).await;

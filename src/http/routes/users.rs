@@ -1,8 +1,12 @@
 //! The people of the caller's tenant.
 
 use crate::auth::UserChange;
-use crate::http::request::extract::{self, Caller, Json, Path, Query};
+use crate::http::request::caller::Caller;
+use crate::http::request::json_body::JsonBody;
+use crate::http::request::page::{page_limit, page_offset};
+use crate::http::request::params::{PathParams, QueryString};
 use crate::http::response::error::Error;
+use crate::http::response::page::cut_page;
 use crate::http::state::AppState;
 use crate::ids::{Role, Tier, UserId, UserStatus};
 use crate::tenants::{UserPatch, UserView};
@@ -53,19 +57,23 @@ pub(crate) struct UserInput {
 pub(crate) async fn list(
     state: web::Data<AppState>,
     caller: Caller,
-    query: Query<UserQuery>,
+    query: QueryString<UserQuery>,
 ) -> Result<HttpResponse, Error> {
-    let limit = extract::page_limit(query.0.limit)?;
-    let offset = extract::page_offset(query.0.offset)?;
+    let limit = page_limit(query.0.limit)?;
+    let offset = page_offset(query.0.offset)?;
     let items = state.tenants.list_users(&caller, limit, offset).await?;
-    let (items, next) = extract::cut_page(items, limit, |_| (offset + limit).to_string());
+    let (items, next) = cut_page(items, limit, |_| (offset + limit).to_string());
     Ok(HttpResponse::Ok().json(UserPage { items, next }))
 }
 
 /// One user.
 #[utoipa::path(get, path = "/api/users/{id}", tag = "people", params(("id" = UserId, Path, description = "The user")),
     responses((status = 200, body = UserView)))]
-pub(crate) async fn show(state: web::Data<AppState>, caller: Caller, id: Path<UserId>) -> Result<HttpResponse, Error> {
+pub(crate) async fn show(
+    state: web::Data<AppState>,
+    caller: Caller,
+    id: PathParams<UserId>,
+) -> Result<HttpResponse, Error> {
     Ok(HttpResponse::Ok().json(state.tenants.user(&caller, id.0).await?))
 }
 
@@ -75,8 +83,8 @@ pub(crate) async fn show(state: web::Data<AppState>, caller: Caller, id: Path<Us
 pub(crate) async fn update(
     state: web::Data<AppState>,
     caller: Caller,
-    id: Path<UserId>,
-    input: Json<UserInput>,
+    id: PathParams<UserId>,
+    input: JsonBody<UserInput>,
 ) -> Result<HttpResponse, Error> {
     let UserInput {
         name,

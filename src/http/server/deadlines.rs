@@ -1,15 +1,17 @@
-//! The fence behind the HTTP server's own timeouts: no connection is held by a client that does nothing.
+//! Deadlines of connections, behind the HTTP server's own timeouts: no connection is held by a
+//! client that does nothing.
 //!
-//! The server bounds the head of the first request of a connection and the pause between two requests, but not the head of
-//! a second request that comes byte by byte, and not an answer that nobody reads: it waits for ever for room to write. So
-//! every connection has a moment by which the next thing must have happened ([`Watch`]), set anew by each thing that
-//! does: a request has arrived, its answer has begun, a piece of it has been taken. Once a second a task looks for those
-//! whose moment has passed and shuts them down through the duplicate of their descriptor that was made for their socket
-//! (see `sessions/socket.rs`); the worker then sees an error and lets go. WebSockets are let off here: the sweep in
-//! `sessions` looks after them.
+//! The server bounds the head of the first request of a connection and the pause between two
+//! requests. It does not bound the head of a second request that comes byte by byte, nor a response
+//! that nobody reads: it waits for ever for room to write. So every connection has a moment by
+//! which the next thing must have happened ([`ConnectionDeadline`]), set anew by each thing that
+//! does: a request has arrived, its response has begun, a piece of it has been taken. Once a second
+//! a task shuts down the connections whose moment has passed, through the duplicate of their
+//! descriptor that was made for their socket (see `sessions/socket.rs`). The worker then sees an
+//! error and lets go. WebSockets have no deadline here: the sweep in `sessions` looks after them.
 //!
-//! The table has an entry for each connection of the node, which the server bounds. If the task dies with a panic, which
-//! nothing in it can cause, connections are merely not cut.
+//! Bound: an entry for each connection of the node, which the server bounds. If the task dies with
+//! a panic, which nothing in it can cause, connections are merely not cut.
 
 use crate::config::HttpConfig;
 use crate::sessions::Socket;
@@ -30,56 +32,55 @@ use std::time::{Duration, Instant};
 const INTERVAL: Duration = Duration::from_secs(1);
 /// How long the server's own timers may be late before this one acts in their place.
 const GRACE: Duration = Duration::from_secs(2);
-/// A larger body is handed to the server in pieces of this size, so that its progress is seen, in bytes.
+/// Larger bodies go to the server in pieces of so many bytes, so that their progress is seen.
 const PIECE_BYTES: usize = 16 * 1_024;
-/// Never.
+/// In milliseconds after the epoch: never.
 const NEVER: u64 = u64::MAX;
 
 /// How long each thing may take.
 #[derive(Clone, Copy)]
-struct Times {
-    /// The next request, from the answer to the one before.
+struct ConnectionTimes {
+    /// The next request, from the response to the one before.
     idle: Duration,
-    /// The answer.
-    answer: Duration,
-    /// The next piece of an answer.
+    /// From a request to its response, unless its route says otherwise.
+    response: Duration,
+    /// The next piece of a response.
     piece: Duration,
 }
 
-/// The connections of a node. Cheap to clone.
+/// The deadlines of a node's connections. Cheap to clone.
 #[derive(Clone)]
-pub struct Connections {
-    table: Arc<Table>,
+pub(crate) struct ConnectionDeadlines {
+    table: Arc<DeadlineTable>,
 }
 
-struct Table {
-    times: Times,
+struct DeadlineTable {
+    times: ConnectionTimes,
     epoch: Instant,
-    next: AtomicU64,
-    watches: Mutex<HashMap<u64, Arc<Entry>>>,
+    next_id: AtomicU64,
+    connections: Mutex<HashMap<u64, Arc<TimedConnection>>>,
 }
 
-/// What the table knows of a connection.
-struct Entry {
+struct TimedConnection {
     socket: Arc<Socket>,
     /// Milliseconds after the table's epoch.
     due_ms: AtomicU64,
 }
 
-impl Connections {
+impl ConnectionDeadlines {
     /// An empty table, and the task that looks after it until the last handle is gone.
     #[must_use]
-    pub fn start(config: &HttpConfig) -> Self {
-        let times = Times {
+    pub(crate) fn start(config: &HttpConfig) -> Self {
+        let times = ConnectionTimes {
             idle: config.keep_alive + config.request_timeout + GRACE,
-            answer: config.request_deadline + GRACE,
+            response: config.request_deadline + GRACE,
             piece: config.request_deadline,
         };
-        let table = Arc::new(Table {
+        let table = Arc::new(DeadlineTable {
             times,
             epoch: Instant::now(),
-            next: AtomicU64::new(0),
-            watches: Mutex::default(),
+            next_id: AtomicU64::new(0),
+            connections: Mutex::default(),
         });
         let weak = Arc::downgrade(&table);
         actix_web::rt::spawn(async move {
@@ -93,83 +94,87 @@ impl Connections {
         Self { table }
     }
 
-    /// Watches a new connection; the answer belongs into its data, and ends the watch when it is dropped with all its requests.
+    /// The deadline of a new connection. It belongs into the connection's data, and ends when it is
+    /// dropped there and by all requests.
     #[must_use]
-    pub fn watch(&self, socket: Arc<Socket>) -> Watch {
-        let entry = Arc::new(Entry {
+    pub(crate) fn add(&self, socket: Arc<Socket>) -> ConnectionDeadline {
+        let connection = Arc::new(TimedConnection {
             socket,
             due_ms: AtomicU64::new(NEVER),
         });
-        let id = self.table.next.fetch_add(1, Ordering::Relaxed);
-        let watch = Watch(Some(Arc::new(Inner {
+        let id = self.table.next_id.fetch_add(1, Ordering::Relaxed);
+        let deadline = ConnectionDeadline(Some(Arc::new(DeadlineEntry {
             id,
-            entry: entry.clone(),
+            connection: connection.clone(),
             table: Arc::downgrade(&self.table),
         })));
-        watch.expect_within(|times| times.idle);
-        self.table.watches.lock().insert(id, entry);
-        watch
+        deadline.expect_within(|times| times.idle);
+        self.table.connections.lock().insert(id, connection);
+        deadline
     }
 }
 
-impl Table {
+impl DeadlineTable {
     fn after(&self, time: Duration) -> u64 {
         u64::try_from((self.epoch.elapsed() + time).as_millis()).unwrap_or(NEVER)
     }
 
     fn sweep(&self) {
         let now = self.after(Duration::ZERO);
-        let is_due = |entry: &&Arc<Entry>| entry.due_ms.load(Ordering::Relaxed) < now;
+        let is_due = |connection: &&Arc<TimedConnection>| connection.due_ms.load(Ordering::Relaxed) < now;
         // Shutting down is a system call: not under the lock that new connections need.
-        let due: Vec<_> = self.watches.lock().values().filter(is_due).cloned().collect();
-        for entry in due {
+        let due: Vec<_> = self.connections.lock().values().filter(is_due).cloned().collect();
+        for connection in due {
             tracing::debug!("a connection that did nothing for too long is cut");
-            entry.due_ms.store(NEVER, Ordering::Relaxed);
-            entry.socket.shut_down();
+            connection.due_ms.store(NEVER, Ordering::Relaxed);
+            connection.socket.shut_down();
         }
     }
 }
 
-/// The watch over a connection, as its data and its requests hold it. Cheap to clone. Watches nothing in tests that have
-/// requests without connections, and where the process has no descriptor left for a duplicate.
+/// The deadline of one connection, as its data and its requests hold it. Cheap to clone.
+///
+/// There is none in tests that have requests without connections, and where the process has no
+/// descriptor left for a duplicate.
 #[derive(Clone, Default)]
-pub struct Watch(Option<Arc<Inner>>);
+pub(crate) struct ConnectionDeadline(Option<Arc<DeadlineEntry>>);
 
-struct Inner {
+struct DeadlineEntry {
     id: u64,
-    entry: Arc<Entry>,
-    table: Weak<Table>,
+    connection: Arc<TimedConnection>,
+    table: Weak<DeadlineTable>,
 }
 
-impl Watch {
-    /// The watch over the connection of a request.
+impl ConnectionDeadline {
+    /// The deadline of the connection on which a request came.
     pub(crate) fn of(request: &HttpRequest) -> Self {
         request.conn_data::<Self>().cloned().unwrap_or_default()
     }
 
-    fn expect_within(&self, time: impl FnOnce(&Times) -> Duration) {
-        if let Some(inner) = &self.0
-            && let Some(table) = inner.table.upgrade()
+    fn expect_within(&self, time: impl FnOnce(&ConnectionTimes) -> Duration) {
+        if let Some(entry) = &self.0
+            && let Some(table) = entry.table.upgrade()
         {
             let due = table.after(time(&table.times));
-            inner.entry.due_ms.store(due, Ordering::Relaxed);
+            entry.connection.due_ms.store(due, Ordering::Relaxed);
         }
     }
 
-    /// A request has arrived.
-    pub(crate) fn request_came(&self) {
-        self.expect_within(|times| times.answer);
+    /// A request has arrived; `own` is the deadline of its route, if that has its own.
+    pub(crate) fn request_arrived(&self, own: Option<Duration>) {
+        self.expect_within(|times| own.map_or(times.response, |own| own + GRACE));
     }
 
-    /// An answer begins: its body as the server is to be given it.
-    pub(crate) fn answer_begins(self, head: &ResponseHead, body: BoxBody) -> BoxBody {
-        let Some(inner) = &self.0 else { return body };
+    /// A response begins. Returns its body as the server is to be given it.
+    pub(crate) fn response_begins(self, head: &ResponseHead, body: BoxBody) -> BoxBody {
+        let Some(entry) = &self.0 else { return body };
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
-            inner.entry.due_ms.store(NEVER, Ordering::Relaxed);
+            entry.connection.due_ms.store(NEVER, Ordering::Relaxed);
             return body;
         }
         if head.connection_type() == ConnectionType::Close {
-            // The server would go on taking a chunked body that nobody wants, for as long as it lasts.
+            // The server would go on taking a chunked body that nobody wants, for as long as it
+            // lasts.
             self.expect_within(|_| GRACE);
             return body;
         }
@@ -183,33 +188,33 @@ impl Watch {
             return body;
         }
         self.expect_within(|times| times.piece);
-        BoxBody::new(Watched {
+        BoxBody::new(TimedBody {
             size: body.size(),
             body,
             rest: Bytes::new(),
-            watch: self,
+            deadline: self,
         })
     }
 }
 
-impl Drop for Inner {
+impl Drop for DeadlineEntry {
     fn drop(&mut self) {
         if let Some(table) = self.table.upgrade() {
-            table.watches.lock().remove(&self.id);
+            table.connections.lock().remove(&self.id);
         }
     }
 }
 
-/// A body whose progress is seen.
-struct Watched {
+/// A body whose progress moves the deadline.
+struct TimedBody {
     size: BodySize,
     body: BoxBody,
     /// Taken from the body, not yet handed over.
     rest: Bytes,
-    watch: Watch,
+    deadline: ConnectionDeadline,
 }
 
-impl MessageBody for Watched {
+impl MessageBody for TimedBody {
     type Error = Box<dyn std::error::Error>;
 
     fn size(&self) -> BodySize {
@@ -217,7 +222,7 @@ impl MessageBody for Watched {
     }
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
-        self.watch.expect_within(|times| times.piece);
+        self.deadline.expect_within(|times| times.piece);
         if self.rest.is_empty() {
             match Pin::new(&mut self.body).poll_next(cx) {
                 Poll::Ready(Some(Ok(bytes))) => self.rest = bytes,
@@ -229,8 +234,8 @@ impl MessageBody for Watched {
     }
 }
 
-impl Drop for Watched {
+impl Drop for TimedBody {
     fn drop(&mut self) {
-        self.watch.expect_within(|times| times.idle);
+        self.deadline.expect_within(|times| times.idle);
     }
 }

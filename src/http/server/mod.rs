@@ -1,4 +1,8 @@
-//! What serves: the application that every worker runs, and the deadlines of connections.
+//! What serves: listeners, the servers, the application that every worker runs, deadlines of
+//! connections, readiness.
 
-pub(crate) mod application;
+mod application;
 pub(crate) mod deadlines;
+pub(crate) mod health;
+pub(crate) mod listener;
+pub(crate) mod serving;

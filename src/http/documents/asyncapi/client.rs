@@ -1,10 +1,10 @@
 //! Client frames as schemas, with an example of each.
 //!
-//! The parser in `wire/` has types of its own, made for reading fast and for good messages; these are made for being
-//! read by people and generators. Tests parse every example with the real parser and compare what the two require, so
-//! that they cannot drift apart.
+//! The parser in `wire/` has types of its own, made for reading fast and for good messages; these
+//! are made for being read by people and generators. Tests parse every example with the real parser
+//! and compare what the two require, so that they cannot drift apart.
 
-use super::{Frame, Schemas, frame};
+use super::schemas::{FrameSchema, SharedSchemas, frame};
 use crate::ids::{ConversationId, MessageId, Rev, Seq};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -50,7 +50,7 @@ client_frames! {
         /// 1–16,384 bytes, not only white space, no NUL.
         #[schema(min_length = 1, max_length = 16384)]
         body: String,
-        /// The message this one answers.
+        /// The message that this one replies to.
         reply_to: Option<MessageId>,
     }
     /// Change the body of an own message. Replied to with `ok`.
@@ -108,7 +108,7 @@ client_frames! {
 const CONVERSATION: &str = "0192f0c1-2345-7abc-8def-0123456789ab";
 const MESSAGE: &str = "0192f0c1-2345-7abc-8def-0123456789ac";
 
-fn example<T: ToSchema>(schemas: &mut Schemas, word: &'static str, fields: Value) -> Frame {
+fn example<T: ToSchema>(schemas: &mut SharedSchemas, word: &'static str, fields: Value) -> FrameSchema {
     let mut frame = frame::<T>(schemas, word);
     frame.schema["additionalProperties"] = json!(false);
     let mut payload = json!({"type": word});
@@ -120,7 +120,7 @@ fn example<T: ToSchema>(schemas: &mut Schemas, word: &'static str, fields: Value
 }
 
 /// All client frames.
-pub(crate) fn frames(schemas: &mut Schemas) -> Vec<Frame> {
+pub(super) fn frames(schemas: &mut SharedSchemas) -> Vec<FrameSchema> {
     let (c, m) = (CONVERSATION, MESSAGE);
     vec![
         example::<Subscribe>(

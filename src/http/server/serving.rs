@@ -1,0 +1,165 @@
+//! The HTTP servers of a node: the one for everybody, and where `METRICS_BIND` is set, the one for
+//! scrapers.
+//!
+//! Bounds: connections of each worker, by what the limit of open files allows;
+//! `METRICS_CONNECTIONS_MAX` for scrapers. Beyond them connections wait in the kernel.
+
+use super::application;
+use super::deadlines::ConnectionDeadlines;
+use super::listener::{ListenError, Listener};
+use crate::config::{Capacity, Config};
+use crate::http::state::AppState;
+use crate::sessions::{Socket, transport};
+use actix_web::dev::{Server, ServerHandle};
+use actix_web::rt::net::TcpStream;
+use actix_web::{App, HttpServer, web};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// Connections to the listener of the metrics: scrapers, and people who look.
+const METRICS_CONNECTIONS_MAX: usize = 64;
+
+/// The listeners of a node, bound and not yet served.
+pub struct Listeners {
+    pub main: Listener,
+    /// Only for metrics, if they have an address of their own.
+    pub metrics: Option<Listener>,
+}
+
+/// The servers of a node, which serve while [`Servers::run_until`] runs.
+pub struct Servers {
+    address: SocketAddr,
+    main: Server,
+    metrics: Option<(SocketAddr, Server)>,
+}
+
+/// Stops the servers. Cheap to clone.
+#[derive(Clone)]
+pub struct ServersHandle {
+    main: ServerHandle,
+    metrics: Option<ServerHandle>,
+}
+
+impl Listeners {
+    /// Makes the servers. `capacity` is how many connections each worker may have.
+    ///
+    /// # Errors
+    /// [`ListenError`] if an address cannot be served.
+    pub fn serve(self, config: &Config, capacity: Capacity, state: AppState) -> Result<Servers, ListenError> {
+        let state = web::Data::new(state);
+        let metrics = self.metrics.map(|listener| {
+            let address = listener.address;
+            serve_metrics(listener, state.clone()).map(|server| (address, server))
+        });
+        Ok(Servers {
+            address: self.main.address,
+            metrics: metrics.transpose()?,
+            main: serve(config, capacity, self.main, state)?,
+        })
+    }
+}
+
+impl Servers {
+    /// Where everybody is served.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where the metrics are, if they have an address of their own.
+    #[must_use]
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics.as_ref().map(|(address, _)| *address)
+    }
+
+    /// What stops them.
+    #[must_use]
+    pub fn handle(&self) -> ServersHandle {
+        ServersHandle {
+            main: self.main.handle(),
+            metrics: self.metrics.as_ref().map(|(_, server)| server.handle()),
+        }
+    }
+
+    /// Serves until `stop` has resolved and `shutdown` is done.
+    ///
+    /// # Errors
+    /// When the main server fails by itself; `shutdown` is run all the same. A node whose metrics
+    /// cannot be read any more still serves.
+    pub async fn run_until(
+        self,
+        stop: impl Future<Output = ()>,
+        shutdown: impl Future<Output = ()>,
+    ) -> std::io::Result<()> {
+        let mut main = actix_web::rt::spawn(self.main);
+        let metrics = self.metrics.map(|(_, metrics)| actix_web::rt::spawn(metrics));
+        let result = tokio::select! {
+            ended = &mut main => ended.map_err(std::io::Error::other).flatten(),
+            () = stop => Ok(()),
+        };
+        shutdown.await;
+        if let Some(metrics) = metrics {
+            metrics.abort();
+        }
+        result
+    }
+}
+
+impl ServersHandle {
+    /// Takes no new connections, ends idle ones, and waits for the requests under way.
+    pub async fn stop(&self) {
+        self.main.stop(true).await;
+    }
+
+    /// Stops serving metrics at once, if they have an address of their own.
+    pub async fn stop_metrics(&self) {
+        if let Some(metrics) = &self.metrics {
+            metrics.stop(false).await;
+        }
+    }
+}
+
+fn serve(
+    config: &Config,
+    capacity: Capacity,
+    listener: Listener,
+    state: web::Data<AppState>,
+) -> Result<Server, ListenError> {
+    let deadlines = ConnectionDeadlines::start(&config.http);
+    let factory = move || App::new().configure(|app| application::configure(app, state.clone()));
+    let server = HttpServer::new(factory)
+        .workers(config.http.workers)
+        // A frame should leave when it is written; joining writes is our business.
+        .tcp_nodelay(true)
+        .h1_write_buffer_size(transport::WRITE_BUFFER_BYTES)
+        // Of a worker, and of plain connections as well.
+        .max_connections(capacity.connections_per_worker)
+        .keep_alive(config.http.keep_alive)
+        .client_request_timeout(config.http.request_timeout)
+        // A request may take as long as its commit; the deadline of the shutdown ends it before
+        // this does.
+        .shutdown_timeout(config.shutdown_timeout.as_secs() + 1)
+        .disable_signals()
+        .on_connect(move |connection, extensions| {
+            if let Some(socket) = connection.downcast_ref::<TcpStream>().and_then(Socket::duplicate) {
+                let socket = Arc::new(socket);
+                extensions.insert(deadlines.add(socket.clone()));
+                extensions.insert(socket);
+            }
+        });
+    let address = listener.address;
+    let server = server.listen(listener.socket);
+    Ok(server.map_err(|source| ListenError { address, source })?.run())
+}
+
+/// One thread is plenty for scrapers, and nothing of theirs is limited.
+fn serve_metrics(listener: Listener, state: web::Data<AppState>) -> Result<Server, ListenError> {
+    let factory = move || App::new().configure(|app| application::configure_metrics(app, state.clone()));
+    let server = HttpServer::new(factory)
+        .workers(1)
+        .max_connections(METRICS_CONNECTIONS_MAX)
+        .disable_signals();
+    let address = listener.address;
+    let server = server.listen(listener.socket);
+    Ok(server.map_err(|source| ListenError { address, source })?.run())
+}
