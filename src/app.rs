@@ -15,6 +15,7 @@ use crate::conversations::{
 use crate::database::{self, Database};
 use crate::http::{self, AppState, Assets, FloodGuards, Health, HealthParts, Listener, Listeners, Servers};
 use crate::ids::NodeId;
+use crate::onboarding::Onboarding;
 use crate::presence::PresenceHandle;
 use crate::rate_limit::RateLimitHandle;
 use crate::redis::{self, Redis};
@@ -124,6 +125,7 @@ impl App {
             cache: cache.clone(),
             bus,
             commits: commits.clone(),
+            onboarding: Onboarding::new(auth.clone(), conversations.clone()),
             conversations,
             search: Search::new(database.clone()),
             sessions: sessions.clone(),

@@ -5,7 +5,7 @@
 //! together.
 //!
 //! Imports go downwards only (checked by `tests/it/tidy.rs`):
-//! `app`, `probe`, `shutdown` › `http` › `sessions`, `search` › `conversations` › `tenants`, `auth`, `commit`,
+//! `app`, `probe`, `shutdown` › `http` › `onboarding` › `sessions`, `search` › `conversations` › `tenants`, `auth`, `commit`,
 //! `rate_limit`, `presence` › `cache` › `database`, `redis`, `bus`, `wire` › `config`, `telemetry` › `supervision` › `metrics` ›
 //! `ids`, `error`.
 
@@ -21,6 +21,7 @@ pub mod error;
 pub mod http;
 pub mod ids;
 pub mod metrics;
+pub mod onboarding;
 pub mod presence;
 pub mod probe;
 pub mod rate_limit;

@@ -86,7 +86,11 @@ fn run(command: Command) -> Result<(), Box<dyn Error>> {
     }
     let config = Config::from_env()?;
     if let Command::Health { ready } = command {
-        let question = if ready { HealthQuestion::Ready } else { HealthQuestion::Live };
+        let question = if ready {
+            HealthQuestion::Ready
+        } else {
+            HealthQuestion::Live
+        };
         let reply = probe::ask(config.bind, question)?;
         return Ok(writeln!(std::io::stdout(), "{reply}")?);
     }

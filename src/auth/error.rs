@@ -6,6 +6,7 @@ use super::token::TokenError;
 use crate::database;
 use crate::error::Code;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Why signing in or authentication failed. The texts are public, except of those that are logged
 /// instead.
@@ -22,6 +23,9 @@ pub enum Error {
     /// The address or the password is wrong; never which.
     #[error("The address or the password is wrong.")]
     Credentials,
+    /// Too many attempts have failed; nothing was tried. How long to wait.
+    #[error("Too many attempts; wait and try again.")]
+    Throttled(Duration),
     /// Not a valid access token.
     #[error("The credentials are not valid: {0}.")]
     Token(#[from] TokenError),
@@ -105,7 +109,7 @@ impl Error {
             Self::InviteNotFound | Self::KeyNotFound => Code::NotFound,
             Self::TooManyTickets | Self::TooManyKeys => Code::LimitReached,
             Self::LookUp(error) => error.code(),
-            Self::NotLookedUp => Code::RateLimited,
+            Self::NotLookedUp | Self::Throttled(_) => Code::RateLimited,
             Self::Overloaded => Code::Overloaded,
             Self::Hash(_) | Self::Key(_) | Self::Row(_) | Self::Word(_) => Code::Internal,
             Self::Database(error) => error.code(),

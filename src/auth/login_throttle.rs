@@ -1,10 +1,9 @@
 //! The login throttle: slows down who guesses passwords. How it counts is in `login_failures.rs`.
 //!
-//! `Auth` hands it to the routes of login, sign-up and guests. They ask before they do anything,
-//! and report the outcome. One lock over all records: an attempt costs some 50 ms of hashing, so
-//! nobody ever waits for the lock. Every node counts for itself. Another node gives a guesser as
-//! many attempts again; the flood guard and the price of a hash bound that. Nothing about failures
-//! is written anywhere.
+//! Login, sign-up and guests ask it before they do anything, and report the outcome. One lock over
+//! all records: an attempt costs some 50 ms of hashing, so nobody ever waits for the lock. Every
+//! node counts for itself. Another node gives a guesser as many attempts again; the flood guard and
+//! the price of a hash bound that. Nothing about failures is written anywhere.
 //!
 //! Bound: 100,000 records, then the oldest is removed. A crash of the upkeep task loses no record.
 //! It only delays removals.
@@ -52,8 +51,8 @@ impl LoginThrottle {
     /// Admits an attempt, or not yet.
     ///
     /// # Errors
-    /// How long to wait.
-    pub(super) fn begin(&self, kind: AttemptKind, account: &str, address: IpAddr) -> Result<LoginAttempt, Duration> {
+    /// [`Error::Throttled`].
+    pub(super) fn begin(&self, kind: AttemptKind, account: &str, address: IpAddr) -> Result<LoginAttempt, Error> {
         let admitted = self.counted.as_ref().map(|counted| {
             let mut failures = counted.failures.lock();
             let attempt = failures.begin(kind, account, Network::from(address), counted.now_ms())?;
@@ -61,7 +60,7 @@ impl LoginThrottle {
         });
         let admitted = admitted.transpose().map_err(|wait_ms| {
             metrics().rate_limited(Tier::Anonymous, Surface::Login);
-            Duration::from_millis(wait_ms)
+            Error::Throttled(Duration::from_millis(wait_ms))
         })?;
         Ok(LoginAttempt { admitted })
     }
@@ -78,7 +77,7 @@ impl LoginThrottle {
 /// says otherwise; so does one whose client has gone.
 #[derive(Debug)]
 #[must_use = "dropped, it counts as a failure"]
-pub struct LoginAttempt {
+pub(super) struct LoginAttempt {
     /// `None` when limits are off.
     admitted: Option<(Arc<Counted>, CountedAttempt)>,
 }
@@ -88,7 +87,7 @@ impl LoginAttempt {
     ///
     /// # Errors
     /// That of `outcome`.
-    pub fn finish<T>(self, outcome: Result<T, Error>) -> Result<T, Error> {
+    pub(super) fn finish<T>(self, outcome: Result<T, Error>) -> Result<T, Error> {
         let Some((counted, attempt)) = self.admitted else {
             return outcome;
         };

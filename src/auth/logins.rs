@@ -9,6 +9,7 @@
 use super::account::{Account, EMAIL_BYTES_MAX, Tenant, User};
 use super::error::Error;
 use super::events::AuthEvent;
+use super::login_failures::AttemptKind;
 use super::opaque::{expiry, hash_opaque, is_plausible, make_opaque};
 use super::password;
 use super::principal::{CredentialId, Principal};
@@ -18,6 +19,7 @@ use super::store::logins as store;
 use crate::ids::{Role, SessionId, UserId, UserStatus};
 use crate::wire::frames::Timestamp;
 use chrono::{DateTime, TimeDelta, Utc};
+use std::net::IpAddr;
 use std::time::Instant;
 use uuid::Uuid;
 
@@ -62,12 +64,18 @@ impl Auth {
         })
     }
 
-    /// Signs in with address and password.
+    /// Signs in with address and password. `address` is the client's, for the login throttle.
     ///
     /// # Errors
-    /// [`Error::Credentials`] for an unknown address as for a wrong password, after the same time;
-    /// [`Error::Suspended`] only to whom the password is known.
-    pub async fn login(&self, email: &str, password: String) -> Result<IssuedLogin, Error> {
+    /// [`Error::Throttled`] before anything was tried; [`Error::Credentials`] for an unknown
+    /// address as for a wrong password, after the same time; [`Error::Suspended`] only to whom the
+    /// password is known.
+    pub async fn login(&self, email: &str, password: String, address: IpAddr) -> Result<IssuedLogin, Error> {
+        let attempt = self.inner.login_throttle.begin(AttemptKind::Login, email, address)?;
+        attempt.finish(self.check_login(email, password).await)
+    }
+
+    async fn check_login(&self, email: &str, password: String) -> Result<IssuedLogin, Error> {
         // PostgreSQL's text cannot hold a NUL; such an address or one too long is simply unknown.
         let found = if email.contains('\0') || email.len() > EMAIL_BYTES_MAX {
             None

@@ -52,7 +52,6 @@ pub use account::{Account, EMAIL_BYTES_MAX, Tenant, User, check_email, check_nam
 pub use error::Error;
 pub use events::{AuthEvent, UserState};
 pub use key_types::{ApiKey, IssuedKey, NewApiKey};
-pub use login_throttle::LoginAttempt;
 pub use logins::IssuedLogin;
 pub use permissions::{Action, ChangedUser, UserChange, UserChangeRefusal, check_user_change};
 pub use principal::{Credential, CredentialId, Principal};

@@ -6,12 +6,14 @@
 
 use super::account::{Account, check_email, check_name};
 use super::error::Error;
+use super::login_failures::AttemptKind;
 use super::opaque::is_plausible;
 use super::password;
 use super::principal::Principal;
 use super::service::Auth;
 use super::store::accounts::{self as store, NewUser};
 use crate::ids::{ConversationId, Role, SessionId, TenantId, Tier};
+use std::net::IpAddr;
 
 /// What a sign-up takes.
 #[derive(Debug)]
@@ -28,12 +30,18 @@ pub struct Registration {
 impl Auth {
     /// Makes a user: the owner of a new tenant, or with an invite a member of its tenant, whom the
     /// caller then lets join the conversation. Not logged in yet. The principal is what joining
-    /// needs.
+    /// needs. `address` is the client's, for the login throttle.
     ///
     /// # Errors
-    /// [`Error::Invalid`], [`Error::EmailTaken`], [`Error::InviteNotFound`] (then no user was
-    /// made), [`Error::Overloaded`], [`Error::Database`].
-    pub async fn register(&self, new: Registration) -> Result<(Account, Principal), Error> {
+    /// [`Error::Throttled`], [`Error::Invalid`], [`Error::EmailTaken`], [`Error::InviteNotFound`]
+    /// (then no user was made), [`Error::Overloaded`], [`Error::Database`].
+    pub async fn register(&self, new: Registration, address: IpAddr) -> Result<(Account, Principal), Error> {
+        let throttle = &self.inner.login_throttle;
+        let attempt = throttle.begin(AttemptKind::SignUp, &new.email, address)?;
+        attempt.finish(self.make_user(new).await)
+    }
+
+    async fn make_user(&self, new: Registration) -> Result<(Account, Principal), Error> {
         check_email(&new.email)?;
         password::check_length(&new.password)?;
         let name = check_name("name", &new.name)?;
@@ -80,7 +88,21 @@ impl Auth {
     ///
     /// # Errors
     /// As [`Auth::register`].
-    pub async fn register_guest(&self, name: &str, invite: &str) -> Result<(Account, Principal), Error> {
+    pub async fn register_guest(
+        &self,
+        name: &str,
+        invite: &str,
+        address: IpAddr,
+    ) -> Result<(Account, Principal), Error> {
+        // A class that comes by one invite from one network is many guests. One name that fails on
+        // and on is one.
+        let account = format!("{name}\n{invite}");
+        let throttle = &self.inner.login_throttle;
+        let attempt = throttle.begin(AttemptKind::SignUp, &account, address)?;
+        attempt.finish(self.make_guest(name, invite).await)
+    }
+
+    async fn make_guest(&self, name: &str, invite: &str) -> Result<(Account, Principal), Error> {
         let name = check_name("name", name)?;
         let (tenant_id, conversation) = self.find_invite(invite).await?;
         let mut client = self.inner.database.client().await?;

@@ -14,8 +14,7 @@ use super::error::Error;
 use super::events::{AuthEvent, UserState};
 use super::key_lookup::{self, KeyLookup, REMEMBERED_FOR};
 use super::last_used::{LastUsed, WriteScope};
-use super::login_failures::AttemptKind;
-use super::login_throttle::{LoginAttempt, LoginThrottle};
+use super::login_throttle::LoginThrottle;
 use super::password::Passwords;
 use super::principal::{CredentialId, Principal};
 use super::revocation::RevocationCache;
@@ -28,7 +27,6 @@ use crate::database::Database;
 use crate::ids::UserStatus;
 use chrono::Utc;
 use parking_lot::Mutex;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::broadcast;
@@ -49,7 +47,7 @@ pub(super) struct AuthInner {
     pub(super) refresh_token_ttl: Duration,
     key_lookup: KeyLookup,
     last_used: Arc<LastUsed>,
-    login_throttle: LoginThrottle,
+    pub(super) login_throttle: LoginThrottle,
     upkeep: Upkeep,
 }
 
@@ -160,21 +158,5 @@ impl Auth {
     pub fn apply_user_change(&self, user: UserState) {
         let event = AuthEvent::UserChanged(user);
         self.inner.revocations.apply(vec![event], Instant::now());
-    }
-
-    /// Somebody tries to log in to an account, which may not exist. Comes before [`Auth::login`].
-    ///
-    /// # Errors
-    /// How long to wait.
-    pub fn begin_login(&self, account: &str, address: IpAddr) -> Result<LoginAttempt, Duration> {
-        self.inner.login_throttle.begin(AttemptKind::Login, account, address)
-    }
-
-    /// Somebody tries to sign up under a name or address. Comes before [`Auth::register`].
-    ///
-    /// # Errors
-    /// How long to wait.
-    pub fn begin_sign_up(&self, account: &str, address: IpAddr) -> Result<LoginAttempt, Duration> {
-        self.inner.login_throttle.begin(AttemptKind::SignUp, account, address)
     }
 }

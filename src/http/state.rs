@@ -15,6 +15,7 @@ use crate::http::middleware::flood::FloodGuards;
 use crate::http::request::client_address;
 use crate::http::response::error::Error;
 use crate::http::server::health::Health;
+use crate::onboarding::Onboarding;
 use crate::rate_limit::RateLimitHandle;
 use crate::search::Search;
 use crate::sessions::Sessions;
@@ -36,6 +37,7 @@ pub struct AppState {
     /// For `/metrics` only.
     pub commits: CommitHandle,
     pub conversations: ConversationsHandle,
+    pub onboarding: Onboarding,
     pub search: Search,
     pub sessions: Sessions,
     /// The flood guard; `None` when limits are off.

@@ -10,7 +10,7 @@ use super::problem::{FieldError, PROBLEM_JSON, Problem};
 use super::quota_headers;
 use crate::error::Code;
 use crate::rate_limit::QuotaDecision;
-use crate::{auth, conversations, database, search, tenants};
+use crate::{auth, conversations, database, onboarding, search, tenants};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderMap, HeaderValue};
 use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
@@ -244,6 +244,7 @@ impl From<auth::Error> for Error {
     fn from(error: auth::Error) -> Self {
         match error {
             auth::Error::Invalid { field, message } => Self::field(field, message),
+            auth::Error::Throttled(wait) => Self::too_many(wait),
             auth::Error::EmailTaken => {
                 let errors = vec![FieldError {
                     field: "email".to_owned(),
@@ -280,6 +281,15 @@ impl From<conversations::Error> for Error {
                 cause: Some(error.to_string()),
                 ..own
             }
+        }
+    }
+}
+
+impl From<onboarding::Error> for Error {
+    fn from(error: onboarding::Error) -> Self {
+        match error {
+            onboarding::Error::Auth(error) => error.into(),
+            onboarding::Error::Conversations(error) => error.into(),
         }
     }
 }

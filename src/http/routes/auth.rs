@@ -1,17 +1,13 @@
-//! Signing up, in and out over HTTP: thin routes over [`crate::auth::Auth`], and the cookies of
-//! browsers.
-//!
-//! Joining by invite happens between making the user and signing them in, because the conversation
-//! decides; a user who could not join is taken back, so that the address can be used again.
+//! Signing up, in and out over HTTP, and the cookies of browsers.
 
-use crate::auth::{Account, IssuedLogin, LoginAttempt, Principal, Registration, Tenant, User};
+use crate::auth::{self, IssuedLogin, Registration, Tenant, User};
 use crate::error::Code;
 use crate::http::request::caller::Caller;
-use crate::http::request::cookies;
 use crate::http::request::json_body::JsonBody;
-use crate::http::request::{caller, origin};
+use crate::http::request::{caller, cookies, origin};
 use crate::http::response::error::Error;
 use crate::http::state::AppState;
+use crate::ids::{SessionId, UserId};
 use crate::wire::frames::{Timestamp, timestamp};
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -60,7 +56,8 @@ pub(crate) struct GuestInput {
 
 /// Who is signed in, and the access token; the refresh token is only in its cookie.
 #[derive(Serialize, ToSchema)]
-pub(crate) struct SignedInAnswer {
+#[schema(as = SignedInAnswer)]
+pub(crate) struct SignedInResponse {
     /// The user.
     user: User,
     /// Their tenant.
@@ -75,120 +72,90 @@ pub(crate) struct SignedInAnswer {
 
 /// Single-use admission to the socket.
 #[derive(Serialize, ToSchema)]
-pub(crate) struct TicketAnswer {
+#[schema(as = TicketAnswer)]
+pub(crate) struct TicketResponse {
     /// For `GET /ws?ticket=`.
     ticket: String,
     /// How long it can be redeemed, in seconds.
     expires_in: u64,
 }
 
-fn signed_in(state: &AppState, status: StatusCode, signed_in: IssuedLogin) -> HttpResponse {
-    let mut answer = HttpResponse::build(status).finish();
-    cookies::set(&mut answer, &signed_in, state.config.http.secure_cookies);
-    let IssuedLogin {
-        user,
-        tenant,
-        access_token,
-        expires_at,
-        ..
-    } = signed_in;
-    let headers = answer.headers().clone();
-    let mut answer = HttpResponse::build(status).json(SignedInAnswer {
-        user,
-        tenant,
-        access_token,
-        expires_at,
+/// The response that carries a login: the cookies, and what scripts may know of it.
+fn signed_in(state: &AppState, status: StatusCode, login: IssuedLogin) -> HttpResponse {
+    let mut response = HttpResponse::build(status).finish();
+    cookies::set(&mut response, &login, state.config.http.secure_cookies);
+    let headers = response.headers().clone();
+    let mut response = HttpResponse::build(status).json(SignedInResponse {
+        user: login.user,
+        tenant: login.tenant,
+        access_token: login.access_token,
+        expires_at: login.expires_at,
     });
     for (name, value) in headers {
-        answer.headers_mut().append(name, value);
+        response.headers_mut().append(name, value);
     }
-    answer
+    response
 }
 
 fn signed_out(state: &AppState) -> HttpResponse {
-    let mut answer = HttpResponse::NoContent().finish();
-    cookies::clear(&mut answer, state.config.http.secure_cookies);
-    answer
-}
-
-fn begin_sign_up(request: &HttpRequest, state: &AppState, account: &str) -> Result<LoginAttempt, Error> {
-    let address = state.client_address(request);
-    state.auth.begin_sign_up(account, address).map_err(Error::too_many)
-}
-
-/// Lets a fresh user join the invite's conversation, if there is one, and signs them in.
-async fn enter(
-    state: &AppState,
-    account: Account,
-    principal: &Principal,
-    invite: Option<&str>,
-) -> Result<HttpResponse, Error> {
-    if let Some(code) = invite
-        && let Err(error) = state.conversations.accept_invite(principal.access(), code).await
-    {
-        state.auth.discard(&account).await;
-        return Err(error.into());
-    }
-    let opened = state.auth.open_session(account, principal).await?;
-    Ok(signed_in(state, StatusCode::CREATED, opened))
+    let mut response = HttpResponse::NoContent().finish();
+    cookies::clear(&mut response, state.config.http.secure_cookies);
+    response
 }
 
 /// Sign up.
 #[utoipa::path(post, path = "/auth/register", tag = "auth", request_body = RegisterInput,
-    responses((status = 201, body = SignedInAnswer)), security(()))]
+    responses((status = 201, body = SignedInResponse)), security(()))]
 pub(crate) async fn register(
     request: HttpRequest,
     state: web::Data<AppState>,
     input: JsonBody<RegisterInput>,
 ) -> Result<HttpResponse, Error> {
-    let JsonBody(RegisterInput {
+    let RegisterInput {
         email,
         password,
         name,
         workspace,
         invite,
-    }) = input;
+    } = input.0;
     let new = Registration {
         email,
         password,
         name,
         workspace,
-        invite: invite.clone(),
+        invite,
     };
-    let attempt = begin_sign_up(&request, &state, &new.email)?;
-    let (account, principal) = attempt.finish(state.auth.register(new).await)?;
-    enter(&state, account, &principal, invite.as_deref()).await
+    let address = state.client_address(&request);
+    let login = state.onboarding.register(new, address).await?;
+    Ok(signed_in(&state, StatusCode::CREATED, login))
 }
 
 /// Enter a conversation as a guest.
 #[utoipa::path(post, path = "/auth/guest", tag = "auth", request_body = GuestInput,
-    responses((status = 201, body = SignedInAnswer)), security(()))]
+    responses((status = 201, body = SignedInResponse)), security(()))]
 pub(crate) async fn guest(
     request: HttpRequest,
     state: web::Data<AppState>,
     input: JsonBody<GuestInput>,
 ) -> Result<HttpResponse, Error> {
-    let JsonBody(GuestInput { name, invite }) = input;
-    // A class that comes by one invite from one network is many guests; one name that fails on and
-    // on is one.
-    let attempt = begin_sign_up(&request, &state, &format!("{name}\n{invite}"))?;
-    let (account, principal) = attempt.finish(state.auth.register_guest(&name, &invite).await)?;
-    enter(&state, account, &principal, Some(&invite)).await
+    let GuestInput { name, invite } = input.0;
+    let address = state.client_address(&request);
+    let login = state.onboarding.register_guest(&name, &invite, address).await?;
+    Ok(signed_in(&state, StatusCode::CREATED, login))
 }
 
 /// Sign in.
 #[utoipa::path(post, path = "/auth/login", tag = "auth", request_body = LoginInput,
-    responses((status = 200, body = SignedInAnswer)), security(()))]
+    responses((status = 200, body = SignedInResponse)), security(()))]
 pub(crate) async fn login(
     request: HttpRequest,
     state: web::Data<AppState>,
     input: JsonBody<LoginInput>,
 ) -> Result<HttpResponse, Error> {
-    let JsonBody(LoginInput { email, password }) = input;
+    let LoginInput { email, password } = input.0;
     let address = state.client_address(&request);
-    let attempt = state.auth.begin_login(&email, address).map_err(Error::too_many)?;
-    let opened = attempt.finish(state.auth.login(&email, password).await)?;
-    Ok(signed_in(&state, StatusCode::OK, opened))
+    let login = state.auth.login(&email, password, address).await?;
+    Ok(signed_in(&state, StatusCode::OK, login))
 }
 
 /// Exchange the refresh cookie for new tokens. A refresh token that was used before revokes its login.
@@ -196,7 +163,7 @@ pub(crate) async fn login(
 /// The cookie is `SameSite=Strict` and goes nowhere else, so a client that is no browser needs no `Origin` here; a foreign
 /// page is refused all the same.
 #[utoipa::path(post, path = "/auth/refresh", tag = "auth",
-    responses((status = 200, body = SignedInAnswer)), security(("refresh" = [])))]
+    responses((status = 200, body = SignedInResponse)), security(("refresh" = [])))]
 pub(crate) async fn refresh(request: HttpRequest, state: web::Data<AppState>) -> Result<HttpResponse, Error> {
     origin::refuse_foreign_page(&request, &state.config.http.allowed_origins)?;
     let cookie = request
@@ -209,22 +176,27 @@ pub(crate) async fn refresh(request: HttpRequest, state: web::Data<AppState>) ->
 /// Sign out: this login is over everywhere within five seconds.
 #[utoipa::path(post, path = "/auth/logout", tag = "auth", responses((status = 204)))]
 pub(crate) async fn logout(request: HttpRequest, state: web::Data<AppState>) -> Result<HttpResponse, Error> {
-    let (user_id, session_id) = match caller::authenticate(&request, &state).await {
+    let (user_id, session_id) = login_to_end(&request, &state).await?;
+    state.auth.logout(user_id, session_id).await?;
+    Ok(signed_out(&state))
+}
+
+/// The login of a request, also when only its refresh cookie is still good.
+async fn login_to_end(request: &HttpRequest, state: &AppState) -> Result<(UserId, SessionId), Error> {
+    match caller::authenticate(request, state).await {
         Ok(caller) => {
-            let session_id = caller.session_id().ok_or(crate::auth::Error::NeedsSession)?;
-            (caller.user_id, session_id)
+            let session_id = caller.session_id().ok_or(auth::Error::NeedsSession)?;
+            Ok((caller.user_id, session_id))
         }
         // The access token has run out, the login has not.
         Err(error) => match request.cookie(cookies::REFRESH) {
             Some(cookie) if error.code() == Code::Unauthenticated => {
-                origin::refuse_foreign_page(&request, &state.config.http.allowed_origins)?;
-                state.auth.find_refresh_token(cookie.value()).await?
+                origin::refuse_foreign_page(request, &state.config.http.allowed_origins)?;
+                Ok(state.auth.find_refresh_token(cookie.value()).await?)
             }
-            _ => return Err(error),
+            _ => Err(error),
         },
-    };
-    state.auth.logout(user_id, session_id).await?;
-    Ok(signed_out(&state))
+    }
 }
 
 /// Sign out of all logins of this user.
@@ -235,12 +207,12 @@ pub(crate) async fn logout_all(state: web::Data<AppState>, caller: Caller) -> Re
 }
 
 /// A ticket for the socket: single use, 30 seconds.
-#[utoipa::path(post, path = "/auth/ticket", tag = "auth", responses((status = 200, body = TicketAnswer)))]
+#[utoipa::path(post, path = "/auth/ticket", tag = "auth", responses((status = 200, body = TicketResponse)))]
 pub(crate) async fn ticket(state: web::Data<AppState>, caller: Caller) -> Result<HttpResponse, Error> {
     let ticket = state.auth.issue_ticket(&caller).await?;
-    let answer = TicketAnswer {
+    let response = TicketResponse {
         ticket: ticket.ticket,
         expires_in: ticket.expires_in.as_secs(),
     };
-    Ok(HttpResponse::Ok().json(answer))
+    Ok(HttpResponse::Ok().json(response))
 }

@@ -111,6 +111,5 @@ pub(crate) async fn accept(
     caller: Caller,
     code: PathParams<String>,
 ) -> Result<HttpResponse, Error> {
-    let id = state.conversations.accept_invite(caller.access(), &code.0).await?;
-    Ok(HttpResponse::Ok().json(state.conversations.summary(caller.access(), id).await?))
+    Ok(HttpResponse::Ok().json(state.onboarding.accept_invite(caller.access(), &code.0).await?))
 }
