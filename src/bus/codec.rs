@@ -1,12 +1,15 @@
 //! Envelopes as bytes, between nodes that may be of different versions while an installation is upgraded.
 //!
-//! A version byte, who publishes, when, then the envelope in postcard's form. A node that gets another version, or bytes
-//! that are not an envelope, ignores them: what they told is repaired from PostgreSQL like anything lost. So a
-//! change of these types means another [`VERSION`], and a rolling upgrade across it costs seconds of delay. Changes have
-//! their own form here, because their `Serialize` is the client protocol's: it leaves out what clients need not know, and
-//! times in it are text.
+//! A version byte, the sender, the time, then the envelope in postcard's form. A node ignores another version, and bytes that
+//! are not an envelope: what they said is repaired from PostgreSQL like anything lost. So a change of these types means
+//! another [`VERSION`], and a rolling upgrade across it costs seconds of delay. The order of variants and fields is the form
+//! on the wire.
+//!
+//! Changes have their own form here, because their `Serialize` is that of the client protocol. It leaves out what clients
+//! need not know, and times are text in it.
 
-use super::{Envelope, Invalidation, PresenceMessage};
+use super::envelope::{Envelope, Invalidation};
+use super::presence::PresenceMessage;
 use crate::ids::{ConversationId, MemberRole, MessageId, NodeId, Rev, Seq, UserId, UserKind};
 use crate::wire::frames::{ConversationChanged, MemberChange, MemberChanged, MemberUser, Message, Reaction};
 use crate::wire::{Change, Committed};
@@ -16,19 +19,17 @@ use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::sync::Arc;
 
-/// The form of what follows; another one is not read.
+/// The form of the bytes that follow. Another one is not read.
 const VERSION: u8 = 1;
 
-/// Why bytes are no envelope.
+/// Why bytes are not an envelope.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
-    /// Of a node of another version.
+    /// From a node of another version.
     #[error("an envelope of version {0}")]
     Version(u8),
-    /// Broken.
     #[error("not an envelope: {0}")]
     Broken(#[from] postcard::Error),
-    /// A time that is none.
     #[error("not an envelope: a time is out of range")]
     Time,
 }
@@ -37,19 +38,19 @@ pub(super) enum Error {
 type Micros = i64;
 
 #[derive(Serialize, Deserialize)]
-struct Letter<'a> {
+struct EncodedEnvelope<'a> {
     from: NodeId,
-    at: Micros,
+    published_at: Micros,
     #[serde(borrow)]
-    content: Content<'a>,
+    content: EncodedContent<'a>,
 }
 
 #[derive(Serialize, Deserialize)]
-enum Content<'a> {
+enum EncodedContent<'a> {
     Committed {
         conversation_id: ConversationId,
         #[serde(borrow)]
-        changes: Vec<Packed<'a>>,
+        changes: Vec<EncodedChange<'a>>,
         observed: Rev,
     },
     Read {
@@ -71,9 +72,9 @@ enum Content<'a> {
     Invalidated(Invalidation),
 }
 
-/// A change without its conversation, which stands once in the letter.
+/// A change without its conversation, which stands once in the envelope.
 #[derive(Serialize, Deserialize)]
-enum Packed<'a> {
+enum EncodedChange<'a> {
     Message {
         rev: Rev,
         posted_rev: Rev,
@@ -96,7 +97,7 @@ enum Packed<'a> {
         name: Cow<'a, str>,
         kind: UserKind,
         role: MemberRole,
-        change: PackedMemberChange,
+        change: EncodedMemberChange,
     },
     Properties {
         rev: Rev,
@@ -106,32 +107,32 @@ enum Packed<'a> {
 }
 
 #[derive(Serialize, Deserialize)]
-enum PackedMemberChange {
+enum EncodedMemberChange {
     Added,
     Changed,
     Removed,
 }
 
-/// An envelope, and when it was published.
+/// An envelope that another node has published.
 #[derive(Debug)]
-pub(super) struct Received {
-    pub(super) at: DateTime<Utc>,
+pub(super) struct DecodedEnvelope {
+    pub(super) published_at: DateTime<Utc>,
     pub(super) envelope: Envelope,
 }
 
-/// The bytes of an envelope; `None` for one that is not published.
+/// The bytes of an envelope; `None` for one that is never published.
 pub(super) fn encode(from: NodeId, at: DateTime<Utc>, envelope: &Envelope) -> Option<Vec<u8>> {
     let content = match envelope {
-        Envelope::Committed(committed) => Content::Committed {
+        Envelope::Committed(committed) => EncodedContent::Committed {
             conversation_id: committed.conversation_id,
-            changes: committed.changes.iter().map(pack).collect(),
+            changes: committed.changes.iter().map(encode_change).collect(),
             observed: committed.observed,
         },
         Envelope::Read {
             conversation_id,
             user_id,
             seq,
-        } => Content::Read {
+        } => EncodedContent::Read {
             conversation_id: *conversation_id,
             user_id: *user_id,
             seq: *seq,
@@ -140,34 +141,34 @@ pub(super) fn encode(from: NodeId, at: DateTime<Utc>, envelope: &Envelope) -> Op
             conversation_id,
             user_id,
             on,
-        } => Content::Typing {
+        } => EncodedContent::Typing {
             conversation_id: *conversation_id,
             user_id: *user_id,
             on: *on,
         },
-        Envelope::Presence(message) => Content::Presence(message.clone()),
+        Envelope::Presence(message) => EncodedContent::Presence(message.clone()),
         Envelope::Notices {
             conversation_id,
             last_seq,
             unread,
-        } => Content::Notices {
+        } => EncodedContent::Notices {
             conversation_id: *conversation_id,
             last_seq: *last_seq,
             unread: unread.clone(),
         },
-        Envelope::Invalidated(invalidation) => Content::Invalidated(invalidation.clone()),
+        Envelope::Invalidated(invalidation) => EncodedContent::Invalidated(invalidation.clone()),
         Envelope::Resumed(_) => return None,
     };
-    let letter = Letter {
+    let encoded = EncodedEnvelope {
         from,
-        at: at.timestamp_micros(),
+        published_at: at.timestamp_micros(),
         content,
     };
     // Writing to a vector fails for nothing that these types can hold.
-    postcard::to_extend(&letter, vec![VERSION]).ok()
+    postcard::to_extend(&encoded, vec![VERSION]).ok()
 }
 
-/// Who published an envelope, without reading the rest of it.
+/// The node that published an envelope, without decoding the rest.
 pub(super) fn sender(bytes: &[u8]) -> Option<NodeId> {
     let (&VERSION, rest) = bytes.split_first()? else {
         return None;
@@ -175,18 +176,18 @@ pub(super) fn sender(bytes: &[u8]) -> Option<NodeId> {
     postcard::take_from_bytes(rest).ok().map(|(from, _)| from)
 }
 
-/// What bytes say.
+/// The envelope of some bytes.
 ///
 /// # Errors
-/// [`Error`]; then they are to be ignored.
-pub(super) fn decode(bytes: &[u8]) -> Result<Received, Error> {
-    let letter: Letter<'_> = match bytes.split_first() {
+/// [`Error`]: ignore the bytes.
+pub(super) fn decode(bytes: &[u8]) -> Result<DecodedEnvelope, Error> {
+    let encoded: EncodedEnvelope<'_> = match bytes.split_first() {
         Some((&VERSION, rest)) => postcard::from_bytes(rest)?,
         Some((version, _)) => return Err(Error::Version(*version)),
         None => return Err(postcard::Error::DeserializeUnexpectedEnd.into()),
     };
-    let envelope = match letter.content {
-        Content::Committed {
+    let envelope = match encoded.content {
+        EncodedContent::Committed {
             conversation_id,
             changes,
             observed,
@@ -194,12 +195,12 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Received, Error> {
             conversation_id,
             changes: changes
                 .into_iter()
-                .map(|change| unpack(conversation_id, change))
+                .map(|change| decode_change(conversation_id, change))
                 .collect::<Result<_, _>>()?,
             observed,
             since: None,
         }),
-        Content::Read {
+        EncodedContent::Read {
             conversation_id,
             user_id,
             seq,
@@ -208,7 +209,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Received, Error> {
             user_id,
             seq,
         },
-        Content::Typing {
+        EncodedContent::Typing {
             conversation_id,
             user_id,
             on,
@@ -217,8 +218,8 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Received, Error> {
             user_id,
             on,
         },
-        Content::Presence(message) => Envelope::Presence(message),
-        Content::Notices {
+        EncodedContent::Presence(message) => Envelope::Presence(message),
+        EncodedContent::Notices {
             conversation_id,
             last_seq,
             unread,
@@ -227,18 +228,18 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Received, Error> {
             last_seq,
             unread,
         },
-        Content::Invalidated(invalidation) => Envelope::Invalidated(invalidation),
+        EncodedContent::Invalidated(invalidation) => Envelope::Invalidated(invalidation),
     };
-    Ok(Received {
-        at: time(letter.at)?,
+    Ok(DecodedEnvelope {
+        published_at: time(encoded.published_at)?,
         envelope,
     })
 }
 
-fn pack(change: &Change) -> Packed<'_> {
+fn encode_change(change: &Change) -> EncodedChange<'_> {
     let micros = |at: &Option<DateTime<Utc>>| at.as_ref().map(DateTime::timestamp_micros);
     match change {
-        Change::Message(message) => Packed::Message {
+        Change::Message(message) => EncodedChange::Message {
             rev: message.rev,
             posted_rev: message.posted_rev,
             seq: message.seq,
@@ -256,7 +257,7 @@ fn pack(change: &Change) -> Packed<'_> {
                 .map(|reaction| (Cow::Borrowed(&*reaction.emoji), reaction.count, reaction.users.clone()))
                 .collect(),
         },
-        Change::Member(member) => Packed::Member {
+        Change::Member(member) => EncodedChange::Member {
             rev: member.rev,
             joined_rev: member.joined_rev,
             id: member.user.id,
@@ -264,12 +265,12 @@ fn pack(change: &Change) -> Packed<'_> {
             kind: member.user.kind,
             role: member.user.role,
             change: match member.change {
-                MemberChange::Added => PackedMemberChange::Added,
-                MemberChange::Changed => PackedMemberChange::Changed,
-                MemberChange::Removed => PackedMemberChange::Removed,
+                MemberChange::Added => EncodedMemberChange::Added,
+                MemberChange::Changed => EncodedMemberChange::Changed,
+                MemberChange::Removed => EncodedMemberChange::Removed,
             },
         },
-        Change::Properties(properties) => Packed::Properties {
+        Change::Properties(properties) => EncodedChange::Properties {
             rev: properties.rev,
             title: Cow::Borrowed(&properties.title),
             deleted_at: micros(&properties.deleted_at),
@@ -277,11 +278,11 @@ fn pack(change: &Change) -> Packed<'_> {
     }
 }
 
-fn unpack(conversation: ConversationId, change: Packed<'_>) -> Result<Change, Error> {
+fn decode_change(conversation: ConversationId, change: EncodedChange<'_>) -> Result<Change, Error> {
     let maybe = |at: Option<Micros>| at.map(time).transpose();
     let text = |text: Cow<'_, str>| ByteString::from(text.into_owned());
     Ok(match change {
-        Packed::Message {
+        EncodedChange::Message {
             rev,
             posted_rev,
             seq,
@@ -316,7 +317,7 @@ fn unpack(conversation: ConversationId, change: Packed<'_>) -> Result<Change, Er
                 .collect(),
             posted_rev,
         })),
-        Packed::Member {
+        EncodedChange::Member {
             rev,
             joined_rev,
             id,
@@ -334,13 +335,13 @@ fn unpack(conversation: ConversationId, change: Packed<'_>) -> Result<Change, Er
                 role,
             },
             change: match change {
-                PackedMemberChange::Added => MemberChange::Added,
-                PackedMemberChange::Changed => MemberChange::Changed,
-                PackedMemberChange::Removed => MemberChange::Removed,
+                EncodedMemberChange::Added => MemberChange::Added,
+                EncodedMemberChange::Changed => MemberChange::Changed,
+                EncodedMemberChange::Removed => MemberChange::Removed,
             },
             joined_rev,
         })),
-        Packed::Properties { rev, title, deleted_at } => Change::Properties(Arc::new(ConversationChanged {
+        EncodedChange::Properties { rev, title, deleted_at } => Change::Properties(Arc::new(ConversationChanged {
             conversation,
             rev,
             title: text(title),
@@ -425,7 +426,7 @@ mod tests {
             since: Some(std::time::Instant::now()),
         });
         let received = decode(&encode(node, at(5), &sent).unwrap()).unwrap();
-        assert_eq!(received.at, at(5));
+        assert_eq!(received.published_at, at(5));
         assert_eq!(sender(&encode(node, at(5), &sent).unwrap()), Some(node));
         let Envelope::Committed(committed) = received.envelope else {
             panic!("another kind of envelope")
@@ -435,6 +436,37 @@ mod tests {
             (conversation_id, Rev(12), None)
         );
         assert_eq!(committed.changes, changes);
+    }
+
+    /// Nodes of two versions read each other while an installation is upgraded. If this fails, [`VERSION`] must change.
+    #[test]
+    fn the_bytes_are_those_of_earlier_versions() {
+        let id = |n: u128| uuid::Uuid::from_u128(n);
+        let node = NodeId(id(1));
+        let uuid = |n: u8| [&[16][..], &[0; 15], &[n]].concat();
+        let head = [&[1][..], &uuid(1), &[10]].concat();
+        let five_micros = DateTime::from_timestamp_micros(5).unwrap();
+        let (conversation_id, user_id) = (ConversationId(id(2)), UserId(id(3)));
+        let read = Envelope::Read {
+            conversation_id,
+            user_id,
+            seq: Seq(4),
+        };
+        let heartbeat = PresenceMessage::Heartbeat { node, version: 300 };
+        let request = PresenceMessage::SyncRequest { node };
+        let pinned = [
+            (read, [&[1][..], &uuid(2), &uuid(3), &[8]].concat()),
+            (
+                Envelope::Presence(heartbeat),
+                [&[3, 1][..], &uuid(1), &[172, 2]].concat(),
+            ),
+            (Envelope::Presence(request), [&[3, 2][..], &uuid(1)].concat()),
+            (Envelope::Invalidated(Invalidation::Everything), vec![5, 1]),
+        ];
+        for (envelope, content) in pinned {
+            let bytes = encode(node, five_micros, &envelope).unwrap();
+            assert_eq!(bytes, [head.clone(), content].concat(), "{envelope:?}");
+        }
     }
 
     #[test]

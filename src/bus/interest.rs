@@ -1,7 +1,6 @@
-//! What a subscription of a node is for. A bus hands it those envelopes and no others, so a message wakes neither the cache
-//! nor presence.
+//! Which subscription gets which envelope. So a message wakes neither the cache nor presence.
 
-use super::Envelope;
+use super::envelope::Envelope;
 
 /// What a subscriber wants from the bus. Every envelope belongs to one of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -42,7 +42,7 @@ struct BusSubscriptionGuard {
 
 impl BusSubscriptionGuard {
     fn new(context: &Arc<ConversationContext>, id: ConversationId) -> Self {
-        context.bus.follow(context.node, id);
+        context.bus.subscribe_to(context.node, id);
         Self {
             context: context.clone(),
             id,
@@ -52,7 +52,7 @@ impl BusSubscriptionGuard {
 
 impl Drop for BusSubscriptionGuard {
     fn drop(&mut self) {
-        self.context.bus.ignore(self.context.node, self.id);
+        self.context.bus.unsubscribe_from(self.context.node, self.id);
     }
 }
 

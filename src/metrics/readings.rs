@@ -23,7 +23,7 @@ pub struct Depth {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BusReach {
     /// Conversations that this node has subscribed to.
-    pub conversations_followed: usize,
+    pub conversations_subscribed: usize,
     /// Servers of Redis: one, or the shards of a cluster.
     pub servers: usize,
     /// Those to which both connections are open.
@@ -133,7 +133,7 @@ impl Readings {
             self.cache_entries,
             self.cache_bytes,
             self.cache_invalidations_waiting as u64,
-            self.bus.conversations_followed as u64,
+            self.bus.conversations_subscribed as u64,
             self.bus.servers as u64,
             self.bus.servers_connected as u64,
         ]);

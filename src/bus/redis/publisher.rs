@@ -1,15 +1,17 @@
-//! Sends what waits for one server to it, as much as waits in one round trip.
+//! Sends to one server what waits for it, many in one round trip.
 //!
 //! While a batch is under way the next one gathers; no timer delays anything. A batch that fails is not sent again: it may
-//! have been carried out, and whoever missed it repairs it by revision. What a server of a cluster refuses because another
-//! one has the slot now was not carried out: that goes to the other one, once.
+//! have been carried out, and whoever missed it repairs it by revision. A publication that a server of a cluster refuses,
+//! because another one has the slot now, goes to that one, once.
 
-use super::{CONNECTION_HELD_MIN, Connected, Letter, PATIENCE, RECONNECTS, Shard, Shared};
+use super::connection::{ConnectedGuard, RECONNECTS, REPLY_TIMEOUT, is_of_another_layout, reset_if_held};
+use super::servers::{BusServer, Publication};
+use super::state::RedisBusState;
 use crate::metrics::{BusDrop, BusRole, metrics};
 use crate::supervision::{MailboxReader, jittered};
-use ::redis::aio::{ConnectionLike as _, MultiplexedConnection};
-use ::redis::{AsyncConnectionConfig, Client, RedisError, RedisResult, ServerError, Value, pipe};
 use futures_util::StreamExt as _;
+use redis::aio::{ConnectionLike as _, MultiplexedConnection};
+use redis::{AsyncConnectionConfig, Client, RedisError, RedisResult, ServerError, Value, pipe};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,43 +19,41 @@ use std::time::{Duration, Instant};
 const BATCH_MAX: usize = 512;
 
 /// Publishes at one server for ever.
-pub(super) async fn run(shared: Arc<Shared>, shard: Arc<Shard>) {
-    let mut outgoing = shard.outgoing.reader().await;
+pub(super) async fn run(state: Arc<RedisBusState>, server: Arc<BusServer>) {
+    let mut outgoing = server.outgoing.reader().await;
     let mut reconnects = RECONNECTS;
     loop {
-        match connect(&shared, &shard).await {
+        match connect(&state, &server).await {
             Ok(connection) => {
-                let (_connected, connected_at) = (Connected::new(&shard.publishes), Instant::now());
-                let Err(error) = publish(&shared, &shard, &mut outgoing, connection).await else {
+                let (_connected, connected_at) = (ConnectedGuard::new(&server.publisher_connected), Instant::now());
+                let Err(error) = publish(&state, &server, &mut outgoing, connection).await else {
                     return;
                 };
-                tracing::warn!(%error, address = %shard.address, "the bus cannot publish; connecting again");
-                if connected_at.elapsed() >= CONNECTION_HELD_MIN {
-                    reconnects.reset();
-                }
+                tracing::warn!(%error, address = %server.address, "the bus cannot publish; connecting again");
+                reset_if_held(&mut reconnects, connected_at);
             }
-            Err(error) => tracing::debug!(%error, address = %shard.address, "the bus cannot connect to publish"),
+            Err(error) => tracing::debug!(%error, address = %server.address, "the bus cannot connect to publish"),
         }
         metrics().bus_reconnects(BusRole::Publisher);
-        shared.look.notify_one();
+        state.refresh.notify_one();
         discard_for(&mut outgoing, jittered(reconnects.next_pause())).await;
     }
 }
 
-async fn connect(shared: &Shared, shard: &Shard) -> RedisResult<MultiplexedConnection> {
+async fn connect(state: &RedisBusState, server: &BusServer) -> RedisResult<MultiplexedConnection> {
     let config = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(PATIENCE))
-        .set_response_timeout(Some(PATIENCE));
-    Client::open(shared.servers.connection_info(&shard.address))?
+        .set_connection_timeout(Some(REPLY_TIMEOUT))
+        .set_response_timeout(Some(REPLY_TIMEOUT));
+    Client::open(state.servers.connection_info(&server.address))?
         .get_multiplexed_async_connection_with_config(&config)
         .await
 }
 
-/// Publishes until that fails; `Ok` when nothing will come any more.
+/// Publishes until that fails. `Ok` when nothing can come any more.
 async fn publish(
-    shared: &Shared,
-    shard: &Shard,
-    outgoing: &mut MailboxReader<Letter>,
+    state: &RedisBusState,
+    server: &BusServer,
+    outgoing: &mut MailboxReader<Publication>,
     mut connection: MultiplexedConnection,
 ) -> RedisResult<()> {
     while let Some(first) = outgoing.next().await {
@@ -64,11 +64,14 @@ async fn publish(
             batch.push(next);
         }
         let mut commands = pipe();
-        for letter in &batch {
-            commands.cmd(letter.command()).arg(&letter.channel).arg(&letter.bytes);
+        for publication in &batch {
+            commands
+                .cmd(publication.command())
+                .arg(&publication.channel)
+                .arg(&publication.bytes);
         }
         match connection.req_packed_commands(&commands, 0, batch.len()).await {
-            Ok(answers) => take_back(shared, shard, batch, answers)?,
+            Ok(replies) => resend_refused(state, server, batch, replies)?,
             Err(error) => {
                 metrics().bus_dropped(BusDrop::RedisAway, batch.len());
                 return Err(error);
@@ -78,44 +81,49 @@ async fn publish(
     Ok(())
 }
 
-/// Looks for what was refused, and sends it where it belongs; an error if there was another reason.
-fn take_back(shared: &Shared, shard: &Shard, batch: Vec<Letter>, answers: Vec<Value>) -> RedisResult<()> {
+/// Resends what was refused to the server that has the slot. An error if there was another reason.
+fn resend_refused(
+    state: &RedisBusState,
+    server: &BusServer,
+    batch: Vec<Publication>,
+    replies: Vec<Value>,
+) -> RedisResult<()> {
     let mut problem = Ok(());
-    for (letter, answer) in batch.into_iter().zip(answers) {
-        let Value::ServerError(refusal) = answer else { continue };
-        if !resend(shared, shard, letter, &refusal) {
+    for (publication, reply) in batch.into_iter().zip(replies) {
+        let Value::ServerError(refusal) = reply else { continue };
+        if !resend(state, server, publication, &refusal) {
             metrics().bus_dropped(BusDrop::RedisAway, 1);
         }
         let error = RedisError::from(refusal);
-        if !super::is_of_another_layout(&error) {
+        if !is_of_another_layout(&error) {
             problem = Err(error);
         }
     }
     problem
 }
 
-/// Whether it waits for another server now.
-fn resend(shared: &Shared, shard: &Shard, letter: Letter, refusal: &ServerError) -> bool {
-    shared.look.notify_one();
+/// Queues a publication at the server that has the slot. False if that is not possible.
+fn resend(state: &RedisBusState, server: &BusServer, publication: Publication, refusal: &ServerError) -> bool {
+    state.refresh.notify_one();
     let error = RedisError::from(refusal.clone());
-    let there = error
+    let target = error
         .redirect_node()
-        .and_then(|(text, _)| shard.address.redirected(text));
-    let there = there.and_then(|address| shared.at(&address));
-    match there {
-        Some(there) if !letter.redirected => {
-            let letter = Letter {
-                redirected: true,
-                ..letter
+        .and_then(|(text, _)| server.address.redirected(text));
+    let target = target.and_then(|address| state.at(&address));
+    match target {
+        Some(target) if !publication.is_redirected => {
+            let publication = Publication {
+                is_redirected: true,
+                ..publication
             };
-            there.outgoing.sender().try_send(letter).is_ok()
+            target.outgoing.sender().try_send(publication).is_ok()
         }
         _ => false,
     }
 }
 
-/// What waits while Redis is away would be old when it is back.
-async fn discard_for(outgoing: &mut MailboxReader<Letter>, pause: Duration) {
+/// Drops what waits while Redis is away: it would be too old.
+async fn discard_for(outgoing: &mut MailboxReader<Publication>, pause: Duration) {
     tokio::time::sleep(pause).await;
     let mut count = 0;
     while outgoing.try_next().is_some() {

@@ -1,26 +1,28 @@
-//! Listens to one server, and tells it what the node wants to hear there.
+//! Listens to one server, and subscribes there to what the node wants.
 //!
-//! A connection that has died without a word (a frozen Redis, a network that swallows packets) is noticed because it does
-//! not answer a ping. After every connect, and whenever another conversation is followed or its slot has moved, the node is
-//! told to compare its revision: something may have been said while nobody listened.
+//! A connection that dies silently (a frozen Redis, a network that swallows packets) is noticed because there is no reply
+//! to a ping. Every conversation that has just been subscribed is reported to the node as resumed, after a connect and
+//! after a move of its slot too: something may have been published while nobody listened.
 //!
-//! One of the subscribers also listens to what is for everybody and for this node: those channels are plain also on a
-//! cluster, whose servers pass them on to each other, so any of them will do, and another one takes over when it is away.
+//! One of the subscribers also listens to the channels of everybody and of this node. They are plain also on a cluster, whose
+//! servers pass them on to each other. So any server will do, and another subscriber takes over when it is away.
 //!
-//! Bounds: what comes is taken up by the task that reads the connection, as it comes; taking it up is to hand it on or to
-//! drop it, and waits for nobody. [`CHANNELS_MAX`] subscriptions are under way at a time.
+//! Bounds: the task that reads the connection delivers each envelope or drops it, and waits for nobody. [`CHANNELS_MAX`]
+//! subscriptions are under way at a time.
 
-use super::{CONNECTION_HELD_MIN, Connected, PATIENCE, RECONNECTS, Shard, Shared, is_of_another_layout};
+use super::connection::{ConnectedGuard, RECONNECTS, REPLY_TIMEOUT, is_of_another_layout, reset_if_held};
+use super::servers::BusServer;
+use super::state::{RedisBusState, conversation_of};
 use crate::bus::{Delivery, Envelope, To};
 use crate::ids::ConversationId;
 use crate::metrics::{BusRole, metrics};
 use crate::supervision::jittered;
-use ::redis::aio::{ConnectionLike as _, MultiplexedConnection};
-use ::redis::{
+use parking_lot::Mutex;
+use redis::aio::{ConnectionLike as _, MultiplexedConnection};
+use redis::{
     AsyncConnectionConfig, Client, ErrorKind, Pipeline, ProtocolVersion, PushInfo, PushKind, RedisError, RedisResult,
     Value, cmd, pipe,
 };
-use parking_lot::Mutex;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,26 +35,24 @@ const PING_INTERVAL: Duration = Duration::from_secs(2);
 const CHANNELS_MAX: usize = 500;
 
 /// Listens at one server for ever.
-pub(super) async fn run(shared: Arc<Shared>, shard: Arc<Shard>) {
+pub(super) async fn run(state: Arc<RedisBusState>, server: Arc<BusServer>) {
     let mut reconnects = RECONNECTS;
     loop {
         let mut slots_moved = false;
-        match connect(&shared, &shard).await {
-            Ok(mut ear) => {
+        match connect(&state, &server).await {
+            Ok(mut listener) => {
                 let connected_at = Instant::now();
-                if let Err(error) = ear.listen().await {
-                    tracing::warn!(%error, address = %shard.address, "the bus does not hear any more; connecting again");
+                if let Err(error) = listener.listen().await {
+                    tracing::warn!(%error, address = %server.address, "the bus does not listen any more; connecting again");
                 }
-                slots_moved = ear.line.slots_moved.load(Ordering::Acquire);
-                if connected_at.elapsed() >= CONNECTION_HELD_MIN {
-                    reconnects.reset();
-                }
+                slots_moved = listener.incoming.slots_moved.load(Ordering::Acquire);
+                reset_if_held(&mut reconnects, connected_at);
             }
-            Err(error) => tracing::debug!(%error, address = %shard.address, "the bus cannot connect to listen"),
+            Err(error) => tracing::debug!(%error, address = %server.address, "the bus cannot connect to listen"),
         }
         metrics().bus_reconnects(BusRole::Subscriber);
-        shared.look.notify_one();
-        // Moving slots is no failure of the server, and may take long: the pause does not grow with it.
+        state.refresh.notify_one();
+        // Moving slots is no failure of the server and may take long, so the pause does not grow.
         let pause = if slots_moved {
             RECONNECTS.pause_after(0)
         } else {
@@ -62,59 +62,58 @@ pub(super) async fn run(shared: Arc<Shared>, shard: Arc<Shard>) {
     }
 }
 
-async fn connect(shared: &Arc<Shared>, shard: &Arc<Shard>) -> RedisResult<Ear> {
-    let line = Arc::new(Line {
-        shared: shared.clone(),
-        shard: shard.clone(),
-        asking: AtomicBool::new(false),
-        leaving: Mutex::default(),
-        broken: AtomicBool::new(false),
+async fn connect(state: &Arc<RedisBusState>, server: &Arc<BusServer>) -> RedisResult<Listener> {
+    let incoming = Arc::new(IncomingPushes {
+        state: state.clone(),
+        server: server.clone(),
+        awaits_reply: AtomicBool::new(false),
+        unsubscribing: Mutex::default(),
+        is_broken: AtomicBool::new(false),
         slots_moved: AtomicBool::new(false),
         ended: Notify::new(),
     });
-    let incoming = line.clone();
+    let pushes = incoming.clone();
     let config = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(PATIENCE))
-        .set_response_timeout(Some(PATIENCE))
+        .set_connection_timeout(Some(REPLY_TIMEOUT))
+        .set_response_timeout(Some(REPLY_TIMEOUT))
         .set_push_sender(move |push| {
-            incoming.take_in(&push);
+            pushes.handle(&push);
             Ok::<(), ()>(())
         });
-    let info = shared.servers.connection_info(&shard.address);
-    // Only there what is pushed can be told from what was asked for.
+    let info = state.servers.connection_info(&server.address);
+    // Only RESP3 tells pushes from replies.
     let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
     let link = Client::open(info.set_redis_settings(settings))?
         .get_multiplexed_async_connection_with_config(&config)
         .await?;
-    Ok(Ear { line, link })
+    Ok(Listener { incoming, link })
 }
 
-/// What the reading side of a connection knows and leaves behind.
-struct Line {
-    shared: Arc<Shared>,
-    shard: Arc<Shard>,
-    /// An answer is awaited.
-    asking: AtomicBool,
-    /// What is being unsubscribed from.
-    leaving: Mutex<HashSet<ConversationId>>,
-    /// It has ended, or must not be used any more.
-    broken: AtomicBool,
-    /// That is because slots have moved while an answer was awaited.
+/// The reading side of a connection: handles what the server pushes.
+struct IncomingPushes {
+    state: Arc<RedisBusState>,
+    server: Arc<BusServer>,
+    awaits_reply: AtomicBool,
+    /// Conversations that are being unsubscribed.
+    unsubscribing: Mutex<HashSet<ConversationId>>,
+    /// The connection has ended, or must not be used any more.
+    is_broken: AtomicBool,
+    /// Slots have moved while a reply was awaited.
     slots_moved: AtomicBool,
     ended: Notify,
 }
 
-impl Line {
-    fn take_in(&self, push: &PushInfo) {
+impl IncomingPushes {
+    fn handle(&self, push: &PushInfo) {
         match push.kind {
             PushKind::Message | PushKind::SMessage => {
                 if let [_, Value::BulkString(bytes)] = push.data.as_slice() {
-                    self.shared.take_up(bytes);
+                    self.state.receive(bytes);
                 }
             }
             PushKind::SUnsubscribe => {
                 if let Some(Value::BulkString(channel)) = push.data.first() {
-                    self.left(channel);
+                    self.unsubscribed(channel);
                 }
             }
             PushKind::Disconnection => self.end(),
@@ -122,53 +121,53 @@ impl Line {
         }
     }
 
-    /// A channel is not heard any more. If nobody asked for that, its slot has moved.
-    fn left(&self, channel: &[u8]) {
-        let Some(id) = self.shared.conversation_of(channel) else {
+    /// A subscription has ended. If nobody asked for that, the slot has moved.
+    fn unsubscribed(&self, channel: &[u8]) {
+        let Some(id) = conversation_of(channel) else {
             return;
         };
-        if self.leaving.lock().remove(&id) {
+        if self.unsubscribing.lock().remove(&id) {
             return;
         }
-        self.shared.topics.lock().lose(&self.shard.address, id);
-        self.shared.look.notify_one();
-        // The client library takes this for the answer to what was asked, and every answer after it for that to another
-        // question.
-        if self.asking.load(Ordering::Acquire) {
+        self.state.subscriptions.lock().note_lost(&self.server.address, id);
+        self.state.refresh.notify_one();
+        // The client library takes this push for the reply that is awaited, and every later reply for that of another
+        // command.
+        if self.awaits_reply.load(Ordering::Acquire) {
             self.slots_moved.store(true, Ordering::Release);
             self.end();
         }
     }
 
     fn end(&self) {
-        self.broken.store(true, Ordering::Release);
+        self.is_broken.store(true, Ordering::Release);
         self.ended.notify_one();
     }
 }
 
 /// A connection that listens.
-struct Ear {
-    line: Arc<Line>,
+struct Listener {
+    incoming: Arc<IncomingPushes>,
     link: MultiplexedConnection,
 }
 
-impl Ear {
+impl Listener {
     /// Listens until the connection breaks.
     async fn listen(&mut self) -> RedisResult<()> {
-        let (shared, shard) = (self.line.shared.clone(), self.line.shard.clone());
-        shared.topics.lock().start_over(&shard.address);
-        self.follow().await?;
-        let _connected = Connected::new(&shard.listens);
+        let (state, server) = (self.incoming.state.clone(), self.incoming.server.clone());
+        state.subscriptions.lock().start_over(&server.address);
+        self.apply_changes().await?;
+        let _connected = ConnectedGuard::new(&server.subscriber_connected);
         let mut own = None;
         let mut pings = tokio::time::interval(PING_INTERVAL);
         loop {
-            let line = self.line.clone();
+            let incoming = self.incoming.clone();
             tokio::select! {
-                () = line.ended.notified() => return Err(ended()),
-                () = shard.topics_changed.notified() => self.follow().await?,
-                turn = shared.own_channels.acquire(), if own.is_none() => {
-                    self.hear_own().await?;
-                    own = turn.ok().map(|turn| (Connected::new(&shared.hears_own), turn));
+                () = incoming.ended.notified() => return Err(ended()),
+                () = server.subscriptions_changed.notified() => self.apply_changes().await?,
+                permit = state.own_channels.acquire(), if own.is_none() => {
+                    self.subscribe_to_own_channels().await?;
+                    own = permit.ok().map(|permit| (ConnectedGuard::new(&state.own_channels_connected), permit));
                 }
                 _ = pings.tick() => {
                     let mut ping = pipe();
@@ -179,52 +178,52 @@ impl Ear {
         }
     }
 
-    /// Subscribes to what is for everybody and for this node.
-    async fn hear_own(&mut self) -> RedisResult<()> {
-        let shared = self.line.shared.clone();
+    /// Subscribes to the channels of everybody and of this node.
+    async fn subscribe_to_own_channels(&mut self) -> RedisResult<()> {
+        let state = self.incoming.state.clone();
         let mut both = pipe();
-        for to in [To::Everybody, To::Node(shared.node)] {
-            both.cmd("SUBSCRIBE").arg(shared.channel(to));
+        for to in [To::Everybody, To::Node(state.node)] {
+            both.cmd("SUBSCRIBE").arg(state.channel(to));
         }
-        for answer in self.ask(&both, 2).await? {
-            answer.extract_error()?;
+        for reply in self.ask(&both, 2).await? {
+            reply.extract_error()?;
         }
-        // Whoever is there may not have spoken for long; until they do they are assumed.
-        shared.heard_peer();
+        // Other nodes may not have published for long. Until the silence says otherwise, they are assumed.
+        state.note_peer();
         Ok(())
     }
 
-    /// Tells the server what has changed in what the node wants to hear of it.
-    async fn follow(&mut self) -> RedisResult<()> {
-        let (shared, shard) = (self.line.shared.clone(), self.line.shard.clone());
-        let changes = shared.topics.lock().take_changes(&shard.address);
-        let (subscribe, unsubscribe) = if shared.is_cluster() {
+    /// Subscribes and unsubscribes as the node wants.
+    async fn apply_changes(&mut self) -> RedisResult<()> {
+        let (state, server) = (self.incoming.state.clone(), self.incoming.server.clone());
+        let changes = state.subscriptions.lock().take_changes(&server.address);
+        let (subscribe, unsubscribe) = if state.is_cluster() {
             ("SSUBSCRIBE", "SUNSUBSCRIBE")
         } else {
             ("SUBSCRIBE", "UNSUBSCRIBE")
         };
         for ids in changes.unsubscribe.chunks(CHANNELS_MAX) {
-            self.line.leaving.lock().extend(ids);
-            // Refused by who has given the slot away, and then nothing is heard there either.
+            self.incoming.unsubscribing.lock().extend(ids);
+            // A server that has given the slot away refuses, and then there is no subscription either.
             self.ask(&self.each(unsubscribe, ids), ids.len()).await?;
-            self.line.leaving.lock().clear();
+            self.incoming.unsubscribing.lock().clear();
         }
         for ids in changes.subscribe.chunks(CHANNELS_MAX) {
-            let answers = self.ask(&self.each(subscribe, ids), ids.len()).await?;
-            let mut heard = Vec::with_capacity(ids.len());
-            for (id, answer) in ids.iter().zip(answers) {
-                match answer.extract_error() {
-                    Ok(_) => heard.push(*id),
+            let replies = self.ask(&self.each(subscribe, ids), ids.len()).await?;
+            let mut resumed = Vec::with_capacity(ids.len());
+            for (id, reply) in ids.iter().zip(replies) {
+                match reply.extract_error() {
+                    Ok(_) => resumed.push(*id),
                     Err(error) if is_of_another_layout(&error) => {
-                        shared.topics.lock().lose(&shard.address, *id);
-                        shared.look.notify_one();
+                        state.subscriptions.lock().note_lost(&server.address, *id);
+                        state.refresh.notify_one();
                     }
                     Err(error) => return Err(error),
                 }
             }
-            if !heard.is_empty() {
-                shared.deliver(&Delivery {
-                    envelope: Envelope::Resumed(heard),
+            if !resumed.is_empty() {
+                state.deliver(&Delivery {
+                    envelope: Envelope::Resumed(resumed),
                     published_at: Instant::now(),
                 });
             }
@@ -232,43 +231,43 @@ impl Ear {
         Ok(())
     }
 
-    /// A command for each channel: those of a cluster may be in different slots.
+    /// One command for each channel, because those of a cluster may be in different slots.
     fn each(&self, command: &str, ids: &[ConversationId]) -> Pipeline {
         let mut all = pipe();
         for id in ids {
-            all.cmd(command).arg(self.line.shared.channel(To::Conversation(*id)));
+            all.cmd(command).arg(self.incoming.state.channel(To::Conversation(*id)));
         }
         all
     }
 
-    /// The answers to commands, refusals among them.
+    /// Sends commands. The replies may be refusals.
     async fn ask(&mut self, commands: &Pipeline, count: usize) -> RedisResult<Vec<Value>> {
-        self.line.asking.store(true, Ordering::Release);
-        let answers = self.link.req_packed_commands(commands, 0, count).await;
-        self.line.asking.store(false, Ordering::Release);
-        if self.line.broken.load(Ordering::Acquire) {
+        self.incoming.awaits_reply.store(true, Ordering::Release);
+        let replies = self.link.req_packed_commands(commands, 0, count).await;
+        self.incoming.awaits_reply.store(false, Ordering::Release);
+        if self.incoming.is_broken.load(Ordering::Acquire) {
             return Err(ended());
         }
-        answers
+        replies
     }
 }
 
 fn ended() -> RedisError {
     (
         ErrorKind::Io,
-        "the connection has ended, or slots moved while an answer was awaited",
+        "the connection has ended, or slots moved while a reply was awaited",
     )
         .into()
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::state::state_for_tests;
     use super::*;
-    use crate::bus::redis::{bus_for_tests, shards};
     use crate::redis::{Address, Layout};
 
-    /// What a server sends when a channel is not heard any more.
-    fn left(channel: String) -> PushInfo {
+    /// What a server pushes when a subscription has ended.
+    fn unsubscribed(channel: String) -> PushInfo {
         PushInfo {
             kind: PushKind::SUnsubscribe,
             data: vec![Value::BulkString(channel.into_bytes()), Value::Int(0)],
@@ -276,39 +275,42 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_that_moves_is_noticed_and_while_an_answer_is_awaited_it_ends_the_connection() {
-        let shared = bus_for_tests().shared;
+    fn a_slot_that_moves_is_noticed_and_while_a_reply_is_awaited_it_ends_the_connection() {
+        let state = state_for_tests();
         let address = Address::new("redis", 1);
-        shards::adopt(&shared, Layout::of_ranges([(0, 16_383, address.clone())]));
-        let line = Line {
-            shared: shared.clone(),
-            shard: shared.at(&address).unwrap(),
-            asking: AtomicBool::new(true),
-            leaving: Mutex::default(),
-            broken: AtomicBool::new(false),
+        state.adopt(Layout::of_ranges([(0, 16_383, address.clone())]));
+        let incoming = IncomingPushes {
+            state: state.clone(),
+            server: state.at(&address).unwrap(),
+            awaits_reply: AtomicBool::new(true),
+            unsubscribing: Mutex::default(),
+            is_broken: AtomicBool::new(false),
             slots_moved: AtomicBool::new(false),
             ended: Notify::new(),
         };
-        let is_broken = || line.broken.load(Ordering::Acquire);
+        let is_broken = || incoming.is_broken.load(Ordering::Acquire);
         let (moved, asked_for) = (ConversationId::new(), ConversationId::new());
         for id in [moved, asked_for] {
-            shared.topics.lock().follow(id);
+            state.subscriptions.lock().subscribe(id);
         }
-        assert_eq!(shared.topics.lock().take_changes(&address).subscribe.len(), 2);
-        line.leaving.lock().insert(asked_for);
-        line.take_in(&left(shared.channel(To::Conversation(asked_for))));
-        assert!(!is_broken(), "that was the answer");
-        line.asking.store(false, Ordering::Release);
-        line.take_in(&left(shared.channel(To::Conversation(moved))));
+        assert_eq!(state.subscriptions.lock().take_changes(&address).subscribe.len(), 2);
+        incoming.unsubscribing.lock().insert(asked_for);
+        incoming.handle(&unsubscribed(state.channel(To::Conversation(asked_for))));
+        assert!(!is_broken(), "that was the reply");
+        incoming.awaits_reply.store(false, Ordering::Release);
+        incoming.handle(&unsubscribed(state.channel(To::Conversation(moved))));
         assert!(!is_broken(), "nothing else was awaited");
-        shared
-            .topics
+        state
+            .subscriptions
             .lock()
-            .rearrange(&Layout::of_ranges([(0, 16_383, address.clone())]));
-        assert_eq!(shared.topics.lock().take_changes(&address).subscribe, [moved]);
-        line.asking.store(true, Ordering::Release);
-        line.take_in(&left(shared.channel(To::Conversation(moved))));
-        assert!(is_broken(), "the answers do not fit their questions any more");
-        assert!(line.slots_moved.load(Ordering::Acquire), "the server has not failed");
+            .adopt_layout(&Layout::of_ranges([(0, 16_383, address.clone())]));
+        assert_eq!(state.subscriptions.lock().take_changes(&address).subscribe, [moved]);
+        incoming.awaits_reply.store(true, Ordering::Release);
+        incoming.handle(&unsubscribed(state.channel(To::Conversation(moved))));
+        assert!(is_broken(), "replies do not belong to their commands any more");
+        assert!(
+            incoming.slots_moved.load(Ordering::Acquire),
+            "the server has not failed"
+        );
     }
 }
