@@ -1,11 +1,12 @@
 //! What goes into one group commit. Pure.
 //!
-//! A group is a run of posts, written by one statement, followed by a few other changes, one after the other. The order
-//! within each conversation is the order of arrival: a post that arrives behind another change of its conversation waits
-//! for the next group, and so does all that arrives behind it. Two things a single statement cannot see also wait: a
-//! second post with an id of the group (it must find the first), and a reply to a post of the group.
+//! A group is a run of posts, written by one statement, and then a few other changes, one after the other.
+//! The order within each conversation is the order of arrival. A post that arrives behind another change of
+//! its conversation waits for the next group, and so does all that arrives behind it. Two things that a
+//! single statement cannot see also wait: a second post with an id of the group (it must find the first), and
+//! a reply to a post of the group.
 
-use super::{Operation, Request};
+use super::operation::{Operation, Request};
 use crate::ids::{ConversationId, MessageId};
 use std::collections::{HashSet, VecDeque};
 
@@ -20,9 +21,9 @@ const BYTES_MAX: usize = 1 << 20;
 pub trait Grouped {
     /// The conversation, within which order matters.
     fn conversation(&self) -> ConversationId;
-    /// For a post: its id, and the message it answers.
+    /// For a post: its id, and the message that it replies to.
     fn post(&self) -> Option<(MessageId, Option<MessageId>)>;
-    /// The length of its body, in bytes.
+    /// The length of its body.
     fn bytes(&self) -> usize;
 }
 
@@ -56,13 +57,11 @@ pub struct Group<T> {
 }
 
 impl<T> Group<T> {
-    /// How many operations.
     #[must_use]
     pub const fn len(&self) -> usize {
         self.posts.len() + self.changes.len()
     }
 
-    /// Whether there are none.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.posts.is_empty() && self.changes.is_empty()
@@ -125,18 +124,15 @@ impl<T> Default for Queue<T> {
 }
 
 impl<T: Grouped> Queue<T> {
-    /// Appends an operation.
     pub fn push(&mut self, operation: T) {
         self.waiting.push_back(operation);
     }
 
-    /// How many wait.
     #[must_use]
     pub fn len(&self) -> usize {
         self.waiting.len()
     }
 
-    /// Whether none waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty()
@@ -230,12 +226,15 @@ mod tests {
         queue
     }
 
-    /// Conversation, post with the message it answers, bytes.
-    type Shape = (u8, Option<(u8, Option<u8>)>, usize);
-
-    fn shape() -> impl Strategy<Value = Shape> {
+    fn op() -> impl Strategy<Value = Op> {
         let post = (0_u8..20, proptest::option::of(0_u8..20));
-        (0_u8..4, proptest::option::of(post), 0_usize..400_000)
+        let parts = (0_u8..4, proptest::option::of(post), 0_usize..400_000);
+        parts.prop_map(|(conversation, post, bytes)| Op {
+            number: 0,
+            conversation,
+            post,
+            bytes,
+        })
     }
 
     fn post(number: usize, conversation: u8, id: u8) -> Op {
@@ -304,10 +303,9 @@ mod tests {
     proptest! {
         #[test]
         fn nothing_is_lost_and_each_conversation_keeps_its_order(
-            shape in proptest::collection::vec(shape(), 0..120)
+            mut ops in proptest::collection::vec(op(), 0..120)
         ) {
-            let ops: Vec<Op> = shape.into_iter().enumerate()
-                .map(|(number, (conversation, post, bytes))| Op { number, conversation, post, bytes }).collect();
+            ops.iter_mut().enumerate().for_each(|(number, op)| op.number = number);
             let mut queue = queue_of(&ops);
             let mut done: Vec<Op> = Vec::new();
             while !queue.is_empty() {

@@ -1,11 +1,11 @@
 //! Read markers, coalesced: whatever a person reads within a second is one row of one statement.
 //!
-//! A marker only moves forward, so the latest replaces the earlier, a crash sets one back by about a second at most, and a
-//! repeated write changes nothing. Bounded by [`MARKERS_MAX`]; beyond it further people's markers are dropped until the
-//! next flush, which the clients' next `read` repairs.
+//! A marker only moves forward. So the latest replaces the earlier, a crash sets one back by about a second at
+//! most, and a repeated write changes nothing. Bounded by [`MARKERS_MAX`]; beyond it further people's markers
+//! are dropped until the next flush, which the clients' next `read` repairs.
 //!
-//! What waits, and what was written last, can be asked for: a person who has just read, or sent, and then lists their
-//! conversations must not find them unread because the row is a second behind.
+//! What waits, and what was written last, can be asked for. A person who has just read, or sent, and then
+//! lists their conversations must not find them unread because the row is a second behind.
 
 use super::store;
 use crate::database::Database;
@@ -18,19 +18,18 @@ const MARKERS_MAX: usize = 200_000;
 /// Markers in one statement.
 const FLUSH_ROWS: usize = 5_000;
 
-type Key = (ConversationId, UserId);
+type MarkerKey = (ConversationId, UserId);
 
 #[derive(Debug, Default)]
 pub(super) struct ReadMarkers {
-    waiting: Mutex<HashMap<Key, Seq>>,
+    waiting: Mutex<HashMap<MarkerKey, Seq>>,
     /// What the latest flush took, kept until the next: a reader may have read its row just before it was written.
-    flushed: Mutex<HashMap<Key, Seq>>,
+    flushed: Mutex<HashMap<MarkerKey, Seq>>,
     /// One flush at a time, so that the last one before the end waits for the one under way.
     flushing: tokio::sync::Mutex<()>,
 }
 
 impl ReadMarkers {
-    /// Notes how far a user has read.
     pub(super) fn mark(&self, conversation_id: ConversationId, user_id: UserId, seq: Seq) {
         let mut waiting = self.waiting.lock();
         if waiting.len() >= MARKERS_MAX && !waiting.contains_key(&(conversation_id, user_id)) {
@@ -40,7 +39,6 @@ impl ReadMarkers {
         *marker = (*marker).max(seq);
     }
 
-    /// How many wait.
     pub(super) fn len(&self) -> usize {
         self.waiting.lock().len()
     }
@@ -54,7 +52,7 @@ impl ReadMarkers {
     }
 
     /// Takes what waits; it stays visible in `flushed`, without a moment in between where it is in neither.
-    fn take(&self) -> Vec<(Key, Seq)> {
+    fn take(&self) -> Vec<(MarkerKey, Seq)> {
         let mut waiting = self.waiting.lock();
         let mut flushed = self.flushed.lock();
         *flushed = std::mem::take(&mut *waiting);
@@ -64,7 +62,7 @@ impl ReadMarkers {
     /// Writes what waits. What cannot be written waits on.
     pub(super) async fn flush(&self, database: &Database) {
         let _alone = self.flushing.lock().await;
-        let mut markers: Vec<(Key, Seq)> = self.take();
+        let mut markers: Vec<(MarkerKey, Seq)> = self.take();
         // The same order everywhere, so that two nodes cannot deadlock on the rows.
         markers.sort_unstable();
         let mut written = 0;
@@ -81,7 +79,7 @@ impl ReadMarkers {
     }
 }
 
-async fn write(database: &Database, rows: &[(Key, Seq)]) -> Result<(), crate::database::Error> {
+async fn write(database: &Database, rows: &[(MarkerKey, Seq)]) -> Result<(), crate::database::Error> {
     let conversation_ids: Vec<_> = rows.iter().map(|((id, _), _)| id.0).collect();
     let user_ids: Vec<_> = rows.iter().map(|((_, id), _)| id.0).collect();
     let seqs: Vec<_> = rows.iter().map(|(_, seq)| seq.0).collect();

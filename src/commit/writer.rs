@@ -1,32 +1,29 @@
-//! Runs the transaction of one group, until it is committed, refused or out of time.
+//! Commits groups: until each is committed, refused or out of time. Used by its lane (`lane.rs`).
 //!
-//! A group of posts is one flight on the connection: BEGIN, the locks, the append and COMMIT are sent together and their
-//! answers come together, so a commit costs one round trip and one fsync. A group with other changes is sent in steps,
-//! because each is judged by what the locked rows say.
+//! What can go wrong, and what happens:
 //!
-//! What can go wrong, and what happens. The connection is lost, the server restarts, or nothing is heard for
-//! [`ATTEMPT_TIMEOUT`]: a new connection, the same group again, with back-off, until the operations' deadlines; then they
-//! are answered `unavailable`. If such an attempt had been committed after all, the repetition finds its messages by id
-//! and answers the same receipts; the conversation learns of revisions it missed from `observed`. Two writers race for
-//! one id (unique violation) or the database asks for a repetition (serialization, deadlock): the same group again. The
-//! database refuses an operation: the group is split until the poison stands alone; the others commit. Somebody else holds
-//! a conversation's row: the conversations of the group are committed one by one, that one last.
+//! * *The connection is lost, the server restarts, or nothing is heard for [`ATTEMPT_TIMEOUT`]*: a new
+//!   connection and the same group again, with back-off, until the operations' deadlines. Then they end as
+//!   `unavailable`. If such an attempt had been committed after all, the repetition finds its messages by id
+//!   and gives the same receipts. The conversation learns of revisions it missed from `observed`.
+//! * *Two writers race for one id (unique violation), or the database asks for a repetition (serialization,
+//!   deadlock)*: the same group again.
+//! * *The database refuses an operation*: the group is split until the poison is alone; the others commit.
+//! * *Somebody else holds a conversation's row*: the conversations of the group are committed one by one, that
+//!   one last.
 
 use super::batch::Group;
-use super::change::{self, Failure};
-use super::store::{self, APPEND, LOCK, PostColumns, PostVerdict};
-use super::{CommitObservers, Error, Operation, Receipt, Request};
-use crate::database::{Database, Dedicated, Error as DatabaseError};
-use crate::error::Code;
+use super::error::Error;
+use super::observers::CommitObservers;
+use super::operation::{Operation, Request};
+use super::transaction::{LaneConnection, OperationOutcome};
+use crate::database::{Database, Error as DatabaseError};
 use crate::ids::{ConversationId, Rev};
 use crate::metrics::metrics;
 use crate::supervision::Backoff;
-use crate::wire::frames::Message;
-use crate::wire::{Change, Committed};
+use crate::wire::Committed;
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio_postgres::Statement;
 use tokio_postgres::error::SqlState;
 
 /// How long one attempt may hear nothing from the database before its connection is given up.
@@ -38,32 +35,22 @@ const RETRY_DELAY_MIN: Duration = Duration::from_millis(20);
 /// Longest pause between repetitions, so that a database that is back is noticed soon.
 const RETRY_DELAY_MAX: Duration = Duration::from_millis(500);
 
-/// The result of one operation and, unless it changed nothing, its change.
-type Outcome = (Result<Receipt, Error>, Option<Change>);
-
 /// Why a group cannot be committed as a whole.
-enum Obstacle {
+enum GroupError {
     /// The database refuses something in it.
     Poison,
     /// Somebody else holds the row of one of its conversations.
     Locked,
 }
 
-/// A connection with what every group needs prepared.
-struct Connection {
-    client: Dedicated,
-    lock: Statement,
-    append: Statement,
-}
-
 /// Commits groups over a connection of its own.
-pub(super) struct Writer {
+pub(super) struct GroupWriter {
     database: Database,
     observers: CommitObservers,
-    connection: Option<Connection>,
+    connection: Option<LaneConnection>,
 }
 
-impl Writer {
+impl GroupWriter {
     pub(super) fn new(database: Database, observers: CommitObservers) -> Self {
         Self {
             database,
@@ -72,7 +59,7 @@ impl Writer {
         }
     }
 
-    /// Commits a group and gives out its receipts. Each operation is answered by its own deadline, or about
+    /// Commits a group and gives out its receipts. Each operation is completed by its own deadline, or about
     /// [`ATTEMPT_MIN`] later.
     pub(super) async fn commit(&mut self, group: Group<Operation>) {
         let mut pending = VecDeque::from([group]);
@@ -82,14 +69,14 @@ impl Writer {
                     fail::fail_point!("commit::after_commit");
                     self.complete(group, outcomes);
                 }
-                // Everybody else first; one group a conversation, so that none of its operations overtakes another.
-                Err(Obstacle::Locked) => pending.extend(by_conversation(group)),
-                Err(Obstacle::Poison) if group.len() > 1 => {
+                // Everybody else first. One group a conversation, so that no operation overtakes another.
+                Err(GroupError::Locked) => pending.extend(by_conversation(group)),
+                Err(GroupError::Poison) if group.len() > 1 => {
                     let (first, second) = group.split();
                     pending.push_front(second);
                     pending.push_front(first);
                 }
-                Err(Obstacle::Poison) => {
+                Err(GroupError::Poison) => {
                     for operation in group.posts.into_iter().chain(group.changes) {
                         operation.done.complete(Err(Error::Poison));
                     }
@@ -98,11 +85,15 @@ impl Writer {
         }
     }
 
-    /// Outcomes of what is left in the group: operations whose deadline comes first are answered and taken out.
-    async fn commit_until_deadline(&mut self, group: &mut Group<Operation>) -> Result<Vec<Outcome>, Obstacle> {
+    /// Outcomes of what is left in the group: operations whose deadline comes first are completed and taken
+    /// out.
+    async fn commit_until_deadline(
+        &mut self,
+        group: &mut Group<Operation>,
+    ) -> Result<Vec<OperationOutcome>, GroupError> {
         let mut retries = Backoff::new(RETRY_DELAY_MIN, RETRY_DELAY_MAX);
         loop {
-            let Some(left) = answer_expired(group) else {
+            let Some(left) = complete_expired(group) else {
                 return Ok(Vec::new());
             };
             let limit = left.clamp(ATTEMPT_MIN, ATTEMPT_TIMEOUT);
@@ -125,15 +116,15 @@ impl Writer {
                     operations = group.len(),
                     "a conversation's row is locked by somebody else"
                 );
-                return Err(Obstacle::Locked);
+                return Err(GroupError::Locked);
             }
-            if error.is_unavailable() || self.connection.as_ref().is_none_or(|known| known.client.is_closed()) {
+            if error.is_unavailable() || self.connection.as_ref().is_none_or(|known| known.is_closed()) {
                 self.connection = None;
             } else if !is_repeatable(&error) {
                 if group.len() == 1 {
                     tracing::error!(%error, "the database refuses an operation");
                 }
-                return Err(Obstacle::Poison);
+                return Err(GroupError::Poison);
             }
             metrics().commit_retried();
             let delay = retries.next_pause();
@@ -142,26 +133,23 @@ impl Writer {
         }
     }
 
-    async fn attempt(&mut self, group: &Group<Operation>) -> Result<Vec<Outcome>, DatabaseError> {
+    async fn attempt(&mut self, group: &Group<Operation>) -> Result<Vec<OperationOutcome>, DatabaseError> {
         let connection = match &mut self.connection {
             Some(connection) => connection,
-            none => none.insert(connect(&self.database).await?),
+            none => none.insert(LaneConnection::open(&self.database).await?),
         };
         fail::fail_point!("commit::before_commit");
-        if group.changes.is_empty() {
-            // A failed flight has ended its transaction itself: COMMIT of a failed one is a rollback.
-            append_in_one_flight(connection, group).await
-        } else {
-            apply_in_steps(connection, group).await
-        }
+        connection.commit(group).await
     }
 
-    /// Tells the conversations, then the waiting clients.
-    fn complete(&self, group: Group<Operation>, outcomes: Vec<Outcome>) {
+    /// Notifies the observers, then gives out the receipts.
+    fn complete(&self, group: Group<Operation>, outcomes: Vec<OperationOutcome>) {
         let now = Instant::now();
         let mut by_conversation: HashMap<ConversationId, Committed> = HashMap::new();
         let mut results = Vec::with_capacity(group.len());
-        for (operation, (result, change)) in group.posts.into_iter().chain(group.changes).zip(outcomes) {
+        for (operation, OperationOutcome { result, change }) in
+            group.posts.into_iter().chain(group.changes).zip(outcomes)
+        {
             if let Ok(receipt) = &result {
                 let conversation_id = operation.conversation_id;
                 let committed = by_conversation.entry(conversation_id).or_insert_with(|| Committed {
@@ -191,8 +179,9 @@ impl Writer {
     }
 }
 
-/// Answers the operations whose time is over; how long the next one has, unless none is left.
-fn answer_expired(group: &mut Group<Operation>) -> Option<Duration> {
+/// Completes the operations whose time is over as `unavailable`. How long the next one has, unless none is
+/// left.
+fn complete_expired(group: &mut Group<Operation>) -> Option<Duration> {
     let now = Instant::now();
     let late = |operation: &mut Operation| operation.deadline <= now;
     let mut expired: Vec<_> = group.posts.extract_if(.., late).collect();
@@ -211,20 +200,6 @@ fn answer_expired(group: &mut Group<Operation>) -> Option<Duration> {
     deadlines.min().map(|first| first.saturating_duration_since(now))
 }
 
-async fn connect(database: &Database) -> Result<Connection, DatabaseError> {
-    let client = database.dedicated().await?;
-    // The lane's statements look up a few hundred rows by key, whatever the tables' sizes were when they were planned.
-    client
-        .batch_execute(
-            "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off;
-             SET plan_cache_mode = force_generic_plan; SET lock_timeout = '500ms'",
-        )
-        .await?;
-    let lock = client.prepare_named(&LOCK).await?;
-    let append = client.prepare_named(&APPEND).await?;
-    Ok(Connection { client, lock, append })
-}
-
 /// Whether a row of the group was locked by somebody else for too long.
 fn is_locked(error: &DatabaseError) -> bool {
     error.sql_state() == Some(&SqlState::LOCK_NOT_AVAILABLE)
@@ -233,20 +208,20 @@ fn is_locked(error: &DatabaseError) -> bool {
 /// A group for each of its conversations, in the order in which they come first.
 fn by_conversation(group: Group<Operation>) -> Vec<Group<Operation>> {
     let mut groups: Vec<Group<Operation>> = Vec::new();
-    let mut places: HashMap<ConversationId, usize> = HashMap::new();
+    let mut positions: HashMap<ConversationId, usize> = HashMap::new();
     let posts = group.posts.len();
     for (n, operation) in group.posts.into_iter().chain(group.changes).enumerate() {
-        let place = *places.entry(operation.conversation_id).or_insert(groups.len());
-        if place == groups.len() {
+        let position = *positions.entry(operation.conversation_id).or_insert(groups.len());
+        if position == groups.len() {
             groups.push(Group {
                 posts: Vec::new(),
                 changes: Vec::new(),
             });
         }
         let kind = if n < posts {
-            &mut groups[place].posts
+            &mut groups[position].posts
         } else {
-            &mut groups[place].changes
+            &mut groups[position].changes
         };
         kind.push(operation);
     }
@@ -255,110 +230,7 @@ fn by_conversation(group: Group<Operation>) -> Vec<Group<Operation>> {
 
 /// Whether the same group may succeed when it is simply sent again.
 fn is_repeatable(error: &DatabaseError) -> bool {
-    // The race of two writers for one message id: the repetition finds the other's message. Another unique violation is a
-    // defect, and repeating it would hold the lane up.
+    // Two writers raced for one message id: the repetition finds the other's message. Another unique violation
+    // is a defect, and repeating it would hold the lane up.
     error.is_serialization() || error.constraint() == Some("messages_tenant_id_id_key")
-}
-
-fn conversation_ids(group: &Group<Operation>) -> Vec<uuid::Uuid> {
-    let mut ids: Vec<_> = group
-        .posts
-        .iter()
-        .chain(&group.changes)
-        .map(|operation| operation.conversation_id.0)
-        .collect();
-    ids.sort_unstable();
-    ids.dedup();
-    ids
-}
-
-async fn append_in_one_flight(
-    connection: &Connection,
-    group: &Group<Operation>,
-) -> Result<Vec<Outcome>, DatabaseError> {
-    let ids = conversation_ids(group);
-    let columns = PostColumns::of(&group.posts);
-    let Connection { client, lock, append } = connection;
-    let (append_params, lock_params): (_, [&(dyn tokio_postgres::types::ToSql + Sync); 1]) = (columns.params(), [&ids]);
-    let flight = async {
-        // Polled in this order, so sent in this order; the server answers in the same.
-        tokio::join!(
-            biased;
-            client.batch_execute("BEGIN"),
-            client.query(lock, &lock_params),
-            client.query(append, &append_params),
-            client.batch_execute("COMMIT"),
-        )
-    };
-    let (begun, locked, appended, committed) = client.time(&APPEND, flight).await;
-    begun?;
-    locked?;
-    let rows = appended?;
-    committed?;
-    Ok(rows
-        .iter()
-        .zip(&group.posts)
-        .map(|(row, operation)| outcome_of_post(&store::posted_from_row(row), operation))
-        .collect())
-}
-
-async fn apply_in_steps(connection: &mut Connection, group: &Group<Operation>) -> Result<Vec<Outcome>, DatabaseError> {
-    let ids = conversation_ids(group);
-    // Dropped on any error, which rolls it back.
-    let tx = connection.client.begin().await?;
-    tx.query(&LOCK, &[&ids]).await?;
-    let mut outcomes = Vec::with_capacity(group.len());
-    if !group.posts.is_empty() {
-        let columns = PostColumns::of(&group.posts);
-        let rows = tx.query(&APPEND, &columns.params()).await?;
-        let posted = rows.iter().zip(&group.posts);
-        outcomes.extend(posted.map(|(row, operation)| outcome_of_post(&store::posted_from_row(row), operation)));
-    }
-    for operation in &group.changes {
-        outcomes.push(match change::apply(&tx, operation).await {
-            Ok(applied) => (Ok(applied.receipt), applied.change),
-            Err(Failure::Refused(code, message)) => (Err(Error::Refused(code, message)), None),
-            Err(Failure::Database(error)) => return Err(error),
-        });
-    }
-    tx.commit().await?;
-    Ok(outcomes)
-}
-
-fn outcome_of_post(posted: &store::Posted, operation: &Operation) -> Outcome {
-    let receipt = |duplicate| Receipt {
-        rev: posted.rev,
-        seq: Some(posted.seq),
-        created_at: Some(posted.created_at),
-        duplicate,
-    };
-    let refused = |code: Code, message| (Err(Error::Refused(code, message)), None);
-    match posted.verdict {
-        PostVerdict::Posted => (Ok(receipt(false)), message_of(posted, operation)),
-        PostVerdict::Duplicate => (Ok(receipt(true)), None),
-        PostVerdict::Conflict => refused(Code::Conflict, "This id was used before for something else."),
-        PostVerdict::NotFound => refused(Code::NotFound, Code::NotFound.text()),
-        PostVerdict::NoTarget => refused(Code::NotFound, "The message answered to is not in this conversation."),
-    }
-}
-
-fn message_of(posted: &store::Posted, operation: &Operation) -> Option<Change> {
-    let Request::Post { id, body, reply_to } = &operation.request else {
-        return None;
-    };
-    Some(Change::Message(Arc::new(Message {
-        conversation: operation.conversation_id,
-        rev: posted.rev,
-        seq: posted.seq,
-        id: *id,
-        author: operation.actor_id,
-        kind: operation.actor_kind,
-        body: Some(body.clone()),
-        reply_to: *reply_to,
-        created_at: posted.created_at,
-        edited_at: None,
-        deleted_at: None,
-        reactions: Vec::new(),
-        posted_rev: posted.rev,
-    })))
 }

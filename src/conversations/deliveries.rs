@@ -4,7 +4,7 @@
 
 use super::dependencies::ConversationContext;
 use super::event::ConversationEvent;
-use super::first_page_observer::touch_first_pages;
+use super::first_page_observer::invalidate_first_pages;
 use crate::bus::Envelope;
 use crate::cache::Subject;
 use crate::ids::{ConversationId, Seq, UserId};
@@ -15,7 +15,7 @@ use crate::wire::frames::Notice;
 pub(super) fn deliver(context: &ConversationContext, envelope: Envelope) -> Option<Vec<ConversationId>> {
     match envelope {
         Envelope::Committed(committed) => {
-            touch_first_pages(&context.cache, &committed);
+            invalidate_first_pages(&context.cache, &committed);
             let id = committed.conversation_id;
             context
                 .slots
@@ -62,7 +62,7 @@ fn deliver_notices(context: &ConversationContext, id: ConversationId, last_seq: 
     };
     for (user, unread) in notices {
         if last_seq == Seq::ZERO {
-            // A new conversation: no commit has touched the user's pages.
+            // A new conversation: no commit has invalidated the user's pages.
             context.cache.invalidate(Subject::User(user));
         }
         let notice = Notice {

@@ -1,6 +1,6 @@
 //! The observer of commits that keeps the cached first pages of conversations true.
 //!
-//! It touches what the pages depend on: two atomic operations for a message, done at once. So it needs no
+//! It invalidates what the pages depend on: two atomic operations for a message, done at once. So it needs no
 //! queue and is never full. It is the first in the list of observers: whoever waits for the receipt may list
 //! conversations next.
 
@@ -21,12 +21,12 @@ impl FirstPageObserver {
 
 impl CommitObserver for FirstPageObserver {
     fn committed(&self, committed: &Committed) {
-        touch_first_pages(&self.cache, committed);
+        invalidate_first_pages(&self.cache, committed);
     }
 }
 
-/// Touches what first pages depend on, for a commit of whichever node.
-pub(super) fn touch_first_pages(cache: &CacheHandle, committed: &Committed) {
+/// Invalidates what first pages depend on, for a commit of whichever node.
+pub(super) fn invalidate_first_pages(cache: &CacheHandle, committed: &Committed) {
     for change in &committed.changes {
         // Whoever joins has pages that do not know the conversation yet.
         if let Change::Member(member) = change {

@@ -82,7 +82,10 @@ impl Lane {
         self.post(0, "connects").await.unwrap().unwrap();
         self.proxy.set(Chaos::Freeze);
         let first = self.submit(0, post(MessageId::new(), "is in flight"), patience);
-        eventually("the lane has taken the first", async || self.commits.depths() == [0]).await;
+        eventually("the lane has taken the first", async || {
+            self.commits.lane_depths() == [0]
+        })
+        .await;
         first
     }
 
@@ -130,7 +133,7 @@ async fn ten_thousand_may_wait_and_the_next_is_refused() {
     let lane = Lane::start(1).await;
     let first = lane.freeze(DEADLINE).await;
     let mut answers: Vec<_> = (0..OPERATIONS_MAX).map(|n| lane.post(0, &format!("{n}"))).collect();
-    assert_eq!(lane.commits.depths(), [OPERATIONS_MAX]);
+    assert_eq!(lane.commits.lane_depths(), [OPERATIONS_MAX]);
     let refused = lane.post(0, "one too many").await.unwrap();
     assert_eq!(refused, Err(Error::Overloaded));
     assert!(

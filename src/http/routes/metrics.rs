@@ -32,7 +32,7 @@ pub(crate) async fn scrape(state: web::Data<AppState>) -> Result<HttpResponse, E
 /// The state of this node at this moment.
 fn read(state: &AppState) -> Readings {
     let pool = state.database.status();
-    let mut depths = state.commits.waiting();
+    let mut depths = state.commits.depths();
     depths.extend(state.conversations.depths());
     depths.extend(state.bus.depth());
     depths.push(state.limits.depth());
