@@ -55,7 +55,7 @@ fmt: ## Format the code
 	@scripts/page.sh format
 
 bench: ## Benchmark the pure cores, and commit against a PostgreSQL of its own
-	$(CARGO) bench --features bench
+	$(CARGO) bench
 
 load: ## A short round of the load tool against a fresh release server
 	@scripts/load.sh

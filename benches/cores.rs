@@ -1,17 +1,19 @@
-//! What a message costs in the pure cores between the socket and the database: grouping for a commit, judging the
-//! commit, and handing it to everybody who follows.
+//! What a message costs in the pure cores between the socket and the database: grouping for a
+//! commit, judging the commit, and handing it to everybody who is subscribed.
 //!
-//! Nothing here waits. `deliver` is given per delivery: the frame is encoded once, and each reader costs a push of
-//! shared bytes.
+//! Nothing here waits. `deliver` is given per delivery: the frame is encoded once, and each reader
+//! costs a push of shared bytes.
+
+mod room;
 
 use bytestring::ByteString;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use parlance::commit::{Grouped, Queue};
 use parlance::config::{LimitsConfig, QuotaConfig};
-use parlance::conversations::bench::Room;
 use parlance::ids::{ConversationId, MessageId, Tier, UserId};
 use parlance::rate_limit::{Payer, RateLimitHandle};
 use parlance::supervision::ArbiterPool;
+use room::Room;
 
 /// Users who send in turn.
 const USERS: usize = 10_000;

@@ -1,8 +1,9 @@
-//! What one frame costs: parsing a client's, encoding a server's, and its way through a socket's outbox.
+//! What one frame costs: parsing a client's, encoding a server's, and its way through a socket's
+//! outbox.
 //!
-//! These are the parts of a message's life that do not wait for anything. A delivery is a push of shared bytes and a
-//! share of a drain, so `outbox` is given per frame delivered; parsing and encoding happen once per message, however
-//! many receive it.
+//! These are the parts of a message's life that do not wait for anything. A delivery is a push of
+//! shared bytes and a share of a drain, so `outbox` is given per frame delivered; parsing and
+//! encoding happen once per message, however many receive it.
 
 use bytestring::ByteString;
 use chrono::{DateTime, Utc};

@@ -5,7 +5,7 @@ use crate::ids::{Rev, Seq, UserId};
 use crate::wire::Change;
 
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Effect {
+pub enum Effect {
     /// Push a durable change to every live subscriber.
     Broadcast(Change),
     /// Push to every live subscriber that `user` has read up to `seq`.

@@ -4,10 +4,10 @@ use crate::ids::{MemberRole, Seq, UserKind};
 use bytestring::ByteString;
 
 #[derive(Clone, Debug)]
-pub(super) struct Member {
-    pub(super) name: ByteString,
-    pub(super) kind: UserKind,
-    pub(super) role: MemberRole,
-    pub(super) read_seq: Seq,
-    pub(super) online: bool,
+pub struct Member {
+    pub name: ByteString,
+    pub kind: UserKind,
+    pub role: MemberRole,
+    pub read_seq: Seq,
+    pub online: bool,
 }

@@ -20,13 +20,13 @@
 //! | `permissions.rs` | who may do what; pure |
 //! | `listing.rs`, `first_page.rs`, `invites.rs` | what REST asks besides |
 //! | `store.rs`, `catch_up.rs` | reads from the database |
+//!
+//! `state`, `effects`, `member` and `subscribers` are public so that the benchmarks can measure them. What is
+//! public in them is what it takes to apply a commit and to deliver it.
 
 mod actor;
 mod adoption;
 mod audience;
-#[cfg(feature = "bench")]
-#[doc(hidden)]
-pub mod bench;
 mod bus_observer;
 mod catch_up;
 mod change_log;
@@ -34,7 +34,7 @@ mod clock;
 mod command;
 mod deliveries;
 mod dependencies;
-mod effects;
+pub mod effects;
 mod ephemeral;
 mod error;
 mod event;
@@ -44,7 +44,7 @@ mod handle;
 mod invites;
 mod lifecycle;
 mod listing;
-mod member;
+pub mod member;
 mod memberships;
 mod perform;
 mod permissions;
@@ -56,9 +56,9 @@ mod revisions;
 mod slot;
 mod slot_observer;
 mod slot_table;
-mod state;
+pub mod state;
 mod store;
-mod subscribers;
+pub mod subscribers;
 mod timer;
 
 pub use crate::commit::{Receipt, Request};

@@ -34,16 +34,16 @@ const GAP_PATIENCE_MS: Millis = 50;
 
 /// What the database says when a conversation starts.
 #[derive(Clone, Debug)]
-pub(super) struct LoadedConversation {
-    pub(super) id: ConversationId,
-    pub(super) tenant_id: TenantId,
-    pub(super) title: ByteString,
-    pub(super) rev: Rev,
-    pub(super) last_seq: Seq,
-    pub(super) deleted_at: Option<Timestamp>,
-    pub(super) members: HashMap<UserId, Member>,
+pub struct LoadedConversation {
+    pub id: ConversationId,
+    pub tenant_id: TenantId,
+    pub title: ByteString,
+    pub rev: Rev,
+    pub last_seq: Seq,
+    pub deleted_at: Option<Timestamp>,
+    pub members: HashMap<UserId, Member>,
     /// The newest messages, ascending by `seq`.
-    pub(super) recent: Vec<Message>,
+    pub recent: Vec<Message>,
 }
 
 /// How a subscriber is brought to the present.
@@ -56,7 +56,7 @@ pub(super) enum ReplayPlan {
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct ConversationState {
+pub struct ConversationState {
     pub(super) id: ConversationId,
     pub(super) tenant_id: TenantId,
     pub(super) title: ByteString,
@@ -77,7 +77,8 @@ pub(super) struct ConversationState {
 }
 
 impl ConversationState {
-    pub(super) fn new(loaded: LoadedConversation) -> Self {
+    #[must_use]
+    pub fn new(loaded: LoadedConversation) -> Self {
         Self {
             id: loaded.id,
             tenant_id: loaded.tenant_id,
@@ -143,7 +144,7 @@ impl ConversationState {
     // Durable changes.
 
     /// Applies committed changes, and notes the highest revision seen with them.
-    pub(super) fn committed(&mut self, changes: Vec<Change>, observed: Rev, now: Millis, effects: &mut Vec<Effect>) {
+    pub fn committed(&mut self, changes: Vec<Change>, observed: Rev, now: Millis, effects: &mut Vec<Effect>) {
         self.observed = self.observed.max(observed);
         for change in changes {
             self.observed = self.observed.max(change.rev());

@@ -87,7 +87,7 @@ pub(super) enum ReplayStage {
 }
 
 #[derive(Debug)]
-pub(super) struct Subscriber {
+pub struct Subscriber {
     pub(super) connection: ConnectionId,
     pub(super) user: UserId,
     pub(super) outbox: Arc<Outbox>,
@@ -98,8 +98,23 @@ pub(super) struct Subscriber {
     pub(super) permit: Option<OwnedSemaphorePermit>,
 }
 
+impl Subscriber {
+    /// One who has everything up to `delivered`, and is pushed what comes after.
+    #[must_use]
+    pub const fn live(connection: ConnectionId, user: UserId, outbox: Arc<Outbox>, delivered: Rev) -> Self {
+        Self {
+            connection,
+            user,
+            outbox,
+            phase: SubscriberPhase::Live,
+            delivered,
+            permit: None,
+        }
+    }
+}
+
 #[derive(Debug, Default)]
-pub(super) struct Subscribers {
+pub struct Subscribers {
     entries: Vec<Subscriber>,
     positions: HashMap<ConnectionId, usize>,
 }
@@ -120,7 +135,7 @@ impl Subscribers {
     }
 
     /// Adds a subscriber, or replaces the connection's earlier subscription.
-    pub(super) fn insert(&mut self, mut subscriber: Subscriber) {
+    pub fn insert(&mut self, mut subscriber: Subscriber) {
         if let Some(position) = self.positions.get(&subscriber.connection) {
             let replaced = &mut self.entries[*position];
             subscriber.permit = subscriber.permit.or_else(|| replaced.permit.take());
@@ -165,7 +180,7 @@ impl Subscribers {
     }
 
     /// Pushes changes up to `rev` to everyone who is live.
-    pub(super) fn push_durable(&mut self, frame: &Frame, rev: Rev) {
+    pub fn push_durable(&mut self, frame: &Frame, rev: Rev) {
         self.push_where(frame, Class::Durable, |subscriber| {
             let live = matches!(subscriber.phase, SubscriberPhase::Live) && subscriber.delivered < rev;
             if live {
@@ -211,14 +226,7 @@ mod tests {
     use super::*;
 
     fn subscriber(user: UserId) -> Subscriber {
-        Subscriber {
-            connection: ConnectionId::new(),
-            user,
-            outbox: Arc::new(Outbox::new()),
-            phase: SubscriberPhase::Live,
-            delivered: Rev(1),
-            permit: None,
-        }
+        Subscriber::live(ConnectionId::new(), user, Arc::new(Outbox::new()), Rev(1))
     }
 
     #[test]

@@ -1,7 +1,9 @@
-//! What being watched costs: the price of each thing that is counted or logged on the way of a message.
+//! What observability costs: the price of each thing that is counted or logged on the way of a
+//! message.
 //!
-//! Compare with what the work itself costs: a delivery takes about a microsecond of one core, a request some ten, a commit
-//! a millisecond. The spans are those of the real subscriber, writing to nowhere.
+//! Compare with what the work itself costs: a delivery takes about a microsecond of one core, a
+//! request some ten, a commit a millisecond. The spans are those of the real subscriber, writing to
+//! nowhere.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot begin ends")]
 
@@ -33,8 +35,8 @@ fn counting(criterion: &mut Criterion) {
     group.finish();
 }
 
-fn watching(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("watching");
+fn logging(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("logging");
     let running = Running {
         name: "session",
         id: Some(uuid::Uuid::nil()),
@@ -69,5 +71,5 @@ fn watching(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, counting, watching);
+criterion_group!(benches, counting, logging);
 criterion_main!(benches);

@@ -1,10 +1,11 @@
-//! Durable messages per second through persistence alone: the writer lanes, a PostgreSQL of their own with fsync on, and
-//! nothing above them.
+//! Durable messages per second through commit alone: its lanes, a PostgreSQL of their own with
+//! fsync on, and nothing above them.
 //!
-//! This is the ceiling of what a node can acknowledge. The load has the shape of a busy installation: 1,000
-//! conversations, each with a few unanswered sends, so that groups are large and no row is hot. A run ends when the last
-//! message is acknowledged; the figure is the median of five runs. It is no criterion benchmark, because one measurement
-//! takes seconds and leaves rows behind.
+//! This is the ceiling of what a node can acknowledge. The load has the shape of a busy
+//! installation: 1,000 conversations, each with a few sends in flight, so that groups are large and
+//! no row is hot. A run ends when the last message is acknowledged; the figure is the median of
+//! five runs. It is no criterion benchmark, because one measurement takes seconds and leaves rows
+//! behind.
 
 use actix::System;
 use parlance::commit::{CommitHandle, CommitObservers, Completion, DEADLINE, Operation, Request, Requirement};
@@ -26,15 +27,15 @@ const CONVERSATIONS: usize = 1_000;
 /// Messages of one run.
 const MESSAGES: usize = 100_000;
 /// Sends of each conversation that wait for their acknowledgement.
-const UNANSWERED: usize = 4;
+const IN_FLIGHT: usize = 4;
 const BODY_BYTES: usize = 128;
 const RUNS: usize = 5;
 /// What the project promises, messages per second.
 const MUST: f64 = 25_000.0;
 const AIM: f64 = 60_000.0;
 
-const FURNISH: Statement = Statement::new(
-    "bench.furnish",
+const PREPARE: Statement = Statement::new(
+    "bench.prepare",
     "WITH tenant AS (
          INSERT INTO tenants (id, name) VALUES ($1, 'Bench')
      ), author AS (
@@ -72,7 +73,7 @@ async fn measure(folder: &Path) -> Result<(), Box<dyn Error>> {
         ..Config::default()
     };
     let database = Database::open(&config).await?;
-    let scene = furnish(&database).await?;
+    let scene = prepare(&database).await?;
     let arbiters = ArbiterPool::start(config.conversations.arbiters);
     let observers = CommitObservers::new(Vec::new());
     let commits = CommitHandle::start(
@@ -98,7 +99,7 @@ async fn measure(folder: &Path) -> Result<(), Box<dyn Error>> {
     report(&mut rates)
 }
 
-async fn furnish(database: &Database) -> Result<Scene, Box<dyn Error>> {
+async fn prepare(database: &Database) -> Result<Scene, Box<dyn Error>> {
     let scene = Scene {
         tenant: TenantId::new(),
         author: UserId::new(),
@@ -109,14 +110,15 @@ async fn furnish(database: &Database) -> Result<Scene, Box<dyn Error>> {
     database
         .client()
         .await?
-        .execute(&FURNISH, &[&scene.tenant.0, &scene.author.0, &ids])
+        .execute(&PREPARE, &[&scene.tenant.0, &scene.author.0, &ids])
         .await?;
     Ok(scene)
 }
 
-/// Posts `messages` round robin; messages per second from the first submission to the last acknowledgement.
+/// Posts `messages` round robin; messages per second from the first submission to the last
+/// acknowledgement.
 async fn run(commits: &CommitHandle, scene: &Scene, messages: usize) -> Result<f64, Box<dyn Error>> {
-    let room = CONVERSATIONS * UNANSWERED;
+    let room = CONVERSATIONS * IN_FLIGHT;
     let (window, refused) = (Arc::new(Semaphore::new(room)), Arc::new(AtomicUsize::new(0)));
     let started = Instant::now();
     for conversation_id in scene.conversations.iter().cycle().take(messages) {

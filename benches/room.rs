@@ -1,24 +1,24 @@
-//! The way in for `benches/cores.rs`, and for nothing else: the state machine and the table of subscribers are private,
-//! and making them public so that they can be timed would invite others to use them.
-//!
-//! Compiled only with the feature `bench`. It does what the actor does with a commit, without the actor: judge, encode
-//! once, push to everybody who follows.
+//! What the actor of a conversation does with a commit, without the actor: judge it, encode it
+//! once, push it to everybody who is subscribed. For `cores.rs`.
 
-use super::effects::Effect;
-use super::member::Member;
-use super::state::{ConversationState, LoadedConversation};
-use super::subscribers::{Subscriber, SubscriberPhase, Subscribers};
-use crate::ids::{ConnectionId, ConversationId, MemberRole, MessageId, Rev, Seq, TenantId, UserId, UserKind};
-use crate::wire::frames::{Message, Timestamp};
-use crate::wire::{Change, Drained, Outbox};
 use bytestring::ByteString;
-use std::collections::HashMap;
+use parlance::conversations::effects::Effect;
+use parlance::conversations::member::Member;
+use parlance::conversations::state::{ConversationState, LoadedConversation};
+use parlance::conversations::subscribers::{Subscriber, Subscribers};
+use parlance::ids::{ConnectionId, ConversationId, MemberRole, MessageId, Rev, Seq, TenantId, UserId, UserKind};
+use parlance::wire::frames::{Message, Timestamp};
+use parlance::wire::{Change, Drained, Outbox};
 use std::sync::Arc;
 use std::task::Waker;
 
-/// A conversation all of whose members follow it.
+/// A conversation all of whose members are subscribed.
 #[derive(Debug)]
-pub struct Room {
+pub(crate) struct Room {
+    id: ConversationId,
+    /// Those of the newest message.
+    rev: Rev,
+    seq: Seq,
     state: ConversationState,
     subscribers: Subscribers,
     outboxes: Vec<Arc<Outbox>>,
@@ -28,8 +28,7 @@ pub struct Room {
 
 impl Room {
     /// A new conversation of so many members.
-    #[must_use]
-    pub fn new(members: usize) -> Self {
+    pub(crate) fn new(members: usize) -> Self {
         let users: Vec<_> = (0..members.max(1)).map(|_| UserId::new()).collect();
         let member = Member {
             name: "Member".into(),
@@ -38,34 +37,27 @@ impl Room {
             read_seq: Seq::ZERO,
             online: true,
         };
+        let id = ConversationId::new();
         let state = ConversationState::new(LoadedConversation {
-            id: ConversationId::new(),
+            id,
             tenant_id: TenantId::new(),
             title: "Room".into(),
             rev: Rev::ZERO,
             last_seq: Seq::ZERO,
             deleted_at: None,
-            members: users
-                .iter()
-                .map(|user| (*user, member.clone()))
-                .collect::<HashMap<_, _>>(),
+            members: users.iter().map(|user| (*user, member.clone())).collect(),
             recent: Vec::new(),
         });
         let (mut subscribers, mut outboxes) = (Subscribers::default(), Vec::with_capacity(users.len()));
         for user in &users {
             let outbox = Arc::new(Outbox::new());
             outboxes.push(outbox.clone());
-            let (connection, delivered) = (ConnectionId::new(), Rev::ZERO);
-            subscribers.insert(Subscriber {
-                connection,
-                user: *user,
-                outbox,
-                phase: SubscriberPhase::Live,
-                delivered,
-                permit: None,
-            });
+            subscribers.insert(Subscriber::live(ConnectionId::new(), *user, outbox, Rev::ZERO));
         }
         Self {
+            id,
+            rev: Rev::ZERO,
+            seq: Seq::ZERO,
             state,
             subscribers,
             outboxes,
@@ -74,14 +66,14 @@ impl Room {
         }
     }
 
-    /// The next message, as persistence would tell it.
-    #[must_use]
-    pub fn next_message(&self, body: &ByteString) -> Change {
-        let rev = self.state.rev.next();
+    /// The next message, as a commit has it.
+    pub(crate) fn next_message(&mut self, body: &ByteString) -> Change {
+        self.rev = self.rev.next();
+        self.seq = self.seq.next();
         Change::Message(Arc::new(Message {
-            conversation: self.state.id,
-            rev,
-            seq: self.state.last_seq.next(),
+            conversation: self.id,
+            rev: self.rev,
+            seq: self.seq,
             id: MessageId::new(),
             author: self.author,
             kind: UserKind::Person,
@@ -91,20 +83,20 @@ impl Room {
             edited_at: None,
             deleted_at: None,
             reactions: Vec::new(),
-            posted_rev: rev,
+            posted_rev: self.rev,
         }))
     }
 
-    /// Judges a committed change; how many effects it has.
-    pub fn apply(&mut self, change: Change) -> usize {
+    /// Judges a committed change; the number of its effects.
+    pub(crate) fn apply(&mut self, change: Change) -> usize {
         let rev = change.rev();
         self.effects.clear();
         self.state.committed(vec![change], rev, 0, &mut self.effects);
         self.effects.len()
     }
 
-    /// Carries out what [`Self::apply`] asked for, as far as it is about readers.
-    pub fn deliver(&mut self) {
+    /// Performs the effects of [`Self::apply`] that are about readers.
+    pub(crate) fn deliver(&mut self) {
         for effect in &self.effects {
             if let Effect::Broadcast(change) = effect {
                 self.subscribers.push_durable(&change.encode_live(), change.rev());
@@ -112,9 +104,8 @@ impl Room {
         }
     }
 
-    /// Takes everything that waits for the readers' sockets; how many bytes.
-    #[must_use]
-    pub fn drain(&self) -> usize {
+    /// Takes everything that waits for the sockets of the readers; the number of bytes.
+    pub(crate) fn drain(&self) -> usize {
         let drained = self
             .outboxes
             .iter()
