@@ -70,19 +70,21 @@ impl ChangeLog {
 }
 
 /// The change for revision `rev` from a net effect that reaches at least that far: the change itself, or,
-/// in a hole, the present state of a thing that existed then.
-pub(super) fn change_at(found: &[Change], rev: Rev) -> Option<Change> {
+/// in a hole, the present state of a thing that existed then. `None` beyond the net effect.
+///
+/// A thing that changed again behind the end of the read is not in it. Where nothing else existed, the
+/// conversation itself did: the hole gets its properties. It never gets a message that was posted later,
+/// which readers would be sent as new twice.
+pub(super) fn change_at(found: &[Change], rev: Rev, properties: impl FnOnce(Rev) -> Change) -> Option<Change> {
     let later = &found[found.partition_point(|change| change.rev() < rev)..];
-    let exact = later.first().filter(|change| change.rev() == rev);
-    if let Some(change) = exact {
-        return Some(change.clone());
+    let next = later.first()?;
+    if next.rev() == rev {
+        return Some(next.clone());
     }
     let born_here = later.iter().find(|change| change.first_rev() == rev);
     let existed = || later.iter().find(|change| change.first_rev() < rev);
-    born_here
-        .or_else(existed)
-        .or_else(|| later.first())
-        .map(|change| change.with_rev(rev))
+    let filler = born_here.or_else(existed).map(|change| change.with_rev(rev));
+    Some(filler.unwrap_or_else(|| properties(rev)))
 }
 
 /// From changes in falling order of revisions: the latest of each thing, in rising order.

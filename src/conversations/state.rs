@@ -103,7 +103,7 @@ impl ConversationState {
     pub(super) fn prefill(&mut self, served: Rev, missed: &[Change]) {
         let mut next = served.next();
         while next <= self.rev {
-            let Some(change) = change_at(missed, next) else {
+            let Some(change) = change_at(missed, next, |rev| self.properties_at(rev)) else {
                 return self.log.clear();
             };
             self.log.push(change);
@@ -114,6 +114,17 @@ impl ConversationState {
     /// Every change after a revision, without holes; `None` when they are no longer all in memory.
     pub(super) fn changes_after(&self, after: Rev) -> Option<Vec<Change>> {
         self.log.all_after(after)
+    }
+
+    /// The present properties, as a change of an earlier revision: fills a hole (see [`change_at`]).
+    fn properties_at(&self, rev: Rev) -> Change {
+        Change::Properties(Arc::new(ConversationChanged {
+            conversation: self.id,
+            rev,
+            title: self.title.clone(),
+            // What was deleted has no later revision.
+            deleted_at: None,
+        }))
     }
 
     /// The change that ended a user's membership or the conversation, if it is in memory and still holds.
@@ -172,7 +183,9 @@ impl ConversationState {
         let last = found.last().map_or(self.rev, Change::rev);
         while self.rev < last {
             let next = self.rev.next();
-            let Some(change) = change_at(found, next) else { break };
+            let Some(change) = change_at(found, next, |rev| self.properties_at(rev)) else {
+                break;
+            };
             self.apply(change, now, effects);
         }
         self.ahead = self.ahead.split_off(&self.rev.next());

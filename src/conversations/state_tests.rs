@@ -501,3 +501,23 @@ fn someone_removed_gets_the_farewell_and_then_nothing() {
     assert!(broadcast < detached && detached.is_some());
     assert_eq!(state.role_of(user), None);
 }
+
+/// A message of the gap was edited while the gap was read, and so is not in what was read.
+#[test]
+fn a_hole_is_never_filled_with_a_message_that_was_posted_later() {
+    let mut model = Model::new();
+    let mut state = model.state();
+    let (lost, found) = (model.post(1), model.post(2));
+    let mut effects = Vec::new();
+    state.caught_up(std::slice::from_ref(&found), 0, &mut effects);
+    let shown: Vec<Change> = effects
+        .into_iter()
+        .filter_map(|effect| match effect {
+            Effect::Broadcast(change) => Some(change),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(shown.iter().map(Change::rev).collect::<Vec<_>>(), [lost.rev(), found.rev()]);
+    assert_eq!(shown[0].thing(), Thing::Properties);
+    assert_eq!(shown[1], found);
+}
