@@ -517,7 +517,10 @@ fn a_hole_is_never_filled_with_a_message_that_was_posted_later() {
             _ => None,
         })
         .collect();
-    assert_eq!(shown.iter().map(Change::rev).collect::<Vec<_>>(), [lost.rev(), found.rev()]);
+    assert_eq!(
+        shown.iter().map(Change::rev).collect::<Vec<_>>(),
+        [lost.rev(), found.rev()]
+    );
     assert_eq!(shown[0].thing(), Thing::Properties);
     assert_eq!(shown[1], found);
 }
