@@ -1,4 +1,5 @@
-//! The settings of PostgreSQL: where it is, how many connections it gets, and how long anybody waits for it.
+//! The settings of PostgreSQL: where it is, how many connections it gets, and how long anybody
+//! waits for it.
 
 use super::values::{DAY, Secret, pause, seconds};
 use super::walk::SettingsWalk;

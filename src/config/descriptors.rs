@@ -1,16 +1,19 @@
-//! How many connections the process has file descriptors for. Pure: the caller asks the system for the limit.
+//! How many connections the process has file descriptors for. Pure: the caller asks the system for
+//! the limit.
 //!
-//! Each connection of the main listener takes two descriptors. The second is a copy, by which a connection is shut down
-//! from outside. A process that has no descriptor left lets newcomers wait in the kernel's queue, neither accepted nor
-//! refused. So a node admits no more sockets than it can hold, and refuses the others with a response. That needs room
-//! beside the sockets: a handshake is a plain request until its response, and so is everything of REST.
+//! Each connection of the main listener takes two descriptors. The second is a copy, by which a
+//! connection is shut down from outside. A process that has no descriptor left lets newcomers wait
+//! in the kernel's queue, neither accepted nor refused. So a node admits no more sockets than it
+//! can hold, and refuses the others with a response. That needs room beside the sockets: a
+//! handshake is a plain request until its response, and so is everything of REST.
 
 use super::root::Config;
 
 /// Descriptors of one connection.
 const PER_CONNECTION: usize = 2;
-/// Kept for what does not grow: standard streams, listeners, signals, scrapers (64), Redis and its shards, files that are
-/// open for a moment, and descriptors that are closed a little later than they are counted.
+/// Kept for what does not grow: standard streams, listeners, signals, scrapers (64), Redis and its
+/// shards, files that are open for a moment, and descriptors that are closed a little later than
+/// they are counted.
 const RESERVE: usize = 192;
 /// Kept for each HTTP worker and each arbiter: its poll, its waker, its timers.
 const RESERVE_PER_THREAD: usize = 4;
@@ -24,9 +27,11 @@ const CONNECTIONS_MIN: usize = 32;
 /// How many connections of the main listener a node takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capacity {
-    /// Sockets that are admitted: `PARLANCE_CONNECTIONS_MAX`, or fewer where descriptors do not suffice.
+    /// Sockets that are admitted: `PARLANCE_CONNECTIONS_MAX`, or fewer where descriptors do not
+    /// suffice.
     pub sockets: usize,
-    /// Connections that each worker accepts, sockets included. Further ones wait until another is closed.
+    /// Connections that each worker accepts, sockets included. Further ones wait until another is
+    /// closed.
     pub connections_per_worker: usize,
 }
 
@@ -46,7 +51,8 @@ impl Capacity {
                  threads, and a connection takes two; raise it (ulimit -n, LimitNOFILE, ulimits)"
             ));
         }
-        // A browser has a plain connection beside its socket for a while. No more than that is useful.
+        // A browser has a plain connection beside its socket for a while. No more than that is
+        // useful.
         let wanted = config.sessions.connections_max * 2 + PLAIN_MIN;
         let connections_per_worker = wanted.div_ceil(workers).min(allowed / workers);
         let connections = connections_per_worker * workers;

@@ -1,7 +1,8 @@
 //! The settings as documents: `docs/configuration.md` and `.env.example`.
 //!
 //! Both are made from the walk over the settings, and compared with the files in the repository by
-//! `tests/it/configuration.rs`. `parlance config --markdown` and `parlance config --example` print them.
+//! `tests/it/configuration.rs`. `parlance config --markdown` and `parlance config --example` print
+//! them.
 
 use super::root::Config;
 use super::walk::{SettingEntry, SettingsWalk};

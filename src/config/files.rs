@@ -1,13 +1,15 @@
-//! Secrets from files: for every secret setting `NAME`, the variable `NAME_FILE` may name a file with its value.
+//! Secrets from files: for every secret setting `NAME`, the variable `NAME_FILE` may name a file
+//! with its value.
 //!
-//! Orchestrators hand secrets over as files (`/run/secrets/…`). An environment is less safe: children inherit it,
-//! `docker inspect` shows it, and it is in `/proc`. The rules are those that images commonly have:
+//! Orchestrators hand secrets over as files (`/run/secrets/…`). An environment is less safe:
+//! children inherit it, `docker inspect` shows it, and it is in `/proc`. The rules are those that
+//! images commonly have:
 //! - The value is the file's content without the line break at its end.
 //! - To set both is a mistake, and so is a file that cannot be read.
 //! - Files are read once, at the start: a new secret takes a restart.
 //!
-//! What a file holds is never repeated in an error. Used by `Config::from_env` only, so that reading a map of variables
-//! stays pure.
+//! What a file holds is never repeated in an error. Used by `Config::from_env` only, so that
+//! reading a map of variables stays pure.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -21,8 +23,8 @@ const BYTES_MAX: u64 = 64 * 1_024;
 /// Variables by name.
 type Vars = BTreeMap<String, String>;
 
-/// Removes both forms of a setting from `behind` where `front` has either one. So the environment wins over `.env`,
-/// whichever form each of them uses.
+/// Removes both forms of a setting from `behind` where `front` has either one. So the environment
+/// wins over `.env`, whichever form each of them uses.
 pub(super) fn give_way(behind: &mut Vars, front: &Vars, secrets: &[&str]) {
     for name in secrets {
         let file = format!("{name}{SUFFIX}");

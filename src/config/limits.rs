@@ -1,7 +1,8 @@
-//! The settings of limits: the quotas of the tiers, the flood guard in front of them, and which proxies are believed.
+//! The settings of limits: the quotas of the tiers, the flood guard in front of them, and which
+//! proxies are believed.
 //!
-//! The length of the windows is not a setting: clients are told "per minute". Both are fields all the same, so that tests
-//! need not wait for one.
+//! The length of the windows is not a setting: clients are told "per minute". Both are fields all
+//! the same, so that tests need not wait for one.
 
 use super::values::Setting;
 use super::walk::SettingsWalk;

@@ -1,7 +1,8 @@
-//! Reads the configuration: from the environment, a `.env` file behind it, and files that hold secrets.
+//! Reads the configuration: from the environment, a `.env` file behind it, and files that hold
+//! secrets.
 //!
-//! Reading a map of variables is a pure function. It reports every mistake at once, and it refuses unknown `PARLANCE_…`
-//! names: a misspelt setting that is silently ignored is found in production.
+//! Reading a map of variables is a pure function. It reports every mistake at once, and it refuses
+//! unknown `PARLANCE_…` names: a misspelt setting that is silently ignored is found in production.
 
 use super::files;
 use super::root::Config;
@@ -10,8 +11,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 impl Config {
-    /// Reads the environment and, behind it, the nearest `.env` file. Secrets may also be in the files that `NAME_FILE`
-    /// names.
+    /// Reads the environment and, behind it, the nearest `.env` file. Secrets may also be in the
+    /// files that `NAME_FILE` names.
     ///
     /// # Errors
     /// All mistakes found, together.

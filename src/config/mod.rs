@@ -1,12 +1,13 @@
 //! What an operator may set: every setting with its name, default, bounds and meaning.
 //!
-//! The environment, and a `.env` file behind it, are read here, once at the start. No other part of the program looks
-//! at them: each is given the values it needs, so a test can build any of them without touching its process.
-//! Each section declares its settings in one `walk`, a line a setting. Reading, `parlance config`,
-//! `docs/configuration.md` and `.env.example` all come from those lines, so none of them can forget a setting.
+//! The environment, and a `.env` file behind it, are read here, once at the start. No other part of
+//! the program looks at them: each is given the values it needs, so a test can build any of them
+//! without touching its process. Each section declares its settings in one `walk`, a line a
+//! setting. Reading, `parlance config`, `docs/configuration.md` and `.env.example` all come from
+//! those lines, so none of them can forget a setting.
 //!
-//! When you add a setting: its field, default and line in the section's file, then run the two commands that
-//! `tests/it/configuration.rs` names.
+//! When you add a setting: its field, default and line in the section's file, then run the two
+//! commands that `tests/it/configuration.rs` names.
 
 mod auth;
 mod cache;

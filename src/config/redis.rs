@@ -44,7 +44,8 @@ impl RedisConfig {
             1..=1_000,
             "Connections at most, to each server of a cluster.",
         );
-        // The circuit breaker counts on the upper bound: no request loses more than 250 ms to Redis.
+        // The circuit breaker counts on the upper bound: no request loses more than 250 ms to
+        // Redis.
         walk.bounded(
             "PARLANCE_REDIS_TIMEOUT",
             &mut self.timeout,
@@ -60,8 +61,9 @@ impl RedisConfig {
         }
     }
 
-    /// The servers that are named, in their order. Several are those of a cluster. The first one has the credentials, and
-    /// behind it `host:port` is enough. Without `REDIS_URL` there are none.
+    /// The servers that are named, in their order. Several are those of a cluster. The first one
+    /// has the credentials, and behind it `host:port` is enough. Without `REDIS_URL` there are
+    /// none.
     ///
     /// # Errors
     /// What is wrong, in words that do not repeat the address: there may be a password in it.

@@ -1,4 +1,5 @@
-//! The types of settings: how each is read from text and shown to an operator. Pure, and without a name of any setting.
+//! The types of settings: how each is read from text and shown to an operator. Pure, and without a
+//! name of any setting.
 //!
 //! An error here never repeats the text it refuses: it may be a secret in the wrong variable.
 

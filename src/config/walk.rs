@@ -1,8 +1,9 @@
 //! One walk over the settings: takes each from the environment, and notes what it is.
 //!
-//! Each section's `walk` names its settings, in the order in which operators see them. The same walk reads a
-//! configuration, prints it, and writes the documents about it. A mistake is noted and the walk goes on, because an
-//! operator who learns of one mistake a restart gives up. An error never repeats the text it refuses: it may be a secret.
+//! Each section's `walk` names its settings, in the order in which operators see them. The same
+//! walk reads a configuration, prints it, and writes the documents about it. A mistake is noted and
+//! the walk goes on, because an operator who learns of one mistake a restart gives up. An error
+//! never repeats the text it refuses: it may be a secret.
 
 use super::values::Setting;
 use std::collections::BTreeMap;

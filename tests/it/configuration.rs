@@ -1,4 +1,5 @@
-//! The documents about settings against the settings: both files are made by the program, so they cannot drift.
+//! The documents about settings against the settings: both files are made by the program, so they
+//! cannot drift.
 
 use crate::tidy::root;
 use parlance::config::Config;

@@ -1,8 +1,9 @@
-//! The examples of `docs/protocol.md`, tried: client frames are parsed, server frames are held against the document of
-//! the socket, and requests are sent to a node, whose responses must look as the page says.
+//! The examples of `docs/protocol.md`, tried: client frames are parsed, server frames are held
+//! against the document of the socket, and requests are sent to a node, whose responses must look
+//! as the page says.
 //!
-//! A fenced block says what it is: `json client`, `json server`, or `http`. The last one has a request, perhaps a body,
-//! and the response, with an empty line between them.
+//! A fenced block says what it is: `json client`, `json server`, or `http`. The last one has a
+//! request, perhaps a body, and the response, with an empty line between them.
 
 use crate::documents::complaints;
 use crate::support::{Person, TestApp};
@@ -152,8 +153,9 @@ fn filled(text: &str, ada: &Person, bob: &Person, conversation: ConversationId) 
         .replace("{user}", &bob.id.to_string())
 }
 
-/// Adds where the response differs from the page: in its fields, in the kinds of their values, and in values that do
-/// not vary. Ids and times do, and so does a text that the page shortens with `…`.
+/// Adds where the response differs from the page: in its fields, in the kinds of their values, and
+/// in values that do not vary. Ids and times do, and so does a text that the page shortens with
+/// `…`.
 fn compare(page: &Value, reply: &Value, place: &str, broken: &mut Vec<String>) {
     match (page, reply) {
         (Value::Object(on_page), Value::Object(in_reply)) => {
