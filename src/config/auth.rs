@@ -7,7 +7,6 @@ use std::time::Duration;
 /// The shortest signing key. HS256 wants a key as long as its digest.
 const JWT_SECRET_BYTES_MIN: usize = 32;
 
-/// Tokens.
 #[derive(Clone, Debug)]
 pub struct AuthConfig {
     pub access_token_ttl: Duration,

@@ -5,7 +5,6 @@ use super::walk::SettingsWalk;
 use crate::supervision::RestartPolicy;
 use std::time::Duration;
 
-/// Conversations and how they are committed.
 #[derive(Clone, Debug)]
 pub struct ConversationsConfig {
     pub passivate_after: Duration,

@@ -6,7 +6,6 @@ use super::walk::SettingsWalk;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// The connection to PostgreSQL.
 #[derive(Clone, Debug)]
 pub struct DatabaseConfig {
     pub url: Option<Secret>,

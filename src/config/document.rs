@@ -13,7 +13,7 @@ const LINE_CHARS_MAX: usize = 100;
 const MARKDOWN_HEAD: &str = "\
 # Configuration
 
-<!-- Made by `parlance config --markdown`. Change the sections in `src/config/`, then make it anew. -->
+<!-- Made by `parlance config --markdown` from the sections in `src/config/`. -->
 
 Every setting has a default: without any, one node runs with a private PostgreSQL in `./data`.
 

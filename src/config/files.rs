@@ -20,7 +20,6 @@ const SUFFIX: &str = "_FILE";
 /// Longest content: many times any address or key, and short enough to refuse a log or a device.
 const BYTES_MAX: u64 = 64 * 1_024;
 
-/// Variables by name.
 type Vars = BTreeMap<String, String>;
 
 /// Removes both forms of a setting from `behind` where `front` has either one. So the environment

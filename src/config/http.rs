@@ -4,7 +4,6 @@ use super::values::{check_origin, cores, pause};
 use super::walk::SettingsWalk;
 use std::time::Duration;
 
-/// The HTTP server.
 #[derive(Clone, Debug)]
 pub struct HttpConfig {
     pub allowed_origins: Vec<String>,

@@ -3,7 +3,6 @@
 use super::walk::SettingsWalk;
 use std::net::SocketAddr;
 
-/// Metrics.
 #[derive(Clone, Debug, Default)]
 pub struct MetricsConfig {
     pub bind: Option<SocketAddr>,

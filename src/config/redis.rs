@@ -8,7 +8,6 @@ use std::time::Duration;
 /// Servers in `REDIS_URL` at most; a cluster needs one that lives to find the others.
 const SEEDS_MAX: usize = 16;
 
-/// The connection to Redis.
 #[derive(Clone, Debug)]
 pub struct RedisConfig {
     pub url: Option<Secret>,

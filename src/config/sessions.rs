@@ -4,7 +4,6 @@ use super::values::pause;
 use super::walk::SettingsWalk;
 use std::time::Duration;
 
-/// WebSocket connections.
 #[derive(Clone, Debug)]
 pub struct SessionsConfig {
     /// As configured. How many are admitted is in `Capacity`.

@@ -26,7 +26,6 @@ pub(super) trait Setting: Sized {
     }
 }
 
-/// A day in seconds.
 pub(super) const DAY: u64 = 24 * 3_600;
 
 /// A range of whole seconds.

@@ -33,7 +33,6 @@ pub(super) struct SettingsSection {
     pub introduction: &'static str,
 }
 
-/// The walk itself.
 pub(super) struct SettingsWalk<'a> {
     vars: Option<&'a BTreeMap<String, String>>,
     section: &'static str,
