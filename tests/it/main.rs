@@ -46,6 +46,7 @@ mod limits;
 mod limits_shared;
 mod log;
 mod logins;
+mod markdown;
 mod members;
 mod metrics;
 mod nginx;
