@@ -1,7 +1,7 @@
 //! The composition root: everything a node consists of is made here, in this order, and handed to whoever needs it.
 //!
-//! database → bus → redis → cache → auth, tenants → limits → presence → the table of sockets, which conversations notify
-//! through → commits (writer lanes, observers) → conversations (registry) → sessions → HTTP server. If it is not here, it does
+//! database → bus → redis → cache → auth, tenants → limits → presence → the directory of sockets, through which
+//! conversations notify → commits (writer lanes, observers) → conversations (registry) → sessions → HTTP server. If it is not here, it does
 //! not exist. The same path serves the program and the tests, which bind port 0 and ask for [`App::port`].
 
 use crate::auth::{self, Auth};
@@ -20,7 +20,7 @@ use crate::presence::PresenceHandle;
 use crate::rate_limit::RateLimitHandle;
 use crate::redis::{self, Redis};
 use crate::search::Search;
-use crate::sessions::{Directory, SessionDependencies, Sessions};
+use crate::sessions::{Directory, SessionDependencies, SessionsHandle};
 use crate::shutdown::Shutdown;
 use crate::supervision::ArbiterPool;
 use crate::tenants::Tenants;
@@ -110,9 +110,8 @@ impl App {
             presence,
             auth: auth.clone(),
             limits: limits.clone(),
-            arbiters: arbiters.clone(),
         };
-        let sessions = Sessions::start(dependencies, &config.sessions);
+        let sessions = SessionsHandle::start(dependencies, &config.sessions, &arbiters);
         let health = Health::new(HealthParts {
             database: database.clone(),
             bus: bus.clone(),

@@ -19,7 +19,7 @@ use crate::cache::CacheHandle;
 use crate::commit::CommitHandle;
 use crate::database::Database;
 use crate::http::{Health, ServersHandle};
-use crate::sessions::Sessions;
+use crate::sessions::SessionsHandle;
 use crate::supervision::ArbiterPool;
 use std::time::{Duration, Instant};
 
@@ -31,7 +31,7 @@ const CACHE_TIME_MAX: Duration = Duration::from_secs(3);
 /// What has to be stopped, in the order of stopping.
 pub struct Shutdown {
     pub health: Health,
-    pub sessions: Sessions,
+    pub sessions: SessionsHandle,
     pub servers: ServersHandle,
     pub commits: CommitHandle,
     pub cache: CacheHandle,

@@ -1,7 +1,8 @@
 //! What nodes tell each other about the users who are connected to them.
 //!
-//! Published and handled by `src/presence`, carried by the bus. Nodes of two versions read each other's messages while
-//! an installation is upgraded: the order of variants and fields is their form on the wire (see `codec.rs`).
+//! Published and handled by `src/presence`, carried by the bus. Nodes of two versions read each
+//! other's messages while an installation is upgraded: the order of variants and fields is their
+//! form on the wire (see `codec.rs`).
 
 use crate::ids::{NodeId, UserId};
 use serde::{Deserialize, Serialize};

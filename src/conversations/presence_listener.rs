@@ -1,8 +1,9 @@
 //! Passes changes of presence on to the active conversations of a user.
 //!
-//! A task of its own under supervision, because the registry must not wait for it. It reads the queue of presence and puts
-//! an event into each conversation's mailbox; it waits for no conversation. When the queue has overflowed, and after a crash,
-//! it looks at every member of every active conversation: an event that changes nothing costs nothing there.
+//! A task of its own under supervision, because the registry must not wait for it. It reads the
+//! queue of presence and puts an event into each conversation's mailbox; it waits for no
+//! conversation. When the queue has overflowed, and after a crash, it looks at every member of
+//! every active conversation: an event that changes nothing costs nothing there.
 
 use super::dependencies::ConversationContext;
 use super::event::ConversationEvent;
@@ -49,8 +50,8 @@ async fn notify_all(context: &ConversationContext) {
     }
 }
 
-/// Notifies the conversations of a user of how they are now. What the change was when it was noticed is not passed on: it may be
-/// overtaken by what another node says.
+/// Notifies the conversations of a user of how they are now. What the change was when it was
+/// noticed is not passed on: it may be overtaken by what another node says.
 fn notify(context: &ConversationContext, user: UserId) {
     let online = context.presence.is_online(user);
     context

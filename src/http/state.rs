@@ -18,7 +18,7 @@ use crate::http::server::health::Health;
 use crate::onboarding::Onboarding;
 use crate::rate_limit::RateLimitHandle;
 use crate::search::Search;
-use crate::sessions::Sessions;
+use crate::sessions::SessionsHandle;
 use crate::tenants::Tenants;
 use actix_web::{HttpRequest, web};
 use std::net::IpAddr;
@@ -39,7 +39,7 @@ pub struct AppState {
     pub conversations: ConversationsHandle,
     pub onboarding: Onboarding,
     pub search: Search,
-    pub sessions: Sessions,
+    pub sessions: SessionsHandle,
     /// The flood guard; `None` when limits are off.
     pub flood_guards: Option<FloodGuards>,
     pub limits: RateLimitHandle,

@@ -1,11 +1,12 @@
 //! The queue of users whose presence may have changed, for the conversations.
 //!
-//! Filled by sessions and by the task of presence, which never wait. Read by the task `presences` of the conversations. A
-//! user in it stands for a question: whether they are online is asked when the entry is handled, because what was noticed
-//! first may be overtaken by what was noticed on another node.
+//! Filled by sessions and by the task of presence, which never wait. Read by the task `presences`
+//! of the conversations. A user in it stands for a question: whether they are online is asked when
+//! the entry is handled, because what was noticed first may be overtaken by what was noticed on
+//! another node.
 //!
-//! Bound: [`CHANGES_MAX`]. When it is full, the reader is told to look at everybody. A reader that dies loses the entry in
-//! its hand; its successor looks at everybody, too.
+//! Bound: [`CHANGES_MAX`]. When it is full, the reader is told to look at everybody. A reader that
+//! dies loses the entry in its hand; its successor looks at everybody, too.
 
 use crate::ids::UserId;
 use crate::metrics::Depth;

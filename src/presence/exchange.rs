@@ -1,12 +1,12 @@
 //! What this node knows about users everywhere, and what it publishes about its own.
 //!
-//! Called by sessions (through the handle) on their threads, and by the task of presence. Nothing waits under the lock, and
-//! publishing never waits: what is lost is repaired by a heartbeat and a snapshot (see `remote.rs`). The state outlives
-//! the task, so the task's crash loses nothing.
+//! Called by sessions (through the handle) on their threads, and by the task of presence. Nothing
+//! waits under the lock, and publishing never waits: what is lost is repaired by a heartbeat and a
+//! snapshot (see `remote.rs`). The state outlives the task, so the task's crash loses nothing.
 
 use super::changes::{ChangeQueue, PresenceChanges};
 use super::local::LocalPresence;
-use super::remote::{Applied, PresenceChange, ReceivedSnapshot, RemotePresence, SNAPSHOT_PART_USERS};
+use super::remote::{PresenceChange, PresenceUpdate, ReceivedSnapshot, RemotePresence, SNAPSHOT_PART_USERS};
 use crate::bus::{Bus, Delivery, Envelope, Interest, PresenceMessage, SnapshotPart, To};
 use crate::ids::{NodeId, UserId};
 use crate::metrics::Depth;
@@ -48,7 +48,8 @@ impl PresenceExchange {
         }
     }
 
-    /// The other nodes must know of a first connection also when its user is online there: each counts on how many nodes.
+    /// The other nodes must know of a first connection also when its user is online there: each
+    /// counts on how many nodes.
     pub(super) fn connected(&self, user: UserId) {
         if self.known.write().local.connected(user) {
             self.changes.push(user);
@@ -82,7 +83,7 @@ impl PresenceExchange {
 
     /// Takes in what another node has published.
     pub(super) fn handle(&self, message: PresenceMessage, now: Instant) {
-        let (node, applied) = match message {
+        let (node, update) = match message {
             PresenceMessage::SyncRequest { node } => {
                 if node == self.node {
                     self.publish_snapshot(now);
@@ -102,18 +103,19 @@ impl PresenceExchange {
             // A node that has just come should not have to wait for our next heartbeat.
             self.publish_heartbeat();
         }
-        if applied.must_sync {
+        if update.must_sync {
             self.publish(To::Node(node), PresenceMessage::SyncRequest { node });
         }
-        self.note(applied.changes);
+        self.note(update.changes);
     }
 
-    fn apply_part(&self, part: SnapshotPart, now: Instant) -> Applied {
+    fn apply_part(&self, part: SnapshotPart, now: Instant) -> PresenceUpdate {
         let received = self.known.write().remote.add_part(part, now);
-        // Everybody who connects or is asked about waits for the lock: comparing is done without it.
+        // Everybody who connects or is asked about waits for the lock: comparing is done without
+        // it.
         let diff = received.map(ReceivedSnapshot::compare);
         let changes = diff.map(|diff| self.known.write().remote.adopt(diff));
-        Applied {
+        PresenceUpdate {
             changes: changes.unwrap_or_default(),
             must_sync: false,
         }

@@ -1,4 +1,5 @@
-//! The way into presence. Nothing here waits, and nothing asks the network: what is known is in memory.
+//! The way into presence. Nothing here waits, and nothing asks the network: what is known is in
+//! memory.
 
 use super::changes::PresenceChanges;
 use super::exchange::PresenceExchange;
@@ -17,8 +18,8 @@ pub struct PresenceHandle {
 }
 
 impl PresenceHandle {
-    /// Starts to exchange presence with the other nodes. For the time of `grace` a user counts as online after the last
-    /// connection is gone.
+    /// Starts to exchange presence with the other nodes. For the time of `grace` a user counts as
+    /// online after the last connection is gone.
     #[must_use]
     pub fn start(node: NodeId, bus: Arc<dyn Bus>, grace: Duration, arbiters: &ArbiterPool) -> Self {
         let exchange = Arc::new(PresenceExchange::new(node, bus, grace));
@@ -48,8 +49,8 @@ impl PresenceHandle {
         self.exchange.nodes_of(user)
     }
 
-    /// The queue of users whose presence may have changed. It has one reader: the next one waits until the one before is
-    /// gone.
+    /// The queue of users whose presence may have changed. It has one reader: the next one waits
+    /// until the one before is gone.
     pub async fn changes(&self) -> PresenceChanges {
         self.exchange.changes().await
     }

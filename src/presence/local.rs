@@ -1,7 +1,8 @@
 //! The users who are connected to this node. Pure: the caller brings the time.
 //!
-//! A user counts as connected to the node while any connection is open, and for a grace after the last one is gone, so
-//! that a reload is not seen. Each time that a user comes or goes raises the version, which the other nodes count along.
+//! A user counts as connected to the node while any connection is open, and for a grace after the
+//! last one is gone, so that a reload is not seen. Each time that a user comes or goes raises the
+//! version, which the other nodes count along.
 //!
 //! Bounds: as many entries as the node admits connections, and those who left within the grace.
 
@@ -36,7 +37,8 @@ impl LocalPresence {
         is_news
     }
 
-    /// A connection is gone. If it was the user's last one, the user counts as offline from `offline_at`.
+    /// A connection is gone. If it was the user's last one, the user counts as offline from
+    /// `offline_at`.
     pub(super) fn disconnected(&mut self, user: UserId, offline_at: Instant) {
         let Some(connections) = self.connections.get_mut(&user) else {
             return;

@@ -1,12 +1,14 @@
-//! The users who are connected to other nodes, as those say themselves. Pure: the caller brings the time.
+//! The users who are connected to other nodes, as those say themselves. Pure: the caller brings the
+//! time.
 //!
-//! A node publishes a delta for each user who comes or goes. Its heartbeat says how many deltas there were: its version.
-//! Whoever has counted another number asks for a snapshot. So a delta that was lost, doubled or overtaken is repaired
-//! within seconds. A node that is silent for [`SILENCE_MAX`] is removed together with its users: a killed node leaves no
-//! ghosts. Nothing is kept outside of the nodes, so nothing is lost with Redis.
+//! A node publishes a delta for each user who comes or goes. Its heartbeat says how many deltas
+//! there were: its version. Whoever has counted another number asks for a snapshot. So a delta that
+//! was lost, doubled or overtaken is repaired within seconds. A node that is silent for
+//! [`SILENCE_MAX`] is removed together with its users: a killed node leaves no ghosts. Nothing is
+//! kept outside of the nodes, so nothing is lost with Redis.
 //!
-//! Bounds: [`NODES_MAX`] nodes. A snapshot comes in parts of at most [`SNAPSHOT_PART_USERS`] users. Of each node, the parts
-//! of one snapshot are kept until all are here.
+//! Bounds: [`NODES_MAX`] nodes. A snapshot comes in parts of at most [`SNAPSHOT_PART_USERS`] users.
+//! Of each node, the parts of one snapshot are kept until all are here.
 
 use crate::bus::SnapshotPart;
 use crate::ids::{NodeId, UserId};
@@ -14,10 +16,12 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A node from which nothing came for this long is gone. Six heartbeats of it may be lost. The next tick notices it, and
-/// conversations say so a moment later; docs/protocol.md promises 25 s for all of it.
+/// A node from which nothing came for this long is gone. Six heartbeats of it may be lost. The next
+/// tick notices it, and conversations say so a moment later; docs/protocol.md promises 25 s for all
+/// of it.
 pub(super) const SILENCE_MAX: Duration = Duration::from_secs(20);
-/// How long a node that was asleep itself waits for the others: for three heartbeats, and its own reconnect.
+/// How long a node that was asleep itself waits for the others: for three heartbeats, and its own
+/// reconnect.
 const SILENCE_FORGIVEN: Duration = Duration::from_secs(10);
 /// Between two requests for the snapshot of one node.
 const SYNC_INTERVAL: Duration = Duration::from_secs(1);
@@ -35,7 +39,7 @@ pub(super) struct PresenceChange {
 
 /// What a message of another node means for this one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Applied {
+pub(super) struct PresenceUpdate {
     /// Users who are on some other node now and were on none, or the other way round.
     pub(super) changes: Vec<PresenceChange>,
     /// Whether the sender should be asked for its snapshot.
@@ -84,7 +88,8 @@ pub(super) struct ReceivedSnapshot {
 }
 
 impl ReceivedSnapshot {
-    /// What is different in it. A snapshot may have fifty thousand users, so this is called outside of the lock.
+    /// What is different in it. A snapshot may have fifty thousand users, so this is called outside
+    /// of the lock.
     pub(super) fn compare(self) -> SnapshotDiff {
         let users: HashSet<UserId> = self.parts.into_values().flatten().collect();
         let change = |online| move |user: &UserId| PresenceChange { user_id: *user, online };
@@ -137,15 +142,16 @@ impl RemotePresence {
     }
 
     /// One user came or went on a node.
-    pub(super) fn apply_delta(&mut self, node: NodeId, change: PresenceChange, now: Instant) -> Applied {
-        let mut applied = Applied::default();
+    pub(super) fn apply_delta(&mut self, node: NodeId, change: PresenceChange, now: Instant) -> PresenceUpdate {
+        let mut update = PresenceUpdate::default();
         let Some(known) = self.node(node, now) else {
-            return applied;
+            return update;
         };
         let Some(version) = &mut known.version else {
-            // The snapshot that is asked for may be older or newer than this delta; the next heartbeat tells.
-            applied.must_sync = known.request_sync(now);
-            return applied;
+            // The snapshot that is asked for may be older or newer than this delta; the next
+            // heartbeat tells.
+            update.must_sync = known.request_sync(now);
+            return update;
         };
         let users = Arc::make_mut(&mut known.users);
         let is_news = if change.online {
@@ -153,24 +159,26 @@ impl RemotePresence {
         } else {
             users.remove(&change.user_id)
         };
-        // What changes nothing was doubled or overtaken. It is not counted, so that versions agree only when all is well.
+        // What changes nothing was doubled or overtaken. It is not counted, so that versions agree
+        // only when all is well.
         *version += u64::from(is_news);
         if is_news {
-            applied.changes.extend(self.count(change));
+            update.changes.extend(self.count(change));
         }
-        applied
+        update
     }
 
     /// A node lives, and has published so many deltas.
-    pub(super) fn apply_heartbeat(&mut self, node: NodeId, version: u64, now: Instant) -> Applied {
+    pub(super) fn apply_heartbeat(&mut self, node: NodeId, version: u64, now: Instant) -> PresenceUpdate {
         let known = self.node(node, now);
-        Applied {
+        PresenceUpdate {
             must_sync: known.is_some_and(|known| known.version != Some(version) && known.request_sync(now)),
-            ..Applied::default()
+            ..PresenceUpdate::default()
         }
     }
 
-    /// A part of a snapshot. If it was the last one missing: the whole, to be compared and then given to [`Self::adopt`].
+    /// A part of a snapshot. If it was the last one missing: the whole, to be compared and then
+    /// given to [`Self::adopt`].
     pub(super) fn add_part(&mut self, part: SnapshotPart, now: Instant) -> Option<ReceivedSnapshot> {
         let known = self.node(part.node, now)?;
         let version = part.version;
@@ -197,8 +205,8 @@ impl RemotePresence {
         })
     }
 
-    /// From now on these are the users of the node. Nothing changes if anything else came from it since the comparison
-    /// began: then the versions differ, and it is asked again.
+    /// From now on these are the users of the node. Nothing changes if anything else came from it
+    /// since the comparison began: then the versions differ, and it is asked again.
     pub(super) fn adopt(&mut self, diff: SnapshotDiff) -> Vec<PresenceChange> {
         let known = self.nodes.get_mut(&diff.node);
         let Some(known) = known.filter(|known| Arc::ptr_eq(&known.users, &diff.before)) else {
@@ -210,7 +218,8 @@ impl RemotePresence {
         changes.filter_map(|change| self.count(change)).collect()
     }
 
-    /// This node was asleep and could receive nothing: each node has [`SILENCE_FORGIVEN`] to send something.
+    /// This node was asleep and could receive nothing: each node has [`SILENCE_FORGIVEN`] to send
+    /// something.
     pub(super) fn forgive_silence(&mut self, now: Instant) {
         let seen_at = now.checked_sub(SILENCE_MAX - SILENCE_FORGIVEN).unwrap_or(now);
         for known in self.nodes.values_mut() {
@@ -251,7 +260,8 @@ impl RemotePresence {
         Some(known)
     }
 
-    /// Counts a user of a node in or out. Returns the change if it was the first node or the last one.
+    /// Counts a user of a node in or out. Returns the change if it was the first node or the last
+    /// one.
     fn count(&mut self, change: PresenceChange) -> Option<PresenceChange> {
         let nodes = self.node_counts.entry(change.user_id).or_default();
         let before = *nodes;
@@ -273,10 +283,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// One of several parts, of one user each.
-    struct Part(u32, u32);
+    /// Which part of how many.
+    struct PartNumber(u32, u32);
 
-    const WHOLE: Part = Part(0, 1);
+    const WHOLE: PartNumber = PartNumber(0, 1);
 
     impl RemotePresence {
         /// A part of a snapshot, compared and adopted at once.
@@ -288,7 +298,7 @@ mod tests {
             &mut self,
             node: NodeId,
             version: u64,
-            part: Part,
+            part: PartNumber,
             users: &[UserId],
             now: Instant,
         ) -> Vec<PresenceChange> {
@@ -301,7 +311,7 @@ mod tests {
         }
     }
 
-    fn part_of(node: NodeId, version: u64, Part(part, parts): Part, users: &[UserId]) -> SnapshotPart {
+    fn part_of(node: NodeId, version: u64, PartNumber(part, parts): PartNumber, users: &[UserId]) -> SnapshotPart {
         SnapshotPart {
             node,
             version,
@@ -319,8 +329,8 @@ mod tests {
         PresenceChange { user_id, online: false }
     }
 
-    fn applied(change: PresenceChange) -> Applied {
-        Applied {
+    fn applied(change: PresenceChange) -> PresenceUpdate {
+        PresenceUpdate {
             changes: vec![change],
             must_sync: false,
         }
@@ -336,9 +346,9 @@ mod tests {
         let (ann, bob) = (UserId::new(), UserId::new());
         assert!(remote.must_sync(node, 7, now));
         assert!(!remote.must_sync(node, 7, now), "it has just been asked");
-        assert_eq!(remote.part(node, 7, Part(0, 2), &[ann], now), []);
+        assert_eq!(remote.part(node, 7, PartNumber(0, 2), &[ann], now), []);
         assert!(!remote.contains(ann), "half a snapshot is none");
-        let mut come = remote.part(node, 7, Part(1, 2), &[bob], now);
+        let mut come = remote.part(node, 7, PartNumber(1, 2), &[bob], now);
         come.sort();
         let mut both = vec![online(ann), online(bob)];
         both.sort();
@@ -389,7 +399,8 @@ mod tests {
     }
 
     proptest! {
-        /// Deltas are lost, doubled and overtaken. After one more heartbeat and one more snapshot both sides agree.
+        /// Deltas are lost, doubled and overtaken. After one more heartbeat and one more snapshot
+        /// both sides agree.
         #[test]
         fn whatever_is_lost_both_agree_in_the_end(
             steps in proptest::collection::vec((0_usize..4, any::<bool>(), 0_u8..4), 0..60)

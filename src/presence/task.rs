@@ -1,10 +1,12 @@
 //! The task of presence: it takes in what other nodes publish, sends heartbeats and lets time pass.
 //!
-//! It has its own subscription of the bus, whose queue is bounded there (10,000; further envelopes are dropped and
-//! counted). A crash loses what was in the queue; the versions in the next heartbeats show it, and snapshots repair it.
+//! It has its own subscription of the bus, whose queue is bounded there (10,000; further envelopes
+//! are dropped and counted). A crash loses what was in the queue; the versions in the next
+//! heartbeats show it, and snapshots repair it.
 //!
-//! A process that was stopped for a while (a debugger, a machine that moved) has received nothing meanwhile, and that was no
-//! other node's fault. So when a tick comes late, the others get time to send something before they count as silent.
+//! A process that was stopped for a while (a debugger, a machine that moved) has received nothing
+//! meanwhile, and that was no other node's fault. So when a tick comes late, the others get time to
+//! send something before they count as silent.
 
 use super::exchange::PresenceExchange;
 use crate::bus::Envelope;

@@ -1,4 +1,5 @@
-//! One socket, as seen from outside its worker thread: by those who push to it, sweep it, revoke it or drain it.
+//! One socket, as seen from outside its worker thread: by those who push to it, sweep it, revoke it
+//! or drain it.
 
 use super::socket::Socket;
 use crate::auth::{CredentialId, Principal};
@@ -14,11 +15,8 @@ use std::time::{Duration, Instant};
 /// A live socket. The identity fields never change; the principal's rights may.
 #[derive(Debug)]
 pub struct Connection {
-    /// The connection's id.
     pub id: ConnectionId,
-    /// Its user.
     pub user_id: UserId,
-    /// Its user's tenant.
     pub tenant_id: TenantId,
     /// Where its client is.
     pub network: Network,
@@ -27,15 +25,15 @@ pub struct Connection {
     socket: Option<Arc<Socket>>,
     started: Instant,
     principal: Mutex<Principal>,
-    unanswered: AtomicU32,
+    in_flight: AtomicU32,
     /// Milliseconds after `started` at which bytes last came in.
-    heard_ms: AtomicU64,
+    received_ms: AtomicU64,
     draining: AtomicBool,
 }
 
 impl Connection {
-    /// A socket of somebody who has just connected. `socket` is the duplicate of its descriptor, by which it is ended
-    /// from outside; without one it ends only by itself.
+    /// A socket that has just been opened. `socket` is the duplicate of its descriptor, by which it
+    /// is ended from outside; without one it ends only by itself.
     #[must_use]
     pub fn new(principal: Principal, network: Network, socket: Option<Arc<Socket>>) -> Self {
         Self {
@@ -47,15 +45,15 @@ impl Connection {
             socket,
             started: Instant::now(),
             principal: Mutex::new(principal),
-            unanswered: AtomicU32::new(0),
-            heard_ms: AtomicU64::new(0),
+            in_flight: AtomicU32::new(0),
+            received_ms: AtomicU64::new(0),
             draining: AtomicBool::new(false),
         }
     }
 
     #[cfg(test)]
     pub(super) fn for_tests() -> Self {
-        Self::new(super::tests::principal(UserId::new()), Network::NONE, None)
+        Self::new(principal_for_tests(UserId::new()), Network::NONE, None)
     }
 
     /// Who is connected, with the rights of this moment.
@@ -64,7 +62,7 @@ impl Connection {
         self.principal.lock().clone()
     }
 
-    /// Whose budget its frames are taken from, with the tier of this moment.
+    /// Whose quota its frames are taken from, with the tier of this moment.
     pub(super) fn payer(&self) -> Payer {
         Payer::user(self.user_id, self.principal.lock().tier)
     }
@@ -79,8 +77,8 @@ impl Connection {
         self.principal.lock().credential.id()
     }
 
-    /// How the connection ends if its credentials have run out by `now_ms`, in milliseconds of Unix time. A token is
-    /// renewed; a key that has run out is as good as deleted.
+    /// How the connection ends if its credentials have run out by `now_ms`, in milliseconds of Unix
+    /// time. A token is renewed; a key that has run out is as good as deleted.
     pub(super) fn expired(&self, now_ms: i64) -> Option<CloseCode> {
         let principal = self.principal.lock();
         if principal.expires_at?.timestamp_millis() > now_ms {
@@ -92,40 +90,41 @@ impl Connection {
         })
     }
 
-    /// Takes a frame up that will be replied to; false when nothing more is taken up. Counted first and asked then, as the
-    /// other side says so first and counts then: one of the two sees the other, and no frame is taken up unnoticed.
-    pub fn take_up(&self) -> bool {
-        self.unanswered.fetch_add(1, Ordering::SeqCst);
-        let is_taken = !self.draining.load(Ordering::SeqCst);
-        if !is_taken {
-            self.answered(1);
+    /// Counts a frame that will be replied to; false when none is accepted any more. It counts
+    /// first and looks then, and the drain does it the other way round: one of the two sees the
+    /// other, so no frame is accepted unnoticed.
+    pub fn accept_frame(&self) -> bool {
+        self.in_flight.fetch_add(1, Ordering::SeqCst);
+        let is_accepted = !self.draining.load(Ordering::SeqCst);
+        if !is_accepted {
+            self.replied(1);
         }
-        is_taken
+        is_accepted
     }
 
     /// Replies have been handed to the socket.
-    pub(super) fn answered(&self, replies: u32) {
+    pub(super) fn replied(&self, replies: u32) {
         // Replies that were never counted must not wrap it.
-        let subtract = |unanswered: u32| Some(unanswered.saturating_sub(replies));
+        let subtract = |in_flight: u32| Some(in_flight.saturating_sub(replies));
         if self
-            .unanswered
+            .in_flight
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, subtract)
             .is_err()
         {
-            tracing::debug!("a count of unanswered frames was not lowered");
+            tracing::debug!("a count of frames in flight was not lowered");
         }
     }
 
     /// Frames whose replies have not been handed to the socket.
     #[must_use]
-    pub fn unanswered(&self) -> usize {
-        self.unanswered.load(Ordering::SeqCst) as usize
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::SeqCst) as usize
     }
 
     /// Bytes have come in.
-    pub(super) fn heard(&self) {
+    pub(super) fn received(&self) {
         let elapsed = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.heard_ms.store(elapsed, Ordering::Relaxed);
+        self.received_ms.store(elapsed, Ordering::Relaxed);
     }
 
     /// For how long it has been open.
@@ -136,15 +135,14 @@ impl Connection {
     /// For how long nothing has come in, in milliseconds.
     pub(super) fn silent_ms(&self) -> u64 {
         let elapsed = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        elapsed.saturating_sub(self.heard_ms.load(Ordering::Relaxed))
+        elapsed.saturating_sub(self.received_ms.load(Ordering::Relaxed))
     }
 
-    /// From now on nothing more is taken up.
+    /// From now on no frame is accepted.
     pub(super) fn drain(&self) {
         self.draining.store(true, Ordering::SeqCst);
     }
 
-    /// Whether nothing more is taken up.
     pub(super) fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
     }
@@ -154,5 +152,22 @@ impl Connection {
         if let Some(socket) = &self.socket {
             socket.shut_down();
         }
+    }
+}
+
+/// A member of a tenant of their own.
+#[cfg(test)]
+pub(super) fn principal_for_tests(user_id: UserId) -> Principal {
+    use crate::ids::{Role, SessionId, Tier, UserKind};
+    Principal {
+        tenant_id: TenantId::new(),
+        user_id,
+        credential: crate::auth::Credential::Session(SessionId::new()),
+        kind: UserKind::Person,
+        name: "Ada".into(),
+        role: Role::Member,
+        tier: Tier::Regular,
+        conversation: None,
+        expires_at: None,
     }
 }

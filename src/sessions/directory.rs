@@ -1,10 +1,13 @@
 //! The live connections of this node, by id and by user.
 //!
-//! Written when a connection comes or goes, read by notices and revocations; nothing waits under its lock. It is the
-//! audience of the conversations (see [`Audience`]): defined there and implemented here, because sessions stand above
-//! conversations. Who counts as online is not known here, but in `src/presence`.
+//! Written when a connection comes or goes, read by notices, revocations, the sweep and the drain.
+//! Nothing waits under its lock. It is the audience of the conversations: [`Audience`] is defined
+//! there and implemented here, because sessions stand above conversations. Who counts as online is
+//! not known here, but in `src/presence`.
+//!
+//! Bounds: connections of the node, of a user and of a network, from the configuration.
 
-use super::Connection;
+use super::connection::Connection;
 use crate::config::SessionsConfig;
 use crate::conversations::Audience;
 use crate::error::CloseCode;
@@ -15,34 +18,34 @@ use parking_lot::RwLock;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// Why a connection is not taken in.
+/// Why a connection is not admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Full {
-    /// The node is going away.
-    Leaving,
-    /// The node has as many as it may.
-    Node,
-    /// The user has as many as they may.
-    User,
-    /// The client's network has as many as it may.
-    Network,
+pub enum AdmissionError {
+    /// The node stops soon.
+    Draining,
+    /// The node has as many connections as it may.
+    NodeFull,
+    /// The user has as many connections as they may.
+    UserFull,
+    /// The client's network has as many connections as it may.
+    NetworkFull,
 }
 
-impl Full {
+impl AdmissionError {
     /// What the connection is closed with.
     pub(super) const fn close_code(self) -> CloseCode {
         match self {
-            Self::User | Self::Network => CloseCode::TooManyConnections,
-            Self::Node => CloseCode::Overloaded,
-            Self::Leaving => CloseCode::Draining,
+            Self::UserFull | Self::NetworkFull => CloseCode::TooManyConnections,
+            Self::NodeFull => CloseCode::Overloaded,
+            Self::Draining => CloseCode::Draining,
         }
     }
 }
 
 #[derive(Debug, Default)]
-struct Table {
-    /// The node is going away; nobody is taken in any more.
-    is_leaving: bool,
+struct DirectoryIndex {
+    /// The node stops soon, and admits nobody any more.
+    is_draining: bool,
     connections: HashMap<ConnectionId, Arc<Connection>>,
     users: HashMap<UserId, Vec<Arc<Connection>>>,
     /// How many connections there are from each network.
@@ -52,94 +55,93 @@ struct Table {
 /// The live connections of this node.
 #[derive(Debug)]
 pub struct Directory {
-    table: RwLock<Table>,
+    index: RwLock<DirectoryIndex>,
     connections_max: usize,
     connections_per_user: usize,
     connections_per_address: usize,
 }
 
 impl Directory {
-    /// An empty table with the bounds of the configuration.
+    /// An empty directory with the bounds of the configuration.
     #[must_use]
     pub fn new(config: &SessionsConfig) -> Self {
         Self {
-            table: RwLock::default(),
+            index: RwLock::default(),
             connections_max: config.connections_max,
             connections_per_user: config.connections_per_user,
             connections_per_address: config.connections_per_address,
         }
     }
 
-    /// Whether the node would take a connection in.
-    pub(super) fn check_room(&self) -> Result<(), Full> {
-        self.table.read().check_room(self.connections_max)
+    /// Whether the node would admit a connection.
+    pub(super) fn check_capacity(&self) -> Result<(), AdmissionError> {
+        self.index.read().check_capacity(self.connections_max)
     }
 
-    /// From now on nobody is taken in; those who have been. One step, so that nobody comes in unseen.
-    pub(super) fn refuse_newcomers(&self) -> Vec<Arc<Connection>> {
-        let mut table = self.table.write();
-        table.is_leaving = true;
-        table.connections.values().cloned().collect()
+    /// From now on nobody is admitted. Returns those who have been; in one step, so that nobody
+    /// comes in unseen.
+    pub(super) fn close(&self) -> Vec<Arc<Connection>> {
+        let mut index = self.index.write();
+        index.is_draining = true;
+        index.connections.values().cloned().collect()
     }
 
-    /// How many connections there are.
     pub(super) fn len(&self) -> usize {
-        self.table.read().connections.len()
+        self.index.read().connections.len()
     }
 
-    /// Takes a connection in.
-    pub(super) fn insert(&self, connection: &Arc<Connection>) -> Result<(), Full> {
-        let mut table = self.table.write();
-        table.check_room(self.connections_max)?;
+    /// Admits a connection.
+    pub(super) fn insert(&self, connection: &Arc<Connection>) -> Result<(), AdmissionError> {
+        let mut index = self.index.write();
+        index.check_capacity(self.connections_max)?;
         let user = connection.user_id;
-        if table.users.get(&user).map_or(0, Vec::len) >= self.connections_per_user {
-            return Err(Full::User);
+        if index.users.get(&user).map_or(0, Vec::len) >= self.connections_per_user {
+            return Err(AdmissionError::UserFull);
         }
-        let neighbours = table.networks.entry(connection.network).or_default();
+        let neighbours = index.networks.entry(connection.network).or_default();
         if *neighbours >= self.connections_per_address {
-            return Err(Full::Network);
+            return Err(AdmissionError::NetworkFull);
         }
         *neighbours += 1;
-        table.connections.insert(connection.id, connection.clone());
-        table.users.entry(user).or_default().push(connection.clone());
+        index.connections.insert(connection.id, connection.clone());
+        index.users.entry(user).or_default().push(connection.clone());
         Ok(())
     }
 
-    /// Takes a connection out; whether it was there.
+    /// Removes a connection. False if it was not there: not admitted, or removed before.
     pub(super) fn remove(&self, connection: &Connection) -> bool {
-        let mut table = self.table.write();
-        if table.connections.remove(&connection.id).is_none() {
+        let mut index = self.index.write();
+        if index.connections.remove(&connection.id).is_none() {
             return false;
         }
-        if let Some(neighbours) = table.networks.get_mut(&connection.network) {
+        if let Some(neighbours) = index.networks.get_mut(&connection.network) {
             *neighbours -= 1;
             if *neighbours == 0 {
-                table.networks.remove(&connection.network);
+                index.networks.remove(&connection.network);
             }
         }
-        if let Some(others) = table.users.get_mut(&connection.user_id) {
+        if let Some(others) = index.users.get_mut(&connection.user_id) {
             others.retain(|other| other.id != connection.id);
             if others.is_empty() {
-                table.users.remove(&connection.user_id);
+                index.users.remove(&connection.user_id);
             }
         }
         true
     }
 
-    /// All connections.
     pub(super) fn all(&self) -> Vec<Arc<Connection>> {
-        self.table.read().connections.values().cloned().collect()
+        self.index.read().connections.values().cloned().collect()
     }
 
-    /// The connections of a user.
     pub(super) fn of_user(&self, user: UserId) -> Vec<Arc<Connection>> {
-        self.table.read().users.get(&user).cloned().unwrap_or_default()
+        self.index.read().users.get(&user).cloned().unwrap_or_default()
     }
 }
 
 impl Audience for Directory {
     fn notify(&self, user: UserId, notice: Notice, subscribed: &dyn Fn(ConnectionId) -> bool) {
-        // `subscribed` takes another lock, and its holders look in here: it must not be called under the table's.
+        // `subscribed` takes another lock, and its holders look in here: it must not be called
+        // under the lock of the index.
         let connections = self.of_user(user);
         let mut frame = None;
         for connection in connections.iter().filter(|connection| !subscribed(connection.id)) {
@@ -150,13 +152,13 @@ impl Audience for Directory {
     }
 }
 
-impl Table {
-    fn check_room(&self, connections_max: usize) -> Result<(), Full> {
-        if self.is_leaving {
-            return Err(Full::Leaving);
+impl DirectoryIndex {
+    fn check_capacity(&self, connections_max: usize) -> Result<(), AdmissionError> {
+        if self.is_draining {
+            return Err(AdmissionError::Draining);
         }
         if self.connections.len() >= connections_max {
-            return Err(Full::Node);
+            return Err(AdmissionError::NodeFull);
         }
         Ok(())
     }
@@ -164,7 +166,7 @@ impl Table {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::principal;
+    use super::super::connection::principal_for_tests as principal;
     use super::*;
 
     fn connection(user: UserId) -> Arc<Connection> {
@@ -185,17 +187,17 @@ mod tests {
     }
 
     #[test]
-    fn a_network_is_bounded_and_gets_its_places_back() {
+    fn a_network_is_bounded_and_gets_its_room_back() {
         let directory = directory(10, 10, 2);
         let here = |n| connection_from(UserId::new(), Network::from(std::net::IpAddr::from([192, 0, 2, n])));
         let (first, second, third) = (here(1), here(1), here(1));
         assert_eq!((directory.insert(&first), directory.insert(&second)), (Ok(()), Ok(())));
-        assert_eq!(directory.insert(&third), Err(Full::Network));
+        assert_eq!(directory.insert(&third), Err(AdmissionError::NetworkFull));
         assert_eq!(directory.insert(&here(2)), Ok(()), "another address");
         assert!(directory.remove(&first));
         assert!(!directory.remove(&first));
         assert_eq!(directory.insert(&third), Ok(()));
-        assert_eq!(directory.insert(&first), Err(Full::Network));
+        assert_eq!(directory.insert(&first), Err(AdmissionError::NetworkFull));
     }
 
     #[test]
@@ -204,7 +206,7 @@ mod tests {
         let user = UserId::new();
         let (first, second, third) = (connection(user), connection(user), connection(user));
         assert_eq!((directory.insert(&first), directory.insert(&second)), (Ok(()), Ok(())));
-        assert_eq!(directory.insert(&third), Err(Full::User));
+        assert_eq!(directory.insert(&third), Err(AdmissionError::UserFull));
         assert_eq!(directory.of_user(user).len(), 2);
         assert!(directory.remove(&first));
         assert_eq!(directory.insert(&third), Ok(()));
@@ -215,20 +217,26 @@ mod tests {
         let directory = directory(1, 20, 20);
         let first = connection(UserId::new());
         assert_eq!(directory.insert(&first), Ok(()));
-        assert_eq!(directory.insert(&connection(UserId::new())), Err(Full::Node));
+        assert_eq!(
+            directory.insert(&connection(UserId::new())),
+            Err(AdmissionError::NodeFull)
+        );
         assert!(directory.remove(&first));
         assert!(!directory.remove(&first));
         assert_eq!((directory.len(), directory.all().len()), (0, 0));
     }
 
     #[test]
-    fn a_node_that_goes_takes_nobody_in_and_knows_whom_it_has() {
+    fn a_node_that_drains_admits_nobody_and_knows_whom_it_has() {
         let directory = directory(10, 20, 20);
-        assert_eq!(directory.check_room(), Ok(()));
+        assert_eq!(directory.check_capacity(), Ok(()));
         assert_eq!(directory.insert(&connection(UserId::new())), Ok(()));
-        assert_eq!(directory.refuse_newcomers().len(), 1);
-        assert_eq!(directory.check_room(), Err(Full::Leaving));
-        assert_eq!(directory.insert(&connection(UserId::new())), Err(Full::Leaving));
+        assert_eq!(directory.close().len(), 1);
+        assert_eq!(directory.check_capacity(), Err(AdmissionError::Draining));
+        assert_eq!(
+            directory.insert(&connection(UserId::new())),
+            Err(AdmissionError::Draining)
+        );
         assert_eq!(directory.len(), 1);
     }
 }

@@ -1,14 +1,17 @@
-//! How the sockets of a node that goes away are told so, answered and closed.
+//! How the sockets of a node that stops are told so, replied to and closed.
 //!
-//! Clients come back to other nodes, each of them with a handshake and a resume. So they are not all sent there at once:
-//! goodbyes are said at a bounded rate, in an order that clients do not share, and each names a random pause of its own.
-//! Who has not been told yet is served as ever. Who has been told is taken nothing more from, and is closed with 4203 as
-//! soon as everything that was taken up before has been answered, so nobody waits for the slowest.
+//! Clients come back to other nodes, each with a handshake and a resume. So they are not all sent
+//! there at once: goodbyes are sent at a bounded rate, in a random order, and each names a random
+//! pause. A connection that has had no goodbye is served as before. After it, no frame is accepted
+//! any more, and the connection is closed with 4203 as soon as every frame that was accepted has
+//! its reply. So nobody waits for the slowest.
 //!
-//! Bounds: [`GOODBYES_A_SECOND`], but all within [`SPREAD_MAX`] and a quarter of the time there is. When three quarters of
-//! that are over, whoever still waits for an answer is closed without it: its client repeats what was not answered.
+//! Bounds: [`GOODBYES_A_SECOND`], but all within [`SPREAD_MAX`] and a quarter of the time there is.
+//! When three quarters of the time are over, whoever still waits for a reply is closed without it.
+//! Its client repeats what got no reply.
 
-use super::{Connection, Sessions};
+use super::connection::Connection;
+use super::directory::Directory;
 use crate::error::CloseCode;
 use crate::wire::frames::Goodbye;
 use crate::wire::{Class, encode};
@@ -16,24 +19,24 @@ use rand::seq::SliceRandom as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How many sockets are told in a second: what another node takes in beside its work. A small node is empty at once.
+/// What another node can admit beside its work. A small node is empty at once.
 const GOODBYES_A_SECOND: usize = 2_500;
 /// Longest time from the first goodbye to the last; clients should be back and whole within 10 s.
 const SPREAD_MAX: Duration = Duration::from_secs(4);
-/// Between two looks at those who go.
+/// Between two looks at the connections that are to be closed.
 const TICK: Duration = Duration::from_millis(20);
 /// Longest pause that a client is asked to make before it reconnects, in milliseconds.
 const RETRY_AFTER_MS_MAX: u64 = 2_000;
 
-/// When each of a number of sockets is told.
+/// When each of a number of sockets gets its goodbye.
 #[derive(Clone, Copy, Debug)]
-struct Pacing {
+struct GoodbyeSchedule {
     sockets: usize,
     spread: Duration,
 }
 
-impl Pacing {
-    /// For so many sockets, when there is so much time for everything.
+impl GoodbyeSchedule {
+    /// For so many sockets, when there is so much time for the whole drain.
     fn new(sockets: usize, time: Duration) -> Self {
         let wanted = Duration::from_secs_f64(sockets as f64 / GOODBYES_A_SECOND as f64);
         Self {
@@ -42,8 +45,8 @@ impl Pacing {
         }
     }
 
-    /// How many should have been told so long after the beginning.
-    fn told_by(self, elapsed: Duration) -> usize {
+    /// How many goodbyes should have been sent so long after the beginning.
+    fn due_after(self, elapsed: Duration) -> usize {
         if elapsed >= self.spread {
             return self.sockets;
         }
@@ -52,40 +55,37 @@ impl Pacing {
     }
 }
 
-impl Sessions {
-    /// Says goodbye to every socket, lets what was accepted be answered, and closes them with 4203. Returns when all are
-    /// gone or the deadline has come.
-    pub async fn drain(&self, deadline: Instant) {
-        let begun = Instant::now();
-        let time = deadline.saturating_duration_since(begun);
-        // Kept back, so that close frames still arrive when something cannot be committed in time.
-        let patience = begun + time * 3 / 4;
-        let mut served = self.shared.directory.refuse_newcomers();
-        served.shuffle(&mut rand::rng());
-        let pacing = Pacing::new(served.len(), time);
-        let (mut told, mut n_told) = (Vec::new(), 0);
-        let mut ticks = tokio::time::interval(TICK);
-        while Instant::now() < deadline && !(served.is_empty() && told.is_empty()) {
-            ticks.tick().await;
-            // Before others are told: whoever was told has had a tick to take up what had just come.
-            let is_late = Instant::now() >= patience;
-            told.retain(|connection| !close_if_answered(connection, is_late));
-            let due = pacing.told_by(begun.elapsed());
-            while n_told < due
-                && let Some(connection) = served.pop()
-            {
-                say_goodbye(&connection);
-                told.push(connection);
-                n_told += 1;
-            }
+/// Drains the node. Returns when all connections are gone or the deadline has come.
+pub(super) async fn run(directory: &Directory, deadline: Instant) {
+    let begun = Instant::now();
+    let time = deadline.saturating_duration_since(begun);
+    // Kept back, so that close frames still arrive when something cannot be committed in time.
+    let reply_deadline = begun + time * 3 / 4;
+    let mut served = directory.close();
+    served.shuffle(&mut rand::rng());
+    let schedule = GoodbyeSchedule::new(served.len(), time);
+    let (mut leaving, mut n_sent) = (Vec::new(), 0);
+    let mut ticks = tokio::time::interval(TICK);
+    while Instant::now() < deadline && !(served.is_empty() && leaving.is_empty()) {
+        ticks.tick().await;
+        // Before further goodbyes: a connection has had a tick to accept what had just come.
+        let is_late = Instant::now() >= reply_deadline;
+        leaving.retain(|connection| !close_if_replied(connection, is_late));
+        let due = schedule.due_after(begun.elapsed());
+        while n_sent < due
+            && let Some(connection) = served.pop()
+        {
+            send_goodbye(&connection);
+            leaving.push(connection);
+            n_sent += 1;
         }
-        while self.open_count() > 0 && Instant::now() < deadline {
-            ticks.tick().await;
-        }
+    }
+    while directory.len() > 0 && Instant::now() < deadline {
+        ticks.tick().await;
     }
 }
 
-fn say_goodbye(connection: &Connection) {
+fn send_goodbye(connection: &Connection) {
     let goodbye = Goodbye {
         reason: "draining",
         retry_after_ms: rand::random_range(0..=RETRY_AFTER_MS_MAX),
@@ -94,9 +94,10 @@ fn say_goodbye(connection: &Connection) {
     connection.outbox.push(encode(&goodbye), Class::Snapshot);
 }
 
-/// Closes a socket that is owed nothing any more, or any when it is late; whether it needs no further look.
-fn close_if_answered(connection: &Arc<Connection>, is_late: bool) -> bool {
-    let unanswered = connection.unanswered();
+/// Closes a connection that waits for no reply, or any when it is late. True if it needs no further
+/// look.
+fn close_if_replied(connection: &Arc<Connection>, is_late: bool) -> bool {
+    let unanswered = connection.in_flight();
     if connection.outbox.is_closed() {
         return true;
     }
@@ -104,7 +105,7 @@ fn close_if_answered(connection: &Arc<Connection>, is_late: bool) -> bool {
         return false;
     }
     if unanswered > 0 {
-        tracing::warn!(connection.id = %connection.id, unanswered, "what was accepted is not answered in time");
+        tracing::warn!(connection.id = %connection.id, unanswered, "what was accepted has no reply in time");
     }
     connection.outbox.close(Some(CloseCode::Draining));
     true
@@ -115,37 +116,40 @@ mod tests {
     use super::*;
 
     #[test]
-    fn few_are_told_at_once_and_many_at_a_bounded_rate() {
+    fn few_get_it_at_once_and_many_at_a_bounded_rate() {
         let minute = Duration::from_secs(60);
-        let few = Pacing::new(40, minute);
-        assert_eq!(few.told_by(TICK), 40);
-        let many = Pacing::new(5_000, minute);
+        let few = GoodbyeSchedule::new(40, minute);
+        assert_eq!(few.due_after(TICK), 40);
+        let many = GoodbyeSchedule::new(5_000, minute);
         assert_eq!(many.spread, Duration::from_secs(2));
         assert_eq!(
-            [0, 500, 1_000, 2_000].map(|ms| many.told_by(Duration::from_millis(ms))),
+            [0, 500, 1_000, 2_000].map(|ms| many.due_after(Duration::from_millis(ms))),
             [0, 1_250, 2_500, 5_000]
         );
-        assert_eq!(Pacing::new(50_000, minute).spread, SPREAD_MAX);
+        assert_eq!(GoodbyeSchedule::new(50_000, minute).spread, SPREAD_MAX);
         assert_eq!(
-            Pacing::new(50_000, Duration::from_secs(2)).spread,
+            GoodbyeSchedule::new(50_000, Duration::from_secs(2)).spread,
             Duration::from_millis(500)
         );
-        let none = Pacing::new(0, Duration::ZERO);
-        assert_eq!(none.told_by(Duration::ZERO), 0);
+        let none = GoodbyeSchedule::new(0, Duration::ZERO);
+        assert_eq!(none.due_after(Duration::ZERO), 0);
     }
 
     #[test]
-    fn nobody_is_closed_while_an_answer_is_owed() {
+    fn nobody_is_closed_while_a_reply_is_owed() {
         let connection = Arc::new(Connection::for_tests());
-        assert!(connection.take_up());
-        say_goodbye(&connection);
-        assert!(!connection.take_up(), "what comes after the goodbye is not taken up");
-        assert!(!close_if_answered(&connection, false));
-        connection.answered(1);
-        assert!(close_if_answered(&connection, false));
+        assert!(connection.accept_frame());
+        send_goodbye(&connection);
+        assert!(
+            !connection.accept_frame(),
+            "what comes after the goodbye is not accepted"
+        );
+        assert!(!close_if_replied(&connection, false));
+        connection.replied(1);
+        assert!(close_if_replied(&connection, false));
         assert!(connection.outbox.is_closed());
         let silent = Arc::new(Connection::for_tests());
-        assert!(silent.take_up());
-        assert!(close_if_answered(&silent, true), "not for ever");
+        assert!(silent.accept_frame());
+        assert!(close_if_replied(&silent, true), "not for ever");
     }
 }

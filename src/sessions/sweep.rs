@@ -1,22 +1,26 @@
 //! What must happen to a socket though nothing happens on it: pings, silence, expiry, stalls.
 //!
-//! Once a second an actor looks at every connection of the node from outside, because a session that is not written to is
-//! not polled and cannot look after itself. It pings; it closes who has been silent, whose token has run out; it cuts
-//! who takes no bytes; and it shuts the TCP connection of who does not end by itself. The cost is a few loads for each
-//! connection and second.
+//! Once a second an actor looks at every connection of the node from outside, because a session
+//! that is not written to is not polled and cannot look after itself. It pings. It closes a
+//! connection that has been silent, or whose token has run out. It cuts one that takes no bytes. It
+//! shuts the TCP connection of one that does not end by itself. The cost is a few loads for each
+//! connection and second; it waits for nothing. A crash costs a second.
 //!
-//! A process that was stopped for a while (a debugger, a machine that moved) has heard nobody meanwhile, and that was
-//! nobody's fault: when the sweep itself comes late, clients are forgiven that time.
+//! A process that was stopped for a while (a debugger, a machine that moved) has received nothing
+//! meanwhile, and that was not the clients' fault. So when the sweep comes late, that time does not
+//! count.
 
-use super::{Connection, Sessions};
+use super::connection::Connection;
+use super::directory::Directory;
 use crate::config::SessionsConfig;
 use crate::error::CloseCode;
 use crate::ids::ConnectionId;
 use crate::metrics::{Eviction, metrics};
-use crate::supervision::{ArbiterPool, DeathGuard, start, supervise};
+use crate::supervision::{self, ArbiterPool, DeathGuard, supervise};
 use actix::prelude::*;
 use chrono::Utc;
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What the sweep is called in logs and metrics.
@@ -25,98 +29,95 @@ const ACTOR: &str = "session_sweep";
 const INTERVAL: Duration = Duration::from_secs(1);
 /// How long a closing connection may take until its TCP connection is shut down.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// A sweep that comes this late finds the process asleep, and not its clients.
+/// A sweep that comes this long after the one before finds that the process was asleep.
 const SLEEP_MIN: Duration = Duration::from_secs(4);
 
 /// What the sweep remembers of a connection.
-struct Watch {
-    /// The outbox's count of drains when it last changed, and since when it has not.
+struct SweepRecord {
+    /// The outbox's count of drains, if anything waits there.
     drains: Option<u64>,
-    since: Instant,
+    /// Since when the count has not changed.
+    unchanged_since: Instant,
     pinged_at: Instant,
     closing_since: Option<Instant>,
+    /// By the sweep of this second.
     seen: bool,
 }
 
-/// Sweeps the connections of a node.
-pub(super) struct Sweeper {
-    sessions: Sessions,
+struct SweepActor {
+    directory: Arc<Directory>,
     config: SessionsConfig,
-    watches: HashMap<ConnectionId, Watch>,
+    records: HashMap<ConnectionId, SweepRecord>,
     swept_at: Instant,
     _guard: DeathGuard,
 }
 
-impl Sweeper {
-    /// Starts the sweep under supervision.
-    pub(super) fn start_supervised(sessions: &Sessions, config: &SessionsConfig, arbiters: &ArbiterPool) {
-        let (sessions, config) = (sessions.clone(), config.clone());
-        arbiters.spawn(1, async move {
-            let begin = |_, guard| {
-                let (sessions, config) = (sessions.clone(), config.clone());
-                let sweeper = Self {
-                    sessions,
-                    config,
-                    watches: HashMap::new(),
-                    swept_at: Instant::now(),
-                    _guard: guard,
-                };
-                start(ACTOR, None, sweeper);
+/// Starts the sweep under supervision.
+pub(super) fn start(directory: &Arc<Directory>, config: &SessionsConfig, arbiters: &ArbiterPool) {
+    let (directory, config) = (directory.clone(), config.clone());
+    arbiters.spawn(1, async move {
+        let start = |_, guard| {
+            let actor = SweepActor {
+                directory: directory.clone(),
+                config: config.clone(),
+                records: HashMap::new(),
+                swept_at: Instant::now(),
+                _guard: guard,
             };
-            supervise(ACTOR, begin).await;
-        });
-    }
+            supervision::start(ACTOR, None, actor);
+        };
+        supervise(ACTOR, start).await;
+    });
+}
 
+impl SweepActor {
     /// Looks at everything once.
     fn sweep(&mut self) {
         fail::fail_point!("sessions::sweep");
         let now = Instant::now();
         let now_ms = Utc::now().timestamp_millis();
         if now.duration_since(std::mem::replace(&mut self.swept_at, now)) >= SLEEP_MIN {
-            self.forgive(now);
+            self.forgive_silence(now);
         }
-        for connection in self.sessions.directory().all() {
-            let watch = self.watches.entry(connection.id).or_insert_with(|| Watch {
+        for connection in self.directory.all() {
+            let record = self.records.entry(connection.id).or_insert_with(|| SweepRecord {
                 drains: None,
-                since: now,
+                unchanged_since: now,
                 pinged_at: now,
                 closing_since: None,
                 seen: true,
             });
-            watch.seen = true;
-            look_after(&connection, watch, &self.config, now, now_ms);
+            record.seen = true;
+            look_after(&connection, record, &self.config, now, now_ms);
         }
-        self.watches.retain(|_, watch| std::mem::take(&mut watch.seen));
+        self.records.retain(|_, record| std::mem::take(&mut record.seen));
     }
-}
 
-impl Sweeper {
-    /// Begins anew with everybody's silence.
-    fn forgive(&mut self, now: Instant) {
+    /// Nobody's silence until now counts.
+    fn forgive_silence(&mut self, now: Instant) {
         tracing::warn!("the process was asleep; nobody's silence meanwhile counts");
-        for connection in self.sessions.directory().all() {
-            connection.heard();
+        for connection in self.directory.all() {
+            connection.received();
         }
-        for watch in self.watches.values_mut() {
-            watch.since = now;
-            watch.closing_since = watch.closing_since.map(|_| now);
+        for record in self.records.values_mut() {
+            record.unchanged_since = now;
+            record.closing_since = record.closing_since.map(|_| now);
         }
     }
 }
 
-impl Actor for Sweeper {
+impl Actor for SweepActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        ctx.run_interval(INTERVAL, |sweeper, _| sweeper.sweep());
+        ctx.run_interval(INTERVAL, |sweep, _| sweep.sweep());
     }
 }
 
-fn look_after(connection: &Connection, watch: &mut Watch, config: &SessionsConfig, now: Instant, now_ms: i64) {
+fn look_after(connection: &Connection, record: &mut SweepRecord, config: &SessionsConfig, now: Instant, now_ms: i64) {
     let outbox = &connection.outbox;
     if outbox.is_closed() {
-        let since = *watch.closing_since.get_or_insert(now);
+        let since = *record.closing_since.get_or_insert(now);
         if now.duration_since(since) >= CLOSE_TIMEOUT {
             connection.shut_down();
         }
@@ -126,10 +127,10 @@ fn look_after(connection: &Connection, watch: &mut Watch, config: &SessionsConfi
         return outbox.close(Some(code));
     }
     let drains = outbox.progress();
-    if drains.is_none() || drains != watch.drains {
-        watch.drains = drains;
-        watch.since = now;
-    } else if now.duration_since(watch.since) >= config.stall_timeout {
+    if drains.is_none() || drains != record.drains {
+        record.drains = drains;
+        record.unchanged_since = now;
+    } else if now.duration_since(record.unchanged_since) >= config.stall_timeout {
         tracing::info!(connection.id = %connection.id, "connection cut: it takes no bytes");
         metrics().outbox_evicted(Eviction::Stalled);
         outbox.cut(CloseCode::TooSlow);
@@ -139,8 +140,8 @@ fn look_after(connection: &Connection, watch: &mut Watch, config: &SessionsConfi
     if u128::from(connection.silent_ms()) >= config.heartbeat_timeout.as_millis() {
         return outbox.close(Some(CloseCode::HeartbeatLost));
     }
-    if now.duration_since(watch.pinged_at) >= config.heartbeat {
-        watch.pinged_at = now;
+    if now.duration_since(record.pinged_at) >= config.heartbeat {
+        record.pinged_at = now;
         outbox.ping();
     }
 }

@@ -1,7 +1,8 @@
-//! A durable change of a conversation, as it is committed, pushed, replayed and carried between nodes.
+//! A durable change of a conversation, as it is committed, pushed, replayed and carried between
+//! nodes.
 //!
-//! Every change carries the whole present state of the thing it is about, so readers upsert by id and a replay needs only
-//! the latest change of each thing. Pure.
+//! Every change carries the whole present state of the thing it is about, so readers upsert by id
+//! and a replay needs only the latest change of each thing. Pure.
 
 use super::encode::{Frame, encode};
 use super::frames::{ConversationChanged, MemberChange, MemberChanged, Message, Updated};
@@ -66,7 +67,8 @@ impl Change {
         }
     }
 
-    /// The same state under another revision; fills a hole in a live stream (see `conversations/state.rs`).
+    /// The same state under another revision; fills a hole in a live stream (see
+    /// `conversations/state.rs`).
     #[must_use]
     pub fn with_rev(&self, rev: Rev) -> Self {
         match self {
@@ -85,8 +87,8 @@ impl Change {
         }
     }
 
-    /// Encodes the change for a reader who has everything up to `after`: a message posted later comes as `message`, an
-    /// older one as `updated`.
+    /// Encodes the change for a reader who has everything up to `after`: a message posted later
+    /// comes as `message`, an older one as `updated`.
     #[must_use]
     pub fn encode_after(&self, after: Rev) -> Frame {
         let known = self.first_rev() <= after;
@@ -122,8 +124,10 @@ pub struct Committed {
     pub conversation_id: ConversationId,
     /// The changes this node committed, in the order of their revisions.
     pub changes: Vec<Change>,
-    /// The highest revision seen while committing, also when nothing changed: a conversation that knows less must read.
+    /// The highest revision seen while committing, also when nothing changed: a conversation that
+    /// knows less must read.
     pub observed: Rev,
-    /// When the oldest of the posts among `changes` was accepted; `None` without one, or where that is not known.
+    /// When the oldest of the posts among `changes` was accepted; `None` without one, or where that
+    /// is not known.
     pub since: Option<Instant>,
 }

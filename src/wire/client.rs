@@ -1,8 +1,9 @@
 //! Client frames: one pure function from text to a typed frame, with every limit of the protocol.
 //!
-//! A frame is read twice. The first pass takes only `type` and `ref`, leniently, so that an error reply can name
-//! the frame it is about; the second reads the fields of that one type and refuses unknown ones, so that typing mistakes are
-//! seen. Two passes over a short text are cheaper than serde's buffering of an internally tagged enum.
+//! A frame is read twice. The first pass takes only `type` and `ref`, leniently, so that an error
+//! reply can name the frame it is about; the second reads the fields of that one type and refuses
+//! unknown ones, so that typing mistakes are seen. Two passes over a short text are cheaper than
+//! serde's buffering of an internally tagged enum.
 
 use crate::error::Code;
 use crate::ids::{ConversationId, MessageId, Rev, Seq};
@@ -32,7 +33,8 @@ pub mod limits {
     pub const WINDOW: usize = 32;
     /// `bad_frame` errors in a row before the socket is closed with 4000.
     pub const BAD_FRAMES_MAX: u32 = 10;
-    /// Members beyond which a conversation has no `read`, `typing` and `presence` frames, nor a member list.
+    /// Members beyond which a conversation has no `read`, `typing` and `presence` frames, nor a
+    /// member list.
     pub const MEMBERS_LISTED_MAX: usize = 200;
     /// Messages sent on a subscription without `after`.
     pub const SUBSCRIBE_MESSAGES: usize = 50;
@@ -314,7 +316,8 @@ fn read_marker(f: &ReadFields) -> Result<ClientFrame, InvalidField> {
     })
 }
 
-/// Checks a message body: 1–16,384 bytes, not only Unicode white space, no NUL (PostgreSQL's text cannot hold one).
+/// Checks a message body: 1–16,384 bytes, not only Unicode white space, no NUL (PostgreSQL's text
+/// cannot hold one).
 ///
 /// # Errors
 /// `too_large` or `bad_request`, with the reason.

@@ -1,7 +1,8 @@
-//! Server frames as WebSocket frames: header and payload in one piece of bytes, encoded once for all who receive them.
+//! Server frames as WebSocket frames: header and payload in one piece of bytes, encoded once for
+//! all who receive them.
 //!
-//! A session writes these bytes as they are, so the copying and header writing of a codec is paid once for a message and
-//! not once for each of its readers.
+//! A session writes these bytes as they are, so the copying and header writing of a codec is paid
+//! once for a message and not once for each of its readers.
 
 use super::frames::ServerFrame;
 use crate::error::CloseCode;
@@ -79,7 +80,8 @@ pub fn encode<F: ServerFrame>(frame: &F) -> Frame {
     let mut buffer = Vec::with_capacity(384);
     buffer.extend_from_slice(&[0; HEADER_BYTES_MAX]);
     if let Err(error) = serde_json::to_writer(&mut buffer, &frame.tagged()) {
-        // Serialization of these types cannot fail: no maps with odd keys, no fallible impls, a growing buffer.
+        // Serialization of these types cannot fail: no maps with odd keys, no fallible impls, a
+        // growing buffer.
         tracing::error!(%error, frame = F::TYPE, "frame could not be encoded");
         return Frame {
             bytes: Bytes::new(),

@@ -1,7 +1,8 @@
 //! Server frames, as serde types whose field names are the protocol's.
 //!
-//! The same types are the items of REST responses and the source of the AsyncAPI and OpenAPI documents, so the three cannot
-//! drift apart. When you add a frame, also add it to `docs/protocol.md` and to the list in `http/documents/asyncapi/server.rs`.
+//! The same types are the items of REST responses and the source of the AsyncAPI and OpenAPI
+//! documents, so the three cannot drift apart. When you add a frame, also add it to
+//! `docs/protocol.md` and to the list in `http/documents/asyncapi/server.rs`.
 
 use crate::error::Code;
 use crate::ids::{ConnectionId, ConversationId, MemberRole, MessageId, NodeId, Rev, Seq, Tier, UserId, UserKind};
@@ -286,7 +287,8 @@ pub struct Message {
     /// Its reactions, if any.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub reactions: Vec<Reaction>,
-    /// The revision it was posted with: tells a replay whether the reader knows it already. Not on the wire.
+    /// The revision it was posted with: tells a replay whether the reader knows it already. Not on
+    /// the wire.
     #[serde(skip)]
     #[schema(ignore)]
     pub posted_rev: Rev,
@@ -381,7 +383,8 @@ pub struct MemberChanged {
     pub user: MemberUser,
     /// What happened.
     pub change: MemberChange,
-    /// The revision this membership began with: tells a replay whether the reader knows it already. Not on the wire.
+    /// The revision this membership began with: tells a replay whether the reader knows it already.
+    /// Not on the wire.
     #[serde(skip)]
     #[schema(ignore)]
     pub joined_rev: Rev,

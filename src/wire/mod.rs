@@ -1,7 +1,7 @@
 //! What goes over the socket: frames in and out, and the outbox that waits for one socket.
 //!
-//! This folder knows the protocol and nothing else: no actors, no database. Sessions parse and drain, conversations encode
-//! and push, REST and its documents use the same types.
+//! This folder knows the protocol and nothing else: no actors, no database. Sessions parse and
+//! drain, conversations encode and push, REST and its documents use the same types.
 //!
 //! | file | what |
 //! |---|---|

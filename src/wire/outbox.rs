@@ -1,16 +1,19 @@
 //! What waits for one socket: encoded frames, bounded by bytes and by count.
 //!
-//! An outbox is shared by the many who push (conversations, writer lanes, the sweep) and the one who drains (the response
-//! body of the socket, on its worker thread). Pushing never waits: it takes a short lock, appends a reference to bytes that
-//! were encoded once for all readers, and wakes the socket if it sleeps, once for however many frames.
+//! An outbox is shared by the many who push (conversations, writer lanes, the sweep) and the one
+//! who drains (the response body of the socket, on its worker thread). Pushing never waits: it
+//! takes a short lock, appends a reference to bytes that were encoded once for all readers, and
+//! wakes the socket if it sleeps, once for however many frames.
 //!
-//! Bounds. Live frames count against 1 MiB and 1,024 frames (`outbox_queue.rs`). At half of that, frames that only matter
-//! now (`typing`, `presence`, `read`) are dropped. When it is full, the connection is cut with 4201 and everything that
-//! waited is freed: the reader resumes by revision. Replies do not count: the session's window of unanswered frames bounds
-//! them. A replay waits here one page at a time, and its producer waits for the page to be taken before it reads the next.
+//! Bounds. Live frames count against 1 MiB and 1,024 frames (`outbox_queue.rs`). At half of that,
+//! frames that only matter now (`typing`, `presence`, `read`) are dropped. When it is full, the
+//! connection is cut with 4201 and everything that waited is freed: the reader resumes by revision.
+//! Replies do not count: the session's window of unanswered frames bounds them. A replay waits here
+//! one page at a time, and its producer waits for the page to be taken before it reads the next.
 //!
-//! A socket that is not written to is not polled either (the response body is only asked for more when there is room), so
-//! nobody can rely on the session to notice that it is stuck: [`Outbox::progress`] lets the sweep see it from outside.
+//! A socket that is not written to is not polled either (the response body is only asked for more
+//! when there is room), so nobody can rely on the session to notice that it is stuck:
+//! [`Outbox::progress`] lets the sweep see it from outside.
 
 use super::encode::{Frame, encode, encode_close, encode_ping, encode_pong};
 use super::frames::ServerFrame;
@@ -127,7 +130,8 @@ impl Outbox {
         self.push(encode_ping(), Class::Snapshot)
     }
 
-    /// Appends the pong to a WebSocket ping. Past 64 unwritten ones it does nothing, which RFC 6455 §5.5.3 allows.
+    /// Appends the pong to a WebSocket ping. Past 64 unwritten ones it does nothing, which RFC 6455
+    /// §5.5.3 allows.
     pub fn pong(&self, payload: &[u8]) {
         if self.state.lock().queue.admit_pong() {
             self.push(encode_pong(payload), Class::Snapshot);
@@ -161,7 +165,8 @@ impl Outbox {
         wake(state);
     }
 
-    /// Marks the socket as gone and frees everything. Returns the code with which it was closed, if it was.
+    /// Marks the socket as gone and frees everything. Returns the code with which it was closed, if
+    /// it was.
     pub fn finish(&self) -> Option<CloseCode> {
         let mut state = self.state.lock();
         state.queue.clear();
@@ -170,7 +175,8 @@ impl Outbox {
         state.closed_with
     }
 
-    /// Takes what the socket should write next, at most about `bytes_max` bytes, or registers `waker`.
+    /// Takes what the socket should write next, at most about `bytes_max` bytes, or registers
+    /// `waker`.
     pub fn drain(&self, bytes_max: usize, waker: &Waker) -> Drained {
         let mut state = self.state.lock();
         if let Some(taken) = state.queue.take(bytes_max) {
@@ -199,8 +205,8 @@ impl Outbox {
         }
     }
 
-    /// How often something was taken, if anything still waits. The same number some seconds later means that the socket
-    /// takes nothing.
+    /// How often something was taken, if anything still waits. The same number some seconds later
+    /// means that the socket takes nothing.
     #[must_use]
     pub fn progress(&self) -> Option<u64> {
         let state = self.state.lock();

@@ -1,8 +1,8 @@
-//! The frames that wait for one socket, and how they are counted. Pure but for two counters of metrics; the lock, the waker
-//! and the end of the connection are in `outbox.rs`.
+//! The frames that wait for one socket, and how they are counted. Pure but for two counters of
+//! metrics; the lock, the waker and the end of the connection are in `outbox.rs`.
 //!
-//! Bounds: live frames count against [`BYTES_MAX`] and [`FRAMES_MAX`]. At half of that, ephemeral ones are dropped; at the
-//! whole, everything is freed and the connection has to be cut.
+//! Bounds: live frames count against [`BYTES_MAX`] and [`FRAMES_MAX`]. At half of that, ephemeral
+//! ones are dropped; at the whole, everything is freed and the connection has to be cut.
 
 use super::encode::Frame;
 use super::replay_page::ReplayPage;
@@ -26,7 +26,8 @@ pub enum Class {
     Ephemeral,
     /// The one direct reply to a client frame; does not count, the window bounds it.
     Reply,
-    /// Part of a small snapshot or replay that goes before its `subscribed` reply; does not count, the window bounds it.
+    /// Part of a small snapshot or replay that goes before its `subscribed` reply; does not count,
+    /// the window bounds it.
     Snapshot,
 }
 
@@ -121,8 +122,8 @@ impl OutboxQueue {
         self.frames.is_empty() && self.pages.is_empty()
     }
 
-    /// Takes what should be written next: frames of at most `bytes_max` bytes unless a single one is larger, and a page of
-    /// a replay that is still wanted.
+    /// Takes what should be written next: frames of at most `bytes_max` bytes unless a single one
+    /// is larger, and a page of a replay that is still wanted.
     pub(super) fn take(&mut self, bytes_max: usize) -> Option<TakenFrames> {
         let (frames, bytes) = self.take_frames(bytes_max);
         let page = self.take_page();
@@ -182,7 +183,8 @@ impl TakenFrames {
         u32::try_from(replies.count()).unwrap_or(u32::MAX)
     }
 
-    /// One piece of bytes; a lone frame is passed on without a copy. The producer of the page learns that it was taken.
+    /// One piece of bytes; a lone frame is passed on without a copy. The producer of the page
+    /// learns that it was taken.
     pub(super) fn join(mut self) -> Bytes {
         if self.frames.len() == 1 && self.page.is_none() {
             let lone = self.frames.pop_front();

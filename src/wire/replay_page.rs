@@ -1,14 +1,16 @@
 //! A page of a replay that waits for its socket, and how its producer and the outbox keep in step.
 //!
-//! The producer reads the next page when the one before has been taken ([`PageSent`]). When nobody wants the replay any
-//! more ([`ReplayInterest`] is dropped), pages that still wait are not written.
+//! The producer reads the next page when the one before has been taken ([`PageSent`]). When nobody
+//! wants the replay any more ([`ReplayInterest`] is dropped), pages that still wait are not
+//! written.
 
 use super::encode::Frame;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::oneshot;
 
-/// Resolves when a page of a replay has been taken by the socket; fails when the connection ends first.
+/// Resolves when a page of a replay has been taken by the socket; fails when the connection ends
+/// first.
 pub type PageSent = oneshot::Receiver<()>;
 
 /// Held by who wants a replay to go on.

@@ -1,7 +1,8 @@
 //! The one direct reply to a client frame.
 //!
-//! Whoever carries a frame on carries its [`Reply`] with it. It is given exactly once: dropping it ungiven (an actor died,
-//! a queue was discarded) replies `unavailable`, so a client is never left waiting on a live connection.
+//! Whoever carries a frame on carries its [`Reply`] with it. It is given exactly once: dropping it
+//! ungiven (an actor died, a queue was discarded) replies `unavailable`, so a client is never left
+//! waiting on a live connection.
 
 use super::client::Ref;
 use super::frames::{Done, ErrorFrame, ServerFrame};
@@ -70,7 +71,8 @@ impl Reply {
         self.give(&frame);
     }
 
-    /// Replies `error` `rate_limited`: nothing was done, and may be asked for again after so many milliseconds.
+    /// Replies `error` `rate_limited`: nothing was done, and may be asked for again after so many
+    /// milliseconds.
     pub fn limited(self, retry_after_ms: u64) {
         let frame = ErrorFrame {
             retry_after_ms: Some(retry_after_ms),

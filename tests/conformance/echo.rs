@@ -37,7 +37,7 @@ struct Echo {
 impl Echo {
     fn send_back(&self, opcode: u8, payload: &[u8]) {
         // It counts against the window, as a frame of a client does.
-        self.connection.take_up();
+        self.connection.accept_frame();
         self.connection.outbox.push(Frame::raw(opcode, payload), Class::Reply);
     }
 }

@@ -13,7 +13,7 @@ use crate::http::request::params::QueryString;
 use crate::http::request::{address_quota, caller, origin};
 use crate::http::response::error::Error;
 use crate::http::state::AppState;
-use crate::sessions::{self, Opening, Refused, Socket, Unopened};
+use crate::sessions::{self, AdmissionError, OpenError, Socket, SocketRequest};
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
@@ -39,7 +39,7 @@ pub(crate) async fn open(
     state: web::Data<AppState>,
     QueryString(query): QueryString<HandshakeQuery>,
 ) -> Result<HttpResponse, Error> {
-    state.sessions.check_room().map_err(refusal)?;
+    state.sessions.check_capacity().map_err(refusal)?;
     if origin::is_allowed_page(&request, &state.config.http.allowed_origins) == Some(false) {
         return Err(Error::with_detail(
             Code::Forbidden,
@@ -58,7 +58,7 @@ pub(crate) async fn open(
         &state.sessions,
         &request,
         payload,
-        Opening {
+        SocketRequest {
             principal,
             request_id: RequestId::of(&request).0,
             protocol,
@@ -66,18 +66,21 @@ pub(crate) async fn open(
             network,
         },
     )
-    .map_err(|unopened| match unopened {
-        Unopened::Refused(refused) => refusal(refused),
-        Unopened::Handshake(error) => {
+    .map_err(|error| match error {
+        OpenError::Admission(error) => refusal(error),
+        OpenError::Handshake(error) => {
             Error::with_detail(Code::BadRequest, format!("This is not a WebSocket handshake: {error}."))
         }
     })
 }
 
-fn refusal(refused: Refused) -> Error {
-    let detail = match refused {
-        Refused::Draining => "This node is going away; connect again.",
-        Refused::Full => "This node has as many connections as it can.",
+fn refusal(error: AdmissionError) -> Error {
+    let detail = match error {
+        AdmissionError::Draining => "This node is going away; connect again.",
+        // Those of users and networks are closed as sockets.
+        AdmissionError::NodeFull | AdmissionError::UserFull | AdmissionError::NetworkFull => {
+            "This node has as many connections as it can."
+        }
     };
     Error::with_detail(Code::Overloaded, detail)
 }

@@ -1,10 +1,13 @@
-//! The response body of one socket: polls the session so that it reads, and drains the outbox so that it writes.
+//! The response body of one socket: it polls the session, so that it reads, and drains the outbox.
 //!
-//! The HTTP dispatcher copies what it is given into a write buffer of its own, which begins with 8 KiB, grows to hold the
-//! largest thing it ever was given, and keeps that size while the connection lives (up to 128 KiB). A socket lives for
-//! days and is mostly idle, so it must not grow: the body hands over at most [`PIECE_BYTES_MAX`] at a time, and the
-//! dispatcher is told (in `app.rs`) to write as soon as there might be no room for another piece. What waits is in the
-//! outbox; here is one drain of it, 64 KiB and less unless a single frame is larger.
+//! The HTTP dispatcher copies what it is given into a write buffer of its own. That begins with 8
+//! KiB, grows to hold the largest thing it ever was given, and keeps that size while the connection
+//! lives (up to 128 KiB). A socket lives for days and is mostly idle, so the buffer must not grow.
+//! So the body hands over at most [`PIECE_BYTES_MAX`] at a time, and the dispatcher is configured
+//! (`http/server`) to write as soon as there might be no room for another piece.
+//!
+//! Bound: what waits is in the outbox. Here is one drain of it, 64 KiB and less unless a single
+//! frame is larger.
 
 use super::link::Link;
 use super::pace::Pace;
@@ -81,7 +84,7 @@ where
         }
         match this.outbox.drain(DRAIN_BYTES_MAX, cx.waker()) {
             Drained::Chunk { bytes, replies } => {
-                this.link.answered(replies);
+                this.link.replied(replies);
                 this.pace.taken(bytes.len());
                 this.rest = bytes;
                 Poll::Ready(Some(Ok(this.next_piece())))

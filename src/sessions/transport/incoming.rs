@@ -1,12 +1,13 @@
 //! Bytes of a socket into whole messages, under the session's control.
 //!
-//! `actix-web-actors` would read the socket until it has nothing more, buffer a frame however long its header says it is,
-//! and hand over fragments unchecked. This stream stands in its place: it reads only when the session has room for
-//! another frame (so TCP pushes back and nothing is dropped), refuses a frame by its header before its payload is
-//! buffered, joins fragments within the same limit, and checks UTF-8 fragment by fragment. Frames themselves are decoded
-//! by actix-http's codec.
+//! `actix-web-actors` would read the socket until it has nothing more, buffer a frame however long
+//! its header says it is, and hand over fragments unchecked. This stream takes its place. It reads
+//! only when the session has room for another frame, so TCP pushes back and nothing is dropped. It
+//! refuses a frame by its header, before its payload is buffered. It joins fragments within the
+//! same limit, and checks UTF-8 fragment by fragment. Frames themselves are decoded by actix-http's
+//! codec.
 //!
-//! Bounds: one message of `limit` bytes, plus one chunk of the request payload (32 KiB).
+//! Bound: one message of `limit` bytes, plus one chunk of the request payload (32 KiB).
 
 use super::link::Link;
 use crate::error::CloseCode;
@@ -22,22 +23,18 @@ use tokio_util::codec::Decoder as _;
 /// What a client has sent.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Incoming {
-    /// A whole text message.
     Text(ByteString),
-    /// A whole binary message.
     Binary(Bytes),
-    /// A ping and its payload.
     Ping(Bytes),
-    /// An answer to a ping of ours.
+    /// The reply to a ping of ours.
     Pong,
-    /// The client closes.
     Close,
     /// The client broke the WebSocket protocol; nothing after it is read.
     Broken(CloseCode),
 }
 
 /// A message of which fragments have arrived.
-struct Partial {
+struct PartialMessage {
     text: bool,
     bytes: BytesMut,
     /// For text: everything before is valid UTF-8.
@@ -49,7 +46,7 @@ pub struct IncomingStream<S> {
     payload: S,
     codec: Codec,
     buffer: BytesMut,
-    partial: Option<Partial>,
+    partial: Option<PartialMessage>,
     link: Rc<Link>,
     limit: usize,
     ended: bool,
@@ -62,7 +59,8 @@ where
     /// Reads messages of at most `limit` bytes from `payload`.
     #[must_use]
     pub fn new(payload: S, link: Rc<Link>, limit: usize) -> Self {
-        // The codec's own limit would drop a frame that is one byte too long only after buffering it; ours comes first.
+        // The codec's own limit would drop a frame that is one byte too long only after buffering
+        // it; ours comes first.
         let codec = Codec::new().max_size(limit);
         Self {
             payload,
@@ -75,7 +73,8 @@ where
         }
     }
 
-    /// The next frame that is complete in the buffer, as a message or as `None` when it was a fragment.
+    /// The next frame that is complete in the buffer, as a message or as `None` when it was a
+    /// fragment.
     fn decode(&mut self) -> Result<Option<Option<Incoming>>, CloseCode> {
         if announced_length(&self.buffer).is_some_and(|length| length > self.limit as u64) {
             return Err(CloseCode::TooLarge);
@@ -102,7 +101,7 @@ where
     fn join(&mut self, item: Item) -> Result<Option<Incoming>, CloseCode> {
         let (fragment, last) = match item {
             Item::FirstText(fragment) => {
-                self.partial = Some(Partial {
+                self.partial = Some(PartialMessage {
                     text: true,
                     bytes: BytesMut::new(),
                     valid: 0,
@@ -110,7 +109,7 @@ where
                 (fragment, false)
             }
             Item::FirstBinary(fragment) => {
-                self.partial = Some(Partial {
+                self.partial = Some(PartialMessage {
                     text: false,
                     bytes: BytesMut::new(),
                     valid: 0,
@@ -133,7 +132,7 @@ where
         if !last {
             return Ok(None);
         }
-        let Some(Partial {
+        let Some(PartialMessage {
             text: is_text, bytes, ..
         }) = self.partial.take()
         else {
@@ -147,7 +146,7 @@ where
     }
 }
 
-impl Partial {
+impl PartialMessage {
     /// Finds invalid text as soon as it is there; a character may be split between fragments.
     fn check_utf8(&mut self) -> Result<(), CloseCode> {
         match std::str::from_utf8(&self.bytes[self.valid..]) {
@@ -165,7 +164,8 @@ fn text(bytes: Bytes) -> Result<Incoming, CloseCode> {
         .map_err(|_invalid| CloseCode::InvalidUtf8)
 }
 
-/// The payload length that a frame's header announces, once enough of the header is there (RFC 6455 §5.2).
+/// The payload length that a frame's header announces, once enough of the header is there (RFC 6455
+/// §5.2).
 fn announced_length(buffer: &[u8]) -> Option<u64> {
     let length = buffer.get(1)? & 0x7F;
     match length {
@@ -206,7 +206,7 @@ where
             }
             match Pin::new(&mut this.payload).poll_next(cx) {
                 Poll::Ready(Some(Ok(chunk))) => {
-                    this.link.heard();
+                    this.link.received();
                     this.buffer.extend_from_slice(&chunk);
                 }
                 Poll::Ready(Some(Err(_)) | None) => this.ended = true,

@@ -1,9 +1,10 @@
-//! What the parts of one socket share on their worker thread: the actor that reads, the stream it reads from, and the
-//! response body that writes.
+//! What the parts of one socket share on their worker thread: the actor that reads, the stream it
+//! reads from, and the response body that writes.
 //!
-//! The window lives here. A frame counts from when it is taken up until its reply has been handed to the socket; at
-//! [`limits::WINDOW`] the stream stops, TCP pushes back, and nothing is dropped. Everything here belongs to one thread;
-//! what others look at (silence, unanswered frames) is in the shared [`Connection`].
+//! The window is here. A frame counts from when it is accepted until its reply has been handed to
+//! the socket. At [`limits::WINDOW`] the stream stops, TCP pushes back, and nothing is dropped.
+//! Everything here belongs to one thread. What others look at (silence, frames in flight) is in the
+//! shared [`Connection`].
 
 use crate::error::CloseCode;
 use crate::ids::ConnectionId;
@@ -18,13 +19,13 @@ use tracing::Span;
 /// The state that actor, stream and body share.
 pub struct Link {
     connection: Arc<Connection>,
-    /// A command waits for room in its conversation; nothing may overtake it.
+    /// A command waits for room in its conversation, and nothing may overtake it.
     blocked: Cell<bool>,
     /// The client has closed, or broke the protocol: the body ends when the close frame is out.
     over: Cell<bool>,
     reader: RefCell<Option<Waker>>,
-    /// Who is connected, for whatever is logged on behalf of this socket. Made once; entered for a frame that comes in and
-    /// not for those that go out, of which there are a million a second.
+    /// Who is connected, for whatever is logged on behalf of this socket. Made once. Entered for a
+    /// frame that comes in and not for those that go out, of which there are a million a second.
     span: Span,
 }
 
@@ -49,18 +50,17 @@ impl Link {
         }
     }
 
-    /// A link that nothing holds up.
     #[cfg(test)]
     pub(crate) fn for_tests() -> Self {
         Self::new(Arc::new(Connection::for_tests()), "test")
     }
 
-    /// The socket's span.
     pub(crate) const fn span(&self) -> &Span {
         &self.span
     }
 
-    /// Counts and logs the end of the socket, and the code it was closed with, unless its client was just gone.
+    /// Counts and logs the end of the socket, and the code it was closed with, unless its client
+    /// was just gone.
     pub(crate) fn ended(&self, code: Option<CloseCode>) {
         metrics().socket_closed(code);
         let seconds = self.connection.age().as_secs_f64();
@@ -68,28 +68,27 @@ impl Link {
             .in_scope(|| tracing::info!(target: "access", code = code.map(CloseCode::as_u16), seconds, "socket ended"));
     }
 
-    /// The connection's id.
     pub(crate) fn connection_id(&self) -> ConnectionId {
         self.connection.id
     }
 
-    /// Whether another frame may be taken up; if not, the reader is woken when it may.
+    /// Whether another frame may be read; if not, the reader is woken when it may.
     pub(crate) fn may_read(&self, cx: &Context<'_>) -> bool {
-        // A closing connection takes nothing up any more, but waits for the client's close frame.
-        let may = self.connection.outbox.is_closed()
-            || (!self.blocked.get() && self.connection.unanswered() < limits::WINDOW);
+        // A closing connection accepts nothing any more, but waits for the client's close frame.
+        let may =
+            self.connection.outbox.is_closed() || (!self.blocked.get() && self.connection.in_flight() < limits::WINDOW);
         if !may {
             *self.reader.borrow_mut() = Some(cx.waker().clone());
         }
         may
     }
 
-    /// Notes that bytes have come in.
-    pub(crate) fn heard(&self) {
-        self.connection.heard();
+    /// Bytes have come in.
+    pub(crate) fn received(&self) {
+        self.connection.received();
     }
 
-    /// Nothing more is taken up until [`Self::unblock`].
+    /// Nothing more is read until [`Self::unblock`].
     pub(crate) fn block(&self) {
         self.blocked.set(true);
     }
@@ -101,9 +100,9 @@ impl Link {
     }
 
     /// Replies have been handed to the socket.
-    pub(crate) fn answered(&self, replies: u32) {
+    pub(crate) fn replied(&self, replies: u32) {
         if replies > 0 {
-            self.connection.answered(replies);
+            self.connection.replied(replies);
             self.wake();
         }
     }

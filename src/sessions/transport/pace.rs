@@ -1,14 +1,16 @@
-//! When many sockets of one worker are written to often, each of them waits a few milliseconds between two writes, so that
-//! several frames share one.
+//! When many sockets of one worker are written to often, each waits a few milliseconds between two
+//! writes, so that several frames share one.
 //!
-//! A write costs the worker far more than another frame in it does: at 360,000 deliveries a second two fifths of the
-//! server's time were spent in the kernel's `send`. In a conversation where everybody hears four hundred messages a
-//! second, writing each at once keeps all cores busy with writes, and then *everything* waits. Below [`BUSY_WRITES`] small
-//! writes per [`WINDOW`] on a worker nothing is delayed; above it, a socket that was written to less than [`PAUSE`] ago is
-//! drained when the pause is over. Large writes do not count and are not delayed: they share already.
+//! A write costs the worker far more than another frame in it does: at 360,000 deliveries a second
+//! two fifths of the server's time were spent in the kernel's `send`. In a conversation where
+//! everybody gets four hundred messages a second, writing each at once keeps all cores busy with
+//! writes, and then *everything* waits. Below [`BUSY_WRITES`] small writes per [`WINDOW`] on a
+//! worker, nothing is delayed. Above it, a socket that was written to less than [`PAUSE`] ago is
+//! drained when the pause is over. Large writes do not count and are not delayed: they share
+//! already.
 //!
-//! One [`Pacer`] a worker thread, no lock. A socket waits once for each pause, and what has been woken is gone a pause later, so
-//! the list is bounded by twice the worker's sockets.
+//! One [`Pacer`] a worker thread, no lock. A socket waits once for each pause, and what has been
+//! woken is gone a pause later. So the list is bounded by twice the worker's sockets.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -22,7 +24,8 @@ const PAUSE: Duration = Duration::from_millis(6);
 const TICK: Duration = Duration::from_millis(1);
 /// Over which writes are counted.
 const WINDOW: Duration = Duration::from_millis(10);
-/// Small writes of one worker in a window from which it counts as busy: 40,000 a second, nearly half of a core.
+/// Small writes of one worker in a window from which it counts as busy: 40,000 a second, nearly
+/// half of a core.
 const BUSY_WRITES: u32 = 400;
 /// A write of this many bytes has more than a few frames in it.
 const SMALL_BYTES: usize = 2 * 1024;
@@ -37,7 +40,8 @@ struct Pacer {
     window_since: Cell<Option<Instant>>,
     writes: Cell<u32>,
     is_busy: Cell<bool>,
-    /// In the order in which they began to wait, which is nearly that in which their pauses end: a wake may be late by one.
+    /// In the order in which they began to wait, which is nearly that in which their pauses end: a
+    /// wake may be late by one.
     waiting: RefCell<VecDeque<(Instant, Waker)>>,
     is_ticking: Cell<bool>,
 }

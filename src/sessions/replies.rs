@@ -1,6 +1,6 @@
-//! What a socket is told: who and where it is, and what became of a change it asked for.
+//! What a socket is told about itself: `hello`, and what became of a change that it asked for.
 
-use super::Connection;
+use super::connection::Connection;
 use crate::commit::Completion;
 use crate::ids::{ConversationId, MessageId, NodeId};
 use crate::rate_limit::QuotaDecision;
@@ -35,7 +35,7 @@ pub(super) fn hello(connection: &Connection, node: NodeId, heartbeat: Duration) 
     }
 }
 
-/// What is left of a budget, when that is less than a fifth.
+/// What is left of a quota, when that is less than a fifth.
 pub(super) fn budget(decision: QuotaDecision) -> Option<Budget> {
     let QuotaDecision { limit, remaining, .. } = decision;
     (u64::from(remaining) * 5 < u64::from(limit)).then_some(Budget {
@@ -45,7 +45,7 @@ pub(super) fn budget(decision: QuotaDecision) -> Option<Budget> {
     })
 }
 
-/// Answers a `send` when its message is durable, or why it is not.
+/// Replies to a `send`: its message is durable, or why it is not.
 pub(super) fn acknowledge(
     reply: Reply,
     conversation: ConversationId,
@@ -70,7 +70,7 @@ pub(super) fn acknowledge(
     })
 }
 
-/// Answers any other change when it is durable, or why it is not.
+/// Replies to any other change: it is durable, or why it is not.
 pub(super) fn confirm(reply: Reply) -> Completion {
     Completion::new(move |result| match result {
         Ok(receipt) => reply.ok(Some(receipt.rev)),
@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_budget_is_told_below_a_fifth() {
+    fn a_budget_below_a_fifth_is_sent() {
         let with = |remaining| QuotaDecision {
             limit: 100,
             remaining,
@@ -91,7 +91,7 @@ mod tests {
             retry_after_ms: None,
         };
         assert_eq!(budget(with(20)), None);
-        let told = budget(with(19)).unwrap();
-        assert_eq!((told.limit, told.remaining, told.reset_ms), (100, 19, 7));
+        let little = budget(with(19)).unwrap();
+        assert_eq!((little.limit, little.remaining, little.reset_ms), (100, 19, 7));
     }
 }
