@@ -54,7 +54,13 @@ impl SessionActor {
     }
 
     /// Performs what its user's quota allows, and refuses the rest before anything is done.
-    fn perform_within_quota(&mut self, frame: ClientFrame, reply: Reply, decision: QuotaDecision, ctx: &mut SessionContext) {
+    fn perform_within_quota(
+        &mut self,
+        frame: ClientFrame,
+        reply: Reply,
+        decision: QuotaDecision,
+        ctx: &mut SessionContext,
+    ) {
         if self.connection.outbox.is_closed() {
             // While Redis was asked: revoked, say.
             return reply.forgo();
