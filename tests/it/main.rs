@@ -72,5 +72,6 @@ mod socket;
 mod supervision;
 mod support;
 mod tidy;
+mod tidy_imports;
 mod tidy_tenants;
 mod users;

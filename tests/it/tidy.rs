@@ -1,7 +1,7 @@
 //! The house rules that neither the compiler nor clippy checks; no server needed.
 //!
-//! Who may import whom, where SQL, actix-web and the environment may be named, how long a file may be, what is never
-//! called. A rule that no longer fits is changed here, with its reason, and in `ARCHITECTURE.md`. Each test lists every
+//! Where SQL, actix-web and the environment may be named, how long a file may be, what is never called. Who may import
+//! whom is in `tidy_imports.rs`. A rule that no longer fits is changed here, with its reason, and in `ARCHITECTURE.md`. Each test lists every
 //! place that breaks its rule, so that one run is enough to put them right.
 
 use std::collections::BTreeMap;
@@ -13,37 +13,6 @@ const FILE_LINES_MAX: usize = 500;
 const TEST_LINES_MAX: usize = 700;
 /// Longest line of a comment, in characters: rustfmt leaves comments alone.
 const COMMENT_CHARS_MAX: usize = 130;
-
-/// The layers, top first: a module imports from lower layers, and from its own folder.
-const LAYERS: [&[&str]; 12] = [
-    &["main", "app", "probe", "shutdown"],
-    &["http"],
-    &["onboarding"],
-    &["sessions", "search"],
-    &["conversations"],
-    &["tenants", "auth", "commit", "rate_limit", "presence"],
-    &["cache"],
-    &["database", "redis", "bus", "wire"],
-    &["config", "telemetry"],
-    &["supervision"],
-    // Below supervision, which counts restarts.
-    &["metrics"],
-    &["ids", "error"],
-];
-
-/// Imports within a layer that are meant.
-const NEIGHBOURS: [(&str, &str); 7] = [
-    ("main", "app"),
-    ("main", "probe"),
-    ("app", "shutdown"),
-    // Changing a user is announced as signing in is: by auth's events.
-    ("tenants", "auth"),
-    // Envelopes carry what the wire carries.
-    ("bus", "wire"),
-    // The bus finds the servers of Redis as the cache does.
-    ("bus", "redis"),
-    ("telemetry", "config"),
-];
 
 /// A file of the project.
 pub struct Source {
@@ -199,71 +168,9 @@ fn character_length(text: &str) -> Option<usize> {
     inside[first..].starts_with('\'').then_some(first + 2)
 }
 
-/// What `crate::` and `parlance::` are followed by: the top modules that code names.
-fn imports(code: &str) -> Vec<String> {
-    let mut found = Vec::new();
-    for mark in ["crate::", "parlance::"] {
-        for (at, _) in code.match_indices(mark) {
-            let rest = &code[at + mark.len()..];
-            match rest.strip_prefix('{') {
-                Some(group) => found.extend(top_names(group)),
-                None => found.extend(first_word(rest)),
-            }
-        }
-    }
-    found
-}
-
-/// The first word of each item of `a, b::{c, d}, e}`.
-fn top_names(group: &str) -> Vec<String> {
-    let (mut names, mut depth, mut fresh) = (Vec::new(), 0, true);
-    for (at, c) in group.char_indices() {
-        match c {
-            '{' => depth += 1,
-            '}' if depth == 0 => break,
-            '}' => depth -= 1,
-            ',' if depth == 0 => fresh = true,
-            c if fresh && c.is_alphabetic() => {
-                names.extend(first_word(&group[at..]));
-                fresh = false;
-            }
-            _ => {}
-        }
-    }
-    names
-}
-
 pub fn first_word(text: &str) -> Option<String> {
     let word: String = text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
     (!word.is_empty()).then_some(word)
-}
-
-fn layer(module: &str) -> Option<usize> {
-    LAYERS.iter().position(|layer| layer.contains(&module))
-}
-
-#[test]
-fn imports_go_downwards() {
-    let mut broken = Vec::new();
-    for source in product() {
-        let Some(module) = source.module().filter(|module| *module != "lib") else {
-            continue;
-        };
-        let Some(here) = layer(module) else {
-            broken.push(format!(
-                "{}: `{module}` has no layer; give it one in tests/it/tidy.rs",
-                source.path
-            ));
-            continue;
-        };
-        for import in imports(&source.code(false)) {
-            let allowed = import == module || NEIGHBOURS.contains(&(module, import.as_str()));
-            if layer(&import).is_some_and(|there| there <= here) && !allowed {
-                broken.push(format!("{}: {module} imports {import}", source.path));
-            }
-        }
-    }
-    expect_none("imports go downwards (the layers are in tests/it/tidy.rs)", &broken);
 }
 
 #[test]
@@ -530,8 +437,4 @@ fn the_reader_of_code_reads_code() {
         "    'a: 'static"
     );
     assert_eq!(code_of("\"http://x\" // y", true), "\"http://x\" ");
-    assert_eq!(
-        imports("use crate::{a, b::{c, d}, e}; crate::f::g"),
-        ["a", "b", "e", "f"]
-    );
 }
