@@ -1,10 +1,10 @@
 //! What goes into one group commit. Pure.
 //!
-//! A group is a run of posts, written by one statement, and then a few other changes, one after the other.
-//! The order within each conversation is the order of arrival. A post that arrives behind another change of
-//! its conversation waits for the next group, and so does all that arrives behind it. Two things that a
-//! single statement cannot see also wait: a second post with an id of the group (it must find the first), and
-//! a reply to a post of the group.
+//! A group is a run of posts, written by one statement, and then a few other changes, one after the
+//! other. The order within each conversation is the order of arrival. A post that arrives behind
+//! another change of its conversation waits for the next group, and so does all that arrives behind
+//! it. Two things that a single statement cannot see also wait: a second post with an id of the
+//! group (it must find the first), and a reply to a post of the group.
 
 use super::operation::{Operation, Request};
 use crate::ids::{ConversationId, MessageId};
@@ -67,7 +67,8 @@ impl<T> Group<T> {
         self.posts.is_empty() && self.changes.is_empty()
     }
 
-    /// Two groups that together are this one, each smaller; for finding the operation that cannot be committed.
+    /// Two groups that together are this one, each smaller; for finding the operation that cannot
+    /// be committed.
     #[must_use]
     pub fn split(mut self) -> (Self, Self) {
         if self.posts.is_empty() {

@@ -1,7 +1,7 @@
 //! Applies one change that is not a post: load, judge under the lock, write.
 //!
-//! Judging is by the rows themselves, so it holds whatever another node did a moment ago. What is about
-//! members is in `change_members.rs`.
+//! Judging is by the rows themselves, so it holds whatever another node did a moment ago. What is
+//! about members is in `change_members.rs`.
 
 use super::operation::{Operation, Request, Requirement};
 use super::receipt::Receipt;
@@ -27,7 +27,8 @@ impl From<DatabaseError> for ChangeError {
     }
 }
 
-/// What an applied change leaves behind: its receipt, and the change itself unless it changed nothing.
+/// What an applied change leaves behind: its receipt, and the change itself unless it changed
+/// nothing.
 pub(super) struct AppliedChange {
     pub(super) receipt: Receipt,
     pub(super) change: Option<Change>,
@@ -105,8 +106,8 @@ pub(super) async fn apply(db: &Transaction<'_>, operation: &Operation) -> Change
     }
 }
 
-/// A change that takes away its own permission, repeated because the reply to its commit was lost: it is done
-/// already.
+/// A change that takes away its own permission, repeated because the reply to its commit was lost:
+/// it is done already.
 fn repeated_end(
     operation: &Operation,
     conversation: &LockedConversation,

@@ -1,5 +1,5 @@
-//! Changes of members: adding, joining by an invitation, roles, removing. Judged under the lock of the
-//! conversation, as the rest (`change.rs`).
+//! Changes of members: adding, joining by an invitation, roles, removing. Judged under the lock of
+//! the conversation, as the rest (`change.rs`).
 
 use super::change::{AppliedChange, ChangeError, ChangeResult, LockedChange, NOT_FOUND, changed, unchanged};
 use super::store;

@@ -1,7 +1,8 @@
 //! The handle: [`CommitHandle`], by which conversations hand over operations and read markers.
 //!
-//! Bounds: [`OPERATIONS_MAX`] operations wait, shared by the lanes. Each lane has a mailbox (taken by
-//! `lane.rs`). A full one refuses at once with `overloaded`. Read markers wait in a map (`read_markers.rs`).
+//! Bounds: [`OPERATIONS_MAX`] operations wait, shared by the lanes. Each lane has a mailbox (taken
+//! by `lane.rs`). A full one refuses at once with `overloaded`. Read markers wait in a map
+//! (`read_markers.rs`).
 
 use super::error::Error;
 use super::lane::{self, LaneMessage};

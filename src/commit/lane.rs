@@ -1,12 +1,12 @@
 //! The writer lanes: one actor each, supervised.
 //!
-//! A lane reads its mailbox as a stream of groups. While a group is being committed it does nothing else:
-//! what arrives meanwhile waits in the bounded mailbox and makes the next group. A lane that dies takes the
-//! group it was committing with it; its operations end as `unavailable`. Its successor reads the same mailbox
-//! on.
+//! A lane reads its mailbox as a stream of groups. While a group is being committed it does nothing
+//! else: what arrives meanwhile waits in the bounded mailbox and makes the next group. A lane that
+//! dies takes the group it was committing with it; its operations end as `unavailable`. Its
+//! successor reads the same mailbox on.
 //!
-//! A lane is an actor, and not a task, because it is one more place in the supervision tree: watched by a
-//! guard, restarted within a budget.
+//! A lane is an actor, and not a task, because it is one more place in the supervision tree:
+//! watched by a guard, restarted within a budget.
 
 use super::batch::{Group, Queue};
 use super::observers::CommitObservers;
@@ -91,8 +91,8 @@ impl StreamHandler<LaneWork> for LaneActor {
             }
             writer
         };
-        // `wait`, so that the next group is only taken from the mailbox when this one is done: it has grown
-        // meanwhile.
+        // `wait`, so that the next group is only taken from the mailbox when this one is done: it
+        // has grown meanwhile.
         ctx.wait(
             commit
                 .into_actor(self)
@@ -125,8 +125,8 @@ impl Stream for GroupStream {
         let this = self.get_mut();
         // A flush waits for all before it, so nothing behind it is read until it is done.
         while this.flushes.is_empty() && !this.queue.is_full() {
-            // Polled only when nothing waits: the runtime lets a task poll some hundred messages at a time,
-            // which would be the size of every group.
+            // Polled only when nothing waits: the runtime lets a task poll some hundred messages at
+            // a time, which would be the size of every group.
             let next = this.reader.try_next();
             match next.map_or_else(|| this.reader.poll_recv(cx), |message| Poll::Ready(Some(message))) {
                 Poll::Ready(Some(LaneMessage::Operation(operation))) => this.queue.push(*operation),

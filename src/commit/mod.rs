@@ -1,9 +1,9 @@
 //! The way to durability of every change: a bounded queue, a group commit, a receipt.
 //!
-//! An [`Operation`] is handed to the writer lane of its conversation. The lane commits in groups: at once
-//! when it is idle. While a commit is in flight the next group gathers. So no timer adds latency, and load
-//! makes groups larger. PostgreSQL numbers everything under the lock of the conversation's row; it is the
-//! sequencer, on any number of nodes.
+//! An [`Operation`] is handed to the writer lane of its conversation. The lane commits in groups:
+//! at once when it is idle. While a commit is in flight the next group gathers. So no timer adds
+//! latency, and load makes groups larger. PostgreSQL numbers everything under the lock of the
+//! conversation's row; it is the sequencer, on any number of nodes.
 //!
 //! | File | What it is |
 //! |---|---|
@@ -16,10 +16,11 @@
 //! | `read_markers.rs`, `read_markers_actor.rs` | how far people have read, written once a second |
 //! | `store/`, `rows.rs` | the SQL, and from rows to messages |
 //!
-//! Bounds: 10,000 operations wait on a node, shared by its lanes. A full lane refuses with `overloaded`, and
-//! nothing is acknowledged. An operation that cannot be committed within its deadline ends as `unavailable`;
-//! the client repeats it with the same id. A lane that crashes drops what it was committing: those operations
-//! end as `unavailable` too. What waited is read on by its successor.
+//! Bounds: 10,000 operations wait on a node, shared by its lanes. A full lane refuses with
+//! `overloaded`, and nothing is acknowledged. An operation that cannot be committed within its
+//! deadline ends as `unavailable`; the client repeats it with the same id. A lane that crashes
+//! drops what it was committing: those operations end as `unavailable` too. What waited is read on
+//! by its successor.
 
 mod batch;
 mod change;

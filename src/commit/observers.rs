@@ -1,13 +1,14 @@
 //! Who is notified of commits.
 //!
-//! The list is made in `app.rs`. The writer of each lane calls every observer, in the order of the list,
-//! after the commit and before it gives out the receipts. Nobody waits for an observer, and an observer
-//! waits for nobody: one that has more to do than a few memory operations puts the commit into a bounded
-//! queue of its own, and says in its documentation what happens when that is full. What it has missed then,
-//! it reads from the database by position (revision or sequence number).
+//! The list is made in `app.rs`. The writer of each lane calls every observer, in the order of the
+//! list, after the commit and before it gives out the receipts. Nobody waits for an observer, and
+//! an observer waits for nobody: one that has more to do than a few memory operations puts the
+//! commit into a bounded queue of its own, and says in its documentation what happens when that is
+//! full. What it has missed then, it reads from the database by position (revision or sequence
+//! number).
 //!
-//! An observer may miss a commit: when the process dies between the commit and the call, or when the reply to
-//! the commit was lost and nobody repeats the operation.
+//! An observer may miss a commit: when the process dies between the commit and the call, or when
+//! the reply to the commit was lost and nobody repeats the operation.
 
 use crate::wire::Committed;
 use std::sync::Arc;

@@ -50,8 +50,8 @@ pub enum Request {
     DeleteConversation,
 }
 
-/// What the actor must be for the request. Decided in `conversations/permissions.rs`, enforced under the row
-/// lock.
+/// What the actor must be for the request. Decided in `conversations/permissions.rs`, enforced
+/// under the row lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Requirement {
     /// A member with at least this role.

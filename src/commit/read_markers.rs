@@ -1,11 +1,12 @@
 //! Read markers, coalesced: whatever a person reads within a second is one row of one statement.
 //!
-//! A marker only moves forward. So the latest replaces the earlier, a crash sets one back by about a second at
-//! most, and a repeated write changes nothing. Bounded by [`MARKERS_MAX`]; beyond it further people's markers
-//! are dropped until the next flush, which the clients' next `read` repairs.
+//! A marker only moves forward. So the latest replaces the earlier, a crash sets one back by about
+//! a second at most, and a repeated write changes nothing. Bounded by [`MARKERS_MAX`]; beyond it
+//! further people's markers are dropped until the next flush, which the clients' next `read`
+//! repairs.
 //!
-//! What waits, and what was written last, can be asked for. A person who has just read, or sent, and then
-//! lists their conversations must not find them unread because the row is a second behind.
+//! What waits, and what was written last, can be asked for. A person who has just read, or sent,
+//! and then lists their conversations must not find them unread because the row is a second behind.
 
 use super::store;
 use crate::database::Database;
@@ -23,7 +24,8 @@ type MarkerKey = (ConversationId, UserId);
 #[derive(Debug, Default)]
 pub(super) struct ReadMarkers {
     waiting: Mutex<HashMap<MarkerKey, Seq>>,
-    /// What the latest flush took, kept until the next: a reader may have read its row just before it was written.
+    /// What the latest flush took, kept until the next: somebody may have read the row just before
+    /// it was written.
     flushed: Mutex<HashMap<MarkerKey, Seq>>,
     /// One flush at a time, so that the last one before the end waits for the one under way.
     flushing: tokio::sync::Mutex<()>,
@@ -51,7 +53,8 @@ impl ReadMarkers {
         waiting.get(&key).max(flushed.get(&key)).copied()
     }
 
-    /// Takes what waits; it stays visible in `flushed`, without a moment in between where it is in neither.
+    /// Takes what waits; it stays visible in `flushed`, without a moment in between where it is in
+    /// neither.
     fn take(&self) -> Vec<(MarkerKey, Seq)> {
         let mut waiting = self.waiting.lock();
         let mut flushed = self.flushed.lock();

@@ -1,5 +1,5 @@
-//! Writes the read markers once a second (`read_markers.rs`). A crash loses nothing that waits: the markers
-//! outlive the actor.
+//! Writes the read markers once a second (`read_markers.rs`). A crash loses nothing that waits: the
+//! markers outlive the actor.
 
 use super::read_markers::ReadMarkers;
 use crate::database::Database;
@@ -20,7 +20,6 @@ pub(super) struct ReadMarkersActor {
 }
 
 impl ReadMarkersActor {
-    /// Keeps one running.
     pub(super) async fn supervise(markers: Arc<ReadMarkers>, database: Database) {
         let begin = |_, guard| {
             let actor = Self {

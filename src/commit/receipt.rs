@@ -19,8 +19,8 @@ pub struct Receipt {
 
 type Callback = Box<dyn FnOnce(Result<Receipt, Error>) + Send>;
 
-/// Who waits for a result. Called exactly once: when it is dropped before, the result is `unavailable`, so a
-/// crash anywhere on the way is a result too.
+/// Who waits for a result. Called exactly once: when it is dropped before, the result is
+/// `unavailable`, so a crash anywhere on the way is a result too.
 pub struct Completion(Option<Callback>);
 
 impl Completion {

@@ -8,7 +8,8 @@ use bytestring::ByteString;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
-/// The columns of [`message_from_row`], for a `messages` table named `m`; a macro, so that `concat!` takes it.
+/// The columns of [`message_from_row`], for a `messages` table named `m`; a macro, so that
+/// `concat!` takes it.
 macro_rules! message_columns {
     () => {
         "m.conversation_id, m.seq, m.id, m.author_id, m.kind, m.body, m.reply_to, m.posted_rev, m.rev, m.created_at,
@@ -43,8 +44,8 @@ pub fn message_from_row(row: &Row) -> Message {
     }
 }
 
-/// A membership as it stands now; a removed one as `removed`. Columns: `conversation_id`, `user_id`, `name`, `kind`,
-/// `role`, `rev`, `joined_rev`, `removed_at`.
+/// A membership as it stands now; a removed one as `removed`. Columns: `conversation_id`,
+/// `user_id`, `name`, `kind`, `role`, `rev`, `joined_rev`, `removed_at`.
 #[must_use]
 pub fn member_from_row(row: &Row) -> MemberChanged {
     let removed: Option<Timestamp> = row.get("removed_at");

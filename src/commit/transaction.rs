@@ -1,8 +1,9 @@
 //! One attempt to commit a group, over a lane's connection.
 //!
-//! A group of posts is one flight on the connection: BEGIN, the locks, the append and COMMIT are sent
-//! together, and their responses come together. So a commit costs one round trip and one fsync. A group with
-//! other changes is sent in steps, because each is judged by what the locked rows say.
+//! A group of posts is one flight on the connection: BEGIN, the locks, the append and COMMIT are
+//! sent together, and their responses come together. So a commit costs one round trip and one
+//! fsync. A group with other changes is sent in steps, because each is judged by what the locked
+//! rows say.
 
 use super::batch::Group;
 use super::change::{self, ChangeError};
@@ -43,8 +44,8 @@ pub(super) struct LaneConnection {
 impl LaneConnection {
     pub(super) async fn open(database: &Database) -> Result<Self, DatabaseError> {
         let client = database.dedicated().await?;
-        // The lane's statements look up a few hundred rows by key, whatever the tables' sizes were when they
-        // were planned.
+        // The lane's statements look up a few hundred rows by key, whatever the tables' sizes were
+        // when they were planned.
         client
             .batch_execute(
                 "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off;
@@ -63,7 +64,8 @@ impl LaneConnection {
     /// Commits a group as one transaction. The outcomes are in the order of posts, then changes.
     pub(super) async fn commit(&mut self, group: &Group<Operation>) -> Result<Vec<OperationOutcome>, DatabaseError> {
         if group.changes.is_empty() {
-            // A failed flight has ended its transaction itself: COMMIT of a failed one is a rollback.
+            // A failed flight has ended its transaction itself: COMMIT of a failed one is a
+            // rollback.
             self.append_in_one_flight(group).await
         } else {
             self.apply_in_steps(group).await

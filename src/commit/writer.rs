@@ -2,15 +2,17 @@
 //!
 //! What can go wrong, and what happens:
 //!
-//! * *The connection is lost, the server restarts, or nothing is heard for [`ATTEMPT_TIMEOUT`]*: a new
-//!   connection and the same group again, with back-off, until the operations' deadlines. Then they end as
-//!   `unavailable`. If such an attempt had been committed after all, the repetition finds its messages by id
-//!   and gives the same receipts. The conversation learns of revisions it missed from `observed`.
-//! * *Two writers race for one id (unique violation), or the database asks for a repetition (serialization,
-//!   deadlock)*: the same group again.
-//! * *The database refuses an operation*: the group is split until the poison is alone; the others commit.
-//! * *Somebody else holds a conversation's row*: the conversations of the group are committed one by one, that
-//!   one last.
+//! * *The connection is lost, the server restarts, or the database is silent for
+//!   [`ATTEMPT_TIMEOUT`]*: a new connection and the same group again, with back-off, until the
+//!   operations' deadlines. Then they end as `unavailable`. If such an attempt had been committed
+//!   after all, the repetition finds its messages by id and gives the same receipts. The
+//!   conversation learns of revisions it missed from `observed`.
+//! * *Two writers race for one id (unique violation), or the database asks for a repetition
+//!   (serialization, deadlock)*: the same group again.
+//! * *The database refuses an operation*: the group is split until the poison is alone; the others
+//!   commit.
+//! * *Somebody else holds a conversation's row*: the conversations of the group are committed one
+//!   by one, that one last.
 
 use super::batch::Group;
 use super::error::Error;
@@ -26,7 +28,7 @@ use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 use tokio_postgres::error::SqlState;
 
-/// How long one attempt may hear nothing from the database before its connection is given up.
+/// How long one attempt may take before its connection is given up.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(6);
 /// Shortest attempt: deadlines that follow closely on one another must not cut every attempt short.
 const ATTEMPT_MIN: Duration = Duration::from_secs(1);
@@ -59,8 +61,8 @@ impl GroupWriter {
         }
     }
 
-    /// Commits a group and gives out its receipts. Each operation is completed by its own deadline, or about
-    /// [`ATTEMPT_MIN`] later.
+    /// Commits a group and gives out its receipts. Each operation is completed by its own deadline,
+    /// or about [`ATTEMPT_MIN`] later.
     pub(super) async fn commit(&mut self, group: Group<Operation>) {
         let mut pending = VecDeque::from([group]);
         while let Some(mut group) = pending.pop_front() {
@@ -69,7 +71,8 @@ impl GroupWriter {
                     fail::fail_point!("commit::after_commit");
                     self.complete(group, outcomes);
                 }
-                // Everybody else first. One group a conversation, so that no operation overtakes another.
+                // Everybody else first. One group a conversation, so that no operation overtakes
+                // another.
                 Err(GroupError::Locked) => pending.extend(by_conversation(group)),
                 Err(GroupError::Poison) if group.len() > 1 => {
                     let (first, second) = group.split();
@@ -85,8 +88,8 @@ impl GroupWriter {
         }
     }
 
-    /// Outcomes of what is left in the group: operations whose deadline comes first are completed and taken
-    /// out.
+    /// Outcomes of what is left in the group: operations whose deadline comes first are completed
+    /// and taken out.
     async fn commit_until_deadline(
         &mut self,
         group: &mut Group<Operation>,
@@ -179,8 +182,8 @@ impl GroupWriter {
     }
 }
 
-/// Completes the operations whose time is over as `unavailable`. How long the next one has, unless none is
-/// left.
+/// Completes the operations whose time is over as `unavailable`. How long the next one has, unless
+/// none is left.
 fn complete_expired(group: &mut Group<Operation>) -> Option<Duration> {
     let now = Instant::now();
     let late = |operation: &mut Operation| operation.deadline <= now;
@@ -230,7 +233,7 @@ fn by_conversation(group: Group<Operation>) -> Vec<Group<Operation>> {
 
 /// Whether the same group may succeed when it is simply sent again.
 fn is_repeatable(error: &DatabaseError) -> bool {
-    // Two writers raced for one message id: the repetition finds the other's message. Another unique violation
-    // is a defect, and repeating it would hold the lane up.
+    // Two writers raced for one message id: the repetition finds the other's message. Another
+    // unique violation is a defect, and repeating it would hold the lane up.
     error.is_serialization() || error.constraint() == Some("messages_tenant_id_id_key")
 }

@@ -1,18 +1,20 @@
 //! The actor of one conversation: a shell around the pure [`ConversationState`].
 //!
-//! It owns the state of one generation and is the only one that changes the subscribers of its slot.
-//! Sessions and REST handlers reach it through the slot's commands (1,024 wait; when full, the caller waits
-//! until its deadline, then gets `overloaded`). Observers of commits and the bus reach it through the
-//! slot's events (4,096 wait; when full, events are dropped and the comparison of revisions repairs it).
-//! It never waits for a socket: a push that finds an outbox full closes that connection and goes on.
+//! It owns the state of one generation and is the only one that changes the subscribers of its
+//! slot. Sessions and REST handlers reach it through the slot's commands (1,024 wait; when full,
+//! the caller waits until its deadline, then gets `overloaded`). Observers of commits and the bus
+//! reach it through the slot's events (4,096 wait; when full, events are dropped and the comparison
+//! of revisions repairs it). It never waits for a socket: a push that finds an outbox full closes
+//! that connection and goes on.
 //!
-//! A crash loses what is nowhere else: who was typing, a broadcast that was half done. The successor loads
-//! the state from PostgreSQL, finds the subscribers in the slot, each with the last revision it was pushed,
-//! and goes on from there (`adoption.rs`). With no subscriber and no command for the passivation time the
-//! actor stops on purpose.
+//! A crash loses what is nowhere else: who was typing, a broadcast that was half done. The
+//! successor loads the state from PostgreSQL, finds the subscribers in the slot, each with the last
+//! revision it was pushed, and goes on from there (`adoption.rs`). With no subscriber and no
+//! command for the passivation time the actor stops on purpose.
 //!
-//! It is an actor because a conversation needs one place where order is decided: who sees which revision
-//! after which snapshot. The state decides it; `perform.rs` turns its effects into pushes and calls.
+//! It is an actor because a conversation needs one place where order is decided: who sees which
+//! revision after which snapshot. The state decides it; `perform.rs` turns its effects into pushes
+//! and calls.
 
 use super::command::ConversationCommand;
 use super::dependencies::ConversationContext;
@@ -50,8 +52,8 @@ pub(super) struct ConversationActor {
     pub(super) context: Arc<ConversationContext>,
     /// Numbers replays, so that the end of one that was replaced is recognised.
     pub(super) replays: u64,
-    /// Whether something was done on this node since the last notices: then this node sends them to the
-    /// others.
+    /// Whether something was done on this node since the last notices: then this node sends them to
+    /// the others.
     pub(super) changed_here: bool,
     /// Whether a replay may wait for this node to catch up with the database.
     pub(super) replays_wait: bool,
@@ -139,7 +141,8 @@ impl StreamHandler<ConversationCommand> for ConversationActor {
                 if self.role(&access).is_none() {
                     return reply.refuse(Code::NotFound);
                 }
-                // Who subscribes is connected, also if the queue of changes has not brought that yet.
+                // Who subscribes is connected, also if the queue of changes has not brought that
+                // yet.
                 let online = self.context.presence.is_online(access.user_id);
                 self.state.presence(access.user_id, online, self.now());
                 self.subscribe(subscriber, access.user_id, after, reply, ctx);
@@ -271,7 +274,8 @@ impl ConversationActor {
         reply.ok(None);
     }
 
-    /// At the end of every turn: performs the effects of what just happened and arms the next timer.
+    /// At the end of every turn: performs the effects of what just happened and arms the next
+    /// timer.
     pub(super) fn finish_turn(&mut self, ctx: &mut Context<Self>) {
         self.run_effects(ctx);
         self.slot.set_rev(self.state.rev);

@@ -1,10 +1,11 @@
 //! What a new generation does for the subscribers that the one before has left behind.
 //!
-//! Each is brought to the present, by how it stood. *Live*: it is pushed what it has missed, which the state
-//! was prefilled with; if that is too much to be without gaps, its connection is closed and its client
-//! resumes. *Replaying*: the replay goes on from where the socket had everything; only a snapshot that was in
-//! the dead generation's memory is refused with `unavailable`. *No longer a member*: it is pushed the
-//! farewell, as far as that is still in memory, and its subscription ends.
+//! Each is brought to the present, by how it stood. *Live*: it is pushed what it has missed, which
+//! the state was prefilled with; if that is too much to be without gaps, its connection is closed
+//! and its client resumes. *Replaying*: the replay goes on from where the socket had everything;
+//! only a snapshot that was in the dead generation's memory is refused with `unavailable`. *No
+//! longer a member*: it is pushed the farewell, as far as that is still in memory, and its
+//! subscription ends.
 
 use super::actor::ConversationActor;
 use super::replay::ReplayId;
@@ -107,7 +108,8 @@ impl ConversationActor {
     }
 }
 
-/// Pushes a live subscriber what it has missed, up to `until`; false when that is no longer in memory.
+/// Pushes a live subscriber what it has missed, up to `until`; false when that is no longer in
+/// memory.
 fn push_missed(missed: Option<&[Change]>, until: Rev, subscriber: &mut Subscriber, rev: Rev) -> bool {
     if subscriber.delivered >= rev {
         return true;

@@ -1,4 +1,5 @@
-//! What conversations need of the sessions, which are above them: a trait, implemented in `sessions/`.
+//! What conversations need of the sessions, which are above them: a trait, implemented in
+//! `sessions/`.
 
 use crate::ids::{ConnectionId, UserId};
 use crate::wire::frames::Notice;

@@ -1,7 +1,8 @@
 //! The observer of commits that publishes them to the other nodes.
 //!
-//! The queue is the bus's own: 10,000 envelopes wait (`bus/`). When it is full, the bus drops and counts the
-//! envelope. The other nodes catch up from the database: they compare revisions (`revisions.rs`).
+//! The queue is the bus's own: 10,000 envelopes wait (`bus/`). When it is full, the bus drops and
+//! counts the envelope. The other nodes catch up from the database: they compare revisions
+//! (`revisions.rs`).
 
 use crate::bus::{Bus, Envelope, To};
 use crate::commit::CommitObserver;
@@ -23,7 +24,7 @@ impl BusObserver {
 
 impl CommitObserver for BusObserver {
     fn committed(&self, committed: &Committed) {
-        // Also without changes: after a lost receipt it tells others how far the conversation is.
+        // Also without changes: after a lost receipt it says how far the conversation is.
         if self.bus.has_peers(self.node) {
             let to = To::Conversation(committed.conversation_id);
             self.bus.publish(self.node, to, Envelope::Committed(committed.clone()));

@@ -6,14 +6,15 @@ use crate::database::Error;
 use crate::ids::{ConversationId, Rev};
 use crate::wire::Change;
 
-/// About how many changes are read at once; the conversation goes on from there. Fewer than an outbox holds.
+/// About how many changes are read at once; the conversation goes on from there. Fewer than an
+/// outbox holds.
 const CATCH_UP_MAX: usize = 500;
-/// About how many bytes of them, likewise: what is pushed in one turn should leave room in the outboxes of
-/// all subscribers.
+/// About how many bytes of them, likewise: what is pushed in one turn should leave room in the
+/// outboxes of all subscribers.
 const CATCH_UP_BYTES_MAX: usize = 256 * 1024;
 
-/// The net effect of what came after a revision, ascending; at most about [`CATCH_UP_MAX`] changes and
-/// [`CATCH_UP_BYTES_MAX`] of it. Waits for one of the node's permits to read.
+/// The net effect of what came after a revision, ascending; at most about [`CATCH_UP_MAX`] changes
+/// and [`CATCH_UP_BYTES_MAX`] of it. Waits for one of the node's permits to read.
 pub(super) async fn read_changes_after(
     context: &ConversationContext,
     id: ConversationId,

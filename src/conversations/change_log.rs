@@ -1,16 +1,14 @@
 //! The latest changes of a conversation, without holes, for subscribers who come back soon. Pure.
 //!
-//! Bounds: [`CHANGES_MAX`] changes and [`CHANGES_BYTES_MAX`] bytes; the oldest go first. Whoever needs
-//! older ones is read them from the database (`replay.rs`).
+//! Bounds: [`CHANGES_MAX`] changes and [`CHANGES_BYTES_MAX`] bytes; the oldest go first. Whoever
+//! needs older ones is read them from the database (`replay.rs`).
 
 use crate::ids::{Rev, UserId};
 use crate::wire::frames::MemberChange;
 use crate::wire::{Change, Thing};
 use std::collections::{HashSet, VecDeque};
 
-/// Latest changes kept.
 const CHANGES_MAX: usize = 512;
-/// Bytes of them.
 const CHANGES_BYTES_MAX: usize = 512 * 1024;
 
 /// Changes with consecutive revisions.
@@ -69,12 +67,13 @@ impl ChangeLog {
     }
 }
 
-/// The change for revision `rev` from a net effect that reaches at least that far: the change itself, or,
-/// in a hole, the present state of a thing that existed then. `None` beyond the net effect.
+/// The change for revision `rev` from a net effect that reaches at least that far: the change
+/// itself, or, in a hole, the present state of a thing that existed then. `None` beyond the net
+/// effect.
 ///
-/// A thing that changed again behind the end of the read is not in it. Where nothing else existed, the
-/// conversation itself did: the hole gets its properties. It never gets a message that was posted later,
-/// which readers would be sent as new twice.
+/// A thing that changed again behind the end of the read is not in it. Where nothing else existed,
+/// the conversation itself did: the hole gets its properties. It never gets a message that was
+/// posted later, which readers would be sent as new twice.
 pub(super) fn change_at(found: &[Change], rev: Rev, properties: impl FnOnce(Rev) -> Change) -> Option<Change> {
     let later = &found[found.partition_point(|change| change.rev() < rev)..];
     let next = later.first()?;

@@ -1,5 +1,5 @@
-//! What a caller asks of a conversation. Commands wait in the mailbox of its slot (`slot.rs`) and are
-//! taken by `actor.rs`.
+//! What a caller asks of a conversation. Commands wait in the mailbox of its slot (`slot.rs`) and
+//! are taken by `actor.rs`.
 
 use super::error::Error;
 use super::subscribers::NewSubscriber;
@@ -13,7 +13,6 @@ use tokio::sync::oneshot;
 
 #[derive(Debug)]
 pub(super) enum ConversationCommand {
-    /// Change something durable.
     Change {
         access: Access,
         request: Request,

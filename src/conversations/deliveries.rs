@@ -1,6 +1,8 @@
-//! Envelopes of other nodes, as the bus delivers them: passed on to the conversation, or to the sessions.
+//! Envelopes of other nodes, as the bus delivers them: passed on to the conversation, or to the
+//! sessions.
 //!
-//! Used by the registry, which takes them from its bounded subscription to the bus. Nothing here waits.
+//! Used by the registry, which takes them from its bounded subscription to the bus. Nothing here
+//! waits.
 
 use super::dependencies::ConversationContext;
 use super::event::ConversationEvent;
@@ -10,8 +12,8 @@ use crate::cache::Subject;
 use crate::ids::{ConversationId, Seq, UserId};
 use crate::wire::frames::Notice;
 
-/// Passes an envelope on. The ids of conversations whose revisions must be compared, if the bus may have
-/// lost something.
+/// Passes an envelope on. The ids of conversations whose revisions must be compared, if the bus may
+/// have lost something.
 pub(super) fn deliver(context: &ConversationContext, envelope: Envelope) -> Option<Vec<ConversationId>> {
     match envelope {
         Envelope::Committed(committed) => {

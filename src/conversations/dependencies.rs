@@ -88,7 +88,8 @@ impl ConversationContext {
         }
     }
 
-    /// Publishes notices to the nodes that the users are connected to; each node gets those of its own users.
+    /// Publishes notices to the nodes that the users are connected to; each node gets those of its
+    /// own users.
     pub(super) fn publish_notices(&self, conversation_id: ConversationId, last_seq: Seq, notices: Vec<(UserId, i64)>) {
         if !self.bus.has_peers(self.node) {
             return;

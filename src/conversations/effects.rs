@@ -18,8 +18,8 @@ pub enum Effect {
     MarkRead { user: UserId, seq: Seq },
     /// Publish to other nodes how far a member has read.
     PublishRead { user: UserId, seq: Seq },
-    /// Notify connections of these members that are not subscribed; with each, the number of messages the
-    /// member has not read.
+    /// Notify connections of these members that are not subscribed; with each, the number of
+    /// messages the member has not read.
     Notify(Vec<(UserId, i64)>),
     /// End the subscriptions of a user who is no longer a member.
     Detach { user: UserId, farewell: Change },

@@ -1,9 +1,9 @@
-//! What happens around messages and is not durable, or only in batches: typing, read markers, presence,
-//! notices. Pure.
+//! What happens around messages and is not durable, or only in batches: typing, read markers,
+//! presence, notices. Pure.
 //!
-//! All of it is coalesced: what comes often is passed on at most once in its interval, in its latest form.
-//! Part of the conversation's state (`state.rs`), which decides who is a member and whether the
-//! conversation is small enough.
+//! All of it is coalesced: what comes often is passed on at most once in its interval, in its
+//! latest form. Part of the conversation's state (`state.rs`), which decides who is a member and
+//! whether the conversation is small enough.
 
 use super::effects::Effect;
 use super::member::Member;
@@ -19,7 +19,8 @@ const TYPING_EXPIRY_MS: Millis = 12_000;
 const READ_INTERVAL_MS: Millis = 1_000;
 /// Notices of one conversation go out at most this often.
 const NOTICE_INTERVAL_MS: Millis = 1_000;
-/// Presence changes are gathered for this long, so that many arrivals are one write for each subscriber.
+/// Presence changes are gathered for this long, so that many arrivals are one write for each
+/// subscriber.
 const PRESENCE_INTERVAL_MS: Millis = 100;
 
 /// A typist; kept for three seconds after they were last passed on, so that flicker is not.
@@ -48,7 +49,8 @@ struct PendingNotices {
     timer: Timer,
 }
 
-/// Typing, read markers, presence and notices that wait to be passed on. Every map is bounded by the members.
+/// Typing, read markers, presence and notices that wait to be passed on. Every map is bounded by
+/// the members.
 #[derive(Clone, Debug, Default)]
 pub(super) struct EphemeralState {
     typing: HashMap<UserId, Typist>,

@@ -1,12 +1,11 @@
-//! Why a conversation, or a read of conversations, did not do something.
+//! Why a conversation did not do something, or could not be read.
 
 use crate::error::Code;
 use std::sync::Arc;
 
-/// Why a conversation did not do something.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The rules or the present state forbid it; what to tell the caller.
+    /// The rules or the present state forbid it; with a sentence for the caller.
     #[error("refused: {1}")]
     Refused(Code, &'static str),
     /// Too many conversations, or too much for this one.
@@ -15,13 +14,11 @@ pub enum Error {
     /// The change was not committed.
     #[error(transparent)]
     Commit(#[from] crate::commit::Error),
-    /// A read failed.
     #[error(transparent)]
     Database(#[from] crate::database::Error),
-    /// An answer could not be written.
-    #[error("an answer could not be encoded: {0}")]
+    #[error("a page could not be encoded: {0}")]
     Encode(#[from] serde_json::Error),
-    /// Any of these, met by somebody who loaded for several.
+    /// Any of these, from one who loaded for several callers.
     #[error(transparent)]
     Shared(Arc<Self>),
 }
@@ -33,7 +30,7 @@ impl From<Arc<Self>> for Error {
 }
 
 impl Error {
-    /// The public code.
+    /// The code that clients see.
     #[must_use]
     pub fn code(&self) -> Code {
         match self {

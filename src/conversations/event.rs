@@ -9,7 +9,8 @@ use bytestring::ByteString;
 pub(super) enum ConversationEvent {
     /// Changes were committed by this node.
     Committed(Committed),
-    /// Changes were committed by another node, or the database was found to be further than this node.
+    /// Changes were committed by another node, or the database was found to be further than this
+    /// node.
     CommittedElsewhere(Committed),
     /// A member has read up to `seq`, on another node.
     Read { user: UserId, seq: Seq },

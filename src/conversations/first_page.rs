@@ -1,21 +1,23 @@
-//! The first page of a person's conversations, as it is asked for all the time: kept, encoded, until something on it
-//! changes.
+//! The first page of a person's conversations. It is asked for all the time, so it is kept,
+//! encoded, until something on it changes.
 //!
-//! It depends on the conversations of the person, all of them and not only those on the page, because a message in any of
-//! them brings it to the top; and on the person, that is, on their memberships and read markers. All of that is told to
-//! the cache as it happens (`first_page_observer.rs`, [`CacheHandle::invalidate`]): a message costs two atomic operations, whether the
-//! conversation has two members or ten thousand, and nobody's page is looked for. So on this node a page never shows what
-//! was before a change whose author has been answered.
+//! It depends on all conversations of the person, and not only on those of the page, because a
+//! message in any of them brings it to the top. It also depends on the person: their memberships
+//! and read markers. All of that is invalidated as it happens (`first_page_observer.rs`). A message
+//! costs two atomic operations, whether the conversation has two members or ten thousand, and
+//! nobody's page is looked for. So on this node a page never shows what was before a change whose
+//! author has the receipt.
 //!
-//! Other nodes are told by the bus, which may lose things; so where there may be others, heard or not, a page is kept for
-//! [`AGE_MAX_WITH_PEERS`] at most. Pages are not put into Redis (`docs/adr/0013-stamps-instead-of-removal.md`).
+//! Other nodes learn it by the bus, which may lose things. So where there may be others, a page is
+//! kept for [`AGE_MAX_WITH_PEERS`] at most. Pages are not put into Redis
+//! (`docs/adr/0013-stamps-instead-of-removal.md`).
 //!
-//! Bounds: a person in more than [`DEPENDS_MAX`] conversations is asked for anew each time; the pages of all take part in
-//! the cache's bound in bytes.
+//! Bounds: the page of a person in more than [`DEPENDS_MAX`] conversations is not kept; all pages
+//! take part in the cache's bound in bytes.
 
 use super::error::Error;
 use super::handle::ConversationsHandle;
-use super::listing::Summary;
+use super::listing::{Summary, SummaryPage};
 use super::store;
 use crate::auth::{Access, AllowedConversations};
 use crate::cache::{Cacheable, Kind, LoadedValue, Subject, keys};
@@ -24,14 +26,13 @@ use std::time::Duration;
 
 /// Conversations that a page may depend on: more would cost more to look at than the page saves.
 const DEPENDS_MAX: usize = 1_000;
-/// How old a page may become where other nodes may change things too, should the bus have lost what it depends on. Five
-/// seconds are promised; the rest is for loading it again.
+/// How old a page may become where other nodes may change things too, should the bus have lost an
+/// invalidation. Five seconds are promised; the rest is for loading it again.
 const AGE_MAX_WITH_PEERS: Duration = Duration::from_secs(4);
 
-/// Makes the answer of a page: the conversations, one more than the limit if there are more, and the limit.
+/// Encodes a page: the conversations, one more than the limit if there are more, and the limit.
 pub type Encode = fn(Vec<Summary>, i64) -> serde_json::Result<Vec<u8>>;
 
-/// An encoded page.
 #[derive(Clone, Debug)]
 struct FirstPage(Bytes);
 
@@ -44,8 +45,8 @@ impl Cacheable for FirstPage {
 }
 
 impl ConversationsHandle {
-    /// The first `limit` of the caller's conversations, newest activity first, as `encode` writes them. From memory, if
-    /// nothing has changed.
+    /// The first `limit` of the caller's conversations, newest activity first, as `encode` writes
+    /// them. From memory, if nothing has changed.
     ///
     /// # Errors
     /// [`Error::Database`], [`Error::Encode`].
@@ -69,8 +70,8 @@ impl ConversationsHandle {
         Ok(page.await?.map(|page| page.0).unwrap_or_default())
     }
 
-    /// The page and what it depends on, in one flight. They need not be of one snapshot: a membership that comes or goes
-    /// in between is told as a change of the person.
+    /// The page and what it depends on, in one flight. They need not be of one snapshot: a
+    /// membership that comes or goes in between invalidates what depends on the person.
     async fn load_first_page(
         &self,
         access: Access,
@@ -79,8 +80,13 @@ impl ConversationsHandle {
     ) -> Result<LoadedValue<FirstPage>, Error> {
         let client = self.context.database.client().await?;
         let more = i64::try_from(DEPENDS_MAX + 1).unwrap_or(i64::MAX);
+        let page = SummaryPage {
+            limit: limit + 1,
+            from: None,
+            only: None,
+        };
         let (summaries, memberships) = tokio::join!(
-            self.summaries_on(&client, access, limit + 1, (None, None), None),
+            self.summaries_on(&client, access, page),
             store::list_memberships(&client, access.tenant_id, access.user_id, more),
         );
         let (summaries, memberships) = (summaries?, memberships?);

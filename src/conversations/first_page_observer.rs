@@ -1,8 +1,8 @@
 //! The observer of commits that keeps the cached first pages of conversations true.
 //!
-//! It invalidates what the pages depend on: two atomic operations for a message, done at once. So it needs no
-//! queue and is never full. It is the first in the list of observers: whoever waits for the receipt may list
-//! conversations next.
+//! It invalidates what the pages depend on: two atomic operations for a message, done at once. So
+//! it needs no queue and is never full. It is the first in the list of observers: whoever waits for
+//! the receipt may list conversations next.
 
 use crate::cache::{CacheHandle, Subject};
 use crate::commit::CommitObserver;

@@ -1,9 +1,11 @@
-//! The handles: [`ConversationsHandle`] for all conversations of the node, [`ConversationHandle`] for one.
+//! The handles: [`ConversationsHandle`] for all conversations of the node, [`ConversationHandle`]
+//! for one.
 //!
-//! Sessions and REST handlers use them. What is asked of a conversation goes into the mailbox of its slot
-//! (1,024 commands, taken by `actor.rs`). When that is full, the caller waits for [`ROOM_TIMEOUT`] and then
-//! gets `overloaded`. Whether a conversation exists, and for whom, is replied to what is sent there. A
-//! handle stays valid when the actor behind it is restarted or passivated.
+//! Sessions and REST handlers use them. What is asked of a conversation goes into the mailbox of
+//! its slot (1,024 commands, taken by `actor.rs`). When that is full, the caller waits for
+//! [`ROOM_TIMEOUT`] and then gets `overloaded`. Whether a conversation exists, and for whom, is
+//! replied to what is sent there. A handle stays valid when the actor behind it is restarted or
+//! passivated.
 
 use super::command::ConversationCommand;
 use super::dependencies::{ConversationContext, ConversationDependencies};
@@ -38,7 +40,8 @@ pub struct ConversationsHandle {
 }
 
 impl ConversationsHandle {
-    /// Starts the registry and the listener to presence. Conversations start when they are first asked something.
+    /// Starts the registry and the listener to presence. Conversations start when they are first
+    /// asked something.
     #[must_use]
     pub fn start(dependencies: ConversationDependencies, config: &ConversationsConfig) -> Self {
         let context = Arc::new(ConversationContext::new(dependencies, config));
@@ -61,8 +64,8 @@ impl ConversationsHandle {
     /// Changes something durable and waits until it is.
     ///
     /// # Errors
-    /// What the rules, the present state or the database say; `overloaded` and `unavailable` may be tried
-    /// again.
+    /// What the rules, the present state or the database say; `overloaded` and `unavailable` may be
+    /// tried again.
     pub async fn change(&self, access: Access, id: ConversationId, request: Request) -> Result<Receipt, Error> {
         let (respond_to, response) = oneshot::channel();
         let done = Completion::new(move |result| {
@@ -171,8 +174,8 @@ pub struct ConversationHandle {
     context: Arc<ConversationContext>,
 }
 
-/// A command that found the mailbox full; [`MailboxFull::wait`] waits for room. It must be waited for before
-/// anything else of the same caller is sent, or the order is lost.
+/// A command that found the mailbox full; [`MailboxFull::wait`] waits for room. It must be waited
+/// for before anything else of the same caller is sent, or the order is lost.
 #[must_use]
 pub struct MailboxFull {
     conversation: ConversationHandle,
@@ -267,8 +270,8 @@ impl ConversationHandle {
                 command: Box::new(command),
             }),
             Err(mpsc::error::TrySendError::Closed(command)) => {
-                // Passivated a moment ago: the table has, or starts, the next one. Once, so that this cannot
-                // go round.
+                // Passivated a moment ago: the table has, or starts, the next one. Once, so that
+                // this cannot go round.
                 match self.context.slots.find_or_start(self.slot.id) {
                     Ok(slot) => self.slot = slot,
                     Err(error) => {

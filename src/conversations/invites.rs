@@ -1,8 +1,9 @@
 //! Invitations: links by which people of the tenant, newcomers and guests join a conversation.
 //!
-//! Who may see, make and withdraw them is the conversation's decision ([`ConversationsHandle::authorize_invites`]); joining is
-//! a durable change like any other, and its use is counted in the same transaction. A code is 128 random bits; whoever has
-//! it may join, so it is never logged. Bounds: [`INVITES_MAX`] open ones a conversation.
+//! Who may see, make and withdraw them is decided by the conversation
+//! ([`ConversationsHandle::authorize_invites`]). Joining is a durable change like any other, and
+//! its use is counted in the same transaction. A code is 128 random bits. Whoever has it may join,
+//! so it is never logged. Bounds: [`INVITES_MAX`] open ones a conversation.
 
 use super::error::Error;
 use super::handle::ConversationsHandle;
@@ -61,11 +62,12 @@ fn invite_of(row: &Row) -> Invite {
 }
 
 impl ConversationsHandle {
-    /// The open invitations, newest first, after `from` (the last one of the page before). One more than `limit` if
-    /// there are more.
+    /// The open invitations, newest first, after `from` (the last one of the page before). One more
+    /// than `limit` if there are more.
     ///
     /// # Errors
-    /// `forbidden` for members, `not_found` for everybody else below moderator; [`Error::Database`].
+    /// `forbidden` for members, `not_found` for everybody else below moderator;
+    /// [`Error::Database`].
     pub async fn list_invites(
         &self,
         access: Access,
@@ -153,7 +155,8 @@ impl ConversationsHandle {
     /// Makes the caller a member of the invitation's conversation; again costs nothing.
     ///
     /// # Errors
-    /// `not_found` if it is spent, expired, withdrawn, another tenant's, or leads a guest elsewhere.
+    /// `not_found` if it is spent, expired, withdrawn, another tenant's, or leads a guest
+    /// elsewhere.
     pub async fn accept_invite(&self, access: Access, code: &str) -> Result<ConversationId, Error> {
         const FIND: Statement = Statement::new(
             "invites.find_by_code",

@@ -1,16 +1,16 @@
 //! The life of one conversation on this node: loaded, started, restarted when it dies, passivated.
 //!
-//! Each active conversation has a task of its own, on the arbiter of its actor. It restarts the actor five
-//! times in a minute, with back-off. When that budget is spent, callers get `unavailable` until it has a
-//! place again.
+//! Each active conversation has a task of its own, on the arbiter of its actor. It restarts the
+//! actor five times in a minute, with back-off. When that budget is spent, callers get
+//! `unavailable` until it has a place again.
 //!
-//! Races, and what happens. *Command, then passivation*: an actor stops only from a timer that found no
-//! subscriber and no command for a while. A command that arrives between that and the slot's removal waits
-//! in the mailbox, and [`SlotTable::passivate`] moves it to a new slot, which is started. *Passivation, then
-//! command*: the caller's old slot is closed; the handle asks the table again and gets the new one. *Death
-//! while starting*: counts as a death. *Two generations*: a successor starts when its predecessor's guard
-//! has been dropped, and takes the mailboxes only when the predecessor's readers are gone. So two never
-//! read one mailbox.
+//! Races, and what happens. *Command, then passivation*: an actor stops only from a timer that
+//! found no subscriber and no command for a while. A command that arrives between that and the
+//! slot's removal waits in the mailbox, and [`SlotTable::passivate`] moves it to a new slot, which
+//! is started. *Passivation, then command*: the caller's old slot is closed; the handle asks the
+//! table again and gets the new one. *Death while starting*: counts as a death. *Two generations*:
+//! a successor starts when its predecessor's guard has been dropped, and takes the mailboxes only
+//! when the predecessor's readers are gone. So two never read one mailbox.
 //!
 //! [`SlotTable::passivate`]: super::slot_table::SlotTable::passivate
 
@@ -56,8 +56,8 @@ impl Drop for BusSubscriptionGuard {
     }
 }
 
-/// A slot under supervision. Should the supervising task itself die, nobody would reply to its callers: so
-/// the slot is closed.
+/// A slot under supervision. Should the supervising task itself die, nobody would reply to its
+/// callers: so the slot is closed.
 struct SlotGuard {
     slot: Option<Arc<Slot>>,
     context: Arc<ConversationContext>,
@@ -86,8 +86,8 @@ pub(super) fn start(slot: Arc<Slot>, context: &Arc<ConversationContext>) {
 
 async fn run(mut guard: SlotGuard) {
     let Some(slot) = guard.slot.clone() else { return };
-    // Before the state is loaded: what is published after that arrives, and what was published before is in
-    // the state.
+    // Before the state is loaded: what is published after that arrives, and what was published
+    // before is in the state.
     let _subscribed = BusSubscriptionGuard::new(&guard.context, slot.id);
     supervise_slot(&slot, &guard.context).await;
     guard.slot = None;
@@ -132,8 +132,8 @@ async fn run_generation(slot: &Arc<Slot>, context: &Arc<ConversationContext>, st
     death.await.unwrap_or(Death::Crashed)
 }
 
-/// Loads the state, patiently: a database that is just being restarted is back in a moment. One that does
-/// not reply at all must not hold the callers longer than one that refuses.
+/// Loads the state, patiently: a database that is just being restarted is back in a moment. One
+/// that does not reply at all must not hold the callers longer than one that refuses.
 async fn load(context: &ConversationContext, slot: &Slot) -> Result<Option<ConversationState>, Code> {
     let tries = async {
         loop {

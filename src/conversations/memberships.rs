@@ -1,7 +1,8 @@
 //! What one generation of a conversation has entered into the node's table of memberships.
 //!
-//! The table says in which active conversations a user is a member; presence needs it. The entries are the
-//! generation's, so they are removed with it, also when it panics. The successor enters what it loads.
+//! The table says in which active conversations a user is a member; presence needs it. The entries
+//! are the generation's, so they are removed with it, also when it panics. The successor enters
+//! what it loads.
 
 use super::dependencies::ConversationContext;
 use super::slot::Slot;

@@ -1,28 +1,29 @@
 //! Conversations: one actor each, and the handles by which sessions and REST handlers reach them.
 //!
-//! The life of a message. A session parses a `send` and puts it into the mailbox of the conversation's slot
-//! ([`ConversationHandle::change`]). The actor checks the author's role in memory and passes the operation
-//! to `commit`, whose lane commits it in a group. The observers of commits notify the conversation's slot
-//! and the other nodes. Then the receipt goes straight to the author's outbox as `ack`. The pure state
-//! judges whether the committed change is the next one, and decides the effects. The actor encodes the frame
-//! once and pushes it to the outbox of every subscriber.
+//! The life of a message. A session parses a `send` and puts it into the mailbox of the
+//! conversation's slot ([`ConversationHandle::change`]). The actor checks the author's role in
+//! memory and passes the operation to `commit`, whose lane commits it in a group. The observers of
+//! commits notify the conversation's slot and the other nodes. Then the receipt goes straight to
+//! the author's outbox as `ack`. The pure state judges whether the committed change is the next
+//! one, and decides the effects. The actor encodes the frame once and pushes it to the outbox of
+//! every subscriber.
 //!
 //! | File | What it is |
 //! |---|---|
 //! | `handle.rs` | the way in |
 //! | `command.rs`, `event.rs`, `slot.rs`, `slot_table.rs` | what is sent to a conversation, and where it waits |
 //! | `actor.rs`, `perform.rs`, `replay.rs`, `replay_pages.rs`, `adoption.rs`, `memberships.rs` | the actor |
-//! | `state.rs`, `change_log.rs`, `ephemeral.rs`, `effects.rs`, `member.rs`, `timer.rs` | what it decides; pure |
+//! | `state.rs`, `replay_plan.rs`, `change_log.rs`, `ephemeral.rs`, `effects.rs`, `member.rs`, `timer.rs` | what it decides; pure |
 //! | `subscribers.rs` | who is subscribed, beside the actor |
 //! | `registry.rs`, `lifecycle.rs`, `revisions.rs`, `deliveries.rs` | starting, supervising, repairing |
 //! | `presence_listener.rs` | who came online or went offline |
 //! | `*_observer.rs` | what follows from a commit |
 //! | `permissions.rs` | who may do what; pure |
-//! | `listing.rs`, `first_page.rs`, `invites.rs` | what REST asks besides |
+//! | `listing.rs`, `history.rs`, `first_page.rs`, `invites.rs` | what REST asks besides |
 //! | `store.rs`, `catch_up.rs` | reads from the database |
 //!
-//! `state`, `effects`, `member` and `subscribers` are public so that the benchmarks can measure them. What is
-//! public in them is what it takes to apply a commit and to deliver it.
+//! `state`, `effects`, `member` and `subscribers` are public so that the benchmarks can measure
+//! them. What is public in them is what it takes to apply a commit and to deliver it.
 
 mod actor;
 mod adoption;
@@ -41,6 +42,7 @@ mod event;
 mod first_page;
 mod first_page_observer;
 mod handle;
+mod history;
 mod invites;
 mod lifecycle;
 mod listing;
@@ -52,6 +54,7 @@ mod presence_listener;
 mod registry;
 mod replay;
 mod replay_pages;
+mod replay_plan;
 mod revisions;
 mod slot;
 mod slot_observer;
@@ -69,8 +72,9 @@ pub use error::Error;
 pub use first_page::Encode;
 pub use first_page_observer::FirstPageObserver;
 pub use handle::{ConversationHandle, ConversationsHandle, FIRST_MEMBERS_MAX, MailboxFull, ROOM_TIMEOUT};
+pub use history::{History, HistoryRange};
 pub use invites::{INVITES_MAX, Invite};
-pub use listing::{History, HistoryRange, Summary};
+pub use listing::Summary;
 pub use slot_observer::SlotObserver;
 pub use slot_table::SlotTable;
 pub use subscribers::NewSubscriber;

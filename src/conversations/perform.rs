@@ -1,7 +1,8 @@
-//! Turns the effects of a conversation's state into pushes and calls: the one place where they become I/O.
+//! Turns the effects of a conversation's state into pushes and calls: the one place where they
+//! become I/O.
 //!
-//! Nothing here waits. Changes that follow one another are joined into one push. A read of what was missed
-//! runs beside the actor, which goes on when it is done.
+//! Nothing here waits. Changes that follow one another are joined into one push. A read of what was
+//! missed runs beside the actor, which goes on when it is done.
 
 use super::actor::ConversationActor;
 use super::catch_up::read_changes_after;
@@ -132,7 +133,8 @@ impl ConversationActor {
         }
     }
 
-    /// Ends subscriptions. Live ones have been pushed the farewell; those whose replay is under way get it now.
+    /// Ends subscriptions. Live ones have been pushed the farewell; those whose replay is under way
+    /// get it now.
     fn detach(&self, farewell: &Change, gone: impl Fn(&Subscriber) -> bool) {
         let mut subscribers = self.slot.subscribers.lock();
         let ended: Vec<_> = subscribers

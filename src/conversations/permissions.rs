@@ -1,4 +1,5 @@
-//! Who may do what in a conversation: one table, used by the actor to refuse early and by the writer under the lock. Pure.
+//! Who may do what in a conversation: one table. The actor refuses early by it, and the requirement
+//! goes with the operation to be judged under the lock. Pure.
 //!
 //! | | member | moderator | owner |
 //! |---|---|---|---|
@@ -6,8 +7,9 @@
 //! | delete others' messages, add and remove members, invite, rename | | yes | yes |
 //! | change roles, delete the conversation | | | yes |
 //!
-//! A tenant's admins manage people, not conversations: here they are members or nothing. What depends on the present rows
-//! (the last owner stays, only an owner removes a moderator) is judged in `commit/change.rs`.
+//! A tenant's admins manage people, not conversations: here they are members or nothing. What
+//! depends on the present rows (the last owner stays, only an owner removes a moderator) is judged
+//! in `commit/change.rs`.
 
 use crate::commit::{Request, Requirement};
 use crate::ids::{MemberRole, UserId};

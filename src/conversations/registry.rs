@@ -1,11 +1,11 @@
 //! The registry: starts the conversations of this node and listens to the bus for them.
 //!
 //! It takes new slots from the table's mailbox of starts and hands each to a task of its own
-//! (`lifecycle.rs`). It passes on what the bus delivers (`deliveries.rs`), and compares revisions with the
-//! database (`revisions.rs`).
+//! (`lifecycle.rs`). It passes on what the bus delivers (`deliveries.rs`), and compares revisions
+//! with the database (`revisions.rs`).
 //!
-//! When the registry dies, conversations go on: their tasks are on their own arbiters. Its successor reads
-//! the same mailbox of starts and subscribes to the bus again.
+//! When the registry dies, conversations go on: their tasks are on their own arbiters. Its
+//! successor reads the same mailbox of starts and subscribes to the bus again.
 
 use super::deliveries::deliver;
 use super::dependencies::ConversationContext;
@@ -80,8 +80,8 @@ impl StreamHandler<Arc<Slot>> for RegistryActor {
     }
 }
 
-/// A slot that the registry has taken from its mailbox and not started yet. Should it die now, its successor
-/// must find the slot there again, or its callers would wait for ever.
+/// A slot that the registry has taken from its mailbox and not started yet. Should it die now, its
+/// successor must find the slot there again, or its callers would wait for ever.
 struct StartGuard {
     slot: Arc<Slot>,
     context: Arc<ConversationContext>,

@@ -1,19 +1,20 @@
-//! Brings a subscriber to the present: from memory when it is little, from the database in pages when it is
-//! not.
+//! Brings a subscriber to the present: from memory when it is little, from the database in pages
+//! when it is not.
 //!
-//! Little goes into the outbox at once, before its `subscribed`, and the subscriber is live. Otherwise it is
-//! marked as replaying, and live frames pass it by. A task hands page after page to its socket
-//! (`replay_pages.rs`) and at the end asks the conversation for what has happened meanwhile. That is little,
-//! sooner or later, because the latest changes are in memory. Then it is pushed, `subscribed` follows, and
-//! the subscriber is live: all within one turn of the actor, so there is no gap and no overlap.
+//! Little goes into the outbox at once, before its `subscribed`, and the subscriber is live.
+//! Otherwise it is marked as replaying, and live frames pass it by. A task hands page after page to
+//! its socket (`replay_pages.rs`) and at the end asks the conversation for what has happened
+//! meanwhile. That is little, sooner or later, because the latest changes are in memory. Then it is
+//! pushed, `subscribed` follows, and the subscriber is live: all within one turn of the actor, so
+//! there is no gap and no overlap.
 
 use super::actor::ConversationActor;
 use super::replay_pages::{PageSource, ReplayError, ReplayProgress, ReplayTarget, fits, send_pages};
-use super::state::ReplayPlan;
+use super::replay_plan::ReplayPlan;
 use super::subscribers::{NewSubscriber, Replay, ReplayStage, ReplayTotals, Subscriber, SubscriberPhase};
 use crate::error::Code;
 use crate::ids::{ConnectionId, Rev, UserId};
-use crate::wire::{Class, Frame, Outbox, ReplayInterest, Reply};
+use crate::wire::{Class, Frame, Outbox, Reply};
 use actix::prelude::*;
 
 /// A replay of one connection; the number tells it from an earlier one.
@@ -44,11 +45,9 @@ impl ConversationActor {
                 "This connection has as many subscriptions as it can.",
             );
         }
-        let plan = self.state.plan_replay(after);
         let known = after.unwrap_or(Rev::ZERO);
+        let plan = self.state.plan_replay(after);
         let complete = !matches!(plan, ReplayPlan::Memory { complete: false, .. });
-        // Clients without `after` get the newest messages, and what changes from here on.
-        let start = if after.is_some() { known } else { self.state.rev };
         let mut subscriber = Subscriber {
             connection,
             user,
@@ -57,11 +56,14 @@ impl ConversationActor {
             delivered: self.state.rev,
             permit,
         };
+        // Clients without `after` get the newest messages, and what changes from here on.
+        let start = if after.is_some() { known } else { self.state.rev };
         let (stage, source) = match plan {
             ReplayPlan::Memory { changes, .. } => {
                 let frames: Vec<_> = changes.iter().map(|change| change.encode_after(known)).collect();
                 if fits(&frames) {
-                    // First into the table, so that an earlier replay of this connection ends before it.
+                    // First into the table, so that an earlier replay of this connection ends
+                    // before it.
                     self.slot.subscribers.lock().insert(subscriber);
                     push_all(&outbox, &frames).count();
                     let frame = self.state.subscribed(user, reply.reference(), complete);
@@ -71,30 +73,19 @@ impl ConversationActor {
                 (ReplayStage::Snapshot, PageSource::Memory { frames, through })
             }
             ReplayPlan::Database => {
-                let source = PageSource::Database {
-                    known: start,
-                    from: start,
-                };
-                (ReplayStage::Changes, source)
+                let (known, from) = (start, start);
+                (ReplayStage::Changes, PageSource::Database { known, from })
             }
         };
-        let number = self.number_replay();
-        let interest = ReplayInterest::default();
-        let watch = interest.watch();
-        subscriber.phase = SubscriberPhase::Replaying(Replay {
-            after: start,
-            through: start,
-            complete,
-            reply,
-            interest,
-            stage,
-            number,
-            sent: ReplayTotals::default(),
-            waits: false,
-        });
+        let replay = Replay::new(self.number_replay(), start, stage, complete, reply);
+        let id = ReplayId {
+            connection,
+            number: replay.number,
+        };
+        let watch = replay.interest.watch();
+        subscriber.phase = SubscriberPhase::Replaying(replay);
         self.slot.subscribers.lock().insert(subscriber);
-        let target = ReplayTarget { outbox, watch };
-        self.run_replay(ReplayId { connection, number }, target, source, ctx);
+        self.run_replay(id, ReplayTarget { outbox, watch }, source, ctx);
     }
 
     pub(super) const fn number_replay(&mut self) -> u64 {
@@ -114,8 +105,8 @@ impl ConversationActor {
         }));
     }
 
-    /// Everything up to `through` is with the socket. Pushes the rest, if it is little, and `subscribed`;
-    /// otherwise runs another round.
+    /// Everything up to `through` is with the socket. Pushes the rest, if it is little, and
+    /// `subscribed`; otherwise runs another round.
     fn finish_replay(&mut self, id: ReplayId, progress: ReplayProgress, ctx: &mut Context<Self>) {
         let through = progress.through;
         if through > self.state.rev {
@@ -176,8 +167,8 @@ impl ConversationActor {
         }
     }
 
-    /// After the state has got further: goes on with replays that waited for this node to know what their
-    /// sockets already have.
+    /// After the state has got further: goes on with replays that waited for this node to know what
+    /// their sockets already have.
     pub(super) fn continue_waiting(&mut self, ctx: &mut Context<Self>) {
         self.replays_wait = false;
         let waiting: Vec<_> = {

@@ -1,7 +1,7 @@
 //! Hands the pages of a replay to a socket, each when the one before has been taken.
 //!
-//! A replay reads the database under one of the node's permits, and waits for its socket without one. A page
-//! holds at most about 192 KiB, so waiting replays are bounded too.
+//! A replay reads the database under one of the node's permits, and waits for its socket without
+//! one. A page holds at most about 192 KiB, so waiting replays are bounded too.
 
 use super::dependencies::ConversationContext;
 use super::store;
@@ -32,8 +32,8 @@ impl From<crate::database::Error> for ReplayError {
 pub(super) enum PageSource {
     /// A snapshot that was too large to be pushed at once.
     Memory { frames: Vec<Frame>, through: Rev },
-    /// The database, for a subscriber who has everything up to `known` and was sent what follows up to
-    /// `from`.
+    /// The database, for a subscriber who has everything up to `known` and was sent what follows up
+    /// to `from`.
     Database { known: Rev, from: Rev },
 }
 

@@ -1,8 +1,9 @@
 //! The comparison of revisions: what a conversation has missed, the database knows.
 //!
-//! Publications and receipts may be lost. Every four seconds the revisions of all active conversations are
-//! compared with the database. A conversation that is behind is notified of how far the database is, and
-//! reads on. So a loss costs time and never a message. Used by the registry.
+//! Publications and receipts may be lost. Every four seconds the revisions of all active
+//! conversations are compared with the database. A conversation that is behind is notified of how
+//! far the database is, and reads on. So a loss costs time and never a message. Used by the
+//! registry.
 
 use super::dependencies::ConversationContext;
 use super::event::ConversationEvent;
@@ -11,11 +12,11 @@ use crate::ids::{ConversationId, Rev};
 use crate::wire::Committed;
 use std::time::Duration;
 
-/// Between two comparisons. Five seconds are promised; the rest is for the comparison and for reading what
-/// was missed.
+/// Between two comparisons. Five seconds are promised; the rest is for the comparison and for
+/// reading what was missed.
 pub(super) const COMPARE_INTERVAL: Duration = Duration::from_secs(4);
-/// Conversations in one comparing query: one is enough for most nodes, and it stays far below the statement
-/// timeout.
+/// Conversations in one comparing query: one is enough for most nodes, and it stays far below the
+/// statement timeout.
 const COMPARE_IDS: usize = 10_000;
 
 /// Compares all active conversations.

@@ -1,11 +1,11 @@
 //! Where one active conversation is reached: its mailboxes and its subscribers.
 //!
-//! A slot outlives the actors behind it. Generations of the actor come and go. What is sent to the slot
-//! waits in its mailboxes until a generation takes it (`actor.rs`).
+//! A slot outlives the actors behind it. Generations of the actor come and go. What is sent to the
+//! slot waits in its mailboxes until a generation takes it (`actor.rs`).
 //!
-//! Bounds: [`COMMANDS_MAX`] commands and [`EVENTS_MAX`] events wait. When the commands are full, the
-//! caller waits (`handle.rs`). When the events are full, the event is dropped and logged; the comparison
-//! of revisions (`revisions.rs`) finds what is missing.
+//! Bounds: [`COMMANDS_MAX`] commands and [`EVENTS_MAX`] events wait. When the commands are full,
+//! the caller waits (`handle.rs`). When the events are full, the event is dropped and logged; the
+//! comparison of revisions (`revisions.rs`) finds what is missing.
 
 use super::command::ConversationCommand;
 use super::event::ConversationEvent;
@@ -24,17 +24,17 @@ const COMMANDS_MAX: usize = 1_024;
 /// Events that wait for one conversation.
 const EVENTS_MAX: usize = 4_096;
 
-/// One active conversation.
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) id: ConversationId,
     pub(super) commands: Mailbox<ConversationCommand>,
-    /// What had been sent to the slot before this one when that was passivated; goes before everything in
-    /// `commands`.
+    /// What had been sent to the slot before this one when that was passivated; goes before
+    /// everything in `commands`.
     pub(super) late: Mutex<Vec<ConversationCommand>>,
     pub(super) events: Mailbox<ConversationEvent>,
     pub(super) subscribers: Mutex<Subscribers>,
-    /// The revision that the actor has reached, for the comparison of revisions; nothing is decided by it.
+    /// The revision that the actor has reached, for the comparison of revisions; nothing is decided
+    /// by it.
     rev: AtomicI64,
 }
 

@@ -1,8 +1,8 @@
 //! The observer of commits that notifies the conversations of this node.
 //!
-//! The queue is the mailbox of events of each slot: 4,096 wait (`slot.rs`, taken by `actor.rs`). When it is
-//! full, the event is dropped and logged, and the conversation catches up from the database: revisions are
-//! compared (`revisions.rs`).
+//! The queue is the mailbox of events of each slot: 4,096 wait (`slot.rs`, taken by `actor.rs`).
+//! When it is full, the event is dropped and logged, and the conversation catches up from the
+//! database: revisions are compared (`revisions.rs`).
 
 use super::event::ConversationEvent;
 use super::slot_table::SlotTable;

@@ -1,7 +1,7 @@
 //! The active conversations of this node: from an id to the slot where it is reached.
 //!
-//! The table is read by everyone, and written when a conversation starts or passivates. Nothing waits
-//! under its lock. A new slot goes into the mailbox of starts, which the registry takes from.
+//! The table is read by everyone, and written when a conversation starts or passivates. Nothing
+//! waits under its lock. A new slot goes into the mailbox of starts, which the registry takes from.
 //!
 //! Bounds: `PARLANCE_ACTIVE_MAX` slots, [`STARTS_MAX`] that wait to be started; beyond them
 //! callers get `overloaded`.
@@ -24,8 +24,8 @@ use tokio::sync::mpsc::error::TrySendError;
 
 /// Slots that wait for the registry to start them.
 const STARTS_MAX: usize = 10_000;
-/// How long a passivated slot waits for senders that have a permit and have not used it: a session only
-/// runs while its socket takes bytes.
+/// How long a passivated slot waits for senders that have a permit and have not used it: a session
+/// only runs while its socket takes bytes.
 const PASSIVATE_PATIENCE: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
@@ -81,12 +81,12 @@ impl SlotTable {
         self.starts.sender().try_send(slot).map_err(TrySendError::into_inner)
     }
 
-    /// Takes a slot whose actor has stopped out of the table. What reached it in the last moment goes to a
-    /// new slot. Whoever still holds the old one finds it closed and asks again.
+    /// Takes a slot whose actor has stopped out of the table. What reached it in the last moment
+    /// goes to a new slot. Whoever still holds the old one finds it closed and asks again.
     ///
-    /// A sender may have been given its permit before the mailbox was closed and use it afterwards. So the
-    /// old mailbox is read to its very end, which waits for such senders. What they send stays in front of
-    /// what the new slot is sent.
+    /// A sender may have been given its permit before the mailbox was closed and use it afterwards.
+    /// So the old mailbox is read to its very end, which waits for such senders. What they send
+    /// stays in front of what the new slot is sent.
     pub(super) async fn passivate(&self, slot: &Arc<Slot>, reader: &mut MailboxReader<ConversationCommand>) {
         let successor = Slot::new(slot.id);
         {
@@ -103,8 +103,8 @@ impl SlotTable {
         let drained = drained.await.is_ok();
         {
             let mut slots = self.slots.write();
-            // The table and this function hold it: nobody else does, and nobody can get it under this lock.
-            // Somebody may have had it for a moment, though, and left something there.
+            // The table and this function hold it: nobody else does, and nobody can get it under
+            // this lock. Somebody may have had it for a moment, though, and left something there.
             if drained && late.is_empty() && Arc::strong_count(&successor) == 2 && successor.is_empty() {
                 slots.remove(&slot.id);
                 return;
@@ -133,8 +133,8 @@ impl SlotTable {
         }
     }
 
-    /// Takes a slot whose supervising task has died out of the table. What waits there is refused, as far as
-    /// it has arrived.
+    /// Takes a slot whose supervising task has died out of the table. What waits there is refused,
+    /// as far as it has arrived.
     pub(super) fn close_now(&self, slot: &Arc<Slot>) {
         self.remove(slot);
         if let Some(mut reader) = slot.commands.try_reader() {

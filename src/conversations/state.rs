@@ -1,17 +1,17 @@
-//! A conversation as a value: what it knows, and what follows from each event. Pure: no actor, no clock,
-//! no I/O.
+//! A conversation as a value: what it knows, and what follows from each event. Pure: no actor, no
+//! clock, no I/O.
 //!
-//! The state is a cache of what PostgreSQL holds (members, the newest messages, the latest changes) plus
-//! what is nowhere else (who is typing, who is online). Durable changes come in only as committed, with a
-//! revision. Whether one is next, old or beyond a gap is judged here and nowhere else. Time is an
-//! argument. Timers are data: [`ConversationState::next_deadline`] says when to call
-//! [`ConversationState::tick`].
+//! The state is a cache of what PostgreSQL holds (members, the newest messages, the latest changes)
+//! plus what is nowhere else (who is typing, who is online). Durable changes come in only as
+//! committed, with a revision. Whether one is next, old or beyond a gap is judged here and nowhere
+//! else. Time is an argument. Timers are data: [`ConversationState::next_deadline`] says when to
+//! call [`ConversationState::tick`].
 //!
-//! Gaps. A change beyond the next revision waits in `ahead` for [`GAP_PATIENCE_MS`]. If what is missing
-//! does not arrive, an [`Effect::CatchUp`] asks the actor to read it. A read gives the net effect, so it
-//! has holes where a thing changed twice. Live subscribers are promised every revision. So a hole is filled
-//! with the present state of the thing that was changed there (one that existed then), under the hole's
-//! revision. Clients upsert, so this is harmless.
+//! Gaps. A change beyond the next revision waits in `ahead` for [`GAP_PATIENCE_MS`]. If what is
+//! missing does not arrive, an [`Effect::CatchUp`] asks the actor to read it. A read gives the net
+//! effect, so it has holes where a thing changed twice. Live subscribers are promised every
+//! revision. So a hole is filled with the present state of the thing that was changed there (one
+//! that existed then), under the hole's revision. Clients upsert, so this is harmless.
 
 use super::change_log::{ChangeLog, change_at};
 use super::effects::Effect;
@@ -19,10 +19,8 @@ use super::ephemeral::EphemeralState;
 use super::member::Member;
 use super::timer::{Millis, Timer};
 use crate::ids::{ConversationId, MemberRole, Rev, Seq, TenantId, UserId};
-use crate::wire::frames::{
-    ConversationChanged, MemberChange, MemberChanged, MemberEntry, Message, Subscribed, Timestamp,
-};
-use crate::wire::{Change, Ref, limits};
+use crate::wire::frames::{ConversationChanged, MemberChange, MemberChanged, Message, Timestamp};
+use crate::wire::{Change, limits};
 use bytestring::ByteString;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -46,15 +44,6 @@ pub struct LoadedConversation {
     pub recent: Vec<Message>,
 }
 
-/// How a subscriber is brought to the present.
-#[derive(Clone, Debug)]
-pub(super) enum ReplayPlan {
-    /// From memory: these changes, in this order, then `subscribed`.
-    Memory { changes: Vec<Change>, complete: bool },
-    /// Too much or too old: from the database.
-    Database,
-}
-
 #[derive(Clone, Debug)]
 pub struct ConversationState {
     pub(super) id: ConversationId,
@@ -63,10 +52,10 @@ pub struct ConversationState {
     pub(super) rev: Rev,
     pub(super) last_seq: Seq,
     pub(super) deleted_at: Option<Timestamp>,
-    members: HashMap<UserId, Member>,
-    recent: VecDeque<Arc<Message>>,
+    pub(super) members: HashMap<UserId, Member>,
+    pub(super) recent: VecDeque<Arc<Message>>,
     /// The latest changes, the last one with revision `rev`.
-    log: ChangeLog,
+    pub(super) log: ChangeLog,
     /// Changes beyond a gap.
     ahead: BTreeMap<Rev, Change>,
     /// The highest revision known to exist.
@@ -97,9 +86,9 @@ impl ConversationState {
         }
     }
 
-    /// Fills the log with what subscribers who have everything up to `served` have missed, as if it had just
-    /// happened; for a state that replaces one that died. `missed` is the net effect up to the present
-    /// revision, ascending.
+    /// Fills the log with what subscribers who have everything up to `served` have missed, as if it
+    /// had just happened; for a state that replaces one that died. `missed` is the net effect up to
+    /// the present revision, ascending.
     pub(super) fn prefill(&mut self, served: Rev, missed: &[Change]) {
         let mut next = served.next();
         while next <= self.rev {
@@ -111,12 +100,8 @@ impl ConversationState {
         }
     }
 
-    /// Every change after a revision, without holes; `None` when they are no longer all in memory.
-    pub(super) fn changes_after(&self, after: Rev) -> Option<Vec<Change>> {
-        self.log.all_after(after)
-    }
-
-    /// The present properties, as a change of an earlier revision: fills a hole (see [`change_at`]).
+    /// The present properties, as a change of an earlier revision: fills a hole (see
+    /// [`change_at`]).
     fn properties_at(&self, rev: Rev) -> Change {
         Change::Properties(Arc::new(ConversationChanged {
             conversation: self.id,
@@ -125,14 +110,6 @@ impl ConversationState {
             // What was deleted has no later revision.
             deleted_at: None,
         }))
-    }
-
-    /// The change that ended a user's membership or the conversation, if it is in memory and still holds.
-    pub(super) fn ending_of(&self, user: UserId) -> Option<Change> {
-        if self.role_of(user).is_some() {
-            return None;
-        }
-        self.log.ending_of(user)
     }
 
     /// A member's role, if the user is one and the conversation is not deleted.
@@ -176,8 +153,8 @@ impl ConversationState {
         }
     }
 
-    /// Applies what was read for [`Effect::CatchUp`]: the net effect of everything after the present revision,
-    /// ascending.
+    /// Applies what was read for [`Effect::CatchUp`]: the net effect of everything after the
+    /// present revision, ascending.
     pub(super) fn caught_up(&mut self, found: &[Change], now: Millis, effects: &mut Vec<Effect>) {
         self.catching_up = false;
         let last = found.last().map_or(self.rev, Change::rev);
@@ -239,7 +216,8 @@ impl ConversationState {
         }
         if let Some(member) = self.members.get_mut(&author) {
             if member.read_seq.next() < self.last_seq {
-                // Others' messages were unread until now: the author's other connections count anew.
+                // Others' messages were unread until now: the author's other connections count
+                // anew.
                 self.ephemeral.notify_member(author, now);
             }
             member.read_seq = self.last_seq;
@@ -286,61 +264,6 @@ impl ConversationState {
         if self.deleted_at.is_some() {
             let farewell = Change::Properties(properties.clone());
             effects.push(Effect::End { farewell });
-        }
-    }
-
-    // Subscriptions.
-
-    /// How to bring a subscriber who has everything up to `after` (or nothing) to the present.
-    pub(super) fn plan_replay(&self, after: Option<Rev>) -> ReplayPlan {
-        let Some(after) = after else {
-            let changes: Vec<_> = self
-                .recent
-                .iter()
-                .map(|message| Change::Message(message.clone()))
-                .collect();
-            let complete = self.recent.front().is_none_or(|oldest| oldest.seq == Seq(1));
-            return ReplayPlan::Memory { changes, complete };
-        };
-        if after == self.rev {
-            return ReplayPlan::Memory {
-                changes: Vec::new(),
-                complete: true,
-            };
-        }
-        if after > self.rev || after < self.log.starts_after(self.rev) {
-            return ReplayPlan::Database;
-        }
-        ReplayPlan::Memory {
-            changes: self.log.net_effect_after(after),
-            complete: true,
-        }
-    }
-
-    /// The `subscribed` frame for a member.
-    pub(super) fn subscribed(&self, user: UserId, reference: Option<Ref>, complete: bool) -> Subscribed {
-        let entry = |(id, member): (&UserId, &Member)| MemberEntry {
-            id: *id,
-            name: member.name.clone(),
-            kind: member.kind,
-            role: member.role,
-            online: member.online,
-        };
-        let members = self.is_small().then(|| {
-            let mut members: Vec<_> = self.members.iter().map(entry).collect();
-            members.sort_unstable_by_key(|member| member.id);
-            members
-        });
-        Subscribed {
-            reference,
-            conversation: self.id,
-            title: self.title.clone(),
-            rev: self.rev,
-            last_seq: self.last_seq,
-            read_seq: self.members.get(&user).map_or(Seq::ZERO, |member| member.read_seq),
-            member_count: self.members.len(),
-            members,
-            complete,
         }
     }
 

@@ -1,9 +1,10 @@
-//! The state against a model: a sequencer that knows everything, commits that are lost, late and doubled,
-//! and readers that come and go. Whatever the interleaving, a live reader sees every revision once and in
-//! order, and at the end every reader's view is what the sequencer holds.
+//! The state against a model: a sequencer that knows everything, commits that are lost, late and
+//! doubled, and readers that come and go. Whatever the interleaving, a live reader sees every
+//! revision once and in order, and at the end every reader's view is what the sequencer holds.
 
 use super::*;
 use crate::conversations::change_log::latest_of_each;
+use crate::conversations::replay_plan::ReplayPlan;
 use crate::ids::{MessageId, UserKind};
 use crate::wire::Thing;
 use crate::wire::frames::MemberUser;

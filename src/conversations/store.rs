@@ -1,4 +1,5 @@
-//! The SQL by which a conversation starts, catches up and replays. Only reads; what changes goes through `commit`.
+//! The SQL by which a conversation starts, catches up and replays. Only reads; what changes goes
+//! through `commit`.
 
 use super::member::Member;
 use super::state::LoadedConversation;
@@ -16,8 +17,8 @@ pub(super) const PAGE_ROWS: i64 = 200;
 /// Bytes of bodies in one page of a replay, unless its first message alone is longer.
 const PAGE_BYTES: i64 = 192 * 1024;
 
-/// Everything a conversation's actor starts with; `None` when there is no such conversation. A deleted one is found, so
-/// that its readers are told.
+/// Everything a conversation's actor starts with; `None` when there is no such conversation. A
+/// deleted one is found, so that its readers are told.
 pub(super) async fn load(database: &Database, id: ConversationId) -> Result<Option<LoadedConversation>, Error> {
     const CONVERSATION: Statement = Statement::new(
         "conversations.load",
@@ -128,12 +129,14 @@ pub(super) async fn load_rev(database: &Database, id: ConversationId) -> Result<
         .get("rev")))
 }
 
-/// Of many conversations with the revision that is known of each, those that have gone further, and how far.
+/// Of many conversations with the revision that is known of each, those that have gone further, and
+/// how far.
 pub(super) async fn list_newer(
     database: &Database,
     known: &[(ConversationId, Rev)],
 ) -> Result<Vec<(ConversationId, Rev)>, Error> {
-    // By the primary key, row for row: the planner takes an array for ten rows, however many it has.
+    // By the primary key, row for row: the planner takes an array for ten rows, however many it
+    // has.
     const SQL: Statement = Statement::new(
         "conversations.list_newer",
         "SELECT c.id, c.rev FROM unnest($1::uuid[], $2::bigint[]) AS known (id, rev)
@@ -222,7 +225,8 @@ pub(super) async fn load_changes(
         .iter()
         .map(|row| Change::Member(Arc::new(member_from_row(row))))
         .collect();
-    // A list that may go on vouches only for what it has reached. Rows beyond the byte limit make it so, too.
+    // A list that may go on vouches only for what it has reached. Rows beyond the byte limit make
+    // it so, too.
     let reach = |list: &[Change], full: bool| {
         if full {
             list.last().map_or(through, Change::rev)
@@ -250,7 +254,8 @@ pub(super) async fn load_changes(
     Ok(ChangesPage { changes, through })
 }
 
-/// Whether a page of messages may have been cut by its limits. Cheaper than asking, and wrong only towards one more page.
+/// Whether a page of messages may have been cut by its limits. Cheaper than asking, and wrong only
+/// towards one more page.
 fn is_cut(messages: &[Change]) -> bool {
     let bytes: usize = messages.iter().map(|change| change.weight()).sum();
     messages.len() as i64 >= PAGE_ROWS || bytes + limits::BODY_BYTES_MAX > PAGE_BYTES as usize

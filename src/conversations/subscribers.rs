@@ -1,8 +1,8 @@
 //! The subscribers of a conversation on this node.
 //!
-//! The table is in the slot, beside the actor and not in it. When the actor dies, its successor finds who
-//! was subscribed, and how far each had been served. Only the actor changes it, so its lock is hardly ever
-//! contended. Bounded by the connections of the node.
+//! The table is in the slot, beside the actor and not in it. When the actor dies, its successor
+//! finds who was subscribed, and how far each had been served. Only the actor changes it, so its
+//! lock is hardly ever contended. Bounded by the connections of the node.
 
 use crate::ids::{ConnectionId, Rev, UserId};
 use crate::metrics::metrics;
@@ -16,8 +16,8 @@ use tokio::sync::OwnedSemaphorePermit;
 pub struct NewSubscriber {
     pub connection: ConnectionId,
     pub outbox: Arc<Outbox>,
-    /// One of the connection's subscriptions; `None` when it replaces one that the connection believes to
-    /// have.
+    /// One of the connection's subscriptions; `None` when it replaces one that the connection
+    /// believes to have.
     pub permit: Option<OwnedSemaphorePermit>,
 }
 
@@ -48,6 +48,23 @@ pub(super) struct Replay {
     pub(super) sent: ReplayTotals,
     /// Whether the socket has everything the database has, and this node has to catch up first.
     pub(super) waits: bool,
+}
+
+impl Replay {
+    /// A replay that has not sent anything yet.
+    pub(super) fn new(number: u64, after: Rev, stage: ReplayStage, complete: bool, reply: Reply) -> Self {
+        Self {
+            after,
+            through: after,
+            complete,
+            reply,
+            interest: ReplayInterest::default(),
+            stage,
+            number,
+            sent: ReplayTotals::default(),
+            waits: false,
+        }
+    }
 }
 
 /// How much a replay has sent.
@@ -92,7 +109,7 @@ pub struct Subscriber {
     pub(super) user: UserId,
     pub(super) outbox: Arc<Outbox>,
     pub(super) phase: SubscriberPhase,
-    /// The revision of the last frame pushed to it while live.
+    /// The revision of the last frame that was pushed to it while live.
     pub(super) delivered: Rev,
     /// One of the connection's subscriptions.
     pub(super) permit: Option<OwnedSemaphorePermit>,

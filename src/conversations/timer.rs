@@ -14,7 +14,7 @@ pub(super) struct Timer {
 }
 
 impl Timer {
-    /// The pending moment.
+    /// When it is due, if a moment is set.
     pub(super) const fn at(&self) -> Option<Millis> {
         self.at
     }

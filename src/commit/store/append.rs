@@ -14,13 +14,13 @@ pub(in crate::commit) const LOCK: Statement = Statement::new(
     "SELECT id FROM conversations WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE",
 );
 
-/// Judges and numbers the posts of a group, inserts those that are new, and advances their conversations.
-/// Returns one row for each post, in the order of the parameters.
+/// Judges and numbers the posts of a group, inserts those that are new, and advances their
+/// conversations. Returns one row for each post, in the order of the parameters.
 ///
-/// The plan is made once for each connection, maybe while every table is empty, and must be good for ever. So
-/// each look-up is a lateral one with a limit: it can only be a probe of an index for each post, and never a
-/// scan of the whole table for each group. The update names the group's conversations once more for the same
-/// reason.
+/// The plan is made once for each connection, maybe while every table is empty, and must be good
+/// for ever. So each look-up is a lateral one with a limit: it can only be a probe of an index for
+/// each post, and never a scan of the whole table for each group. The update names the group's
+/// conversations once more for the same reason.
 pub(in crate::commit) const APPEND: Statement = Statement::new(
     "messages.append",
     "WITH input AS MATERIALIZED (

@@ -1,9 +1,9 @@
 //! The SQL of durable changes: one function a statement, tenant first.
 //!
-//! Everything here but the read markers runs inside a lane's transaction, after [`LOCK`] has locked the rows
-//! of the group's conversations in the order of their ids. So two lanes cannot deadlock. The statements that
-//! follow take a fresh snapshot (READ COMMITTED), so they see what earlier holders of the locks have
-//! committed: PostgreSQL is the sequencer.
+//! Everything here but the read markers runs inside a lane's transaction, after [`LOCK`] has locked
+//! the rows of the group's conversations in the order of their ids. So two lanes cannot deadlock.
+//! The statements that follow take a fresh snapshot (READ COMMITTED), so they see what earlier
+//! holders of the locks have committed: PostgreSQL is the sequencer.
 
 mod append;
 mod conversations;
