@@ -1,7 +1,8 @@
 /**
  * What eslint holds the page's code and its tests to. `scripts/page.sh check` runs it.
  *
- * The packages are those of tests/browser, which the tests need too, so that there is one lock file.
+ * The packages are those of tests/browser, which the tests need too, so that there is one lock
+ * file.
  */
 import { createRequire } from 'node:module';
 
@@ -14,7 +15,24 @@ const MARKUP = ['innerHTML', 'outerHTML', 'insertAdjacentHTML', 'setHTMLUnsafe',
   (property) => ({ property, message: 'Make nodes with `h`; strings become text nodes.' }),
 );
 
-/** Layers of the page, top first: who may not be imported by whom. */
+const CODE_CHARS_MAX = 120;
+const COMMENT_CHARS_MAX = 100;
+
+/** Prettier breaks code, but neither comments nor strings. */
+const lineLength = {
+  /** @param {import('eslint').Rule.RuleContext} context */
+  create: (context) => ({
+    Program(node) {
+      for (const [at, text] of context.sourceCode.lines.entries()) {
+        const max = /^\s*(?:\*|\/\/|\/\*\*)/u.test(text) ? COMMENT_CHARS_MAX : CODE_CHARS_MAX;
+        const loc = { line: at + 1, column: max };
+        if ([...text].length > max) context.report({ node, loc, message: `At most ${max} characters a line.` });
+      }
+    },
+  }),
+};
+
+/** What may not be imported: the layers above. */
 const upwards = (...folders) => [
   'error',
   { patterns: [{ group: folders.map((folder) => `**/${folder}`), message: 'Imports go downwards.' }] },
@@ -24,8 +42,10 @@ export default [
   { ignores: ['static/vendor/', '**/node_modules/', 'tests/browser/output/', 'target/'] },
   js.configs.recommended,
   {
+    plugins: { house: { rules: { 'line-length': lineLength } } },
     rules: {
       eqeqeq: 'error',
+      'house/line-length': 'error',
       'no-eval': 'error',
       'no-implied-eval': 'error',
       'no-new-func': 'error',

@@ -1,30 +1,47 @@
 /**
- * The page: finds out who is here, follows invite links, and shows the way in or the conversations.
+ * The start of the page: finds out who is here, follows invite links, and shows the way in or the
+ * conversations.
+ *
+ * `index.html` loads it, and it owns the one client. The parts of the page are in `ui/`: the
+ * address in `router.js`, the state in `store.js`, what is seen in `views/`, made of `widgets/`.
  *
  * Elements that tests and other tools hold on to carry `data-testid`; those names are stable.
+ *
+ * @import { SignedIn, User } from './client/types.js'
+ * @import { Problem } from './parlance-client.js'
  */
 import { ParlanceClient } from './parlance-client.js';
-import { Chat } from './ui/chat.js';
-import { brand, h } from './ui/dom.js';
-import { entryView } from './ui/entry.js';
-import { toast } from './ui/overlays.js';
-import { inviteCode } from './ui/text.js';
+import { conversationPath, inviteCode, replaceAddress } from './ui/router.js';
+import { isGuest } from './ui/store.js';
+import { Chat } from './ui/views/chat.js';
+import { entryView } from './ui/views/entry.js';
+import { h } from './ui/widgets/dom.js';
+import { brand } from './ui/widgets/icons.js';
+import { toast } from './ui/widgets/toast.js';
 
 const INVITE = 'parlance.invite';
+/** A server that could not be reached is tried again after this time. */
+const RETRY_MS = 4_000;
 
-const root = document.getElementById('app');
+const root = /** @type {HTMLElement} */ (document.getElementById('app'));
 const client = new ParlanceClient();
+/** @type {Chat | null} */
 let chat = null;
 
+/** @param {Node} node */
 function show(node) {
   root.replaceChildren(node);
 }
 
-/** Decides what to show; also after the log-in ended, here or in another tab. */
+/**
+ * Decides what to show; also after the login ended, here or in another tab.
+ *
+ * @param {string | null} notice why the person has to sign in, if it was not their wish
+ */
 async function boot(notice = null) {
   chat?.destroy();
   chat = null;
-  client.forget();
+  client.clear();
   if (!client.rest.maybeSignedIn) return enter(notice);
   try {
     await client.rest.ensureFresh();
@@ -36,8 +53,10 @@ async function boot(notice = null) {
   }
 }
 
+/** @param {string | null} notice */
 function enter(notice = null) {
   const invite = inviteCode(location.pathname);
+  /** @param {SignedIn} session */
   const entered = (session) => {
     if (invite) remember(invite);
     open(session.user);
@@ -45,39 +64,50 @@ function enter(notice = null) {
   show(entryView({ client, invite, notice, entered }));
 }
 
-/** Someone is signed in; an invite link still in the address is accepted first. */
+/**
+ * Someone is signed in. An invite link still in the address is accepted first.
+ *
+ * @param {User} me
+ */
 async function open(me) {
   const invite = inviteCode(location.pathname);
   let target = null;
   if (invite) {
     // A guest belongs to the one conversation of the link and has accepted it by coming in.
-    const guest = me.role === 'guest' || me.tier === 'anonymous';
-    if (!guest) target = await accept(invite);
-    else if (remembered() !== invite)
+    if (!isGuest(me)) target = await accept(invite);
+    else if (remembered() !== invite) {
       toast('You are a guest in this conversation. To join another one, leave it first.');
-    history.replaceState(null, '', target ? `/#/c/${target}` : '/');
+    }
+    replaceAddress(target ? conversationPath(target) : '/');
   }
   chat = new Chat({ client, me, signOut });
   show(chat.node);
   await chat.start();
 }
 
-/** Accepting again what was accepted when signing up costs nothing and tells which conversation it is. */
+/**
+ * Accepting again what was accepted when signing up costs nothing and says which conversation it
+ * is.
+ *
+ * @param {string} code
+ * @returns {Promise<string | null>} id of the conversation
+ */
 async function accept(code) {
   try {
     return (await client.rest.post(`/api/invites/${code}/accept`)).id;
   } catch (problem) {
-    toast(
-      problem.code === 'not_found'
-        ? 'This invite is no longer valid, or belongs to another workspace. Sign out to use it as someone else.'
-        : problem.message,
-      { tone: 'danger' },
-    );
+    const spent =
+      'This invite is no longer valid, or belongs to another workspace. Sign out to use it as someone else.';
+    toast(problem.code === 'not_found' ? spent : problem.message, { tone: 'danger' });
     return null;
   }
 }
 
-/** Which link one came in by, so that following it again is not taken for another one. */
+/**
+ * Keeps by which link one came in, so that following it again is not taken for another one.
+ *
+ * @param {string} code
+ */
 function remember(code) {
   try {
     localStorage.setItem(INVITE, code);
@@ -98,8 +128,8 @@ async function signOut() {
   try {
     client.disconnect();
     await client.rest.leave();
-    chat?.outbox.clear();
-    history.replaceState(null, '', '/');
+    chat?.clearOutbox();
+    replaceAddress('/');
     await boot('You are signed out.');
   } catch (problem) {
     client.connect();
@@ -107,13 +137,14 @@ async function signOut() {
   }
 }
 
+/** @param {Problem} problem */
 function unreachable(problem) {
   const retry = h(
     'button',
     { type: 'button', class: 'button primary', dataset: { testid: 'retry-boot' }, on: { click: () => boot() } },
     'Try again',
   );
-  const timer = setTimeout(() => retry.isConnected && boot(), problem.retryAfterMs ?? 4_000);
+  const timer = setTimeout(() => retry.isConnected && boot(), problem.retryAfterMs ?? RETRY_MS);
   retry.addEventListener('click', () => clearTimeout(timer));
   return h(
     'main',

@@ -1,51 +1,73 @@
 /**
- * One connection at a time, for as long as it is wanted: opening, noticing its death, coming back as the verdict says.
+ * One connection at a time, for as long as it is wanted: it opens, notices that it is dead, and
+ * reconnects as the close code asks.
  *
- * It knows the socket and time, and nothing of conversations. Whoever owns it is told of the status, of `hello`, of each
- * frame, and when the line is lost. A browser shows neither pings nor why an upgrade was refused, so silence is tested
- * with `probe`, and an attempt that failed before `hello` makes the next one ask (`address(true)`) whether the log-in holds.
+ * Owned by `ParlanceClient`, which it calls with the status, `hello`, each frame, and the loss of
+ * the connection. It knows the socket and the time, and nothing of conversations. It holds one
+ * socket and one timer of each kind.
+ *
+ * A browser shows neither pings nor why an upgrade was refused. So silence is tested with `#probe`.
+ * An attempt that failed before `hello` makes the next one ask (`address(true)`) whether the login
+ * is still valid.
+ *
+ * @import { ClientFrame, GoodbyeFrame, HelloFrame, ServerFrame, Status } from './types.js'
  */
 import { HEALTHY_MS, backoffDelay, verdict } from './policy.js';
 
 /** No `hello` within this time: the attempt has failed. */
 const CONNECT_TIMEOUT_MS = 10_000;
-/** Silence after which the line is tested, and how long the answer may take. */
+/** Silence after which the connection is tested, and how long the reply may take. */
 const SILENCE_MS = 30_000;
 const PROBE_TIMEOUT_MS = 8_000;
-/** After the browser reports a change (network, tab visible again) people wait for the page, so less patience. */
+/**
+ * After the browser reports a change (network, tab visible again) people wait for the page, so less
+ * patience.
+ */
 const URGENT_PROBE_TIMEOUT_MS = 3_000;
 const WATCH_INTERVAL_MS = 5_000;
 
+/**
+ * What the owner of a connection gives it.
+ *
+ * @typedef {object} Owner
+ * @property {(doubtful: boolean) => Promise<string>} address gives the URL to connect to, or fails
+ *   with a `Problem`
+ * @property {(url: string) => WebSocket} createSocket
+ * @property {() => Promise<void>} renew renews the credentials
+ * @property {() => Promise<any>} ping asks for a reply
+ * @property {(frame: HelloFrame) => boolean} hello false: this connection is not to be used
+ * @property {(frame: ServerFrame) => void} frame
+ * @property {() => void} lost
+ * @property {(status: Status) => void} status
+ * @property {(detail: { code: number, reason: string }) => void} stopped the server does not want
+ *   this client back
+ */
+
 export class Connection {
   #owner;
+  /** @type {WebSocket | null} */
   #socket = null;
   #wanted = false;
   #greeted = false;
+  /** Failures in a row. */
   #attempt = 0;
+  /** @type {object | null} stands for the attempt under way; another object is another attempt */
   #opening = null;
   #doubtful = false;
+  /** @type {GoodbyeFrame | null} */
   #goodbye = null;
-  #heardAt = 0;
+  #receivedAt = 0;
   #probing = false;
+  /** @type {Record<string, ReturnType<typeof setTimeout>>} */
   #timers = {};
 
-  /**
-   * @param {object} owner
-   * @param {(doubtful: boolean) => Promise<string>} owner.address gives the URL to connect to, or fails with a `Problem`
-   * @param {(url: string) => WebSocket} owner.createSocket
-   * @param {() => Promise<void>} owner.renew renews the credentials
-   * @param {() => Promise<any>} owner.ping asks for an answer
-   * @param {(frame: object) => boolean} owner.hello false: this connection is not to be used
-   * @param {(frame: object) => void} owner.frame
-   * @param {() => void} owner.lost
-   * @param {(status: object) => void} owner.status
-   * @param {(detail: {code: number, reason: string}) => void} owner.stopped the server does not want this client back
-   */
+  /** @param {Owner} owner */
   constructor(owner) {
     this.#owner = owner;
     this.#watchBrowser();
   }
 
+  /** Whether `hello` has come, so that frames can be sent. */
   get greeted() {
     return this.#greeted;
   }
@@ -57,17 +79,24 @@ export class Connection {
     this.#open();
   }
 
+  /** @param {Status} status */
   stop(status = { state: 'stopped' }) {
     this.#wanted = false;
     this.#drop();
     this.#owner.status(status);
   }
 
+  /**
+   * Only while `greeted`.
+   *
+   * @param {ClientFrame} frame
+   */
   send(frame) {
-    this.#socket.send(JSON.stringify(frame));
+    const socket = /** @type {WebSocket} */ (this.#socket);
+    socket.send(JSON.stringify(frame));
   }
 
-  /** Reconnects without waiting out the back-off; when connected, tests the line. */
+  /** Reconnects without waiting out the back-off; when connected, tests the connection. */
   nudge() {
     if (!this.#wanted) return;
     if (this.#greeted) this.#probe(URGENT_PROBE_TIMEOUT_MS);
@@ -99,9 +128,13 @@ export class Connection {
     socket.onerror = () => {};
   }
 
+  /**
+   * @param {WebSocket} socket
+   * @param {string} data
+   */
   #received(socket, data) {
     if (socket !== this.#socket) return;
-    this.#heardAt = Date.now();
+    this.#receivedAt = Date.now();
     let frame;
     try {
       frame = JSON.parse(data);
@@ -113,6 +146,7 @@ export class Connection {
     else this.#owner.frame(frame);
   }
 
+  /** @param {HelloFrame} frame */
   #hello(frame) {
     clearTimeout(this.#timers.connect);
     this.#greeted = true;
@@ -121,11 +155,16 @@ export class Connection {
       this.#attempt = 0;
     }, HEALTHY_MS);
     this.#timers.watch = setInterval(() => {
-      if (Date.now() - this.#heardAt > SILENCE_MS) this.#probe(PROBE_TIMEOUT_MS);
+      if (Date.now() - this.#receivedAt > SILENCE_MS) this.#probe(PROBE_TIMEOUT_MS);
     }, WATCH_INTERVAL_MS);
     if (this.#owner.hello(frame)) this.#owner.status({ state: 'online' });
   }
 
+  /**
+   * @param {WebSocket | null} socket
+   * @param {number} code
+   * @param {string} reason
+   */
   #lost(socket, code, reason) {
     if (socket !== this.#socket) return;
     const greeted = this.#greeted;
@@ -151,6 +190,7 @@ export class Connection {
     }
   }
 
+  /** @param {{ code: number, reason: string }} detail */
   #refused(detail) {
     this.stop({ state: 'stopped', ...detail });
     this.#owner.stopped(detail);
@@ -159,17 +199,19 @@ export class Connection {
   async #renewFirst() {
     const renewing = (this.#opening = {});
     this.#owner.status({ state: 'connecting' });
-    // Whether the log-in is over is found out by the attempt that follows.
+    // Whether the login is over is found out by the attempt that follows.
     await this.#owner.renew().catch(() => {});
     if (this.#opening !== renewing) return;
     this.#opening = null;
     this.#retry(0);
   }
 
+  /** @param {number} atLeastMs */
   #retry(atLeastMs) {
     this.#wait(Math.max(atLeastMs, backoffDelay(this.#attempt)));
   }
 
+  /** @param {number} delayMs */
   #wait(delayMs) {
     this.#attempt += 1;
     clearTimeout(this.#timers.retry);
@@ -177,7 +219,10 @@ export class Connection {
     this.#owner.status({ state: 'waiting', retryAt: Date.now() + delayMs });
   }
 
-  /** Lets go of the socket without waiting for its closing handshake: on a dead line that takes minutes. */
+  /**
+   * Drops the socket without waiting for its closing handshake: on a dead connection that takes
+   * minutes.
+   */
   #drop() {
     const socket = this.#socket;
     this.#socket = null;
@@ -193,6 +238,7 @@ export class Connection {
     socket.close();
   }
 
+  /** @param {number} timeoutMs */
   #probe(timeoutMs) {
     if (this.#probing) return;
     this.#probing = true;
@@ -205,8 +251,8 @@ export class Connection {
     };
     this.#owner.ping().then(done, () => {});
     this.#timers.probe = setTimeout(() => {
-      if (this.#heardAt > askedAt) done();
-      else this.#lost(socket, 4202, 'no answer');
+      if (this.#receivedAt > askedAt) done();
+      else this.#lost(socket, 4202, 'no reply');
     }, timeoutMs);
   }
 

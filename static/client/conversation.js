@@ -1,51 +1,110 @@
 /**
- * One conversation as this client knows it: a pure merge of frames, without sockets, clocks or randomness.
+ * One conversation as this client knows it: a pure merge of frames, without sockets, clocks or
+ * randomness.
  *
- * The server promises that live frames arrive in `rev` order without holes, that a replay brings each thing once with the
- * `rev` of its last change, and nothing about how REST pages interleave with them. So everything is an upsert guarded by
- * the thing's own `rev`, while `rev`, the highest revision applied, moves only where that promise makes it safe:
+ * Owned by `ParlanceClient`; views read it. It holds every message loaded until `trim` is called.
  *
- * | phase      | begun by                                   | `rev` moves                                            |
- * |------------|--------------------------------------------|--------------------------------------------------------|
- * | `idle`     | not subscribed                             | never                                                  |
- * | `snapshot` | subscribe without `after`                  | at `subscribed` (the frames come in `seq` order)       |
- * | `replay`   | subscribe with `after`, on a new connection| with each frame: a broken replay goes on where it was  |
- * | `repair`   | subscribe with `after` because of a hole   | at `subscribed` (late live frames may be mixed in)     |
- * | `live`     | `subscribed`                               | by exactly one; a hole is reported as `gap`            |
+ * The server promises that live frames arrive in `rev` order without holes, and that a replay
+ * brings each thing once, with the `rev` of its last change. It promises nothing about how REST
+ * pages interleave with them. So everything is an upsert guarded by the thing's own `rev`. `rev`,
+ * the highest revision applied, moves as far as it is safe in each phase:
  *
- * Messages held are a gapless run from `floor` to the newest; what is older is fetched when someone looks for it. Message
- * and member objects are never changed in place: another object means another state, so a view can compare by identity.
+ * - `idle`: not subscribed. It never moves.
+ * - `snapshot`: subscribe without `after`. At `subscribed`, because the frames come in `seq` order.
+ * - `replay`: subscribe with `after`, on a new connection. With each frame, so that a broken replay
+ *   goes on where it was.
+ * - `repair`: subscribe with `after` because of a hole. At `subscribed`, because late live frames
+ *   may be mixed in.
+ * - `live`: after `subscribed`. By exactly one; a hole is reported as `gap`.
+ *
+ * Messages held are a gapless run from `floor` to the newest. Older ones are loaded when someone
+ * looks for them. Message and member objects are never changed in place: another object means
+ * another state, so a view can compare by identity.
+ *
+ * @import {
+ *   AckFrame, ConversationFrame, DurableFrame, HistoryPage, Member, MemberFrame, Message,
+ *   MessageFrame, PendingMessage, PresenceFrame, SubscribedFrame, WireMessage,
+ * } from './types.js'
  */
 export class Conversation {
+  /** @type {'idle' | 'snapshot' | 'replay' | 'repair' | 'live'} */
+  phase;
+  /** @type {string} */
+  title;
+  /** @type {number | null} highest revision applied; null before the first `subscribed` */
+  rev;
+  /** @type {number} */
+  lastSeq;
+  /** @type {number} */
+  readSeq;
+  /** @type {number} */
+  memberCount;
+  /** @type {Map<string, Member>} */
+  members;
+  /**
+   * @type {boolean} false in conversations too large for member lists, presence, typing and read
+   *   markers
+   */
+  membersListed;
+  /** @type {Message[]} in the order of `seq` */
+  messages;
+  /** @type {Map<string, Message>} */
+  byId;
+  /**
+   * @type {number | null} the lowest `seq` held without a hole up to the newest; null before the
+   *   first snapshot
+   */
+  floor;
+  /**
+   * @type {number} latest change of a message below `floor`: an earlier page of history would bring
+   *   the old state
+   */
+  skippedRev;
+  /** @type {Map<string, number>} user id → the `seq` up to which they have read */
+  readers;
+  /** @type {Set<string>} ids of the users who are typing */
+  typing;
+  /** @type {string | null} */
+  deletedAt;
+  /** @type {boolean} whether the user is no longer a member */
+  removed;
+  /**
+   * @type {symbol | undefined} the client's subscription under way; another symbol is another
+   *   subscription
+   */
+  subscription;
+
   /**
    * @param {string} id
-   * @param {string} self the id of the user whose view this is
+   * @param {string | null} self the id of the user whose view this is; null until it is known
    */
   constructor(id, self) {
     this.id = id;
     this.self = self;
-    /** Own messages not yet seen in the conversation, in the order sent: id → `{id, body, reply_to, created_at, status, error}`. */
+    /**
+     * @type {Map<string, PendingMessage>} own messages not yet seen in the conversation, by id, in
+     *   the order sent
+     */
     this.pending = new Map();
     this.reset();
   }
 
-  /** Forgets everything but the unsent: for `conflict` on subscribe, when the server knows less than this client. */
+  /**
+   * Drops everything but the unsent: for `conflict` on subscribe, when the server knows less than
+   * this client.
+   */
   reset() {
     this.phase = 'idle';
     this.title = '';
-    /** Highest revision applied; null before the first `subscribed`. */
     this.rev = null;
     this.lastSeq = 0;
     this.readSeq = 0;
     this.memberCount = 0;
     this.members = new Map();
-    /** False in conversations too large for member lists, presence, typing and read markers. */
     this.membersListed = true;
     this.messages = [];
     this.byId = new Map();
-    /** The lowest `seq` held without a hole up to the newest; null before the first snapshot. */
     this.floor = null;
-    /** The latest change of a message below `floor`: a page of history read before it would bring the old state. */
     this.skippedRev = 0;
     this.readers = new Map();
     this.typing = new Set();
@@ -65,13 +124,14 @@ export class Conversation {
 
   /** The user's own role, or null when it is not known. */
   get role() {
-    return this.members.get(this.self)?.role ?? null;
+    return this.members.get(this.self ?? '')?.role ?? null;
   }
 
   /**
    * Begins a subscription.
    *
-   * @param {{ sameConnection?: boolean }} options whether frames of an earlier subscription may still be under way
+   * @param {{ sameConnection?: boolean }} options whether frames of an earlier subscription may
+   *   still be under way
    * @returns {number | undefined} the `after` of the subscribe frame
    */
   begin({ sameConnection = false } = {}) {
@@ -93,7 +153,9 @@ export class Conversation {
   /**
    * Applies one server frame of this conversation.
    *
-   * @returns {'applied' | 'ignored' | 'gap'} `gap`: a live frame is missing; subscribe again with `after`
+   * @param {ConversationFrame} frame
+   * @returns {'applied' | 'ignored' | 'gap'} `gap`: a live frame is missing; subscribe again with
+   *   `after`
    */
   apply(frame) {
     if (this.phase === 'idle') return 'ignored';
@@ -118,12 +180,17 @@ export class Conversation {
     }
   }
 
+  /**
+   * @param {DurableFrame} frame
+   * @returns {'applied' | 'ignored' | 'gap'}
+   */
   #durable(frame) {
+    const rev = this.rev ?? 0;
     if (this.phase === 'live') {
-      if (frame.rev <= this.rev) return 'ignored';
-      if (frame.rev > this.rev + 1) return 'gap';
+      if (frame.rev <= rev) return 'ignored';
+      if (frame.rev > rev + 1) return 'gap';
       this.rev = frame.rev;
-    } else if (this.phase === 'replay' && frame.rev > this.rev) {
+    } else if (this.phase === 'replay' && frame.rev > rev) {
       this.rev = frame.rev;
     }
     switch (frame.type) {
@@ -140,6 +207,10 @@ export class Conversation {
     return 'applied';
   }
 
+  /**
+   * @param {SubscribedFrame} frame
+   * @returns {'applied'}
+   */
   #subscribed(frame) {
     this.phase = 'live';
     this.rev = frame.rev;
@@ -150,23 +221,30 @@ export class Conversation {
     this.membersListed = Array.isArray(frame.members);
     this.members = new Map((frame.members ?? []).map((member) => [member.id, member]));
     this.removed = false;
-    if (this.floor === null) this.#settleFloor(frame.last_seq);
-    this.#settle();
+    if (this.floor === null) this.#findFloor(frame.last_seq);
+    this.#dropAcknowledged();
     return 'applied';
   }
 
-  /** Frames of an earlier, given up snapshot may be mixed in: what does not join the newest run is let go of. */
-  #settleFloor(lastSeq) {
+  /**
+   * Frames of an earlier, canceled snapshot may be mixed in: what does not join the newest run is
+   * dropped.
+   *
+   * @param {number} lastSeq
+   */
+  #findFloor(lastSeq) {
     let idx = this.messages.length - 1;
     while (idx > 0 && this.messages[idx - 1].seq === this.messages[idx].seq - 1) idx -= 1;
     for (const message of this.messages.splice(0, Math.max(0, idx))) this.byId.delete(message.id);
     this.floor = this.messages[0]?.seq ?? lastSeq + 1;
   }
 
+  /** @param {MessageFrame} frame */
   #upsert(frame) {
     const known = this.byId.get(frame.id);
     if (known && known.rev >= frame.rev) return;
-    // A change of a message older than what is held: it will come with its page of history, already changed.
+    // A change of a message older than what is held: it will come with its page of history, already
+    // changed.
     if (!known && this.floor !== null && frame.seq < this.floor) {
       this.skippedRev = Math.max(this.skippedRev, frame.rev);
       return;
@@ -178,7 +256,9 @@ export class Conversation {
     this.#read(frame.author, frame.seq);
   }
 
+  /** @param {WireMessage} frame */
   #store(frame) {
+    /** @type {Message} */
     const message = Object.freeze({
       id: frame.id,
       seq: frame.seq,
@@ -199,6 +279,7 @@ export class Conversation {
     this.pending.delete(message.id);
   }
 
+  /** @param {MemberFrame} frame */
   #member({ user, change }) {
     const before = this.members.get(user.id);
     if (change === 'removed') {
@@ -212,12 +293,21 @@ export class Conversation {
     if (!before && change === 'added') this.memberCount += 1;
   }
 
+  /**
+   * @param {string} user
+   * @param {number} seq
+   * @returns {'applied'}
+   */
   #read(user, seq) {
     if (user === this.self) this.readSeq = Math.max(this.readSeq, seq);
     else if ((this.readers.get(user) ?? 0) < seq) this.readers.set(user, seq);
     return 'applied';
   }
 
+  /**
+   * @param {PresenceFrame} frame
+   * @returns {'applied' | 'ignored'}
+   */
   #presence({ user, online }) {
     const member = this.members.get(user);
     if (!member) return 'ignored';
@@ -229,9 +319,9 @@ export class Conversation {
   /**
    * Merges a page of history, the messages just before `floor`.
    *
-   * @param {{ items: object[], rev: number }} page message frames without `type`, ascending, and the revision they are of
-   * @returns {boolean} false when the page no longer joins what is held, or is older than a change that was passed over
-   *   because its message was not held: it has to be loaded again
+   * @param {HistoryPage} page
+   * @returns {boolean} false when the page no longer joins what is held, or is older than a change
+   *   that was skipped because its message was not held: it has to be loaded again
    */
   mergeHistory({ items, rev }) {
     if (this.floor === null || rev < this.skippedRev) return false;
@@ -239,7 +329,7 @@ export class Conversation {
       this.floor = 1;
       return true;
     }
-    if (items.at(-1).seq < this.floor - 1) return false;
+    if (items[items.length - 1].seq < this.floor - 1) return false;
     for (const item of items) {
       const known = this.byId.get(item.id);
       if (!known || known.rev < item.rev) this.#store(item);
@@ -248,14 +338,22 @@ export class Conversation {
     return true;
   }
 
-  /** Lets go of all but the newest `keep` messages, so that a page left open for weeks does not grow for ever. */
+  /**
+   * Drops all but the newest messages, so that a page left open for weeks does not grow for ever.
+   *
+   * @param {number} keep how many stay
+   */
   trim(keep) {
     if (this.messages.length <= keep) return;
     for (const message of this.messages.splice(0, this.messages.length - keep)) this.byId.delete(message.id);
     this.floor = this.messages[0].seq;
   }
 
-  /** Shows an own message before the server has it. */
+  /**
+   * Shows an own message before the server has it.
+   *
+   * @param {{ id: string, body: string, reply_to?: string | null, created_at: string }} message
+   */
   addPending({ id, body, reply_to: replyTo = null, created_at: createdAt }) {
     if (this.byId.has(id)) return;
     this.pending.set(
@@ -264,28 +362,46 @@ export class Conversation {
     );
   }
 
-  /** Changes the state of an own message that is under way: `pending`, `acked` or `failed`. */
+  /**
+   * Changes the state of an own message that is under way.
+   *
+   * @param {string} id
+   * @param {Partial<PendingMessage>} changes
+   */
   markPending(id, changes) {
     const entry = this.pending.get(id);
     if (entry) this.pending.set(id, Object.freeze({ ...entry, ...changes }));
   }
 
-  /** The server has the message; its `message` frame may come before or after. */
+  /**
+   * The server has the message; its `message` frame may come before or after.
+   *
+   * @param {Omit<AckFrame, 'type'>} ack
+   */
   acknowledge(ack) {
     this.markPending(ack.id, { status: 'acked', seq: ack.seq, rev: ack.rev, created_at: ack.created_at });
-    this.#settle();
+    this.#dropAcknowledged();
   }
 
-  /** An acknowledged message that lies in what was already applied but is not held is older than `floor`. */
-  #settle() {
+  /**
+   * An acknowledged message that lies in what was already applied but is not held is older than
+   * `floor`.
+   */
+  #dropAcknowledged() {
     if (this.phase !== 'live') return;
-    for (const entry of this.pending.values()) {
-      if (entry.status === 'acked' && entry.rev <= this.rev && !this.byId.has(entry.id)) this.pending.delete(entry.id);
+    for (const { id, status, rev = Infinity } of this.pending.values()) {
+      if (status === 'acked' && rev <= (this.rev ?? 0) && !this.byId.has(id)) this.pending.delete(id);
     }
   }
 }
 
-/** The first index whose `seq` is at least `seq`; messages mostly arrive at the end, so that is looked at first. */
+/**
+ * The first index whose `seq` is at least the given one. Messages mostly arrive at the end, so that
+ * is looked at first.
+ *
+ * @param {Message[]} messages
+ * @param {number} seq
+ */
 function lowerBound(messages, seq) {
   if (messages.length === 0 || messages[messages.length - 1].seq < seq) return messages.length;
   let low = 0;

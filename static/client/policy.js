@@ -1,7 +1,9 @@
 /**
- * The decisions of the client that need no connection: how long to wait, what a close code means, how an id is made.
+ * The decisions of the client that need no connection: how long to wait, what a close code means,
+ * how an id is made.
  *
- * All of it is pure (time and randomness are arguments), so `node --test` covers it by tables.
+ * Used by the other files of the client. All of it is pure (time and randomness are arguments), so
+ * tests cover it by tables.
  */
 
 /** First step of the back-off. */
@@ -12,8 +14,8 @@ export const BACKOFF_MAX_MS = 30_000;
 export const HEALTHY_MS = 30_000;
 
 /**
- * Full jitter: anything between nothing and a step that doubles from 500 ms to 30 s. The whole range is random because
- * a server that comes back is met by all of its clients at once.
+ * Full jitter: anything between nothing and a step that doubles from 500 ms to 30 s. The whole
+ * range is random because a server that comes back is met by all of its clients at once.
  *
  * @param {number} attempt failures in a row so far, from 0
  * @param {() => number} random a number in [0, 1)
@@ -28,8 +30,9 @@ export function backoffDelay(attempt, random = Math.random) {
  * What a close code asks of the client; the first two digits are the verdict.
  *
  * @param {number} code
- * @returns {'normal' | 'stop' | 'back_off' | 'refresh' | 'at_once'} `stop`: tell the person, do not come back;
- *   `refresh`: renew the credentials, then back off; `at_once`: reconnect now, or after `goodbye.retry_after_ms`
+ * @returns {'normal' | 'stop' | 'back_off' | 'refresh' | 'at_once'} `stop`: tell the person, do not
+ *   come back; `refresh`: renew the credentials, then back off; `at_once`: reconnect now, or after
+ *   `goodbye.retry_after_ms`
  */
 export function verdict(code) {
   if (code === 1000 || code === 1001) return 'normal';
@@ -41,17 +44,25 @@ export function verdict(code) {
     case 42:
       return 'at_once';
     default:
-      // 41xx, and 1006: the line broke and nobody said why.
+      // 41xx, and 1006: the connection broke and nobody said why.
       return 'back_off';
   }
 }
 
-/** Refusals that mean *not done, try again with the same id*. */
+/**
+ * Refusals that mean *not done, try again with the same id*.
+ *
+ * @param {string} code
+ */
 export function isRetryable(code) {
   return code === 'rate_limited' || code === 'overloaded' || code === 'unavailable';
 }
 
-/** Frames that the server takes from the user's quota. */
+/**
+ * Frames that the server takes from the user's quota.
+ *
+ * @param {string} type
+ */
 export function isLimited(type) {
   return type === 'send' || type === 'edit' || type === 'delete' || type === 'react';
 }
@@ -71,7 +82,11 @@ export function uuidv7(nowMs = Date.now(), random = globalThis.crypto.getRandomV
   return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
 }
 
-/** Length in bytes of UTF-8, which is what the server's limits count. */
+/**
+ * Length in bytes of UTF-8, which is what the server's limits count.
+ *
+ * @param {string} text
+ */
 export function utf8Length(text) {
   return new TextEncoder().encode(text).length;
 }

@@ -1,19 +1,27 @@
 /**
  * The REST half of the client: requests, problems as errors, and the renewal of the access token.
  *
- * In a browser both tokens are HttpOnly cookies, so this file never keeps one. A refresh token may be used once, and a
- * second use revokes the whole log-in; two tabs that renew at the same moment would therefore sign each other out. So a
- * renewal is single-flight in the tab (one promise) and across tabs (`navigator.locks`), and who renewed tells the other
- * tabs the new access token over a `BroadcastChannel`, which they hand to their own sockets. A tab that is closed or
- * reloaded meanwhile gives up its lock but not its request (`keepalive`), so a mark in the storage says that one is under
- * way; where there are no locks (plain http to another host) the mark is all there is. Else only the time at which the
- * access token runs out is kept in `localStorage`: it says whether asking the server is worth while.
+ * Used by `ParlanceClient` and, as `client.rest`, by whoever owns the client. A request fails after
+ * 20 s.
+ *
+ * In a browser both tokens are HttpOnly cookies, so this file never keeps one. A refresh token may
+ * be used once, and a second use revokes the whole login. Two tabs that renew at the same moment
+ * would therefore sign each other out. So a renewal happens once in the tab (one promise) and once
+ * across tabs (`navigator.locks`). The tab that renewed sends the new access token to the others
+ * over a `BroadcastChannel`, and they hand it to their own sockets.
+ *
+ * A tab that is closed or reloaded meanwhile loses its lock but not its request (`keepalive`). So a
+ * mark in the storage says that a renewal is under way. Without locks (plain http to another host)
+ * there is only the mark. Besides, the storage holds only the time at which the access token runs
+ * out: it says whether asking the server is worth while.
+ *
+ * @import { Fetch, RenewedToken, SignedIn, Storage, TokenSource } from './types.js'
  */
 
 const LOCK = 'parlance.refresh';
 const EXPIRES_AT = 'parlance.expires_at';
 const RENEWING_SINCE = 'parlance.renewing_since';
-/** A renewal that was begun this long ago has been answered, or never will be. */
+/** A renewal that began this long ago has its response, or never will have one. */
 const RENEWAL_MS = 5_000;
 /** Without locks, tabs that wake up together must not all look at the mark at the same moment. */
 const SPREAD_MS = 400;
@@ -23,8 +31,19 @@ const SETTLE_MS = 250;
 const MARGIN_MS = 60_000;
 const REQUEST_TIMEOUT_MS = 20_000;
 
-/** A refused or failed request: `code` is the server's stable code, or `network` when there was no answer. */
+/**
+ * A refused or failed request: `code` is the server's stable code, or `network` when no response
+ * came.
+ */
 export class Problem extends Error {
+  /**
+   * @param {object} problem
+   * @param {number} [problem.status] of HTTP; 0 without a response
+   * @param {string} [problem.code]
+   * @param {string} [problem.detail] for people
+   * @param {{ field: string, message: string }[]} [problem.errors] for invalid input
+   * @param {number | null} [problem.retryAfterMs]
+   */
   constructor({
     status = 0,
     code = 'network',
@@ -36,7 +55,6 @@ export class Problem extends Error {
     this.name = 'Problem';
     this.status = status;
     this.code = code;
-    /** `[{field, message}]` for invalid input. */
     this.errors = errors;
     this.retryAfterMs = retryAfterMs;
   }
@@ -47,19 +65,23 @@ export class Rest {
   #token;
   #fetch;
   #storage;
+  /** @type {BroadcastChannel | null} */
   #channel = null;
+  /** @type {Promise<void> | null} */
   #refreshing = null;
+  /** Tells this tab's mark from those of other tabs. */
   #mark = Math.random().toString(36).slice(2);
   #onRenewed;
   #onSignedOut;
 
   /**
-   * @param {object} options
+   * @param {object} [options]
    * @param {string} [options.base] address of the server; the page's own by default
-   * @param {() => (string | null | Promise<string | null>)} [options.token] gives an access token or API key; without it
-   *   the cookies of the browser are used
-   * @param {(renewed: {access_token: string, expires_at: string}) => void} [options.onRenewed] also for other tabs' renewals
-   * @param {() => void} [options.onSignedOut] the log-in is over
+   * @param {TokenSource | null} [options.token] without it the cookies of the browser are used
+   * @param {Fetch | null} [options.fetch]
+   * @param {Storage} [options.storage]
+   * @param {(renewed: RenewedToken) => void} [options.onRenewed] also for other tabs' renewals
+   * @param {() => void} [options.onSignedOut] the login is over
    */
   constructor({
     base = '',
@@ -89,18 +111,31 @@ export class Rest {
     return this.#token !== null || this.#storage.get(EXPIRES_AT) !== null;
   }
 
+  /**
+   * @param {string} path
+   * @param {Record<string, unknown>} [query] null and undefined are left out
+   */
   get(path, query) {
     return this.request('GET', path, { query });
   }
 
+  /**
+   * @param {string} path
+   * @param {object} [body]
+   */
   post(path, body) {
     return this.request('POST', path, { body });
   }
 
+  /**
+   * @param {string} path
+   * @param {object} body
+   */
   patch(path, body) {
     return this.request('PATCH', path, { body });
   }
 
+  /** @param {string} path */
   delete(path) {
     return this.request('DELETE', path);
   }
@@ -108,23 +143,32 @@ export class Rest {
   /**
    * One request; an access token that ran out is renewed and the request repeated once.
    *
-   * @returns {Promise<any>} the JSON of the answer, or null when there is none
+   * @param {string} method
+   * @param {string} path
+   * @param {{ query?: Record<string, unknown>, body?: object }} [content]
+   * @returns {Promise<any>} the JSON of the response, or null when there is none
    * @throws {Problem}
    */
   async request(method, path, { query, body } = {}) {
-    const answer = await this.#send(method, path, { query, body });
-    if (answer.status === 401 && !this.#token) {
+    const response = await this.#send(method, path, { query, body });
+    if (response.status === 401 && !this.#token) {
       await this.refresh();
       return read(await this.#send(method, path, { query, body }));
     }
-    return read(answer);
+    return read(response);
   }
 
+  /**
+   * @param {string} method
+   * @param {string} path
+   * @param {{ query?: Record<string, unknown>, body?: object, keepalive?: boolean }} [content]
+   */
   async #send(method, path, { query, body, keepalive = false } = {}) {
     const url = new URL(this.#base + path, globalThis.location?.href);
     for (const [name, value] of Object.entries(query ?? {})) {
-      if (value !== undefined && value !== null) url.searchParams.set(name, value);
+      if (value !== undefined && value !== null) url.searchParams.set(name, String(value));
     }
+    /** @type {Record<string, string>} */
     const headers = { accept: 'application/json' };
     if (body !== undefined) headers['content-type'] = 'application/json';
     const token = this.#token ? await this.#token() : null;
@@ -144,14 +188,23 @@ export class Rest {
     }
   }
 
-  /** Signs up, signs in or joins as a guest, by the route; the answer is `{user, tenant, access_token, expires_at}`. */
+  /**
+   * Signs up, signs in or joins as a guest, by the route.
+   *
+   * @param {string} path
+   * @param {object} body
+   * @returns {Promise<SignedIn>}
+   */
   async enter(path, body) {
     const session = await read(await this.#send('POST', path, { body }));
     this.#storage.set(EXPIRES_AT, session.expires_at);
     return session;
   }
 
-  /** Signs out here and in the other tabs; also when the server cannot be reached or knows nothing of the log-in. */
+  /**
+   * Signs out here and in the other tabs; also when the server cannot be reached or knows nothing
+   * of the login.
+   */
   async leave() {
     try {
       await read(await this.#send('POST', '/auth/logout'));
@@ -162,7 +215,10 @@ export class Rest {
     this.#channel?.postMessage({ signedOut: true });
   }
 
-  /** Makes sure that the cookie is good for a while: asks the server only when it is about to run out. */
+  /**
+   * Makes sure that the cookie is good for a while: asks the server only when it is about to run
+   * out.
+   */
   async ensureFresh() {
     if (this.#token) return;
     const expiresAt = Date.parse(this.#storage.get(EXPIRES_AT) ?? '');
@@ -172,7 +228,8 @@ export class Rest {
   /**
    * Renews the access token, once for all who ask meanwhile.
    *
-   * @throws {Problem} `unauthenticated` when the log-in is over (`onSignedOut` was called)
+   * @returns {Promise<void>}
+   * @throws {Problem} `unauthenticated` when the login is over (`onSignedOut` was called)
    */
   refresh() {
     this.#refreshing ??= this.#refreshLocked().finally(() => {
@@ -192,28 +249,29 @@ export class Rest {
         if (this.#storage.get(EXPIRES_AT) !== seen) return;
         this.#storage.set(RENEWING_SINCE, `${Date.now()} ${this.#mark}`);
         if (locks || !this.#channel) break;
-        // Who waited for the same mark to grow old writes at the same moment; the last to write goes, the others wait.
+        // Who waited for the same mark to grow old writes at the same moment; the last to write
+        // goes, the others wait.
         await sleep(SETTLE_MS);
         if (!this.#renewedElsewhere()) break;
       }
-      // Without an answer the mark stays: it may be this page that is going, and not the request.
-      const answer = await this.#send('POST', '/auth/refresh', { keepalive: true });
+      // Without a response the mark stays: it may be this page that is going, and not the request.
+      const response = await this.#send('POST', '/auth/refresh', { keepalive: true });
       this.#storage.remove(RENEWING_SINCE);
-      if (answer.status === 401 || answer.status === 403) {
+      if (response.status === 401 || response.status === 403) {
         this.#over();
         this.#onSignedOut();
       }
-      const renewed = await read(answer);
-      this.#storage.set(EXPIRES_AT, renewed.expires_at);
-      const news = { access_token: renewed.access_token, expires_at: renewed.expires_at };
-      this.#channel?.postMessage({ renewed: news });
-      this.#onRenewed(news);
+      const { access_token, expires_at } = await read(response);
+      this.#storage.set(EXPIRES_AT, expires_at);
+      const renewed = { access_token, expires_at };
+      this.#channel?.postMessage({ renewed });
+      this.#onRenewed(renewed);
     };
     return locks ? locks.request(LOCK, renew) : renew();
   }
 
   #renewedElsewhere() {
-    const [since, mark] = (this.#storage.get(RENEWING_SINCE) ?? '').split(' ');
+    const [since = '', mark] = (this.#storage.get(RENEWING_SINCE) ?? '').split(' ');
     const age = Date.now() - Number(since);
     return mark !== this.#mark && age >= 0 && age < RENEWAL_MS;
   }
@@ -223,30 +281,49 @@ export class Rest {
   }
 }
 
+/**
+ * @param {number} ms
+ * @returns {Promise<void>}
+ */
 const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 
-async function read(answer) {
-  const text = await answer.text().catch(() => '');
+/**
+ * @param {Response} response
+ * @returns {Promise<any>} its JSON, or null
+ * @throws {Problem} for whatever is no success
+ */
+async function read(response) {
+  const text = await response.text().catch(() => '');
   let json;
   try {
     json = text ? JSON.parse(text) : null;
   } catch {
     json = null;
   }
-  if (answer.ok) return json;
-  const retryAfter = Number(answer.headers.get('retry-after'));
+  if (response.ok) return json;
+  const retryAfter = Number(response.headers.get('retry-after'));
   throw new Problem({
-    status: answer.status,
-    code: json?.code ?? (answer.status >= 500 ? 'unavailable' : 'bad_request'),
-    detail: json?.detail ?? json?.title ?? `The server answered ${answer.status}.`,
+    status: response.status,
+    code: json?.code ?? (response.status >= 500 ? 'unavailable' : 'bad_request'),
+    detail: json?.detail ?? json?.title ?? `The server answered ${response.status}.`,
     errors: json?.errors ?? [],
     retryAfterMs: retryAfter > 0 ? retryAfter * 1000 : null,
   });
 }
 
-/** `localStorage`, or memory where the browser forbids it. */
+/**
+ * `localStorage`, or memory where the browser forbids it.
+ *
+ * @returns {Storage}
+ */
 function browserStorage() {
+  /** @type {Map<string, string>} */
   const memory = new Map();
+  /**
+   * @param {(store: globalThis.Storage) => any} action
+   * @param {() => any} otherwise
+   * @returns {any}
+   */
   const attempt = (action, otherwise) => {
     try {
       return globalThis.localStorage ? action(globalThis.localStorage) : otherwise();

@@ -1,31 +1,46 @@
 /**
- * `/docs/socket`: the frames of the socket as `/asyncapi.json` has them, in tables that people can read.
+ * `/docs/socket`: the frames of the socket as `/asyncapi.json` has them, in tables that people can
+ * read.
  *
- * The document says everything; here is only how it is laid out. Built of nodes, never of HTML text.
+ * The document says everything; here is only how it is laid out. Built of nodes, never of HTML
+ * text.
+ *
+ * @import { Child } from '../ui/widgets/dom.js'
  */
-import { h } from '../ui/dom.js';
+import { h } from '../ui/widgets/dom.js';
 
-const root = document.getElementById('socket');
+/** @typedef {any} Schema a JSON Schema of the document */
+/** @typedef {Record<string, Schema>} Types by name */
+/** @typedef {{ messages: Record<string, any>, schemas: Types }} Components */
+
+const root = /** @type {HTMLElement} */ (document.getElementById('socket'));
 
 /** Prose with words in backticks, as the comments in the source have them. */
 const prose = (text = '') => text.split('`').map((part, n) => (n % 2 === 0 ? part : h('code', { text: part })));
 
-const nameOf = (reference) => reference.split('/').pop();
+/** @param {string} reference */
+const nameOf = (reference) => reference.split('/').pop() ?? '';
 
-/** The kind of a schema in a few words; types that have a name lead to it. */
+/**
+ * The kind of a schema in a few words; types that have a name lead to it.
+ *
+ * @param {Schema} schema
+ * @returns {Child[]}
+ */
 function kind(schema) {
   if (schema === true || schema === undefined) return ['anything'];
   if (schema.$ref) return [h('a', { href: `#type-${nameOf(schema.$ref)}`, text: nameOf(schema.$ref) })];
   if (schema.const !== undefined) return [h('code', { text: JSON.stringify(schema.const) })];
   if (schema.enum)
     return between(
-      schema.enum.map((value) => h('code', { text: JSON.stringify(value) })),
+      schema.enum.map((/** @type {unknown} */ value) => h('code', { text: JSON.stringify(value) })),
       ' | ',
     );
   const choice = schema.oneOf ?? schema.anyOf;
   if (choice) return between(choice.map(kind), ' or ');
   if (schema.allOf) return between(schema.allOf.map(kind), ' and ');
   const types = [schema.type ?? 'anything'].flat();
+  /** @type {Child[]} */
   const words = types.map((type) => (type === 'array' ? ['array of ', kind(schema.items)] : [type]));
   const limits = [
     schema.format,
@@ -38,22 +53,40 @@ function kind(schema) {
   return [between(words, ' or '), limits.length > 0 ? ` (${limits.join(', ')})` : ''];
 }
 
+/**
+ * @param {Child[]} parts
+ * @param {string} word
+ * @returns {Child[]}
+ */
 const between = (parts, word) => parts.flatMap((part, n) => (n === 0 ? [part] : [word, part]));
 
-/** All fields of an object, those of what it is made from too. */
+/**
+ * All fields of an object, those of what it is made from too.
+ *
+ * @param {Schema} schema
+ * @param {Types} types
+ * @returns {{ name: string, value: Schema, required: boolean }[]}
+ */
 function fieldsOf(schema, types) {
   const own = Object.entries(schema.properties ?? {}).map(([name, value]) => ({
     name,
     value,
     required: (schema.required ?? []).includes(name),
   }));
-  const parts = (schema.allOf ?? []).map((part) => (part.$ref ? types[nameOf(part.$ref)] : part));
+  /** @type {Schema[]} */
+  const all = schema.allOf ?? [];
+  const parts = all.map((part) => (part.$ref ? types[nameOf(part.$ref)] : part));
   return [...parts.flatMap((part) => fieldsOf(part ?? {}, types)), ...own];
 }
 
+/**
+ * @param {Schema} schema
+ * @param {Types} types
+ */
 function table(schema, types) {
   const fields = fieldsOf(schema, types);
   if (fields.length === 0) return h('p', {}, kind(schema));
+  /** @param {(typeof fields)[number]} field */
   const row = ({ name, value, required }) =>
     h(
       'tr',
@@ -70,9 +103,18 @@ function table(schema, types) {
   return h('div', { class: 'scroll' }, h('table', {}, h('thead', {}, head), h('tbody', {}, fields.map(row))));
 }
 
+/** @param {unknown} payload */
 const example = (payload) => h('pre', { tabIndex: 0 }, h('code', { text: JSON.stringify(payload, null, 2) }));
 
+/**
+ * @param {string} title
+ * @param {string} lead
+ * @param {string[]} keys of messages
+ * @param {string} prefix
+ * @param {Components} components
+ */
 function section(title, lead, keys, prefix, { messages, schemas }) {
+  /** @param {string} key */
   const one = (key) => {
     const message = messages[key];
     return h(
@@ -81,7 +123,7 @@ function section(title, lead, keys, prefix, { messages, schemas }) {
       h('h3', {}, h('code', { text: message.name })),
       h('p', {}, prose(message.summary)),
       table(message.payload, schemas),
-      (message.examples ?? []).map(({ payload }) => example(payload)),
+      (message.examples ?? []).map((/** @type {{ payload: unknown }} */ { payload }) => example(payload)),
     );
   };
   const index = keys.map((key) => h('a', { href: `#${key}` }, h('code', { text: messages[key].name })));
@@ -95,9 +137,16 @@ function section(title, lead, keys, prefix, { messages, schemas }) {
   );
 }
 
-function draw(document) {
-  const { messages, schemas } = document.components;
-  const keys = (operation) => document.operations[operation].messages.map(({ $ref }) => nameOf($ref));
+/** @param {any} asyncapi */
+function draw(asyncapi) {
+  /** @type {Components} */
+  const { messages, schemas } = asyncapi.components;
+  /**
+   * @param {string} operation
+   * @returns {string[]}
+   */
+  const keys = (operation) =>
+    asyncapi.operations[operation].messages.map((/** @type {{ $ref: string }} */ { $ref }) => nameOf($ref));
   const parts = { messages, schemas };
   const types = Object.entries(schemas).map(([name, schema]) =>
     h(
@@ -109,8 +158,8 @@ function draw(document) {
     ),
   );
   root.replaceChildren(
-    h('h1', { text: document.info.title }),
-    h('p', {}, prose(`${document.info.description} Version ${document.info.version}.`)),
+    h('h1', { text: asyncapi.info.title }),
+    h('p', {}, prose(`${asyncapi.info.description} Version ${asyncapi.info.version}.`)),
     section(
       'What a client sends',
       'Each frame is answered once, by a frame with its `ref`.',
@@ -128,13 +177,13 @@ function draw(document) {
     h('section', { id: 'types' }, h('h2', { text: 'Types' }), types),
   );
   // The browser looked for the fragment before there was anything to find.
-  if (location.hash) globalThis.document.getElementById(decodeURIComponent(location.hash.slice(1)))?.scrollIntoView();
+  if (location.hash) document.getElementById(decodeURIComponent(location.hash.slice(1)))?.scrollIntoView();
 }
 
 try {
-  const answer = await fetch('/asyncapi.json');
-  if (!answer.ok) throw new Error(`status ${answer.status}`);
-  draw(await answer.json());
+  const response = await fetch('/asyncapi.json');
+  if (!response.ok) throw new Error(`status ${response.status}`);
+  draw(await response.json());
 } catch (error) {
   root.replaceChildren(h('p', { role: 'alert', text: `The document could not be read: ${error.message}.` }));
 }

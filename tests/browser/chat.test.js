@@ -1,28 +1,20 @@
 /**
- * Two people and a guest talk, against the real server: what each of them does is seen by the others.
+ * Two people and a guest talk, against the real server: what each of them does is seen by the
+ * others.
+ *
+ * @import { WebSocketRoute } from 'playwright-core'
+ * @import { Person } from './support/person.js'
  */
 import assert from 'node:assert/strict';
-import { randomUUID } from 'node:crypto';
-import { after, before, test } from 'node:test';
-import { Person, eventually, openBrowser, roomOfTwo } from './support/person.js';
-import { Server } from './support/server.js';
+import { test } from 'node:test';
+import { eventually, textOf } from './support/person.js';
+import { useSite } from './support/site.js';
 
-let server;
-let browser;
-
-before(async () => {
-  server = await Server.start();
-  browser = await openBrowser();
-});
-
-after(async () => {
-  await browser?.close();
-  await server?.stop();
-});
+const site = useSite();
 
 test('sign up, invite, join as a guest, and talk', async () => {
-  const { ada, ben, link } = await roomOfTwo(browser, server);
-  const mira = await Person.arrive(browser, server, 'Mira');
+  const { ada, ben, link } = await site.conversationOfTwo();
+  const mira = await site.arrive('Mira');
   await mira.joinAsGuest(link);
 
   await ada.say('Good morning!');
@@ -32,14 +24,14 @@ test('sign up, invite, join as a guest, and talk', async () => {
   for (const person of [ada, ben, mira]) {
     await person.sees('Hello Ada');
     await person.sees('Hi, Mira here');
-    assert.equal(await person.message('Hi, Mira here').getByTestId('author').textContent(), 'Mira');
+    assert.equal(await textOf(person.message('Hi, Mira here').getByTestId('author')), 'Mira');
   }
   await ada.confirmed('Good morning!');
   await eventually(
     'the three are listed, online',
     async () => (await ada.page.locator('[data-testid=member][data-online=true]').count()) === 3,
   );
-  assert.match(await ada.by('subtitle').textContent(), /3 members · 3 online/u);
+  assert.match(await textOf(ada.by('subtitle')), /3 members · 3 online/u);
   assert.equal(await mira.by('new-conversation').count(), 0, 'a guest makes no conversations');
 
   await mira.context.close();
@@ -52,7 +44,7 @@ test('sign up, invite, join as a guest, and talk', async () => {
 });
 
 test('what people write is shown as text, never as markup', async () => {
-  const { ada, ben } = await roomOfTwo(browser, server, '<img src=x onerror="window.broken=1">');
+  const { ada, ben } = await site.conversationOfTwo('<img src=x onerror="window.broken=1">');
   const attempts = [
     '<script>window.broken = 1</script>',
     '<img src=x onerror="window.broken=1">',
@@ -68,7 +60,7 @@ test('what people write is shown as text, never as markup', async () => {
   const links = ben.by('log').locator('a');
   await eventually('the links are there', async () => (await links.count()) === 2);
   assert.deepEqual(
-    await links.evaluateAll((nodes) =>
+    await links.evaluateAll((/** @type {HTMLAnchorElement[]} */ nodes) =>
       nodes.map(({ href, rel }) => [href, rel.includes('noopener') && rel.includes('noreferrer')]),
     ),
     [
@@ -77,35 +69,37 @@ test('what people write is shown as text, never as markup', async () => {
     ],
   );
   for (const person of [ada, ben]) {
-    assert.equal(await person.page.evaluate(() => window.broken), undefined);
+    assert.equal(await person.page.evaluate(() => /** @type {any} */ (window).broken), undefined);
     assert.equal(await person.page.locator('.log img, .log script, .log b, .log svg[onload]').count(), 0);
     assert.deepEqual(person.problems(), []);
   }
 });
 
 test('an own message is there at once as pending, and confirmed by the acknowledgement', async () => {
-  const ada = await Person.arrive(browser, server, 'Ada Lindqvist');
+  const ada = await site.arrive('Ada Lindqvist');
+  /** @type {{ socket: WebSocketRoute, frame: string | Buffer }[] | null} */
   let held = null;
   await ada.page.routeWebSocket(/\/ws$/u, (socket) => {
     const upstream = socket.connectToServer();
-    upstream.onMessage((frame) => (held ? held.push([socket, frame]) : socket.send(frame)));
+    upstream.onMessage((frame) => (held ? held.push({ socket, frame }) : socket.send(frame)));
   });
   await ada.signUp();
   await ada.create('Slow line');
-  held = [];
+  /** @type {{ socket: WebSocketRoute, frame: string | Buffer }[]} */
+  const frames = [];
+  held = frames;
   await ada.say('On its way');
   assert.equal(await ada.message('On its way').getAttribute('data-state'), 'pending');
-  await eventually('the answers are held', () => held.length >= 2);
+  await eventually('the replies are held', () => frames.length >= 2);
   assert.equal(await ada.message('On its way').getAttribute('data-state'), 'pending');
-  const frames = held;
   held = null;
-  for (const [socket, frame] of frames) socket.send(frame);
+  for (const { socket, frame } of frames) socket.send(frame);
   await ada.confirmed('On its way');
   assert.deepEqual(await ada.bodies(), ['On its way']);
 });
 
 test('edit, delete, react, reply', async () => {
-  const { ada, ben } = await roomOfTwo(browser, server);
+  const { ada, ben } = await site.conversationOfTwo();
   await ada.say('See you at tree');
   await ada.confirmed('See you at tree');
   await ada.by('composer').press('ArrowUp');
@@ -117,14 +111,14 @@ test('edit, delete, react, reply', async () => {
   await ben.act('See you at three', 'quick-👍');
   const reaction = ada.message('See you at three').getByTestId('reaction');
   await reaction.waitFor();
-  assert.match(await reaction.getAttribute('aria-label'), /👍, 1 reaction: Ben Okafor/u);
+  assert.match((await reaction.getAttribute('aria-label')) ?? '', /👍, 1 reaction: Ben Okafor/u);
   await reaction.click();
   await eventually(
     'two like it',
-    async () => (await ben.message('See you at three').getByTestId('reaction').textContent()) === '👍2',
+    async () => (await textOf(ben.message('See you at three').getByTestId('reaction'))) === '👍2',
   );
   await ben.message('See you at three').getByTestId('reaction').click();
-  await eventually('one took it back', async () => (await reaction.textContent()) === '👍1');
+  await eventually('one took it back', async () => (await textOf(reaction)) === '👍1');
   await ben.act('See you at three', 'react');
   await ben.by('emoji-picker').locator('[data-emoji="🎉"]').click();
   await eventually('another emoji', async () => (await reaction.count()) === 2);
@@ -132,7 +126,7 @@ test('edit, delete, react, reply', async () => {
   await ben.act('See you at three', 'reply');
   await ben.say('I will bring cake');
   await ada.sees('I will bring cake');
-  assert.match(await ada.message('I will bring cake').getByTestId('quote').textContent(), /You.*See you at three/u);
+  assert.match(await textOf(ada.message('I will bring cake').getByTestId('quote')), /You.*See you at three/u);
 
   await ada.act('See you at three', 'delete');
   await ada.by('dialog-submit').click();
@@ -147,13 +141,13 @@ test('edit, delete, react, reply', async () => {
 });
 
 test('who is typing is shown, and who has read', async () => {
-  const { ada, ben } = await roomOfTwo(browser, server);
+  const { ada, ben } = await site.conversationOfTwo();
   await ada.by('composer').pressSequentially('Wel');
-  await eventually('Ben sees it', async () => (await ben.by('typing').textContent()) === 'Ada Lindqvist is typing');
-  assert.equal(await ada.by('typing').textContent(), '');
+  await eventually('Ben sees it', async () => (await textOf(ben.by('typing'))) === 'Ada Lindqvist is typing');
+  assert.equal(await textOf(ada.by('typing')), '');
   await ada.say('Welcome');
   await ben.sees('Welcome');
-  await eventually('the line is empty again', async () => (await ben.by('typing').textContent()) === '');
+  await eventually('the line is empty again', async () => (await textOf(ben.by('typing'))) === '');
   await eventually(
     'Ada sees that Ben has read it',
     async () => (await ada.message('Welcome').getByTestId('seen').getAttribute('aria-label')) === 'Seen by Ben Okafor',
@@ -161,14 +155,14 @@ test('who is typing is shown, and who has read', async () => {
 });
 
 test('unread counts come by notices, also into the title', async () => {
-  const { ada, ben } = await roomOfTwo(browser, server, 'First room');
+  const { ada, ben } = await site.conversationOfTwo('First room');
   await ada.create('Second room');
   await ben.say('Are you there?');
   await ben.say('Hello?');
   const entry = ada.by('conversation').filter({ hasText: 'First room' });
-  await eventually('two are unread', async () => (await entry.getByTestId('unread').textContent()) === '2');
+  await eventually('two are unread', async () => (await textOf(entry.getByTestId('unread'))) === '2');
   await eventually('the title says so', async () => /^\(2\) /u.test(await ada.page.title()));
-  await eventually('the preview follows', async () => /Ben: Hello\?/u.test(await entry.textContent()));
+  await eventually('the preview follows', async () => /Ben: Hello\?/u.test(await textOf(entry)));
   assert.equal(
     await ada.by('conversation').first().getAttribute('data-id'),
     await entry.getAttribute('data-id'),
@@ -185,26 +179,11 @@ test('unread counts come by notices, also into the title', async () => {
 });
 
 test('history comes by scrolling up, and stays where one reads', async () => {
-  const { ada, ben } = await roomOfTwo(browser, server, 'Long story');
+  const { ada, ben } = await site.conversationOfTwo('Long story');
   const total = 180;
-  const path = `/api/conversations/${ada.conversationId}/messages`;
-  const posted = await ada.page.evaluate(
-    async ([url, ids]) => {
-      const post = (id, idx) =>
-        fetch(url, {
-          method: 'POST',
-          headers: { 'content-type': 'application/json' },
-          body: JSON.stringify({ id, body: `line ${idx + 1}` }),
-        });
-      const answers = await Promise.all(ids.slice(0, -1).map(post));
-      answers.push(await post(ids.at(-1), ids.length - 1));
-      return [...new Set(answers.map(({ status }) => status))];
-    },
-    [path, Array.from({ length: total }, () => randomUUID())],
-  );
-  assert.deepEqual(posted, [201]);
+  await ada.fill(Array.from({ length: total }, (_, idx) => `line ${idx + 1}`));
   await ben.page.reload();
-  await ben.inRoom();
+  await ben.inConversation();
   await ben.sees(`line ${total}`);
   assert.ok((await ben.by('message').count()) <= 100, 'only the newest are loaded');
   const scroller = ben.by('scroller');
@@ -228,9 +207,7 @@ test('history comes by scrolling up, and stays where one reads', async () => {
   await ben.by('jump-latest').waitFor();
   const place = await scroller.evaluate((node) => node.scrollTop);
   await ada.say('A new line');
-  await eventually('the new one is counted', async () =>
-    /1 new message/u.test(await ben.by('jump-count').textContent()),
-  );
+  await eventually('the new one is counted', async () => /1 new message/u.test(await textOf(ben.by('jump-count'))));
   assert.equal(await scroller.evaluate((node) => node.scrollTop), place, 'what one reads does not move');
   await ben.by('jump-latest').click();
   await eventually('the latest is in view', () => ben.message('A new line').isVisible());
@@ -239,7 +216,7 @@ test('history comes by scrolling up, and stays where one reads', async () => {
 });
 
 test('a reload keeps everything, and signing out and in again too', async () => {
-  const { ada, ben } = await roomOfTwo(browser, server);
+  const { ada, ben } = await site.conversationOfTwo();
   for (const text of ['one', 'two', 'three']) await ada.say(text);
   await ben.sees('three');
   await ben.page.reload();
@@ -264,12 +241,12 @@ test('a reload keeps everything, and signing out and in again too', async () => 
 });
 
 test('rename, roles, remove and leave', async () => {
-  const { ada, ben } = await roomOfTwo(browser, server);
+  const { ada, ben } = await site.conversationOfTwo();
   await ada.by('conversation-menu').click();
   await ada.by('rename').click();
   await ada.by('rename-title').fill('Autumn festival');
   await ada.by('dialog-submit').click();
-  await eventually('Ben sees the new name', async () => (await ben.by('title').textContent()) === 'Autumn festival');
+  await eventually('Ben sees the new name', async () => (await textOf(ben.by('title'))) === 'Autumn festival');
   assert.equal(await ben.by('invite').isVisible(), false, 'a member does not invite');
   await ada.by('manage-member').click();
   await ada.by('make-moderator').click();
@@ -283,8 +260,8 @@ test('rename, roles, remove and leave', async () => {
 });
 
 test('a phone shows one thing at a time', async () => {
-  const { ada, link } = await roomOfTwo(browser, server);
-  const mira = await Person.arrive(browser, server, 'Mira', {
+  const { ada, link } = await site.conversationOfTwo();
+  const mira = await site.arrive('Mira', {
     viewport: { width: 390, height: 844 },
     isMobile: true,
     hasTouch: true,
@@ -313,10 +290,14 @@ test('a phone shows one thing at a time', async () => {
   assert.deepEqual(mira.problems(), []);
 });
 
-/** By how much the page and the composer are wider than their place. */
+/**
+ * By how much the page and the composer are wider than their place.
+ *
+ * @param {Person} person
+ */
 function overflow(person) {
   return person.page.evaluate(() => {
-    const composer = document.querySelector('[data-testid=composer-form]').getBoundingClientRect();
-    return [document.documentElement.scrollWidth - innerWidth, Math.max(0, composer.right - innerWidth)];
+    const right = document.querySelector('[data-testid=composer-form]')?.getBoundingClientRect().right ?? Infinity;
+    return [document.documentElement.scrollWidth - innerWidth, Math.max(0, right - innerWidth)];
   });
 }

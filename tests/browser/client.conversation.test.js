@@ -1,6 +1,8 @@
 /**
- * The merge of frames into a conversation: tables for each rule, and random histories cut at random places, after which
- * every reader must see exactly what the server has.
+ * The merge of frames into a conversation: tables for each rule, and random histories cut at random
+ * places, after which every reader must see exactly what the server has.
+ *
+ * @import { HistoryPage, MessageFrame, SubscribedFrame } from '../../static/client/types.js'
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -10,6 +12,12 @@ import { Random } from './support/random.js';
 
 const SELF = 'self';
 
+/**
+ * @param {number} rev
+ * @param {number} seq
+ * @param {Partial<MessageFrame>} [extra]
+ * @returns {MessageFrame}
+ */
 function message(rev, seq, extra = {}) {
   return {
     type: 'message',
@@ -26,6 +34,12 @@ function message(rev, seq, extra = {}) {
   };
 }
 
+/**
+ * @param {number} rev
+ * @param {number} lastSeq
+ * @param {Partial<SubscribedFrame>} [extra]
+ * @returns {SubscribedFrame}
+ */
 function subscribed(rev, lastSeq, extra = {}) {
   return {
     type: 'subscribed',
@@ -134,15 +148,15 @@ test('a page of history never sets a message back', () => {
   conversation.apply(message(3, 2, { type: 'updated', body: null, deleted_at: '2026-11-22T10:01:00.000Z' }));
   conversation.floor = 3;
   conversation.mergeHistory({ rev: 3, items: [message(1, 1), message(2, 2)] });
-  assert.equal(conversation.byId.get('m2').body, null);
+  assert.equal(conversation.byId.get('m2')?.body, null);
 });
 
 test('an own message goes from pending to acknowledged to shown, whichever frame comes first', () => {
-  const ack = { type: 'ack', id: 'm3', seq: 3, rev: 3, created_at: '2026-11-22T10:00:01.000Z' };
+  const ack = { conversation: 'c', id: 'm3', seq: 3, rev: 3, created_at: '2026-11-22T10:00:01.000Z' };
   const first = live();
   first.addPending({ id: 'm3', body: 'text 3', created_at: ack.created_at });
   first.acknowledge(ack);
-  assert.equal(first.pending.get('m3').status, 'acked');
+  assert.equal(first.pending.get('m3')?.status, 'acked');
   first.apply(message(3, 3, { author: SELF }));
   assert.equal(first.pending.size, 0);
 
@@ -158,13 +172,14 @@ test('an own message goes from pending to acknowledged to shown, whichever frame
 test('an acknowledgement of a message from before what is held leaves nothing behind', () => {
   const conversation = live(9, 2);
   conversation.addPending({ id: 'old', body: 'x', created_at: '2026-11-22T10:00:01.000Z' });
-  conversation.acknowledge({ id: 'old', seq: 1, rev: 4, created_at: '2026-11-22T10:00:01.000Z', duplicate: true });
+  const ack = { conversation: 'c', id: 'old', seq: 1, rev: 4, created_at: '2026-11-22T10:00:01.000Z' };
+  conversation.acknowledge({ ...ack, duplicate: true });
   assert.equal(conversation.pending.size, 0);
 });
 
 test('members, titles and removal', () => {
   const conversation = live();
-  const user = { id: 'ben', name: 'Ben', kind: 'person', role: 'member' };
+  const user = /** @type {const} */ ({ id: 'ben', name: 'Ben', kind: 'person', role: 'member' });
   conversation.apply({ type: 'member', conversation: 'c', rev: 3, user, change: 'added' });
   assert.equal(conversation.memberCount, 1);
   conversation.apply({ type: 'presence', conversation: 'c', user: 'ben', online: true });
@@ -182,7 +197,7 @@ test('members, titles and removal', () => {
   assert.equal(conversation.removed, true);
 });
 
-test('letting go of old messages leaves a run without holes', () => {
+test('dropping old messages leaves a run without holes', () => {
   const conversation = live(20, 20);
   conversation.trim(5);
   assert.deepEqual(
@@ -206,17 +221,27 @@ test('random histories, cuts, losses and pages end in what the server has', () =
   }
 });
 
-/** One reader behind a line that delays, loses and breaks, while three people change the conversation. */
+/**
+ * One reader behind a connection that delays, loses and breaks, while three people change the
+ * conversation.
+ */
 class Run {
+  /** @type {any[]} frames under way */
+  queue = [];
+  /** @type {HistoryPage | null} asked for and not there yet */
+  page = null;
+  /** @type {ReturnType<FakeServer['connect']>} */
+  connection;
+  /** Of the latest subscribe frame. */
+  ref = 0;
+
+  /** @param {number} seed */
   constructor(seed) {
     this.random = new Random(seed);
     this.server = new FakeServer();
     this.people = ['Ann', 'Ben', 'Cleo'].map((name) => this.server.addUser(name));
     this.talk = this.server.createConversation('Talk', this.people[0]);
     this.view = new Conversation(this.talk.id, this.people[0].id);
-    this.queue = [];
-    this.page = null;
-    this.ref = 0;
     this.connect();
   }
 
@@ -242,13 +267,14 @@ class Run {
 
   connect() {
     this.queue = [];
-    this.line = this.server.connect(this.people[0], (frame) => this.queue.push(frame));
+    this.connection = this.server.connect(this.people[0], (frame) => this.queue.push(frame));
     this.subscribe(this.view.begin());
   }
 
+  /** @param {number} [after] */
   subscribe(after) {
     this.ref += 1;
-    this.line.receive({
+    this.connection.receive({
       type: 'subscribe',
       conversation: this.talk.id,
       ref: String(this.ref),
@@ -262,7 +288,7 @@ class Run {
   }
 
   cut() {
-    this.line.close();
+    this.connection.close();
     this.view.end();
     this.connect();
   }
@@ -273,14 +299,17 @@ class Run {
     if (this.view.phase !== 'live') return;
     const idx = this.queue.findIndex((frame) => durable.includes(frame.type));
     const following = this.queue.slice(idx + 1).filter((frame) => durable.includes(frame.type));
-    if (idx >= 0 && following.length > 0 && !this.queue.some((frame) => frame.type === 'subscribed'))
+    if (idx >= 0 && following.length > 0 && !this.queue.some((frame) => frame.type === 'subscribed')) {
       this.queue.splice(idx, 1);
+    }
   }
 
+  /** @param {number} count */
   deliver(count) {
     for (let n = 0; n < count && this.queue.length > 0; n += 1) {
       const frame = this.queue.shift();
-      // A resubscription was sent while this was under way; its `subscribed` carries the latest `ref`.
+      // A resubscription was sent while this was under way; its `subscribed` carries the latest
+      // `ref`.
       if (frame.type === 'subscribed' && frame.ref !== String(this.ref)) continue;
       if (frame.conversation !== this.talk.id) continue;
       const outcome = this.view.apply(frame);
@@ -295,8 +324,9 @@ class Run {
   }
 
   startPage() {
-    if (this.view.floor === null || this.view.complete) return;
-    const older = [...this.talk.messages.values()].filter(({ seq }) => seq < this.view.floor);
+    const { floor, complete } = this.view;
+    if (floor === null || complete) return;
+    const older = [...this.talk.messages.values()].filter(({ seq }) => seq < floor);
     this.page = {
       rev: this.talk.rev,
       items: older.slice(-7).map((item) => structuredClone(messageFrame(item, 'message'))),
@@ -314,16 +344,18 @@ class Run {
     const known = [...talk.messages.values()].filter(({ deleted_at: deletedAt }) => !deletedAt);
     const dice = random.next();
     if (dice < 0.55 || known.length === 0) server.post(talk, author, { body: `text ${talk.lastSeq + 1}` });
-    else if (dice < 0.68)
+    else if (dice < 0.68) {
       server.change(talk, random.pick(known).id, { body: `edited at ${talk.rev}`, edited_at: server.now() });
-    else if (dice < 0.74)
+    } else if (dice < 0.74) {
       server.change(talk, random.pick(known).id, { body: null, reactions: [], deleted_at: server.now() });
-    else if (dice < 0.86)
+    } else if (dice < 0.86) {
       server.react(talk, random.pick(known).id, author.id, random.pick(['👍', '🎉']), random.chance(0.7));
-    else if (dice < 0.92) server.rename(talk, `Talk ${talk.rev}`);
-    else if (random.chance(0.5))
-      server.setMember(talk, random.pick(this.people.slice(1)), random.pick(['member', 'moderator']));
-    else server.removeMember(talk, random.pick(this.people.slice(1)).id);
+    } else if (dice < 0.92) server.rename(talk, `Talk ${talk.rev}`);
+    else if (random.chance(0.5)) {
+      /** @type {('member' | 'moderator')[]} */
+      const roles = ['member', 'moderator'];
+      server.setMember(talk, random.pick(this.people.slice(1)), random.pick(roles));
+    } else server.removeMember(talk, random.pick(this.people.slice(1)).id);
   }
 
   check() {
@@ -342,4 +374,5 @@ class Run {
   }
 }
 
+/** @param {object} record */
 const sorted = (record) => Object.fromEntries(Object.entries(record).sort());

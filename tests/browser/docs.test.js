@@ -1,63 +1,60 @@
 /**
- * The documents for people: both pages are drawn from what the server publishes, without anything from elsewhere and
- * without a word from the Content-Security-Policy; a request can be tried out; and the vendored files are what they say.
+ * The documents for people: both pages are drawn from what the server publishes, without anything
+ * from elsewhere and without a word from the Content-Security-Policy; a request can be tried out;
+ * and the vendored files are what they say.
  */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { mkdirSync, readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
+import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { Person, eventually, openBrowser } from './support/person.js';
-import { Server } from './support/server.js';
+import { violations } from './support/axe.js';
+import { eventually } from './support/person.js';
+import { useSite } from './support/site.js';
 
 const HERE = dirname(fileURLToPath(import.meta.url));
 const VENDOR = join(HERE, '../../static/vendor/swagger-ui');
-const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 
-let server;
-let browser;
+const site = useSite();
 
-before(async () => {
-  mkdirSync(join(HERE, 'output'), { recursive: true });
-  server = await Server.start();
-  browser = await openBrowser();
-});
-
-after(async () => {
-  await browser?.close();
-  await server?.stop();
-});
-
-/** A visitor whose every request is noted, with the policy's complaints. */
+/**
+ * A visitor whose every request is noted, with the policy's complaints.
+ *
+ * @param {import('playwright-core').BrowserContextOptions} [options]
+ */
 async function visitor(options) {
-  const person = await Person.arrive(browser, server, 'Visitor', options);
+  const person = await site.arrive('Visitor', options);
+  /** @type {string[]} */
   const foreign = [];
   person.page.on(
     'request',
-    (request) =>
-      request.url().startsWith(server.url) || request.url().startsWith('data:') || foreign.push(request.url()),
+    (request) => request.url().startsWith(site.url) || request.url().startsWith('data:') || foreign.push(request.url()),
   );
   await person.page.addInitScript(() => {
-    window.complaints = [];
+    const page = /** @type {any} */ (window);
+    page.complaints = [];
     document.addEventListener('securitypolicyviolation', (event) =>
-      window.complaints.push(`${event.violatedDirective} ${event.blockedURI}`),
+      page.complaints.push(`${event.violatedDirective} ${event.blockedURI}`),
     );
   });
   const check = async () => {
-    assert.deepEqual(await person.page.evaluate(() => window.complaints), []);
+    assert.deepEqual(await person.page.evaluate(() => /** @type {any} */ (window).complaints), []);
     assert.deepEqual(person.problems(), []);
     assert.deepEqual(foreign, []);
   };
   return { person, page: person.page, check };
 }
 
-const published = (name) => fetch(`${server.url}/${name}`).then((answer) => answer.json());
+/**
+ * @param {string} name of a document
+ * @returns {Promise<any>}
+ */
+const published = (name) => fetch(`${site.url}/${name}`).then((response) => response.json());
 
 test('the REST API can be read, searched and tried out under the policy', async () => {
   const { page, check } = await visitor();
-  await page.goto(`${server.url}/docs`);
+  await page.goto(`${site.url}/docs`);
   await page.locator('.opblock').first().waitFor();
   const { paths } = await published('openapi.json');
   const operations = Object.values(paths).flatMap((item) => Object.keys(item));
@@ -68,7 +65,7 @@ test('the REST API can be read, searched and tried out under the policy', async 
   await live.locator('.opblock-summary-control').click();
   await live.getByRole('button', { name: 'Try it out' }).click();
   await live.getByRole('button', { name: 'Execute' }).click();
-  await eventually('the answer is shown', async () =>
+  await eventually('the response is shown', async () =>
     /"uptime_seconds"/u.test(await live.locator('.live-responses-table').innerText()),
   );
   await page.screenshot({ path: join(HERE, 'output/docs-tried.png') });
@@ -83,11 +80,11 @@ test('the REST API can be read, searched and tried out under the policy', async 
 
 test('the REST API follows a dark system', async () => {
   const { page, check } = await visitor({ colorScheme: 'dark' });
-  await page.goto(`${server.url}/docs`);
+  await page.goto(`${site.url}/docs`);
   await page.locator('.opblock').first().waitFor();
   const light = await page
     .locator('.info .title')
-    .evaluate((title) => Number(getComputedStyle(title).color.match(/\d+/gu)[0]));
+    .evaluate((title) => Number(/\d+/u.exec(getComputedStyle(title).color)?.[0]));
   assert.ok(light > 150, `dark letters on a dark page: ${light}`);
   await page.screenshot({ path: join(HERE, 'output/docs-dark.png') });
   await check();
@@ -95,7 +92,7 @@ test('the REST API follows a dark system', async () => {
 
 test('the socket can be read: every frame with its fields, in a form that anybody can use', async () => {
   const { page, check } = await visitor();
-  await page.goto(`${server.url}/docs/socket#server_hello`);
+  await page.goto(`${site.url}/docs/socket#server_hello`);
   await page.locator('#types article').first().waitFor();
   const { components } = await published('asyncapi.json');
   for (const [key, message] of Object.entries(components.messages)) {
@@ -107,21 +104,15 @@ test('the socket can be read: every frame with its fields, in a form that anybod
       );
     }
   }
-  for (const link of await page
-    .locator('#socket a')
-    .evaluateAll((links) => links.map((one) => one.getAttribute('href')))) {
+  const links = page.locator('#socket a');
+  for (const link of await links.evaluateAll((nodes) => nodes.map((one) => one.getAttribute('href') ?? ''))) {
     assert.equal(await page.locator(`[id="${link.slice(1)}"]`).count(), 1, `${link} leads nowhere`);
   }
   await eventually('the fragment is in view', () =>
     page.locator('#server_hello').evaluate((one) => Math.abs(one.getBoundingClientRect().top) < innerHeight),
   );
   await page.screenshot({ path: join(HERE, 'output/docs-socket.png') });
-  await page.evaluate(AXE);
-  const { violations } = await page.evaluate(() => window.axe.run());
-  assert.deepEqual(
-    violations.map(({ id, nodes }) => `${id}: ${nodes[0].html}`),
-    [],
-  );
+  assert.deepEqual(await violations(page), []);
   await page.setViewportSize({ width: 390, height: 800 });
   assert.ok(
     await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth),
@@ -143,16 +134,16 @@ test('the vendored files are those that were looked at, and travel small', async
       hash,
       name,
     );
-  const page = await fetch(`${server.url}/docs`).then((answer) => answer.text());
-  const bundle = page.match(/\/static\/\w+\/vendor\/swagger-ui\/swagger-ui-bundle\.js/u)[0];
-  const answer = await fetch(server.url + bundle, { headers: { 'Accept-Encoding': 'gzip' } });
-  assert.equal(answer.headers.get('content-encoding'), 'gzip');
-  assert.equal(answer.headers.get('vary'), 'accept-encoding');
+  const page = await fetch(`${site.url}/docs`).then((response) => response.text());
+  const bundle = page.match(/\/static\/\w+\/vendor\/swagger-ui\/swagger-ui-bundle\.js/u)?.[0];
+  const response = await fetch(`${site.url}${bundle}`, { headers: { 'Accept-Encoding': 'gzip' } });
+  assert.equal(response.headers.get('content-encoding'), 'gzip');
+  assert.equal(response.headers.get('vary'), 'accept-encoding');
   assert.ok(
-    Number(answer.headers.get('content-length')) < 600_000,
-    `${answer.headers.get('content-length')} bytes on the way`,
+    Number(response.headers.get('content-length')) < 600_000,
+    `${response.headers.get('content-length')} bytes on the way`,
   );
-  assert.deepEqual(Buffer.from(await answer.arrayBuffer()), readFileSync(join(VENDOR, 'swagger-ui-bundle.js')));
-  const plain = await fetch(server.url + bundle, { headers: { 'Accept-Encoding': 'identity' } });
+  assert.deepEqual(Buffer.from(await response.arrayBuffer()), readFileSync(join(VENDOR, 'swagger-ui-bundle.js')));
+  const plain = await fetch(`${site.url}${bundle}`, { headers: { 'Accept-Encoding': 'identity' } });
   assert.equal(plain.headers.get('content-encoding'), null);
 });

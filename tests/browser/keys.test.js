@@ -1,39 +1,36 @@
 /**
- * API keys on the page: made, shown once, used by a program, deleted; by mouse, and as axe-core sees it.
+ * API keys on the page: made, shown once, used by a program, deleted; by mouse, and as axe-core
+ * sees it.
  */
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { accessibleInBoth as accessible } from './support/axe.js';
-import { Person, eventually, openBrowser, roomOfTwo } from './support/person.js';
-import { Server } from './support/server.js';
+import { eventually, textOf } from './support/person.js';
+import { useSite } from './support/site.js';
 
-let server;
-let browser;
+const site = useSite();
 
-before(async () => {
-  server = await Server.start();
-  browser = await openBrowser();
-});
-
-after(async () => {
-  await browser?.close();
-  await server?.stop();
-});
-
+/** @param {import('./support/person.js').Person} person */
 async function openKeys(person) {
   await person.by('account').click();
   await person.by('api-keys').click();
   await person.by('keys-dialog').waitFor();
 }
 
-/** A request of a program that has nothing but its key. */
+/**
+ * A request of a program that has nothing but its key.
+ *
+ * @param {string} secret
+ * @param {string} path
+ * @returns {Promise<{ status: number, body: any }>}
+ */
 async function program(secret, path) {
-  const answer = await fetch(server.url + path, { headers: { authorization: `Bearer ${secret}` } });
-  return { status: answer.status, body: await answer.json() };
+  const response = await fetch(site.url + path, { headers: { authorization: `Bearer ${secret}` } });
+  return { status: response.status, body: await response.json() };
 }
 
 test('a key is made, shown once, used, and deleted', async () => {
-  const { ada, ben } = await roomOfTwo(browser, server);
+  const { ada, ben } = await site.conversationOfTwo();
   await openKeys(ada);
   await ada.by('no-keys').waitFor();
   await accessible(ada, 'no keys');
@@ -46,7 +43,7 @@ test('a key is made, shown once, used, and deleted', async () => {
   await ada.by('scope-chat').uncheck();
   await ada.by('dialog-submit').click();
   await ada.by('dialog-error').waitFor();
-  assert.match(await ada.by('dialog-error').textContent(), /scope/u);
+  assert.match(await textOf(ada.by('dialog-error')), /scope/u);
   await ada.by('scope-chat').check();
   await ada.by('scope-admin').check();
   await ada.by('dialog-submit').click();
@@ -56,13 +53,13 @@ test('a key is made, shown once, used, and deleted', async () => {
   assert.match(secret, /^pk_[\w-]{43}$/u);
   await accessible(ada, 'secret');
   await ada.by('copy-key').click();
-  await eventually('it says that it is copied', async () => (await ada.by('copy-key').textContent()) === 'Copied');
+  await eventually('it says that it is copied', async () => (await textOf(ada.by('copy-key'))) === 'Copied');
   assert.equal(await ada.page.evaluate(() => navigator.clipboard.readText()), secret);
   await ada.by('dialog-cancel').click();
 
   const row = ada.by('key').filter({ hasText: 'Build bot' });
   await row.waitFor();
-  assert.match(await row.textContent(), /chatadmin.*Never used · runs out on/u);
+  assert.match(await textOf(row), /chatadmin.*Never used · runs out on/u);
   assert.ok(!(await ada.page.content()).includes(secret), 'the secret is nowhere any more');
   await accessible(ada, 'keys');
 
@@ -74,7 +71,7 @@ test('a key is made, shown once, used, and deleted', async () => {
   await eventually('the list says that it was used', async () => {
     await openKeys(ada);
     await row.waitFor();
-    const text = await row.textContent();
+    const text = await textOf(row);
     if (/Last used today/u.test(text)) return true;
     await ada.by('dialog-cancel').click();
     await ada.by('keys-dialog').waitFor({ state: 'detached' });
@@ -112,23 +109,19 @@ test('a key is made, shown once, used, and deleted', async () => {
 });
 
 test('by keyboard alone, and on a phone; not for guests', async () => {
-  const { ada, link } = await roomOfTwo(browser, server);
+  const { ada, link } = await site.conversationOfTwo();
   const { keyboard } = ada.page;
-  const focused = (testid) =>
-    eventually(`the focus is on ${testid}`, () =>
-      ada.page.evaluate((id) => document.activeElement?.dataset.testid === id, testid),
-    );
   await ada.by('account').focus();
   await keyboard.press('Enter');
-  await focused('api-keys');
+  await ada.focused('api-keys');
   await keyboard.press('Enter');
   await ada.by('no-keys').waitFor();
   await ada.by('dialog-submit').focus();
   await keyboard.press('Enter');
-  await focused('key-name');
+  await ada.focused('key-name');
   await keyboard.type('Typed');
   await keyboard.press('Enter');
-  await focused('copy-key');
+  await ada.focused('copy-key');
   await keyboard.press('Enter');
   await keyboard.press('Escape');
   await ada.by('key').filter({ hasText: 'Typed' }).waitFor();
@@ -142,7 +135,7 @@ test('by keyboard alone, and on a phone; not for guests', async () => {
   assert.ok(await ada.page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), 'nothing sticks out');
   assert.deepEqual(ada.problems(), []);
 
-  const mira = await Person.arrive(browser, server, 'Mira');
+  const mira = await site.arrive('Mira');
   await mira.joinAsGuest(link);
   await mira.by('account').click();
   await mira.by('sign-out').waitFor();

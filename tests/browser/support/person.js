@@ -1,5 +1,10 @@
 /**
- * A person at a browser: what they do and what they see, in words, so that tests read like what happened.
+ * A person at a browser: what they do and what they see, in words, so that tests read like what
+ * happened.
+ *
+ * `Site` makes them. Every wait is for something seen on the page, for 15 s at most.
+ *
+ * @import { Browser, BrowserContext, BrowserContextOptions, Page } from 'playwright-core'
  */
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
@@ -16,7 +21,10 @@ const ARGUMENTS = [
   '--no-first-run',
 ];
 const PATIENCE_MS = 15_000;
-/** What a browser writes when a server is away; everything else on the console is a mistake of the page. */
+/**
+ * What a browser writes when a server is away; everything else on the console is a mistake of the
+ * page.
+ */
 const NETWORK_NOISE = /net::ERR_|WebSocket connection to .* failed|status of 50[23]/u;
 
 export async function openBrowser() {
@@ -25,14 +33,22 @@ export async function openBrowser() {
   return chromium.launch({ executablePath: CHROMIUM, args: ARGUMENTS });
 }
 
-/** Waits until `check` gives something true, which it returns; fails with the words otherwise. */
+/**
+ * Waits until `check` gives something true, which it returns. Fails with the words otherwise.
+ *
+ * @template T
+ * @param {string} what
+ * @param {() => T | Promise<T>} check
+ * @param {number} [patience] in milliseconds
+ * @returns {Promise<Exclude<T, false | 0 | '' | null | undefined>>}
+ */
 export async function eventually(what, check, patience = PATIENCE_MS) {
   const until = Date.now() + patience;
   let last;
   for (;;) {
     try {
       last = await check();
-      if (last) return last;
+      if (last) return /** @type {any} */ (last);
     } catch (error) {
       last = error;
     }
@@ -46,24 +62,47 @@ export async function eventually(what, check, patience = PATIENCE_MS) {
 
 let arrived = 0;
 
+/**
+ * The text of an element.
+ *
+ * @param {import('playwright-core').Locator} locator
+ */
+export const textOf = async (locator) => (await locator.textContent()) ?? '';
+
+/** @typedef {{ body: string, seq: number, state: string, id: string }} ShownMessage */
+
 export class Person {
+  /** @type {string[]} */
   #problems = [];
 
-  /** A person in a browser profile of their own. */
-  static async arrive(browser, server, name, options = {}) {
+  /**
+   * A person in a browser profile of their own.
+   *
+   * @param {Browser} browser
+   * @param {string} url of the site
+   * @param {string} name
+   * @param {BrowserContextOptions} [options]
+   */
+  static async arrive(browser, url, name, options = {}) {
     const context = await browser.newContext({
       viewport: { width: 1280, height: 800 },
       permissions: ['clipboard-read', 'clipboard-write'],
       reducedMotion: 'reduce',
       ...options,
     });
-    return new Person(context, await context.newPage(), server, name);
+    return new Person(context, await context.newPage(), url, name);
   }
 
-  constructor(context, page, server, name) {
+  /**
+   * @param {BrowserContext} context
+   * @param {Page} page
+   * @param {string} url
+   * @param {string} name
+   */
+  constructor(context, page, url, name) {
     this.context = context;
     this.page = page;
-    this.server = server;
+    this.url = url;
     this.name = name;
     this.email = `${name.toLowerCase().replace(/\W+/gu, '.')}.${process.pid}.${(arrived += 1)}@example.org`;
     page.setDefaultTimeout(PATIENCE_MS);
@@ -73,14 +112,20 @@ export class Person {
 
   /** Another tab of the same person. */
   async anotherTab() {
-    return new Person(this.context, await this.context.newPage(), this.server, this.name);
+    return new Person(this.context, await this.context.newPage(), this.url, this.name);
   }
 
+  /** @param {string} testid */
   by(testid) {
     return this.page.getByTestId(testid);
   }
 
-  /** What the console said that it should not have. */
+  /**
+   * What the console said that it should not have.
+   *
+   * @param {{ network?: boolean }} [options] with `network`, what a browser writes about a server
+   *   that is away is left out
+   */
   problems({ network = false } = {}) {
     return this.#problems.filter((text) => !network || !NETWORK_NOISE.test(text));
   }
@@ -93,7 +138,7 @@ export class Person {
   }
 
   async signUp() {
-    await this.page.goto(this.server.url);
+    await this.page.goto(this.url);
     await this.by('entry').waitFor();
     if ((await this.by('sign-up-form').count()) === 0) await this.by('show-sign-up').click();
     await this.fillAccount();
@@ -107,28 +152,31 @@ export class Person {
     await this.by('submit').click();
   }
 
+  /** @param {string} link */
   async signUpByInvite(link) {
     await this.page.goto(link);
     await this.by('show-sign-up').click();
     await this.fillAccount();
-    await this.inRoom();
+    await this.inConversation();
   }
 
+  /** @param {string} link */
   async joinAsGuest(link) {
     await this.page.goto(link);
     await this.by('guest-name').fill(this.name);
     await this.by('submit').click();
-    await this.inRoom();
+    await this.inConversation();
   }
 
+  /** @param {string} title */
   async create(title) {
     await this.by('new-conversation').click();
     await this.by('new-title').fill(title);
     await this.by('dialog-submit').click();
-    await this.inRoom();
+    await this.inConversation();
   }
 
-  async inRoom() {
+  async inConversation() {
     await this.by('composer').waitFor();
     await this.connected();
     await eventually('the conversation is shown', () =>
@@ -149,20 +197,30 @@ export class Person {
     return link;
   }
 
+  /** @param {string} title */
   async open(title) {
     await this.by('conversation').filter({ hasText: title }).click();
-    await this.inRoom();
+    await this.inConversation();
   }
 
-  /** Writes and sends, without waiting for anyone. */
+  /**
+   * Writes and sends, without waiting for anyone.
+   *
+   * @param {string} text
+   */
   async say(text) {
     await this.by('composer').fill(text);
     await this.by('composer').press('Enter');
   }
 
-  /** Writes and sends several at once, faster than anyone types. */
+  /**
+   * Writes and sends several at once, faster than anyone types.
+   *
+   * @param {string[]} texts
+   */
   burst(texts) {
-    return this.by('composer').evaluate((input, lines) => {
+    return this.by('composer').evaluate((node, lines) => {
+      const input = /** @type {HTMLTextAreaElement} */ (node);
       for (const line of lines) {
         input.value = line;
         input.dispatchEvent(new Event('input', { bubbles: true }));
@@ -171,14 +229,17 @@ export class Person {
     }, texts);
   }
 
+  /** @param {string} text the whole body */
   message(text) {
     return this.by('message').filter({ has: this.page.getByTestId('body').getByText(text, { exact: true }) });
   }
 
+  /** @param {string} text */
   async sees(text) {
     await this.message(text).first().waitFor();
   }
 
+  /** @param {string} text */
   async confirmed(text) {
     await eventually(
       `“${text}” is confirmed`,
@@ -186,61 +247,120 @@ export class Person {
     );
   }
 
+  /**
+   * Waits until the focus is on an element.
+   *
+   * @param {string} testid
+   */
+  focused(testid) {
+    return eventually(`the focus is on ${testid}`, () =>
+      this.page.evaluate((id) => document.activeElement?.getAttribute('data-testid') === id, testid),
+    );
+  }
+
+  /**
+   * Searches, and waits for what is found.
+   *
+   * @param {string} words
+   */
+  async search(words) {
+    await this.by('search').fill(words);
+    await this.by('search').press('Enter');
+    await eventually('the search is over', async () => (await textOf(this.by('search-status'))) !== 'Searching…');
+  }
+
   /** The texts on the screen, in order. */
   bodies() {
     return this.by('body').allTextContents();
   }
 
-  /** The messages on the screen: text, number and state. */
+  /**
+   * The messages on the screen: text, number and state.
+   *
+   * @returns {Promise<ShownMessage[]>}
+   */
   shown() {
     return this.by('message').evaluateAll((rows) =>
       rows.map((row) => ({
-        body: row.querySelector('[data-testid=body]').textContent,
+        body: row.querySelector('[data-testid=body]')?.textContent ?? '',
         seq: Number(row.dataset.seq ?? 0),
-        state: row.dataset.state,
-        id: row.dataset.id,
+        state: row.dataset.state ?? '',
+        id: row.dataset.id ?? '',
       })),
     );
   }
 
-  /** Does something from the toolbar of a message. */
+  /**
+   * Posts many messages over REST: the first and the last alone, the others many at once, so that
+   * they share commits.
+   *
+   * @param {string[]} texts
+   */
+  fill(texts) {
+    return this.page.evaluate(
+      async ([url, bodies]) => {
+        /** @param {string} body */
+        const post = async (body) => {
+          const response = await fetch(url, {
+            method: 'POST',
+            headers: { 'content-type': 'application/json' },
+            body: JSON.stringify({ id: crypto.randomUUID(), body }),
+          });
+          if (!response.ok) throw new Error(`refused: ${response.status}`);
+        };
+        const rest = bodies.slice(1, -1);
+        await post(bodies[0]);
+        while (rest.length > 0) await Promise.all(rest.splice(0, 100).map(post));
+        await post(bodies[bodies.length - 1]);
+      },
+      /** @type {const} */ ([`/api/conversations/${this.conversationId}/messages`, texts]),
+    );
+  }
+
+  /**
+   * Does something from the toolbar of a message.
+   *
+   * @param {string} text
+   * @param {string} action its testid
+   */
   async act(text, action) {
     await this.message(text).first().hover();
     await this.by(action).click();
   }
 
-  /** A request of the page's own, with its cookies. */
+  /**
+   * A request of the page's own, with its cookies.
+   *
+   * @param {string} method
+   * @param {string} path
+   * @param {object} [body]
+   * @returns {Promise<{ status: number, body: any }>}
+   */
   api(method, path, body) {
+    const headers = { 'content-type': 'application/json' };
     return this.page.evaluate(
-      async ([verb, url, json]) => {
-        const answer = await fetch(url, {
-          method: verb,
-          headers: { 'content-type': 'application/json' },
-          body: json === null ? undefined : JSON.stringify(json),
-        });
-        return { status: answer.status, body: await answer.json().catch(() => null) };
+      async ([url, options]) => {
+        const response = await fetch(url, options);
+        return { status: response.status, body: await response.json().catch(() => null) };
       },
-      [method, path, body ?? null],
+      /** @type {const} */ ([path, { method, headers, body: body && JSON.stringify(body) }]),
     );
   }
 
+  /** Of the conversation that is open. */
   get conversationId() {
-    return /#\/c\/([0-9a-f-]{36})/u.exec(this.page.url())[1];
+    const [, id] = /#\/c\/([0-9a-f-]{36})/u.exec(this.page.url()) ?? [];
+    assert.ok(id, `no conversation is open at ${this.page.url()}`);
+    return id;
   }
 }
 
-/** A room with two people in it, and its invite link. */
-export async function roomOfTwo(browser, server, title = 'Harbour festival') {
-  const ada = await Person.arrive(browser, server, 'Ada Lindqvist');
-  await ada.signUp();
-  await ada.create(title);
-  const link = await ada.inviteLink();
-  const ben = await Person.arrive(browser, server, 'Ben Okafor');
-  await ben.signUpByInvite(link);
-  return { ada, ben, link };
-}
-
-/** All of them see the same messages, in the same order, each once, numbered without holes. */
+/**
+ * All of them see the same messages, in the same order, each once, numbered without holes.
+ *
+ * @param {Person[]} people
+ * @param {string[]} texts
+ */
 export async function agree(people, texts) {
   const views = await eventually(
     'all see all of it',

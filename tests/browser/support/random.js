@@ -1,5 +1,8 @@
-/** Randomness that a seed repeats, for property tests: a failure names its seed. */
+/**
+ * Randomness that a seed repeats, for property tests: a failure names its seed.
+ */
 export class Random {
+  /** @param {number} seed */
   constructor(seed) {
     this.state = seed >>> 0;
   }
@@ -13,14 +16,20 @@ export class Random {
     return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
   }
 
+  /** @param {number} limit */
   below(limit) {
     return Math.floor(this.next() * limit);
   }
 
+  /** @param {number} probability */
   chance(probability) {
     return this.next() < probability;
   }
 
+  /**
+   * @template T
+   * @param {T[]} items
+   */
   pick(items) {
     return items[this.below(items.length)];
   }

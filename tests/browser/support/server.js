@@ -1,5 +1,6 @@
 /**
- * The real server for a test: its own port and data directory, started, killed and started again like on a bad day.
+ * The real server for a test: its own port and data directory, started, killed and started again
+ * like on a bad day.
  */
 import { spawn } from 'node:child_process';
 import {
@@ -25,10 +26,15 @@ const READY_MS = 60_000;
 const STOP_MS = 35_000;
 
 export class Server {
+  /** @type {import('node:child_process').ChildProcess | null} */
   #child = null;
   #environment;
 
-  /** Starts a server with an empty data directory. */
+  /**
+   * Starts a server with an empty data directory.
+   *
+   * @param {Record<string, string>} [environment] settings
+   */
   static async start(environment = {}) {
     if (!existsSync(BINARY))
       throw new Error(`There is no server at ${BINARY}; build it with \`cargo build --all-features\`.`);
@@ -42,6 +48,10 @@ export class Server {
     return server;
   }
 
+  /**
+   * @param {number} port
+   * @param {Record<string, string>} environment
+   */
   constructor(port, environment) {
     this.port = port;
     this.url = `http://127.0.0.1:${port}`;
@@ -75,7 +85,7 @@ export class Server {
     const until = Date.now() + READY_MS;
     while (Date.now() < until && !ended) {
       const ready = await fetch(`${this.url}/health/ready`).then(
-        (answer) => answer.ok,
+        (response) => response.ok,
         () => false,
       );
       if (ready) return;
@@ -84,9 +94,9 @@ export class Server {
     throw new Error(`The server did not get ready. Its log ends:\n${readFileSync(this.log, 'utf8').slice(-3_000)}`);
   }
 
-  /** Stops the process where it stands: from now on nobody gets an answer, until it is killed. */
+  /** Stops the process where it stands: from now on nobody gets a response, until it is killed. */
   freeze() {
-    this.#child.kill('SIGSTOP');
+    this.#child?.kill('SIGSTOP');
   }
 
   /** `kill -9`, in the middle of whatever it does. */
@@ -101,6 +111,7 @@ export class Server {
     rmSync(this.directory, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 });
   }
 
+  /** @param {NodeJS.Signals} signal */
   async #end(signal) {
     const child = this.#child;
     if (!child || child.exitCode !== null || child.signalCode !== null) return;
@@ -112,15 +123,20 @@ export class Server {
   }
 }
 
+/** @returns {Promise<number>} */
 export async function freePort() {
   const probe = createServer();
-  await new Promise((done) => probe.listen(0, '127.0.0.1', done));
-  const { port } = probe.address();
+  await new Promise((done) => probe.listen(0, '127.0.0.1', () => done(undefined)));
+  const { port } = /** @type {import('node:net').AddressInfo} */ (probe.address());
   await new Promise((done) => probe.close(done));
   return port;
 }
 
-/** A server that was killed cannot stop its database; the directory is about to go, so this does. */
+/**
+ * A server that was killed cannot stop its database. The directory is about to go, so this does.
+ *
+ * @param {string} directory
+ */
 function stopLeftDatabase(directory) {
   for (const entry of readdirSync(directory, { recursive: true })) {
     if (!String(entry).endsWith('postmaster.pid')) continue;

@@ -1,5 +1,6 @@
 /**
- * Words for people: dates, names, links in messages. Pure but for the time zone and language of the browser.
+ * Words for people: dates, names, links in messages. Used by views and widgets. Pure but for the
+ * time zone and language of the browser.
  */
 
 /** Control characters, invisible ones and those that turn the direction of writing end a link. */
@@ -7,10 +8,11 @@
 const LINK = /\bhttps?:\/\/[^\s<>"'`\u0000-\u001f\u200b-\u200f\u202a-\u202e\u2066-\u2069]+/giu;
 
 /**
- * Cuts a text into plain parts and links. Only `http` and `https` become links: everything else people can write after
- * a colon (`javascript:`, `data:`) stays text. Punctuation at the end belongs to the sentence, and so does a closing
- * bracket that was not opened in the link.
+ * Cuts a text into plain parts and links. Only `http` and `https` become links: everything else
+ * people can write after a colon (`javascript:`, `data:`) stays text. Punctuation at the end
+ * belongs to the sentence, and so does a closing bracket that was not opened in the link.
  *
+ * @param {string} text
  * @returns {{ text: string, href?: string }[]}
  */
 export function linkify(text) {
@@ -28,17 +30,22 @@ export function linkify(text) {
   return parts;
 }
 
+/** @type {Record<string, string>} */
+const OPENING = { ')': '(', ']': '[', '}': '{' };
+
+/** @param {string} raw */
 function trimEnd(raw) {
   let text = raw;
   for (;;) {
-    const last = text.at(-1);
-    const open = { ')': '(', ']': '[', '}': '{' }[last];
+    const last = text[text.length - 1];
+    const open = OPENING[last];
     const unopened = open && text.split(last).length > text.split(open).length;
     if (!unopened && !'.,;:!?*_~…'.includes(last)) return text;
     text = text.slice(0, -1);
   }
 }
 
+/** @param {string} raw */
 function safeHref(raw) {
   try {
     const url = new URL(raw);
@@ -48,7 +55,11 @@ function safeHref(raw) {
   }
 }
 
-/** Whether a text is nothing but one to three emojis, which are then shown large. */
+/**
+ * Whether a text is nothing but one to three emojis, which are then shown large.
+ *
+ * @param {string} text
+ */
 export function isJumbo(text) {
   const trimmed = text.trim();
   if (
@@ -67,9 +78,14 @@ const yearFormat = new Intl.DateTimeFormat(undefined, { day: 'numeric', month: '
 const weekdayFormat = new Intl.DateTimeFormat(undefined, { weekday: 'short' });
 const shortFormat = new Intl.DateTimeFormat(undefined, { day: 'numeric', month: 'short' });
 
+/** @param {string} iso */
 export const clockTime = (iso) => timeFormat.format(new Date(iso));
 
-/** Without “AM” or “PM”, for where there is room for five characters. */
+/**
+ * Without “AM” or “PM”, for where there is room for five characters.
+ *
+ * @param {string} iso
+ */
 export const clockDigits = (iso) =>
   timeFormat
     .formatToParts(new Date(iso))
@@ -77,21 +93,39 @@ export const clockDigits = (iso) =>
     .map(({ value }) => value)
     .join('')
     .trim();
+
+/** @param {string} iso */
 export const longDate = (iso) => yearFormat.format(new Date(iso));
+
+/** @param {string} iso */
 export const fullTime = (iso) => fullFormat.format(new Date(iso));
 
-/** A day in the local zone, as a key to compare by. */
+/**
+ * A day in the local zone, as a key to compare by.
+ *
+ * @param {string} iso
+ */
 export function dayKey(iso) {
   const date = new Date(iso);
   return `${date.getFullYear()}-${date.getMonth() + 1}-${date.getDate()}`;
 }
 
+/**
+ * @param {string} iso
+ * @param {Date} now
+ */
 function daysAgo(iso, now) {
+  /** @param {Date} date */
   const midnight = (date) => new Date(date.getFullYear(), date.getMonth(), date.getDate()).getTime();
   return Math.round((midnight(now) - midnight(new Date(iso))) / 86_400_000);
 }
 
-/** The heading of a day: Today, Yesterday, a weekday with date, or a date with year. */
+/**
+ * The heading of a day: Today, Yesterday, a weekday with date, or a date with year.
+ *
+ * @param {string} iso
+ * @param {Date} [now]
+ */
 export function dayName(iso, now = new Date()) {
   const days = daysAgo(iso, now);
   if (days <= 0) return 'Today';
@@ -99,14 +133,24 @@ export function dayName(iso, now = new Date()) {
   return (days < 180 ? dayFormat : yearFormat).format(new Date(iso));
 }
 
-/** When something happened, as short as a list needs it. */
+/**
+ * When something happened, as short as a list needs it.
+ *
+ * @param {string} iso
+ * @param {Date} [now]
+ */
 export function shortTime(iso, now = new Date()) {
   const days = daysAgo(iso, now);
   if (days <= 0) return clockTime(iso);
   return (days < 7 ? weekdayFormat : shortFormat).format(new Date(iso));
 }
 
-/** “Ann”, “Ann and Ben”, “Ann, Ben and 3 others”. */
+/**
+ * “Ann”, “Ann and Ben”, “Ann, Ben and 3 others”.
+ *
+ * @param {string[]} names
+ * @param {number} [shown] how many are named at most
+ */
 export function nameList(names, shown = 3) {
   if (names.length <= 1) return names[0] ?? '';
   if (names.length <= shown) return `${names.slice(0, -1).join(', ')} and ${names.at(-1)}`;
@@ -114,9 +158,11 @@ export function nameList(names, shown = 3) {
   return `${names.slice(0, shown - 1).join(', ')} and ${rest} others`;
 }
 
+/**
+ * “1 member”, “2 members”.
+ *
+ * @param {number} count
+ * @param {string} one
+ * @param {string} [many]
+ */
 export const plural = (count, one, many = `${one}s`) => `${count.toLocaleString()} ${count === 1 ? one : many}`;
-
-/** The code in an invite link, or null. */
-export function inviteCode(pathname) {
-  return /^\/i\/([\w-]{4,128})\/?$/u.exec(pathname)?.[1] ?? null;
-}

@@ -1,31 +1,54 @@
 /**
- * Where messages are written: new ones, answers, and changes of old ones. It keeps drafts per conversation and tells the
- * others that one is typing; it decides nothing about sending.
+ * Where messages are written: new ones, replies, and changes of old ones.
+ *
+ * Used by the conversation view. It keeps one draft a conversation for as long as the tab is open,
+ * and reports typing. It decides nothing about sending.
+ *
+ * @import { Message } from '../../client/types.js'
+ * @import { IconName } from './icons.js'
  */
-import { utf8Length } from '../client/policy.js';
-import { h, icon, iconButton } from './dom.js';
+import { utf8Length } from '../../client/policy.js';
+import { h } from './dom.js';
+import { icon, iconButton } from './icons.js';
+import { emojiPicker } from './menu.js';
 import { excerpt } from './message.js';
-import { emojiPicker } from './overlays.js';
 
 /** Typing counts as stopped after so long without a key. */
 const IDLE_MS = 5_000;
-/** The room left is shown when it gets short. */
+/** What is left of the bytes of a message is shown when it gets short. */
 const WARN_BYTES = 1_000;
 
+/** @type {Map<string, string>} by conversation id */
 const drafts = new Map();
 
 /** On a touch keyboard there is no Shift+Enter: Enter begins a line there, and the button sends. */
 const touches = () => matchMedia('(pointer: coarse)').matches;
 
+/**
+ * @typedef {object} ComposerOptions
+ * @property {string} id of the conversation
+ * @property {string} title of the conversation
+ * @property {() => number} bytesMax of a message
+ * @property {(body: string, replyTo: string | null) => void} send
+ * @property {(message: Message, body: string) => void} edit
+ * @property {(on: boolean) => void} typing
+ * @property {() => Message | undefined} lastOwn the newest own message, which the up key edits
+ * @property {(user: string) => string} nameOf
+ */
+
 export class Composer {
   #id;
   #options;
+  /** @type {Message | null} */
   #replyTo = null;
+  /** @type {Message | null} */
   #editing = null;
-  #idle = null;
-  #pause = null;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #idle;
+  /** @type {ReturnType<typeof setInterval> | undefined} */
+  #pause;
 
-  /** @param {object} options `{id, title, bytesMax, send(body, replyTo), edit(message, body), typing(on), lastOwn(), nameOf(id)}` */
+  /** @param {ComposerOptions} options */
   constructor(options) {
     this.#id = options.id;
     this.#options = options;
@@ -39,7 +62,7 @@ export class Composer {
     });
     this.input.value = drafts.get(this.#id) ?? '';
     this.context = h('div', { class: 'composer-context', hidden: true, dataset: { testid: 'composer-context' } });
-    this.room = h('span', { class: 'composer-room', role: 'status', dataset: { testid: 'composer-room' } });
+    this.left = h('span', { class: 'composer-left', role: 'status', dataset: { testid: 'composer-room' } });
     this.notice = h('p', {
       class: 'composer-notice',
       role: 'status',
@@ -51,6 +74,7 @@ export class Composer {
       { type: 'submit', class: 'send-button', 'aria-label': 'Send', title: 'Send', dataset: { testid: 'send' } },
       icon('send'),
     );
+    /** @type {HTMLElement} */
     const emoji = iconButton('smile', 'Insert an emoji', {
       dataset: { testid: 'insert-emoji' },
       on: { click: () => emojiPicker(emoji, (text) => this.#insert(text)) },
@@ -60,7 +84,7 @@ export class Composer {
       { class: 'composer', dataset: { testid: 'composer-form' } },
       this.notice,
       this.context,
-      h('div', { class: 'composer-box' }, emoji, this.input, this.room, this.submit),
+      h('div', { class: 'composer-box' }, emoji, this.input, this.left, this.submit),
     );
     this.node.addEventListener('submit', (event) => (event.preventDefault(), this.#send()));
     this.input.addEventListener('input', () => this.#changed(true));
@@ -70,11 +94,16 @@ export class Composer {
     queueMicrotask(() => this.#changed(false));
   }
 
+  /** @param {string} title of the conversation */
   titled(title) {
     this.input.placeholder = title ? `Message ${title}` : 'Message';
   }
 
-  /** Says that what is sent waits until then, in Unix milliseconds. */
+  /**
+   * Says that what is sent waits.
+   *
+   * @param {number} until in Unix milliseconds
+   */
   paused(until) {
     clearInterval(this.#pause);
     const show = () => {
@@ -97,16 +126,18 @@ export class Composer {
     this.#stopTyping();
   }
 
+  /** @param {Message} message */
   reply(message) {
     this.cancel();
     this.#replyTo = message;
     this.#showContext('reply', `Replying to ${this.#options.nameOf(message.author)}`, excerpt(message.body, 90));
   }
 
+  /** @param {Message} message */
   edit(message) {
     this.cancel();
     this.#editing = message;
-    this.input.value = message.body;
+    this.input.value = message.body ?? '';
     this.#showContext('edit', 'Editing your message', 'Esc to cancel');
     this.#changed(false);
   }
@@ -120,6 +151,11 @@ export class Composer {
     this.#changed(false);
   }
 
+  /**
+   * @param {IconName} symbol
+   * @param {string} title
+   * @param {string} text
+   */
   #showContext(symbol, title, text) {
     this.context.replaceChildren(
       icon(symbol),
@@ -134,6 +170,7 @@ export class Composer {
     this.input.setSelectionRange(this.input.value.length, this.input.value.length);
   }
 
+  /** @param {KeyboardEvent} event */
   #key(event) {
     if (event.isComposing) return;
     if (event.key === 'Enter' && !event.shiftKey && !touches()) {
@@ -168,16 +205,19 @@ export class Composer {
     this.focus();
   }
 
+  /** @param {string} body */
   #sendable(body) {
     return body.trim() !== '' && !body.includes('\0') && utf8Length(body) <= this.#options.bytesMax();
   }
 
+  /** @param {string} text */
   #insert(text) {
     this.input.setRangeText(text, this.input.selectionStart, this.input.selectionEnd, 'end');
     this.focus();
     this.#changed(true);
   }
 
+  /** @param {boolean} byPerson whether a person has just written */
   #changed(byPerson) {
     const { value } = this.input;
     // Browsers without `field-sizing` need to be told the height.
@@ -186,8 +226,8 @@ export class Composer {
       this.input.style.height = `${this.input.scrollHeight}px`;
     }
     const left = this.#options.bytesMax() - utf8Length(value);
-    this.room.textContent = left < WARN_BYTES ? left.toLocaleString() : '';
-    this.room.dataset.over = String(left < 0);
+    this.left.textContent = left < WARN_BYTES ? left.toLocaleString() : '';
+    this.left.dataset.over = String(left < 0);
     this.submit.disabled = !this.#sendable(value);
     this.submit.setAttribute('aria-label', this.#editing ? 'Save' : 'Send');
     if (this.#editing) return;

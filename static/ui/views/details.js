@@ -1,14 +1,33 @@
 /**
- * Who is in the conversation, and what one may do about it. Shows what the person's role allows; the server decides.
+ * Who is in the conversation, and what one may do about it. Shows what the person's role allows;
+ * the server decides.
+ *
+ * Used by the conversation view. At most 200 members are listed; larger conversations have no list.
+ *
+ * @import { Conversation } from '../../client/conversation.js'
+ * @import { Member, Role } from '../../client/types.js'
+ * @import { MenuItem } from '../widgets/menu.js'
  */
-import { avatar, h, icon, iconButton } from './dom.js';
-import { menu } from './overlays.js';
-import { plural } from './text.js';
+import { h } from '../widgets/dom.js';
+import { avatar, icon, iconButton } from '../widgets/icons.js';
+import { menu } from '../widgets/menu.js';
+import { plural } from '../widgets/text.js';
+
+/**
+ * @typedef {object} DetailsOptions
+ * @property {Conversation} conversation
+ * @property {string | null} self id of the user
+ * @property {() => void} close
+ * @property {() => void} invite
+ * @property {() => void} addPeople
+ * @property {(member: Member, role: Role) => void} changeRole
+ * @property {(member: Member) => void} removeMember
+ */
 
 export class Details {
   #options;
 
-  /** @param {object} options `{conversation, self, close(), invite(), addPeople(), changeRole(member, role), removeMember(member)}` */
+  /** @param {DetailsOptions} options */
   constructor(options) {
     this.#options = options;
     this.count = h('h2', { text: 'Members' });
@@ -75,15 +94,17 @@ export class Details {
     );
   }
 
+  /** @param {Member} member */
   #member(member) {
     const { conversation, self } = this.#options;
     const own = member.id === self;
     const items = this.#items(member);
+    /** @type {HTMLElement | false} */
     const more =
       items.length > 0 &&
       iconButton('more', `Manage ${member.name}`, {
         dataset: { testid: 'manage-member' },
-        on: { click: () => menu(more, items) },
+        on: { click: () => more && menu(more, items) },
       });
     return h(
       'li',
@@ -107,11 +128,16 @@ export class Details {
     );
   }
 
+  /**
+   * @param {Member} member
+   * @returns {MenuItem[]}
+   */
   #items(member) {
     const { conversation, self, changeRole, removeMember } = this.#options;
     const mine = rank(conversation.role);
     if (member.id === self || mine < 1 || (mine < 2 && rank(member.role) >= 1)) return [];
-    return [
+    /** @type {(MenuItem | false)[]} */
+    const items = [
       mine === 2 &&
         member.role === 'member' && {
           label: 'Make moderator',
@@ -134,8 +160,13 @@ export class Details {
           perform: () => changeRole(member, 'member'),
         },
       { label: 'Remove', symbol: 'leave', danger: true, testid: 'remove-member', perform: () => removeMember(member) },
-    ].filter(Boolean);
+    ];
+    return items.filter((item) => item !== false);
   }
 }
 
-export const rank = (role) => ['member', 'moderator', 'owner'].indexOf(role);
+/**
+ * @param {Role | null} role
+ * @returns {number} more is more; -1 when it is not known
+ */
+export const rank = (role) => ['member', 'moderator', 'owner'].indexOf(role ?? '');

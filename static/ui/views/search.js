@@ -1,27 +1,53 @@
 /**
  * Search over all conversations: a field above the list, and what it found in the list's place.
  *
- * It is asked for with Enter and not with each letter: the server counts searches among what costs much. Hits come as
- * pieces of text, so they are marked by elements of our own and never by markup of a message.
+ * Used by the sidebar. It searches with Enter and not with each letter: the server counts searches
+ * among what costs much. Hits come as pieces of text, so they are marked by elements of our own and
+ * never by markup of a message.
+ *
+ * @import { Rest } from '../../client/rest.js'
+ * @import { User, WireMessage } from '../../client/types.js'
+ * @import { People } from '../store/people.js'
  */
-import { h, icon, iconButton } from './dom.js';
-import { plural, shortTime } from './text.js';
+import { focusedIn, h } from '../widgets/dom.js';
+import { icon, iconButton } from '../widgets/icons.js';
+import { plural, shortTime } from '../widgets/text.js';
 
 const PAGE = 20;
+
+/**
+ * @typedef {object} Hit
+ * @property {WireMessage} message
+ * @property {{ id: string, title: string }} conversation
+ * @property {{ text: string, hit: boolean }[]} snippet
+ */
+
+/**
+ * @typedef {object} SearchOptions
+ * @property {Rest} rest
+ * @property {People} people
+ * @property {User} me
+ * @property {(conversationId: string, message: WireMessage) => void} open
+ * @property {(yes: boolean) => void} shown whether hits take the place of the list
+ */
 
 export class SearchPanel {
   #options;
   #query = '';
+  /** @type {string | null} cursor of the next page */
   #next = null;
+  /** @type {Hit[]} */
   #items = [];
   #complete = true;
-  /** Counts searches: the answer to one that was replaced is not shown. */
-  #turn = 0;
+  /** Counts searches: the response to one that was replaced is not shown. */
+  #searches = 0;
+  /** @type {number | null} the version of the names that are drawn */
   #drawn = null;
 
-  /** @param {object} options `{rest, names, me, open(conversationId, message), shown(yes)}` */
+  /** @param {SearchOptions} options */
   constructor(options) {
     this.#options = options;
+    /** @type {HTMLInputElement} */
     this.input = h('input', {
       class: 'input search-input',
       type: 'search',
@@ -72,7 +98,7 @@ export class SearchPanel {
 
   /** Back to the list. */
   clear() {
-    this.#turn += 1;
+    this.#searches += 1;
     this.input.value = '';
     this.results.hidden = true;
     this.#options.shown(false);
@@ -89,19 +115,19 @@ export class SearchPanel {
   }
 
   async #load() {
-    const turn = (this.#turn += 1);
+    const search = (this.#searches += 1);
     this.more.hidden = true;
     this.status.textContent = 'Searching…';
     try {
       const page = await this.#options.rest.get('/api/search', { q: this.#query, limit: PAGE, cursor: this.#next });
-      if (turn !== this.#turn) return;
+      if (search !== this.#searches) return;
       this.#items.push(...page.items);
       [this.#next, this.#complete] = [page.next, page.complete];
       this.#sayFound();
       this.#drawn = null;
       this.draw();
     } catch (problem) {
-      if (turn !== this.#turn) return;
+      if (search !== this.#searches) return;
       const seconds = Math.ceil((problem.retryAfterMs ?? 0) / 1_000);
       this.status.textContent =
         problem.code === 'rate_limited'
@@ -120,17 +146,21 @@ export class SearchPanel {
 
   /** Again, with names that were learnt meanwhile. */
   draw() {
-    const { version } = this.#options.names;
+    const { version } = this.#options.people;
     if (this.results.hidden || this.#drawn === version) return;
     this.#drawn = version;
-    const focused = this.list.contains(document.activeElement) ? document.activeElement.dataset.id : null;
+    const focused = focusedIn(this.list)?.dataset.id;
     this.list.replaceChildren(...this.#items.map((item) => this.#row(item)));
-    if (focused) this.list.querySelector(`[data-id="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
+    if (!focused) return;
+    const hit = this.list.querySelector(`button[data-id="${CSS.escape(focused)}"]`);
+    if (hit instanceof HTMLElement) hit.focus({ preventScroll: true });
   }
 
+  /** @param {Hit} hit */
   #row({ message, conversation, snippet }) {
-    const { me, names, open } = this.#options;
-    const author = message.author === me.id ? 'You' : names.of(message.author);
+    const { me, people, open } = this.#options;
+    const author = message.author === me.id ? 'You' : people.of(message.author);
+    /** @type {HTMLElement} */
     const row = h(
       'button',
       {
@@ -155,6 +185,7 @@ export class SearchPanel {
     return h('li', {}, row);
   }
 
+  /** @param {HTMLElement} row */
   #choose(row) {
     for (const other of this.list.querySelectorAll('[aria-current]')) other.removeAttribute('aria-current');
     row.setAttribute('aria-current', 'true');

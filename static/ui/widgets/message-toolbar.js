@@ -1,18 +1,33 @@
 /**
- * The actions of a message: one toolbar for the whole list, put into the row that is pointed at, focused or tapped.
+ * The actions of a message: one toolbar for the whole list, put into the row that is pointed at,
+ * focused or tapped.
  *
- * One instead of one per row keeps long histories light, and in the row it is next in the tab order.
+ * Used by the thread. One instead of one per row keeps long histories light, and in the row it is
+ * next in the tab order.
+ *
+ * @import { Message, Role } from '../../client/types.js'
+ * @import { MessageActions } from './message.js'
  */
-import { h, iconButton } from './dom.js';
-import { QUICK_EMOJIS, emojiPicker } from './overlays.js';
+import { focusedIn, h } from './dom.js';
+import { iconButton } from './icons.js';
+import { QUICK_EMOJIS, emojiPicker } from './menu.js';
 
 export class MessageToolbar {
   #find;
   #role;
   #actions;
+  /** @type {HTMLElement | null} the row it is in */
   #row = null;
+  /** @type {Message | null | undefined} */
   #message = null;
 
+  /**
+   * @param {object} options
+   * @param {HTMLElement} options.list of the rows
+   * @param {(id: string) => Message | undefined} options.find
+   * @param {() => Role | null} options.role the user's own
+   * @param {MessageActions} options.actions
+   */
   constructor({ list, find, role, actions }) {
     this.#find = find;
     this.#role = role;
@@ -23,26 +38,24 @@ export class MessageToolbar {
       'aria-label': 'Message actions',
       dataset: { testid: 'toolbar' },
     });
-    list.addEventListener(
-      'pointerover',
-      (event) => event.pointerType === 'mouse' && this.#attach(event.target.closest('article')),
-    );
+    list.addEventListener('pointerover', (event) => event.pointerType === 'mouse' && this.#attach(rowOf(event)));
     list.addEventListener(
       'pointerleave',
-      (event) => event.pointerType === 'mouse' && !this.node.contains(document.activeElement) && this.#attach(null),
+      (event) => event.pointerType === 'mouse' && !focusedIn(this.node) && this.#attach(null),
     );
-    list.addEventListener('focusin', (event) => this.#attach(event.target.closest('article')));
+    list.addEventListener('focusin', (event) => this.#attach(rowOf(event)));
     list.addEventListener('click', (event) => {
-      if (!event.target.closest('a, button')) this.#attach(event.target.closest('article'));
+      if (!elementOf(event)?.closest('a, button')) this.#attach(rowOf(event));
     });
   }
 
+  /** @param {HTMLElement | null} row */
   #attach(row) {
     const message = row?.dataset.id ? this.#find(row.dataset.id) : null;
     if (row === this.#row && message === this.#message) return;
     this.#row = row;
     this.#message = message;
-    if (!message || message.deleted_at) this.node.remove();
+    if (!row || !message || message.deleted_at) this.node.remove();
     else {
       this.#fill(message);
       row.append(this.node);
@@ -51,13 +64,20 @@ export class MessageToolbar {
     }
   }
 
-  /** The row was rebuilt. */
+  /**
+   * The row was rebuilt.
+   *
+   * @param {HTMLElement} old
+   * @param {HTMLElement} row
+   */
   moved(old, row) {
     if (this.#row !== old) return;
-    const focused = this.node.contains(document.activeElement) ? document.activeElement.dataset.testid : null;
+    const focused = focusedIn(this.node)?.dataset.testid;
     this.#row = null;
     this.#attach(row);
-    if (focused) (this.node.querySelector(`[data-testid="${focused}"]`) ?? row).focus({ preventScroll: true });
+    if (!focused) return;
+    const button = this.node.querySelector(`[data-testid="${focused}"]`);
+    (button instanceof HTMLElement ? button : row).focus({ preventScroll: true });
   }
 
   /** The list was redrawn; the row may be gone. */
@@ -65,12 +85,17 @@ export class MessageToolbar {
     if (this.#row && !this.#row.isConnected) this.#attach(null);
   }
 
+  /** @param {Message} message */
   #fill(message) {
     const own = message.author === this.#actions.self;
-    const moderates = ['owner', 'moderator'].includes(this.#role());
+    const moderates = ['owner', 'moderator'].includes(this.#role() ?? '');
+    const self = this.#actions.self ?? '';
+    /** @param {string} emoji */
     const mine = (emoji) =>
-      message.reactions.some((reaction) => reaction.emoji === emoji && reaction.users.includes(this.#actions.self));
+      message.reactions.some((reaction) => reaction.emoji === emoji && reaction.users.includes(self));
+    /** @param {string} emoji */
     const toggle = (emoji) => this.#actions.react(message, emoji, !mine(emoji));
+    /** @type {HTMLElement} */
     const add = iconButton('smile', 'Add a reaction', {
       dataset: { testid: 'react' },
       on: { click: () => emojiPicker(add, toggle) },
@@ -112,3 +137,15 @@ export class MessageToolbar {
     );
   }
 }
+
+/**
+ * @param {Event} event
+ * @returns {Element | null}
+ */
+const elementOf = (event) => (event.target instanceof Element ? event.target : null);
+
+/**
+ * @param {Event} event
+ * @returns {HTMLElement | null} the row it happened in
+ */
+const rowOf = (event) => elementOf(event)?.closest('article') ?? null;

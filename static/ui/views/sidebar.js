@@ -1,17 +1,50 @@
 /**
  * The list of conversations, who one is, and whether one is connected.
+ *
+ * Used by the chat view. A row is made once and filled again only when what it shows has changed.
+ *
+ * @import { Status, User } from '../../client/types.js'
+ * @import { Rest } from '../../client/rest.js'
+ * @import { ConversationList, ListItem } from '../store/conversation-list.js'
+ * @import { People } from '../store/people.js'
  */
-import { avatar, brand, h, hueOf, icon, iconButton, initials, reconcile } from './dom.js';
-import { excerpt } from './message.js';
-import { menu } from './overlays.js';
+import { h, reconcile } from '../widgets/dom.js';
+import { avatar, brand, hueOf, icon, iconButton, initials } from '../widgets/icons.js';
+import { menu } from '../widgets/menu.js';
+import { excerpt } from '../widgets/message.js';
+import { plural, shortTime } from '../widgets/text.js';
 import { SearchPanel } from './search.js';
-import { plural, shortTime } from './text.js';
+
+/**
+ * @typedef {object} SidebarOptions
+ * @property {User} me
+ * @property {boolean} guest
+ * @property {ConversationList} list
+ * @property {People} people
+ * @property {Rest} rest
+ * @property {() => void} create
+ * @property {(conversationId: string, message: { id: string, seq: number }) => void} openAt
+ * @property {() => void} keys
+ * @property {() => void} signOut
+ */
+
+/** @type {Record<Status['state'], string>} */
+const CONNECTION = {
+  online: 'Connected',
+  connecting: 'Connecting…',
+  waiting: 'Reconnecting…',
+  stopped: 'Disconnected',
+};
 
 export class Sidebar {
+  /**
+   * @type {Map<string, { inputs: string, node: HTMLElement, link: HTMLElement }>} by conversation
+   *   id
+   */
   #rows = new Map();
   #options;
 
-  /** @param {object} options `{me, list, names, rest, create(), openAt(conversationId, message), keys(), signOut(), reconnect(), guest}` */
+  /** @param {SidebarOptions} options */
   constructor(options) {
     this.#options = options;
     const { me, guest } = options;
@@ -37,7 +70,7 @@ export class Sidebar {
     );
     this.search = new SearchPanel({
       rest: options.rest,
-      names: options.names,
+      people: options.people,
       me,
       open: options.openAt,
       shown: (yes) => this.#searching(yes),
@@ -49,12 +82,14 @@ export class Sidebar {
           dataset: { testid: 'new-conversation' },
           on: { click: options.create },
         });
+    this.statusText = h('span', { class: 'connection-text', text: CONNECTION.connecting });
     this.status = h(
       'span',
       { class: 'connection', dataset: { testid: 'connection', state: 'connecting' } },
       h('span', { class: 'connection-dot' }),
-      h('span', { class: 'connection-text', text: 'Connecting…' }),
+      this.statusText,
     );
+    /** @type {HTMLElement} */
     const account = iconButton('more', 'Account', {
       dataset: { testid: 'account' },
       on: {
@@ -91,6 +126,7 @@ export class Sidebar {
     );
   }
 
+  /** @param {string | null} activeId the open conversation */
   draw(activeId) {
     const { list } = this.#options;
     const items = list.sorted();
@@ -104,15 +140,23 @@ export class Sidebar {
     this.search.draw();
   }
 
-  /** What was found stands where the list was. */
+  /**
+   * What was found stands where the list was.
+   *
+   * @param {boolean} yes
+   */
   #searching(yes) {
     this.nav.hidden = yes;
   }
 
+  /**
+   * @param {ListItem} item
+   * @param {boolean} active
+   */
   #row(item, active) {
-    const { names, me } = this.#options;
+    const { people, me } = this.#options;
     const last = item.last_message;
-    const author = last?.author === me.id ? 'You' : last && names.of(last.author).split(' ')[0];
+    const author = last?.author === me.id ? 'You' : last && people.of(last.author).split(' ')[0];
     const preview = last
       ? `${last.kind === 'system' ? '' : `${author}: `}${excerpt(last.body, 80)}`
       : 'No messages yet';
@@ -123,7 +167,7 @@ export class Sidebar {
     const content = [
       h(
         'span',
-        { class: 'avatar avatar-room', 'aria-hidden': 'true', dataset: { hue: String(hueOf(item.id)) } },
+        { class: 'avatar avatar-conversation', 'aria-hidden': 'true', dataset: { hue: String(hueOf(item.id)) } },
         initials(item.title),
       ),
       h(
@@ -157,16 +201,18 @@ export class Sidebar {
     return node;
   }
 
+  /** @param {Status} status */
   connection(status) {
-    const text = { online: 'Connected', connecting: 'Connecting…', waiting: 'Reconnecting…', stopped: 'Disconnected' }[
-      status.state
-    ];
     this.status.dataset.state = status.state;
-    this.status.lastChild.textContent = text;
+    this.statusText.textContent = CONNECTION[status.state];
   }
 }
 
-/** What the main area shows while no conversation is open. */
+/**
+ * What the main area shows while no conversation is open.
+ *
+ * @param {{ empty: boolean, guest: boolean, create: () => void }} options
+ */
 export function welcome({ empty, guest, create }) {
   return h(
     'main',

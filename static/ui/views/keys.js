@@ -1,12 +1,29 @@
 /**
- * API keys: the list, a new one, its secret (shown once), and deleting one. Loaded only by those who open it.
+ * API keys: the list, a new one, its secret (shown once), and deleting one. Loaded only by those
+ * who open it.
  *
- * One dialog at a time: each closes before the next opens, and all lead back to the list. The server decides what may be
- * done; here only what it would refuse anyway is not offered.
+ * One dialog at a time: each closes before the next opens, and all lead back to the list. The
+ * server decides what may be done; here only what it would refuse anyway is not offered.
+ *
+ * @import { Rest } from '../../client/rest.js'
+ * @import { User } from '../../client/types.js'
+ * @import { DialogOptions } from '../widgets/dialog.js'
  */
-import { h, icon, iconButton } from './dom.js';
-import { copyRow, dialog, field } from './overlays.js';
-import { clockTime, dayName, longDate } from './text.js';
+import { copyRow, dialog, field } from '../widgets/dialog.js';
+import { h } from '../widgets/dom.js';
+import { icon, iconButton } from '../widgets/icons.js';
+import { clockTime, dayName, longDate } from '../widgets/text.js';
+
+/**
+ * @typedef {object} Key
+ * @property {string} id
+ * @property {string} name
+ * @property {string[]} scopes
+ * @property {string | null} expires_at
+ * @property {string | null} last_used_at
+ */
+
+/** @typedef {{ rest: Rest, me: User, back: () => void }} Context `back` opens the list again */
 
 const SCOPES = [
   { scope: 'chat', label: 'Chat', hint: 'Read and write in your conversations.' },
@@ -21,9 +38,10 @@ const LIVES = [
 ];
 const DAY_MS = 86_400_000;
 
-/** @param {object} options `{rest, me}` */
+/** @param {{ rest: Rest, me: User }} options */
 export function openKeys({ rest, me }) {
   const back = () => openKeys({ rest, me });
+  /** @type {HTMLElement} */
   const list = h('ul', { class: 'keys', dataset: { testid: 'keys' } }, h('li', { class: 'muted', text: 'Loading…' }));
   const node = dialog({
     title: 'API keys',
@@ -50,17 +68,23 @@ export function openKeys({ rest, me }) {
   );
 }
 
+/**
+ * @param {Rest} rest
+ * @returns {Promise<Key[]>}
+ */
 async function load(rest) {
   // Nobody has more than fit on one page.
   return (await rest.get('/api/keys', { limit: 100 })).items;
 }
 
+/**
+ * @param {Key} key
+ * @param {() => void} remove
+ */
 function row(key, remove) {
   const over = key.expires_at && Date.parse(key.expires_at) <= Date.now();
-  const facts = [
-    key.last_used_at
-      ? `Last used ${dayName(key.last_used_at).replace(/^(Today|Yesterday)$/u, (word) => word.toLowerCase())}, ${clockTime(key.last_used_at)}`
-      : 'Never used',
+  const words = [
+    key.last_used_at ? `Last used ${usedWhen(key.last_used_at)}` : 'Never used',
     key.expires_at ? `${over ? 'ran out' : 'runs out'} on ${longDate(key.expires_at)}` : 'never runs out',
   ];
   return h(
@@ -75,7 +99,7 @@ function row(key, remove) {
         { class: 'key-scopes' },
         key.scopes.map((scope) => h('code', { class: 'key-scope', text: scope })),
       ),
-      h('span', { class: 'muted', text: facts.join(' · ') }),
+      h('span', { class: 'muted', text: words.join(' · ') }),
     ),
     iconButton('trash', `Delete ${key.name}`, {
       class: 'danger',
@@ -85,7 +109,18 @@ function row(key, remove) {
   );
 }
 
-/** Opens a dialog that leads back to the list unless what it does leads elsewhere. */
+/** @param {string} iso */
+function usedWhen(iso) {
+  const day = dayName(iso).replace(/^(Today|Yesterday)$/u, (word) => word.toLowerCase());
+  return `${day}, ${clockTime(iso)}`;
+}
+
+/**
+ * Opens a dialog that leads back to the list unless what it does leads elsewhere.
+ *
+ * @param {DialogOptions & { back: () => void, perform: (data: FormData) => Promise<unknown> }}
+ *   options
+ */
 function step({ back, perform, ...options }) {
   let done = false;
   const node = dialog({
@@ -100,9 +135,11 @@ function step({ back, perform, ...options }) {
   return node;
 }
 
+/** @param {Context} context */
 function create({ rest, me, back }) {
   const admin = me.role === 'owner' || me.role === 'admin';
   const offered = SCOPES.filter(({ admins }) => admin || !admins);
+  /** @param {(typeof SCOPES)[number]} offer */
   const choice = ({ scope, label, hint }) =>
     h(
       'label',
@@ -147,7 +184,7 @@ function create({ rest, me, back }) {
     perform: async (data) => {
       const days = Number(data.get('days'));
       const issued = await rest.post('/api/keys', {
-        name: data.get('name').trim(),
+        name: String(data.get('name')).trim(),
         scopes: data.getAll('scope'),
         ...(days ? { expires_at: new Date(Date.now() + days * DAY_MS).toISOString() } : {}),
       });
@@ -156,7 +193,12 @@ function create({ rest, me, back }) {
   });
 }
 
-/** The only time the secret is seen: it is nowhere but in this dialog, and gone with it. */
+/**
+ * The only time the secret is seen: it is nowhere but in this dialog, and gone with it.
+ *
+ * @param {Key & { secret: string }} issued
+ * @param {() => void} back
+ */
 function show(issued, back) {
   const { row: secret, button } = copyRow({
     value: issued.secret,
@@ -185,6 +227,7 @@ function show(issued, back) {
   button.focus();
 }
 
+/** @param {{ rest: Rest, key: Key, back: () => void }} options */
 function confirmDelete({ rest, key, back }) {
   step({
     back,

@@ -1,13 +1,38 @@
 /**
- * One row of the thread: a message, one's own message that is not confirmed yet, or a line between messages.
+ * One row of the thread: a message, one's own message that is not confirmed yet, or a line between
+ * messages.
  *
- * Rows are built once for a state and thrown away when it changes; the thread decides when. Everything people wrote
- * becomes text nodes.
+ * Rows are built once for a state and thrown away when it changes; the thread decides when.
+ * Everything people wrote becomes text nodes.
+ *
+ * @import { Message, PendingMessage } from '../../client/types.js'
+ * @import { IconName } from './icons.js'
  */
-import { avatar, h, icon } from './dom.js';
+import { h } from './dom.js';
+import { avatar, icon } from './icons.js';
 import { clockDigits, clockTime, dayName, fullTime, isJumbo, linkify, nameList, plural } from './text.js';
 
-/** Text with its links. */
+/**
+ * What a person can do with a message. The conversation view and the thread do it.
+ *
+ * @typedef {object} MessageActions
+ * @property {string | null} self id of the user
+ * @property {(id: string) => void} show brings a message into view
+ * @property {(message: Message, emoji: string, on: boolean) => void} react
+ * @property {(message: Message) => void} reply
+ * @property {(message: Message) => void} edit
+ * @property {(message: Message) => void} remove
+ * @property {(entry: PendingMessage) => void} retry
+ * @property {(entry: PendingMessage) => void} discard
+ */
+
+/** @typedef {(id: string) => string} NameOf */
+
+/**
+ * Text with its links.
+ *
+ * @param {string} text
+ */
 export function bodyOf(text) {
   return linkify(text).map((part) =>
     part.href
@@ -16,13 +41,19 @@ export function bodyOf(text) {
   );
 }
 
-/** The first words of a message, for quotes and lists. */
+/**
+ * The first words of a message, for quotes and lists.
+ *
+ * @param {string | null | undefined} body null once deleted
+ * @param {number} [length] in characters
+ */
 export function excerpt(body, length = 140) {
   if (body === null || body === undefined) return 'Message deleted';
   const line = body.replace(/\s+/gu, ' ').trim();
   return line.length > length ? `${line.slice(0, length)}…` : line;
 }
 
+/** @param {string} iso */
 export function dayRow(iso) {
   return h(
     'div',
@@ -39,7 +70,11 @@ export function dividerRow() {
   );
 }
 
-/** Above the oldest message held: that there is more, or that this is where it began. */
+/**
+ * Above the oldest message held: that there is more, or that this is where it began.
+ *
+ * @param {{ complete: boolean, title: string, invite: (() => void) | null }} options
+ */
 export function topRow({ complete, title, invite }) {
   if (!complete) {
     return h(
@@ -64,13 +99,26 @@ export function topRow({ complete, title, invite }) {
 }
 
 /**
+ * What a row needs to know besides its message.
+ *
+ * @typedef {object} RowContext
+ * @property {boolean} grouped under the heading of the message before it
+ * @property {string} name of its author
+ * @property {Message | null | undefined} quoted the message it replies to, if it is held
+ * @property {NameOf} nameOf
+ * @property {MessageActions} actions
+ */
+
+/**
  * A message of the conversation.
  *
- * @param {object} message from `Conversation.messages`
- * @param {object} view `{own, grouped, name, quoted, seen, last, read, nameOf, actions}`
+ * @param {Message} message
+ * @param {RowContext & { own: boolean, seen: string[], last: boolean, read: boolean }} context
+ *   `seen`: who has read up to here; `last`: whether it is the newest own one; `read`: whether
+ *   somebody has read it
  */
-export function messageRow(message, view) {
-  const { own, grouped, name, seen, last, nameOf, actions } = view;
+export function messageRow(message, context) {
+  const { own, grouped, name, seen, last, nameOf, actions } = context;
   if (message.kind === 'system') {
     return h(
       'div',
@@ -79,13 +127,11 @@ export function messageRow(message, view) {
     );
   }
   const deleted = message.deleted_at !== null;
+  const { reply_to: replyTo, reactions } = message;
+  const text = message.body ?? '';
   const body = deleted
     ? h('p', { class: 'body deleted', dataset: { testid: 'body' }, text: 'Message deleted' })
-    : h(
-        'p',
-        { class: isJumbo(message.body) ? 'body jumbo' : 'body', dir: 'auto', dataset: { testid: 'body' } },
-        bodyOf(message.body),
-      );
+    : h('p', { class: isJumbo(text) ? 'body jumbo' : 'body', dir: 'auto', dataset: { testid: 'body' } }, bodyOf(text));
   return h(
     'article',
     {
@@ -106,7 +152,7 @@ export function messageRow(message, view) {
       'div',
       { class: 'content' },
       !grouped && head(message, name, own),
-      message.reply_to && !deleted && quote(view.quoted, nameOf, () => actions.show(message.reply_to)),
+      replyTo && !deleted && quote(context.quoted, nameOf, () => actions.show(replyTo)),
       body,
       message.edited_at &&
         !deleted &&
@@ -116,17 +162,22 @@ export function messageRow(message, view) {
           dataset: { testid: 'edited' },
           text: 'edited',
         }),
-      message.reactions.length > 0 && reactions(message, nameOf, actions),
+      reactions.length > 0 && reactionList(message, nameOf, actions),
     ),
     h(
       'div',
       { class: 'state' },
       seenBy(seen, nameOf),
-      own && last && !seen.length && (view.read ? tick('checks', 'Seen', true) : tick('check', 'Sent')),
+      own && last && !seen.length && (context.read ? tick('checks', 'Seen', true) : tick('check', 'Sent')),
     ),
   );
 }
 
+/**
+ * @param {{ author: string, created_at: string }} message
+ * @param {boolean} grouped
+ * @param {string} name
+ */
 function gutter(message, grouped, name) {
   const time = h('time', {
     class: 'gutter-time',
@@ -137,6 +188,11 @@ function gutter(message, grouped, name) {
   return h('div', { class: 'gutter' }, grouped ? time : avatar(message.author, name));
 }
 
+/**
+ * @param {{ kind: string, created_at: string }} message
+ * @param {string} name
+ * @param {boolean} own
+ */
 function head(message, name, own) {
   return h(
     'header',
@@ -152,6 +208,11 @@ function head(message, name, own) {
   );
 }
 
+/**
+ * @param {Message | null | undefined} quoted
+ * @param {NameOf} nameOf
+ * @param {() => void} show
+ */
 function quote(quoted, nameOf, show) {
   return h(
     'button',
@@ -161,12 +222,17 @@ function quote(quoted, nameOf, show) {
   );
 }
 
-function reactions(message, nameOf, actions) {
+/**
+ * @param {Message} message
+ * @param {NameOf} nameOf
+ * @param {MessageActions} actions
+ */
+function reactionList(message, nameOf, actions) {
   return h(
     'div',
     { class: 'reactions' },
     message.reactions.map(({ emoji, count, users }) => {
-      const mine = users.includes(actions.self);
+      const mine = users.includes(actions.self ?? '');
       const who = nameList(users.map(nameOf), 10);
       return h(
         'button',
@@ -186,6 +252,10 @@ function reactions(message, nameOf, actions) {
   );
 }
 
+/**
+ * @param {string[]} seen user ids
+ * @param {NameOf} nameOf
+ */
 function seenBy(seen, nameOf) {
   if (!seen.length) return null;
   const names = `Seen by ${nameList(seen.map(nameOf), 8)}`;
@@ -197,6 +267,11 @@ function seenBy(seen, nameOf) {
   );
 }
 
+/**
+ * @param {IconName} symbol
+ * @param {string} label
+ * @param {boolean} [read]
+ */
 function tick(symbol, label, read = false) {
   return h(
     'span',
@@ -205,10 +280,16 @@ function tick(symbol, label, read = false) {
   );
 }
 
-/** One's own message on its way: shown at once, marked until it is durable. */
-export function pendingRow(entry, view) {
+/**
+ * One's own message on its way: shown at once, marked until it is durable.
+ *
+ * @param {PendingMessage} entry
+ * @param {RowContext} context
+ */
+export function pendingRow(entry, context) {
   const failed = entry.status === 'failed';
-  const { grouped, name, actions } = view;
+  const { reply_to: replyTo } = entry;
+  const { grouped, name, actions } = context;
   return h(
     'article',
     {
@@ -223,12 +304,12 @@ export function pendingRow(entry, view) {
         ...(entry.seq && { seq: String(entry.seq) }),
       },
     },
-    gutter({ author: actions.self, created_at: entry.created_at }, grouped, name),
+    gutter({ author: actions.self ?? '', created_at: entry.created_at }, grouped, name),
     h(
       'div',
       { class: 'content' },
       !grouped && head({ created_at: entry.created_at, kind: 'person' }, name, true),
-      entry.reply_to && quote(view.quoted, view.nameOf, () => actions.show(entry.reply_to)),
+      replyTo && quote(context.quoted, context.nameOf, () => actions.show(replyTo)),
       h(
         'p',
         { class: isJumbo(entry.body) ? 'body jumbo' : 'body', dir: 'auto', dataset: { testid: 'body' } },

@@ -1,51 +1,81 @@
 /**
- * The messages of the open conversation: draws what `Conversation` holds, keeps the scroll position, loads history.
+ * The messages of the open conversation: draws what `Conversation` holds, keeps the scroll
+ * position, loads history.
  *
- * The list is redrawn as a whole but changed only where a row's inputs changed (compared by identity), so a burst of
- * frames costs one pass per animation frame and a person's focus and selection survive. Browsers differ in how they hold
- * the scroll position when rows appear above it, so it is done here: at the end one stays at the end, elsewhere the first
- * visible row stays where it is.
+ * Used by the conversation view. At most 600 messages are held at the end; beyond that the oldest
+ * are dropped.
+ *
+ * The list is redrawn as a whole but changed only where a row's inputs changed (compared by
+ * identity), so a burst of frames costs one pass per animation frame and a person's focus and
+ * selection survive. Browsers differ in how they hold the scroll position when rows appear above
+ * it, so it is done here: at the end one stays at the end, elsewhere the first visible row stays
+ * where it is.
+ *
+ * @import { Conversation } from '../../client/conversation.js'
+ * @import { ParlanceClient } from '../../parlance-client.js'
+ * @import { People } from '../store/people.js'
+ * @import { MessageActions } from '../widgets/message.js'
+ * @import { Row } from './thread-rows.js'
  */
-import { h, icon, reconcile, scheduler } from './dom.js';
-import { dayRow, dividerRow, messageRow, pendingRow, topRow } from './message.js';
-import { MessageToolbar } from './toolbar.js';
-import { dayKey, nameList, plural } from './text.js';
+import { focusedIn, h, reconcile, scheduler } from '../widgets/dom.js';
+import { icon } from '../widgets/icons.js';
+import { MessageToolbar } from '../widgets/message-toolbar.js';
+import { nameList, plural } from '../widgets/text.js';
+import { threadRows } from './thread-rows.js';
 
-/** Messages of one author within this time share one heading. */
-const GROUP_MS = 5 * 60_000;
 /** So near to the end counts as at the end. */
 const END_PX = 48;
 /** History is asked for when this much of it is left above the view. */
 const PREFETCH_PX = 700;
-/** Beyond so many messages, those far above the end are let go of. */
+/** Beyond so many messages, those far above the end are dropped. */
 const HELD_MAX = 600;
 const HELD_KEPT = 200;
 const READ_DELAY_MS = 250;
-/** Pages that are loaded to find the message that was answered, or found; and their size where it is far back. */
+/** History that could not be loaded is tried again after this time. */
+const RETRY_MS = 2_000;
+/**
+ * Pages that are loaded to find a message that was replied to, or found; and their size where it is
+ * far back.
+ */
 const SHOW_PAGES_MAX = 10;
 const SHOW_PAGE = 100;
+
+/**
+ * What a person can do in the thread, but for what the thread does itself.
+ *
+ * @typedef {Omit<MessageActions, 'self' | 'show'> & { invite: () => void, mayInvite: () => boolean
+ *   }} ThreadActions
+ */
 
 export class Thread {
   #client;
   #conversation;
-  #names;
+  #people;
+  #actions;
+  /** @type {Map<string, { inputs: unknown[], node: HTMLElement }>} by the row's key */
   #rows = new Map();
   #atEnd = true;
   #opened = false;
   #loading = false;
+  /** @type {number | null} the `seq` after which the new messages begin */
   #dividerAfter = null;
   #lastSeen = 0;
-  /** Told when the conversation is there. */
-  #wanted = [];
+  /** @type {((value?: unknown) => void)[]} called once the conversation is there */
+  #waiting = [];
+  /** @type {ReturnType<typeof setTimeout> | null} */
   #readTimer = null;
   #abort = new AbortController();
-  #resize;
+  #resize = new ResizeObserver(() => this.#atEnd && this.toEnd());
 
-  constructor({ client, conversation, names, actions }) {
+  /**
+   * @param {{ client: ParlanceClient, conversation: Conversation, people: People, actions:
+   *   ThreadActions }} options
+   */
+  constructor({ client, conversation, people, actions }) {
     this.#client = client;
     this.#conversation = conversation;
-    this.#names = names;
-    this.actions = { ...actions, self: conversation.self, show: (id) => this.show(id, null) };
+    this.#people = people;
+    this.#actions = { ...actions, self: conversation.self, show: (/** @type {string} */ id) => this.show(id, null) };
     this.list = h('div', {
       class: 'log',
       role: 'log',
@@ -74,7 +104,7 @@ export class Thread {
       list: this.list,
       find: (id) => conversation.byId.get(id),
       role: () => conversation.role,
-      actions: this.actions,
+      actions: this.#actions,
     });
     this.draw = scheduler(() => this.#draw());
     this.#listen();
@@ -88,7 +118,6 @@ export class Thread {
       window.addEventListener(event, () => this.#planRead(), { signal });
       document.addEventListener(event, () => this.#planRead(), { signal });
     }
-    this.#resize = new ResizeObserver(() => this.#atEnd && this.toEnd());
     this.#resize.observe(this.scroller);
     // The list grows without being drawn when a message's actions open below it.
     this.#resize.observe(this.list);
@@ -98,7 +127,7 @@ export class Thread {
   destroy() {
     this.#abort.abort();
     this.#resize.disconnect();
-    clearTimeout(this.#readTimer);
+    if (this.#readTimer !== null) clearTimeout(this.#readTimer);
   }
 
   /** What an own message does to the view: one sees it, and has seen what came before. */
@@ -114,6 +143,7 @@ export class Thread {
     this.scroller.scrollTop = this.scroller.scrollHeight;
   }
 
+  /** Whether a person is looking. */
   #active() {
     return document.visibilityState === 'visible' && document.hasFocus();
   }
@@ -124,7 +154,13 @@ export class Thread {
     const anchor = this.#atEnd ? null : this.#anchor();
     this.#noteNew();
     if (this.#atEnd && conversation.messages.length > HELD_MAX) conversation.trim(HELD_KEPT);
-    const nodes = this.#items().map(({ key, inputs, build }) => this.#row(key, inputs, build));
+    const rows = threadRows({
+      conversation,
+      people: this.#people,
+      dividerAfter: this.#dividerAfter,
+      actions: this.#actions,
+    });
+    const nodes = rows.map((row) => this.#row(row));
     const wanted = new Set(nodes);
     for (const [key, row] of this.#rows) if (!wanted.has(row.node)) this.#rows.delete(key);
     reconcile(this.list, nodes);
@@ -133,7 +169,7 @@ export class Thread {
     this.toolbar.refresh();
     this.#planRead();
     this.#loadIfNear();
-    if (conversation.phase === 'live') for (const tell of this.#wanted.splice(0)) tell();
+    if (conversation.phase === 'live') for (const resolve of this.#waiting.splice(0)) resolve();
   }
 
   #drawWaiting() {
@@ -150,7 +186,10 @@ export class Thread {
     );
   }
 
-  /** The divider marks what came while nobody looked; it stays until the next time, or until one answers. */
+  /**
+   * The divider marks what came while nobody looked; it stays until the next time, or until one
+   * writes.
+   */
   #noteNew() {
     const { readSeq, lastSeq, messages } = this.#conversation;
     if (lastSeq <= readSeq || messages.at(-1)?.author === this.#conversation.self) return;
@@ -158,145 +197,51 @@ export class Thread {
     if (!this.#opened || away) this.#dividerAfter = readSeq;
   }
 
-  #items() {
-    const conversation = this.#conversation;
-    const items = [];
-    const { complete, title } = conversation;
-    const invite = complete && conversation.lastSeq < 3 && this.actions.mayInvite() ? this.actions.invite : null;
-    items.push({
-      key: 'top',
-      inputs: [complete, title, invite === null],
-      build: () => topRow({ complete, title, invite }),
-    });
-    const seen = this.#seen();
-    const lastOwn = conversation.messages.findLast?.((message) => message.author === conversation.self)?.id;
-    let before = null;
-    for (const message of conversation.messages) {
-      before = this.#separators(items, before, message.created_at, message.seq);
-      before = this.#messageItem(items, before, message, seen.get(message.seq) ?? [], message.id === lastOwn);
-    }
-    for (const entry of conversation.pending.values()) {
-      before = this.#separators(items, before, entry.created_at, null);
-      before = this.#pendingItem(items, before, entry);
-    }
-    return items;
-  }
-
-  #separators(items, before, iso, seq) {
-    let last = before;
-    const day = dayKey(iso);
-    if (!last || dayKey(last.created_at) !== day) {
-      items.push({ key: `day:${day}:${seq ?? 'pending'}`, inputs: [], build: () => dayRow(iso) });
-      last = null;
-    }
-    if (seq !== null && this.#dividerAfter !== null && seq === this.#dividerAfter + 1) {
-      items.push({ key: 'divider', inputs: [], build: dividerRow });
-      last = null;
-    }
-    return last;
-  }
-
-  #grouped(before, author, createdAt, replyTo) {
-    return (
-      Boolean(before) &&
-      before.author === author &&
-      before.kind !== 'system' &&
-      !replyTo &&
-      Date.parse(createdAt) - Date.parse(before.created_at) < GROUP_MS
-    );
-  }
-
-  #messageItem(items, before, message, seen, last) {
-    const self = this.#conversation.self;
-    const grouped = this.#grouped(before, message.author, message.created_at, message.reply_to);
-    const quoted = message.reply_to ? this.#conversation.byId.get(message.reply_to) : null;
-    const name = this.#names.of(message.author);
-    const nameOf = (id) => (id === self ? 'You' : this.#names.of(id));
-    const read = last && [...this.#conversation.readers.values()].some((marker) => marker >= message.seq);
-    items.push({
-      key: message.id,
-      inputs: [
-        message,
-        grouped,
-        quoted,
-        name,
-        last,
-        read,
-        seen.join(),
-        message.reactions.length ? this.#names.version : 0,
-      ],
-      build: () =>
-        messageRow(message, {
-          own: message.author === self,
-          grouped,
-          name,
-          quoted,
-          seen,
-          last,
-          read,
-          nameOf,
-          actions: this.actions,
-        }),
-    });
-    return message;
-  }
-
-  #pendingItem(items, before, entry) {
-    const self = this.#conversation.self;
-    const grouped = this.#grouped(before, self, entry.created_at, entry.reply_to);
-    const quoted = entry.reply_to ? this.#conversation.byId.get(entry.reply_to) : null;
-    const name = this.#names.of(self);
-    const nameOf = (id) => this.#names.of(id);
-    items.push({
-      key: entry.id,
-      inputs: [entry, grouped, quoted, name],
-      build: () => pendingRow(entry, { grouped, name, quoted, nameOf, actions: this.actions }),
-    });
-    return { author: self, kind: 'person', created_at: entry.created_at };
-  }
-
-  /** At which message each reader stands; a reader's own message says it already. */
-  #seen() {
-    const bySeq = new Map();
-    const { readers, byId, messages, floor } = this.#conversation;
-    for (const [user, marker] of readers) {
-      const message = messages[Math.min(marker, messages.at(-1)?.seq ?? 0) - (messages[0]?.seq ?? floor)];
-      if (!message || message.author === user || !byId.has(message.id)) continue;
-      bySeq.set(message.seq, [...(bySeq.get(message.seq) ?? []), user]);
-    }
-    return bySeq;
-  }
-
-  #row(key, inputs, build) {
+  /** @param {Row} row */
+  #row({ key, inputs, build }) {
     const known = this.#rows.get(key);
-    if (known && known.inputs.length === inputs.length && known.inputs.every((input, idx) => input === inputs[idx]))
-      return known.node;
+    const same = known?.inputs.length === inputs.length && known.inputs.every((input, idx) => input === inputs[idx]);
+    if (known && same) return known.node;
     const node = build();
     this.#rows.set(key, { inputs, node });
     if (known) this.#takeOver(known.node, node);
     return node;
   }
 
-  /** A rebuilt row keeps the focus of the one it replaces. */
+  /**
+   * A rebuilt row keeps the focus of the one it replaces.
+   *
+   * @param {HTMLElement} old
+   * @param {HTMLElement} node
+   */
   #takeOver(old, node) {
     if (!old.isConnected) return;
-    const focused = old.contains(document.activeElement) ? document.activeElement : null;
+    const focused = focusedIn(old);
     old.replaceWith(node);
     this.toolbar.moved(old, node);
     if (!focused || node.contains(document.activeElement)) return;
-    const key = focused.dataset.key;
-    ((key && node.querySelector(`[data-key="${CSS.escape(key)}"]`)) || node).focus({ preventScroll: true });
+    const { key } = focused.dataset;
+    const part = key ? node.querySelector(`[data-key="${CSS.escape(key)}"]`) : null;
+    (part instanceof HTMLElement ? part : node).focus({ preventScroll: true });
   }
 
+  /** The first visible row, and where it is. */
   #anchor() {
     const top = this.scroller.getBoundingClientRect().top;
-    for (const row of this.list.children) {
+    for (const row of this.#shown()) {
       const box = row.getBoundingClientRect();
       if (box.bottom > top + 1 && row.dataset.id) return { id: row.id, offset: box.top };
     }
     return null;
   }
 
+  #shown() {
+    return /** @type {HTMLElement[]} */ ([...this.list.children]);
+  }
+
+  /**
+   * @param {{ id: string, offset: number } | null} anchor what stays where it is; null at the end
+   */
   #place(anchor) {
     if (!this.#opened && this.#conversation.phase === 'live') {
       this.#opened = true;
@@ -325,7 +270,7 @@ export class Thread {
     ).length;
     this.jump.hidden = this.#atEnd;
     this.count.textContent = fresh > 0 ? plural(fresh, 'new message') : '';
-    const typists = [...conversation.typing].map((id) => this.#names.of(id));
+    const typists = [...conversation.typing].map((id) => this.#people.of(id));
     const text = typists.length ? `${nameList(typists)} ${typists.length === 1 ? 'is' : 'are'} typing` : '';
     if (this.typing.dataset.text !== text) {
       this.typing.dataset.text = text;
@@ -351,7 +296,8 @@ export class Thread {
     await this.#loadOlder();
   }
 
-  async #loadOlder(limit = undefined) {
+  /** @param {number} [limit] messages of the page */
+  async #loadOlder(limit) {
     this.#loading = true;
     this.list.setAttribute('aria-busy', 'true');
     try {
@@ -359,7 +305,7 @@ export class Thread {
       this.#draw();
     } catch (problem) {
       // Tried again by the next scroll; the connection banner says what is wrong.
-      await new Promise((resolve) => setTimeout(resolve, problem.retryAfterMs ?? 2_000));
+      await new Promise((resolve) => setTimeout(resolve, problem.retryAfterMs ?? RETRY_MS));
     }
     this.list.removeAttribute('aria-busy');
     this.#loading = false;
@@ -378,19 +324,22 @@ export class Thread {
     if (!this.#active() || conversation.phase !== 'live' || !this.scroller.isConnected) return;
     if (this.#atEnd) return this.#client.read(conversation.id, conversation.lastSeq);
     const bottom = this.scroller.getBoundingClientRect().bottom;
-    const visible = [...this.list.children].findLast(
-      (row) => row.dataset.seq && row.getBoundingClientRect().bottom <= bottom,
-    );
+    const visible = this.#shown().findLast((row) => row.dataset.seq && row.getBoundingClientRect().bottom <= bottom);
     if (visible) this.#client.read(conversation.id, Number(visible.dataset.seq));
   }
 
-  /** Arrow keys walk from message to message. */
+  /**
+   * Arrow keys walk from message to message.
+   *
+   * @param {KeyboardEvent} event
+   */
   #move(event) {
     const step = { ArrowUp: -1, ArrowDown: 1 }[event.key];
+    const from = /** @type {HTMLElement} */ (event.target);
     if (event.key === 'End') this.toEnd();
-    if (!step || event.target.closest('input, textarea')) return;
+    if (!step || from.closest('input, textarea')) return;
     const rows = [...this.list.querySelectorAll('article')];
-    const at = rows.indexOf(event.target.closest('article'));
+    const at = rows.findIndex((row) => row === from.closest('article'));
     const next = at === -1 ? rows.at(-1) : rows[Math.min(rows.length - 1, Math.max(0, at + step))];
     if (!next) return;
     event.preventDefault();
@@ -406,9 +355,9 @@ export class Thread {
    */
   async show(id, seq) {
     const conversation = this.#conversation;
-    if (conversation.floor === null || !this.#opened) await new Promise((resolve) => this.#wanted.push(resolve));
-    if (seq !== null && conversation.floor - seq > SHOW_PAGES_MAX * SHOW_PAGE) return false;
-    // At the end, history that is loaded would be let go of again.
+    if (conversation.floor === null || !this.#opened) await new Promise((resolve) => this.#waiting.push(resolve));
+    if (seq !== null && (conversation.floor ?? 0) - seq > SHOW_PAGES_MAX * SHOW_PAGE) return false;
+    // At the end, history that is loaded would be dropped again.
     if (!conversation.byId.has(id)) this.#atEnd = false;
     for (let page = 0; page < SHOW_PAGES_MAX && !conversation.byId.has(id) && !conversation.complete; page += 1) {
       if (this.#loading) await new Promise((resolve) => setTimeout(resolve, 100));

@@ -1,0 +1,226 @@
+/**
+ * The shapes of the wire protocol, as JSDoc types. Nothing is here when the client runs.
+ *
+ * Used by the client, the page and the tests. `docs/protocol.md` says what each field means. A
+ * frame that the server adds needs a type here only when the client reads it.
+ */
+
+/** @typedef {'person' | 'agent' | 'system'} Kind */
+/** @typedef {'member' | 'moderator' | 'owner'} Role of a member in a conversation */
+/** @typedef {{ id: string, name: string, kind: Kind, role?: string, tier?: string }} User */
+/** @typedef {{ id: string, name: string, kind: Kind, role: Role, online: boolean }} Member */
+/**
+ * @typedef {{ emoji: string, count: number, users: string[] }} Reaction `users` are the first
+ *   twenty
+ */
+/**
+ * @typedef {{ frame_bytes: number, body_bytes: number, subscriptions: number, window: number }}
+ *   Limits
+ */
+
+/**
+ * A message as the server has it, on the socket and over REST.
+ *
+ * @typedef {object} WireMessage
+ * @property {string} conversation
+ * @property {number} rev
+ * @property {number} seq
+ * @property {string} id
+ * @property {string} author user id
+ * @property {Kind} kind
+ * @property {string | null} body null once deleted
+ * @property {string | null} [reply_to]
+ * @property {string} created_at
+ * @property {string | null} [edited_at]
+ * @property {string | null} [deleted_at]
+ * @property {Reaction[]} [reactions]
+ */
+
+/**
+ * A message as the client holds it: every field is there, and the object never changes.
+ *
+ * @typedef {Readonly<Required<Omit<WireMessage, 'conversation'>>>} Message
+ */
+
+/**
+ * An own message that is not yet in the conversation. `seq` and `rev` are there once it is
+ * acknowledged.
+ *
+ * @typedef {object} PendingMessage
+ * @property {string} id
+ * @property {string} body
+ * @property {string | null} reply_to
+ * @property {string} created_at
+ * @property {'pending' | 'acked' | 'failed'} status
+ * @property {Error | null} error
+ * @property {number} [seq]
+ * @property {number} [rev]
+ */
+
+/**
+ * A page of history: messages in the order of `seq`, and the revision of the conversation when it
+ * was read.
+ *
+ * @typedef {{ items: WireMessage[], rev: number, next?: string | null }} HistoryPage
+ */
+
+// ---- Server frames ----
+
+/**
+ * @typedef {object} HelloFrame
+ * @property {'hello'} type
+ * @property {undefined} [ref]
+ * @property {number} protocol
+ * @property {string} connection
+ * @property {string} node
+ * @property {User} user
+ * @property {number} heartbeat_ms
+ * @property {string | null} token_expires_at
+ * @property {string} server_time
+ * @property {Limits} limits
+ */
+
+/**
+ * @typedef {object} AckFrame
+ * @property {'ack'} type
+ * @property {string} [ref]
+ * @property {string} conversation
+ * @property {string} id
+ * @property {number} seq
+ * @property {number} rev
+ * @property {string} created_at
+ * @property {true} [duplicate]
+ * @property {{ limit: number, remaining: number, reset_ms: number }} [budget]
+ */
+
+/** @typedef {{ type: 'ok', ref?: string, rev?: number, token_expires_at?: string }} OkFrame */
+/** @typedef {{ type: 'pong', ref?: string, server_time: string }} PongFrame */
+/**
+ * @typedef {{ type: 'error', ref?: string, code: string, message: string, retry_after_ms?: number
+ *   }} ErrorFrame
+ */
+
+/**
+ * @typedef {object} SubscribedFrame
+ * @property {'subscribed'} type
+ * @property {string} [ref]
+ * @property {string} conversation
+ * @property {string} title
+ * @property {number} rev
+ * @property {number} last_seq
+ * @property {number} read_seq
+ * @property {number} member_count
+ * @property {Member[]} [members] left out in conversations too large for it
+ * @property {boolean} complete
+ */
+
+/** @typedef {WireMessage & { type: 'message' | 'updated', ref?: undefined }} MessageFrame */
+
+/**
+ * @typedef {object} MemberFrame
+ * @property {'member'} type
+ * @property {undefined} [ref]
+ * @property {string} conversation
+ * @property {number} rev
+ * @property {Omit<Member, 'online'>} user
+ * @property {'added' | 'changed' | 'removed'} change
+ */
+
+/**
+ * The properties of a conversation after a change.
+ *
+ * @typedef {object} PropertiesFrame
+ * @property {'conversation'} type
+ * @property {undefined} [ref]
+ * @property {string} conversation
+ * @property {number} rev
+ * @property {string} title
+ * @property {string | null} [deleted_at]
+ */
+
+/**
+ * @typedef {{ type: 'read', ref?: undefined, conversation: string, user: string, seq: number }}
+ *   ReadFrame
+ */
+/**
+ * @typedef {{ type: 'typing', ref?: undefined, conversation: string, user: string, on: boolean }}
+ *   TypingFrame
+ */
+/**
+ * @typedef {{ type: 'presence', ref?: undefined, conversation: string, user: string, online:
+ *   boolean }} PresenceFrame
+ */
+
+/**
+ * @typedef {object} NoticeFrame
+ * @property {'notice'} type
+ * @property {undefined} [ref]
+ * @property {string} conversation
+ * @property {number} last_seq
+ * @property {number} unread
+ */
+
+/**
+ * @typedef {{ type: 'goodbye', ref?: undefined, reason?: string, retry_after_ms?: number }}
+ *   GoodbyeFrame
+ */
+
+/** @typedef {AckFrame | OkFrame | PongFrame | SubscribedFrame | ErrorFrame} ReplyFrame */
+/** @typedef {MessageFrame | MemberFrame | PropertiesFrame} DurableFrame what has a `rev` */
+/**
+ * @typedef {SubscribedFrame | DurableFrame | ReadFrame | TypingFrame | PresenceFrame}
+ *   ConversationFrame
+ */
+/**
+ * @typedef {HelloFrame | ReplyFrame | ConversationFrame | NoticeFrame | GoodbyeFrame} ServerFrame
+ */
+
+// ---- Client frames, without `ref` ----
+
+/**
+ * @typedef {{ type: 'subscribe', conversation: string, after?: number }
+ *   | { type: 'unsubscribe', conversation: string }
+ *   | { type: 'send', conversation: string, id: string, body: string, reply_to?: string }
+ *   | { type: 'edit', conversation: string, id: string, body: string }
+ *   | { type: 'delete', conversation: string, id: string }
+ *   | { type: 'react', conversation: string, id: string, emoji: string, on: boolean }
+ *   | { type: 'read', conversation: string, seq: number }
+ *   | { type: 'typing', conversation: string, on: boolean }
+ *   | { type: 'refresh', token: string }
+ *   | { type: 'ping' }} ClientFrame
+ */
+
+// ---- What the client says about itself ----
+
+/**
+ * `waiting` has `retryAt`, in Unix milliseconds. `stopped` has `code` and `reason` when the server
+ * said so.
+ *
+ * @typedef {object} Status
+ * @property {'connecting' | 'online' | 'waiting' | 'stopped'} state
+ * @property {number} [retryAt]
+ * @property {number} [code]
+ * @property {string} [reason]
+ */
+
+/** @typedef {{ access_token: string, expires_at: string }} RenewedToken */
+/**
+ * @typedef {{ user: User, tenant: { id: string, name: string }, access_token: string, expires_at:
+ *   string }} SignedIn
+ */
+/**
+ * @typedef {() => string | null | Promise<string | null>} TokenSource gives an access token or an
+ *   API key
+ */
+/** @typedef {(url: string | URL, options?: RequestInit) => Promise<Response>} Fetch */
+
+/**
+ * Where the client keeps a few short texts: `localStorage` unless another one is given.
+ *
+ * @typedef {object} Storage
+ * @property {(key: string) => string | null} get
+ * @property {(key: string, value: string) => void} set
+ * @property {(key: string) => void} remove
+ */
+
+export {};

@@ -1,0 +1,66 @@
+/**
+ * The page's addresses: `/` is the list, `/#/c/<id>` an open conversation, `/i/<code>` an invite
+ * link.
+ *
+ * Used by `app.js` and the chat view. Only this file reads and writes the address.
+ */
+const CONVERSATION = /^#\/c\/([0-9a-f-]{36})$/iu;
+const INVITE = /^\/i\/([\w-]{4,128})\/?$/u;
+
+export class Router {
+  #changed;
+  #abort = new AbortController();
+
+  /**
+   * @param {(conversationId: string | null) => void} changed called after the address changed, by
+   *   whatever way
+   */
+  constructor(changed) {
+    this.#changed = changed;
+    window.addEventListener('hashchange', () => this.route(), { signal: this.#abort.signal });
+  }
+
+  destroy() {
+    this.#abort.abort();
+  }
+
+  /** Reports what the address says now. */
+  route() {
+    this.#changed(CONVERSATION.exec(location.hash)?.[1]?.toLowerCase() ?? null);
+  }
+
+  /**
+   * @param {string} id of a conversation
+   * @param {{ replace?: boolean }} [options] whether the way back leads past the present address
+   */
+  open(id, { replace = false } = {}) {
+    if (replace) replaceAddress(conversationPath(id));
+    else history.pushState(null, '', conversationPath(id));
+    this.route();
+  }
+
+  /**
+   * Back to the list.
+   *
+   * @param {{ replace?: boolean }} [options]
+   */
+  close({ replace = false } = {}) {
+    if (replace) replaceAddress('/');
+    else history.pushState(null, '', '/');
+    this.route();
+  }
+}
+
+/** @param {string} id */
+export const conversationPath = (id) => `/#/c/${id}`;
+
+/** @param {string} path */
+export const replaceAddress = (path) => history.replaceState(null, '', path);
+
+/**
+ * @param {string} pathname
+ * @returns {string | null} the code in an invite link
+ */
+export function inviteCode(pathname) {
+  return INVITE.exec(pathname)?.[1] ?? null;
+}

@@ -1,0 +1,138 @@
+/**
+ * The page without a browser: the words it shows, the list of conversations, and what its files
+ * import.
+ */
+import assert from 'node:assert/strict';
+import { existsSync, readFileSync, readdirSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { inviteCode } from '../../static/ui/router.js';
+import { ConversationList } from '../../static/ui/store/conversation-list.js';
+import { isJumbo, linkify, nameList } from '../../static/ui/widgets/text.js';
+
+test('links are http and https only, without the punctuation around them', () => {
+  /** @param {string} text */
+  const hrefs = (text) =>
+    linkify(text)
+      .filter(({ href }) => href)
+      .map(({ text: shown }) => shown);
+  assert.deepEqual(hrefs('see https://a.example/x?y=1, or (http://b.example/p(1)).'), [
+    'https://a.example/x?y=1',
+    'http://b.example/p(1)',
+  ]);
+  assert.deepEqual(hrefs('javascript:alert(1) data:text/html,x ftp://x file:///etc https://'), []);
+  for (const text of ['', 'https://x.example', 'a https://x.example b', '<img src=x onerror=alert(1)>']) {
+    assert.equal(
+      linkify(text)
+        .map((part) => part.text)
+        .join(''),
+      text,
+    );
+  }
+});
+
+test('words for people', () => {
+  assert.equal(isJumbo('🎉🎉'), true);
+  assert.equal(isJumbo('🎉 done'), false);
+  assert.equal(isJumbo('12'), false);
+  assert.equal(nameList(['Ann', 'Ben', 'Cleo', 'Dan']), 'Ann, Ben and 2 others');
+  assert.equal(inviteCode('/i/AbC-12_x'), 'AbC-12_x');
+  assert.equal(inviteCode('/i/../x'), null);
+});
+
+test('the list moves with notices and is not set back by an older response', () => {
+  const list = new ConversationList();
+  /**
+   * @param {string} id
+   * @param {number} lastSeq
+   * @param {string} at
+   */
+  const item = (id, lastSeq, at) => ({
+    id,
+    title: id,
+    last_seq: lastSeq,
+    unread: 0,
+    last_message: null,
+    last_message_at: at,
+  });
+  list.replace([item('a', 5, '2026-11-22T10:00:00.000Z'), item('b', 5, '2026-11-22T09:00:00.000Z')]);
+  assert.deepEqual(
+    list.sorted().map(({ id }) => id),
+    ['a', 'b'],
+  );
+  /**
+   * @param {string} conversation
+   * @param {number} lastSeq
+   * @param {number} unread
+   */
+  const notice = (conversation, lastSeq, unread) =>
+    list.notice({ type: 'notice', conversation, last_seq: lastSeq, unread }, Date.parse('2026-11-22T11:00:00.000Z'));
+  assert.equal(notice('b', 6, 1), true);
+  assert.deepEqual(
+    list.sorted().map(({ id }) => id),
+    ['b', 'a'],
+  );
+  assert.equal(list.unread, 1);
+  list.replace([item('a', 5, '2026-11-22T10:00:00.000Z'), item('b', 5, '2026-11-22T09:00:00.000Z')]);
+  assert.equal(list.get('b')?.unread, 1);
+  assert.equal(notice('b', 6, 0), false);
+  assert.equal(list.unread, 0);
+  assert.equal(notice('new', 1, 1), true);
+});
+
+const STATIC = join(dirname(fileURLToPath(import.meta.url)), '../../static');
+/** What is imported when the page starts; `import()` comes later and is not among it. */
+const IMPORT = /^(?:import|export)\b[^;]*?\bfrom '(\.[^']+)';/gmu;
+
+/**
+ * @param {string} path of a module, from `static/`
+ * @returns {string[]} the paths of those it imports
+ */
+function importsOf(path) {
+  const text = readFileSync(join(STATIC, path), 'utf8');
+  return [...text.matchAll(IMPORT)].map(([, name]) => join(dirname(path), name));
+}
+
+/**
+ * @param {string} start path of a module
+ * @returns {Set<string>} it, and all that it imports
+ */
+function reached(start) {
+  const paths = new Set([start]);
+  for (const path of paths) for (const found of importsOf(path)) paths.add(found);
+  return paths;
+}
+
+/** All modules but vendored ones, from `static/`. */
+function modules() {
+  return readdirSync(STATIC, { recursive: true })
+    .map(String)
+    .filter((path) => path.endsWith('.js') && !path.startsWith('vendor'))
+    .sort();
+}
+
+test('the modules that the page starts with are loaded before they are asked for, and no others', () => {
+  const html = readFileSync(join(STATIC, 'index.html'), 'utf8');
+  const preloaded = [...html.matchAll(/<link rel="modulepreload" href="__STATIC__\/([^"]+)" \/>/gu)];
+  const paths = [...reached('app.js')].filter((path) => path !== 'app.js').sort();
+  assert.deepEqual(
+    preloaded.map(([, path]) => path),
+    paths,
+    'the modulepreload links of index.html, in the order of their paths',
+  );
+});
+
+test('modules do not import each other in a circle, and each says what it is', () => {
+  for (const path of modules()) {
+    const circle = importsOf(path).find((found) => reached(found).has(path));
+    assert.equal(circle, undefined, `${path} imports ${circle}, which leads back to it`);
+    const text = readFileSync(join(STATIC, path), 'utf8');
+    assert.match(text, /^\/\*\*\n \* \S.{20}/u, `${path} begins with a header`);
+    for (const found of importsOf(path)) assert.ok(existsSync(join(STATIC, found)), `${path} imports ${found}`);
+  }
+});
+
+test('the client needs nothing of the page', () => {
+  for (const path of reached('parlance-client.js')) assert.ok(!path.startsWith('ui'), path);
+});
