@@ -1,12 +1,13 @@
-//! What the server says about itself: the log, and panics as part of it.
+//! The log of the server. Panics are part of it.
 //!
-//! Called once by `main`, before anything else can want to speak. Lines go to standard error, so that standard output
-//! belongs to what a command was asked to print. Logged are names, counts, durations and identifiers, never what people
-//! write to each other and never a credential.
-//!
-//! An event is one line, whatever its values hold. JSON escapes by itself; in the form for people, line breaks and other
-//! control characters are written as escapes, so that nobody who gets a text into a value (a panic's message, an error of
-//! the database) can write lines of the log, or colours onto the operator's terminal.
+//! * Used by: `main`, once, before anything else is started.
+//! * Lines go to standard error. Standard output belongs to what a command was asked to print.
+//! * Logged are names, counts, durations and identifiers. Never what people write to each other,
+//!   and never a credential.
+//! * An event is one line, whatever its values hold. JSON escapes by itself. In the form for
+//!   people, line breaks and other control characters are written as escapes. So nobody who gets a
+//!   text into a value (the message of a panic, an error of the database) can forge a line of the
+//!   log, or send colours to the operator's terminal.
 
 use crate::config::{Config, LogFormat};
 use crate::metrics::metrics;
@@ -22,9 +23,10 @@ use tracing_subscriber::fmt::{FmtContext, MakeWriter};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-/// Libraries whose lower levels would log the values of statements, that is, what people write; whatever `RUST_LOG` says.
-/// And the HTTP parser, which calls it an error of ours when somebody sends what is no request: anybody could fill the log.
-/// And what refinery calls an error in every rolling upgrade: the migrations say that in words of their own.
+/// Applied after `RUST_LOG`. The lower levels of the driver would log the values of statements,
+/// that is, what people write. The HTTP parser logs an error when somebody sends no valid request,
+/// so anybody could fill the log. What refinery calls an error in every rolling upgrade is logged
+/// by the migrations in plain words.
 const QUIET: [&str; 5] = [
     "actix_http::h1=off",
     "tokio_postgres=warn",
@@ -33,7 +35,7 @@ const QUIET: [&str; 5] = [
     "refinery_core::traits::missing=off",
 ];
 
-/// Sends events to standard error from now on, in the configured form, and makes panics events.
+/// Starts the log, in the configured form, and makes every panic an event of it.
 ///
 /// # Errors
 /// The reason why the configured filter cannot be used, for the operator.
@@ -50,16 +52,17 @@ pub fn init(config: &Config) -> Result<(), String> {
     Ok(())
 }
 
-/// What the form for people may use.
+/// What the form for people may contain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Terminal {
-    /// Letters.
+    /// Text without colours.
     Plain,
-    /// Colours too.
+    /// Text with colours.
     Colours,
 }
 
-/// What receives events and writes them to `writer`. [`init`] installs it; tests and benchmarks use their own.
+/// What receives events and writes them to `writer`. [`init`] installs it; tests and benchmarks use
+/// their own.
 ///
 /// # Errors
 /// The reason why `filter` cannot be used, for the operator.
@@ -121,8 +124,8 @@ where
     }
 }
 
-/// The terminal's colour for a level. Only the level has one, put on afterwards: the library colours whole lines, and lets
-/// the control characters of values through when it does.
+/// The terminal's colour for a level. It is added to the level afterwards, because the library
+/// colours whole lines and then lets the control characters of values through.
 const fn colour(level: Level) -> u8 {
     match level {
         Level::ERROR => 31,
@@ -149,7 +152,7 @@ fn write_escaped(writer: &mut Writer<'_>, text: &str) -> fmt::Result {
     Ok(())
 }
 
-/// A panic as an event: whose, where, on which thread, and what it said.
+/// Logs a panic: which actor, where, on which thread, and its message.
 fn log_panic(panic: &PanicHookInfo<'_>) {
     metrics().panicked();
     let running = supervision::current();

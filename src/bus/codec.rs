@@ -1,12 +1,13 @@
-//! Envelopes as bytes, between nodes that may be of different versions while an installation is upgraded.
+//! Envelopes as bytes, between nodes that may be of different versions while an installation is
+//! upgraded.
 //!
-//! A version byte, the sender, the time, then the envelope in postcard's form. A node ignores another version, and bytes that
-//! are not an envelope: what they said is repaired from PostgreSQL like anything lost. So a change of these types means
-//! another [`VERSION`], and a rolling upgrade across it costs seconds of delay. The order of variants and fields is the form
-//! on the wire.
+//! A version byte, the sender, the time, then the envelope in postcard's form. A node ignores
+//! another version, and bytes that are not an envelope: what they said is repaired from PostgreSQL
+//! like anything lost. So a change of these types means another [`VERSION`], and a rolling upgrade
+//! across it costs seconds of delay. The order of variants and fields is the form on the wire.
 //!
-//! Changes have their own form here, because their `Serialize` is that of the client protocol. It leaves out what clients
-//! need not know, and times are text in it.
+//! Changes have their own form here, because their `Serialize` is that of the client protocol. It
+//! leaves out what clients need not know, and times are text in it.
 
 use super::envelope::{Envelope, Invalidation};
 use super::presence::PresenceMessage;
@@ -438,7 +439,8 @@ mod tests {
         assert_eq!(committed.changes, changes);
     }
 
-    /// Nodes of two versions read each other while an installation is upgraded. If this fails, [`VERSION`] must change.
+    /// Nodes of two versions read each other while an installation is upgraded. If this fails,
+    /// [`VERSION`] must change.
     #[test]
     fn the_bytes_are_those_of_earlier_versions() {
         let id = |n: u128| uuid::Uuid::from_u128(n);

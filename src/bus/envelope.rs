@@ -1,6 +1,7 @@
 //! What a node publishes for others, and to whom.
 //!
-//! When you add a kind of envelope: a variant here, its form in `codec.rs`, who handles it in `interest.rs`.
+//! When you add a kind of envelope: a variant here, its form in `codec.rs`, who handles it in
+//! `interest.rs`.
 
 use super::presence::PresenceMessage;
 use crate::ids::{ConversationId, NodeId, Seq, UserId};
@@ -28,10 +29,11 @@ pub enum Envelope {
     },
     /// Who is connected to a node.
     Presence(PresenceMessage),
-    /// Envelopes of these conversations may have been lost until now. From now on they arrive. A bus delivers this to its own
-    /// node; it is never published.
+    /// Envelopes of these conversations may have been lost until now. From now on they arrive. A
+    /// bus delivers this to its own node; it is never published.
     Resumed(Vec<ConversationId>),
-    /// These users should be notified of messages on their connections that are not subscribed to the conversation.
+    /// These users should be notified of messages on their connections that are not subscribed to
+    /// the conversation.
     Notices {
         conversation_id: ConversationId,
         /// The number of its latest message.

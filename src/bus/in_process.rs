@@ -1,6 +1,7 @@
 //! The bus within one process: it connects the nodes that share the process.
 //!
-//! A server has one node, so publishing costs a look at an empty list. Tests run several nodes in one process over it.
+//! A server has one node, so publishing costs a look at an empty list. Tests run several nodes in
+//! one process over it.
 
 use super::envelope::{Delivery, Envelope, To};
 use super::interest::Interest;

@@ -23,13 +23,14 @@ pub trait Bus: Send + Sync + 'static {
     /// Whether other nodes listen. Without them nothing need be published.
     fn has_peers(&self, node: NodeId) -> bool;
 
-    /// Whether other nodes may change what this node remembers, although they do not publish at the moment. While this is
-    /// true, what rests only on the bus is remembered for seconds at most.
+    /// Whether other nodes may change what this node remembers, although they do not publish at the
+    /// moment. While this is true, what rests only on the bus is remembered for seconds at most.
     fn may_have_peers(&self, node: NodeId) -> bool {
         self.has_peers(node)
     }
 
-    /// A queue of [`ENVELOPES_MAX`] envelopes of one kind. Dropping it ends the subscription. A node may have several.
+    /// A queue of [`ENVELOPES_MAX`] envelopes of one kind. Dropping it ends the subscription. A
+    /// node may have several.
     fn subscribe(&self, node: NodeId, interest: Interest) -> mpsc::Receiver<Delivery>;
 
     /// Its name in the responses of `/health`.
@@ -45,7 +46,8 @@ pub trait Bus: Send + Sync + 'static {
         BusReach::default()
     }
 
-    /// What is wrong with it at the moment, for operators. Without a bus a node still works, with a delay of seconds.
+    /// What is wrong with it at the moment, for operators. Without a bus a node still works, with a
+    /// delay of seconds.
     fn trouble(&self) -> Option<&'static str> {
         None
     }

@@ -9,11 +9,13 @@
 //! | `redis/` | the bus between processes |
 //! | `codec.rs` | envelopes as bytes; pure |
 //!
-//! * Used by: cache, presence, conversations and commit. Each subscribes with its own [`Interest`] and its own queue.
-//! * The bus is an accelerator, never the truth. An envelope may be lost, late or doubled. Durable changes carry their
-//!   revision and are repaired from PostgreSQL. The rest (typing, presence, notices) only matters now.
-//! * Bounds: [`ENVELOPES_MAX`] envelopes wait for each subscriber. Further ones are dropped and counted. Publishing never
-//!   waits.
+//! * Used by: cache, presence, conversations and commit. Each subscribes with its own [`Interest`]
+//!   and its own queue.
+//! * The bus is an accelerator, never the truth. An envelope may be lost, late or doubled. Durable
+//!   changes carry their revision and are repaired from PostgreSQL. The rest (typing, presence,
+//!   notices) only matters now.
+//! * Bounds: [`ENVELOPES_MAX`] envelopes wait for each subscriber. Further ones are dropped and
+//!   counted. Publishing never waits.
 
 mod codec;
 mod envelope;

@@ -1,4 +1,4 @@
-//! What nodes tell each other about the users who are connected to them.
+//! What nodes publish about the users who are connected to them.
 //!
 //! Published and handled by `src/presence`, carried by the bus. Nodes of two versions read each
 //! other's messages while an installation is upgraded: the order of variants and fields is their

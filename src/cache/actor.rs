@@ -1,11 +1,13 @@
 //! The actor of the cache: writes to Redis, and listens to the other nodes.
 //!
-//! * Owns: the subscription to invalidations on the bus, and four loops. They write values in batches, deliver
-//!   invalidations and removals until they have arrived, and check once a second that Redis is well and still the same.
-//! * Used by: the handle, through queues. So no request waits for Redis to be told something.
-//! * Bounds: the queue of writes in `levels.rs`, what waits in `pending.rs`. Both outlive this actor.
-//! * A crash loses invalidations of other nodes that were on their way. So a successor first invalidates everything that
-//!   this node remembers.
+//! * Owns: the subscription to invalidations on the bus, and four loops. They write values in
+//!   batches, deliver invalidations and removals until they have arrived, and check once a second
+//!   that Redis is well and still the same.
+//! * Used by: the handle, through queues. So no request waits for a write to Redis.
+//! * Bounds: the queue of writes in `levels.rs`, what waits in `pending.rs`. Both outlive this
+//!   actor.
+//! * A crash loses invalidations of other nodes that were on their way. So a successor first
+//!   invalidates everything that this node remembers.
 //!
 //! It is an actor for its place in the supervision tree.
 
@@ -110,7 +112,8 @@ async fn write(levels: Arc<Levels>, remote: Arc<Remote>, mut writes: MailboxRead
 async fn deliver_keys(levels: Arc<Levels>, remote: Arc<Remote>) {
     loop {
         match remote.deliver_keys().await {
-            // Published again now that Redis has it: another node may have read the old value there in between.
+            // Published again now that Redis has it: another node may have read the old value there
+            // in between.
             Some(Ok(keys)) => levels.publish(Invalidation::Keys(keys)),
             Some(Err(_)) => tokio::time::sleep(RETRY).await,
             None => {
@@ -121,8 +124,8 @@ async fn deliver_keys(levels: Arc<Levels>, remote: Arc<Remote>) {
     }
 }
 
-/// Removes patterns until none waits, then waits for some. Apart from the invalidations, because the two may wait for
-/// different servers.
+/// Removes patterns until none waits, then waits for some. Apart from the invalidations, because
+/// the two may wait for different servers.
 async fn deliver_purges(levels: Arc<Levels>, remote: Arc<Remote>) {
     loop {
         match remote.deliver_purge().await {

@@ -1,6 +1,6 @@
 //! What a value must be able to do to be cached, and what a loader returns for L1.
 
-use super::keys::Kind;
+use super::kind::Kind;
 use super::versions::Subject;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -15,7 +15,8 @@ pub trait Cacheable: Clone + Send + Sync + 'static {
 
 /// What can be remembered in Redis too: a shape made for it, apart from the wire's.
 pub trait Shareable: Cacheable + Serialize + DeserializeOwned {
-    /// The version of the shape, from 1. It grows with every change of the type, or of a type in it.
+    /// The version of the shape, from 1. It grows with every change of the type, or of a type in
+    /// it.
     const VERSION: u8;
 }
 

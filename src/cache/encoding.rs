@@ -1,14 +1,15 @@
 //! How values look in Redis: a version byte, then the value in postcard. Pure.
 //!
-//! The format does not describe itself, so everything rests on the version byte. Bytes of another version, or bytes that
-//! are not exactly one value, are no value: whoever finds them loads and overwrites them. A test pins the bytes of each
-//! shape, so a changed shape without a new version fails there.
+//! The format does not describe itself, so everything rests on the version byte. Bytes of another
+//! version, or bytes that are not exactly one value, are no value: whoever finds them loads and
+//! overwrites them. A test pins the bytes of each shape, so a changed shape without a new version
+//! fails there.
 //!
-//! A first byte of 0 marks a tombstone: an invalidation that outlives the value. Its random bytes make every tombstone
-//! different. Whoever read before it cannot write after it (see `remote.rs`).
+//! A first byte of 0 marks a tombstone: an invalidation that outlives the value. Its random bytes
+//! make every tombstone different. Whoever read before it cannot write after it (see `remote.rs`).
 //!
-//! Why postcard: it is small (a user takes about 90 bytes, in JSON 250), its format is specified and stable, and it is
-//! maintained, which bincode is not any more.
+//! Why postcard: it is small (a user takes about 90 bytes, in JSON 250), its format is specified
+//! and stable, and it is maintained, which bincode is not any more.
 
 use super::cacheable::Shareable;
 
@@ -26,7 +27,8 @@ pub(super) enum Decoded<T> {
     Foreign,
 }
 
-/// The bytes of a value. `None` if it cannot be encoded; a shape that derives its encoding always can.
+/// The bytes of a value. `None` if it cannot be encoded; a shape that derives its encoding always
+/// can.
 pub(super) fn encode<T: Shareable>(value: &Option<T>) -> Option<Vec<u8>> {
     const { assert!(T::VERSION != TOMBSTONE, "versions begin with 1") }
     postcard::to_extend(value, vec![T::VERSION]).ok()

@@ -1,8 +1,8 @@
 //! One load at a time for each key, however many wait for it.
 //!
-//! A flight is a future that everybody who waits polls. It goes on when the one who began it goes away, and it ends when
-//! nobody waits any more. An error reaches all who wait, and it is not kept. Bounded by the requests that wait: a flight
-//! that nobody holds leaves the table by its own drop.
+//! A flight is a future that everybody who waits polls. It goes on when the one who began it goes
+//! away, and it ends when nobody waits any more. An error reaches all who wait, and it is not kept.
+//! Bounded by the requests that wait: a flight that nobody holds leaves the table by its own drop.
 
 use super::local::CacheEntry;
 use futures_util::FutureExt as _;

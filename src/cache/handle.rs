@@ -1,11 +1,12 @@
 //! The way into the cache. Cheap to clone; every method runs on the caller's task.
 //!
-//! Used by auth, tenants and conversations. Nothing here waits for Redis but a look-up (one deadline) and
-//! [`CacheHandle::flush`]. What Redis must be told is queued for the actor.
+//! Used by auth, tenants and conversations. Nothing here waits for Redis but a look-up (one
+//! deadline) and [`CacheHandle::flush`]. Writes to Redis are queued for the actor.
 
 use super::actor;
 use super::cacheable::{Cacheable, LoadedValue, Shareable};
-use super::keys::{Key, Kind, Pattern};
+use super::keys::{Key, Pattern};
+use super::kind::Kind;
 use super::levels::{Levels, Reads};
 use super::local::Source;
 use super::versions::Subject;
@@ -49,8 +50,8 @@ impl CacheHandle {
         Self { levels }
     }
 
-    /// The value of a key: from L1, from L2, or from the loader. The loader is called once for all who ask at the same
-    /// time. `None` means that there is no such thing.
+    /// The value of a key: from L1, from L2, or from the loader. The loader is called once for all
+    /// who ask at the same time. `None` means that there is no such thing.
     ///
     /// # Errors
     /// The loader's. It reaches all who waited, and it is not remembered.
@@ -70,8 +71,8 @@ impl CacheHandle {
         self.levels.find_or_load(key, Duration::MAX, load).await
     }
 
-    /// As [`Self::get_or_load`], but without L2 and not older than `age_max`. For values that depend on more than
-    /// their key.
+    /// As [`Self::get_or_load`], but without L2 and not older than `age_max`. For values that
+    /// depend on more than their key.
     ///
     /// # Errors
     /// The loader's.
@@ -99,8 +100,8 @@ impl CacheHandle {
         self.levels.find_or_load(key, age_max, load).await
     }
 
-    /// Removes the value of a key on every node. Call it after the truth has changed, and before the response to whoever
-    /// changed it. Never waits.
+    /// Removes the value of a key on every node. Call it after the truth has changed, and before
+    /// the response to whoever changed it. Never waits.
     pub fn delete<T>(&self, key: &Key<T>) {
         let text = key.text();
         self.levels.invalidate_key(text);
@@ -112,8 +113,8 @@ impl CacheHandle {
 
     /// Removes the values of many keys on every node. Never waits.
     ///
-    /// In memory, every node drops all it has. In Redis the removal takes a while, and a server is not read before its
-    /// part is done.
+    /// In memory, every node drops all it has. In Redis the removal takes a while, and a server is
+    /// not read before its part is done.
     pub fn delete_pattern(&self, pattern: Pattern) {
         self.levels.versions.all_changed();
         if let Some(remote) = &self.levels.remote {
@@ -122,8 +123,8 @@ impl CacheHandle {
         self.levels.publish(Invalidation::Everything);
     }
 
-    /// A guard that calls [`Self::delete`] when it is dropped. Make it before the change: then it also works when whoever
-    /// makes the change is cancelled in the middle.
+    /// A guard that calls [`Self::delete`] when it is dropped. Make it before the change: then it
+    /// also works when whoever makes the change is cancelled in the middle.
     #[must_use]
     pub fn delete_on_drop<T>(&self, key: &Key<T>) -> impl Drop + use<T> {
         DeleteOnDrop {
@@ -132,8 +133,9 @@ impl CacheHandle {
         }
     }
 
-    /// Invalidates what depends on a subject, in this process. Call it after the truth has changed, and before the response
-    /// to whoever changed it. It costs two atomic operations, however much depends on the subject.
+    /// Invalidates what depends on a subject, in this process. Call it after the truth has changed,
+    /// and before the response to whoever changed it. It costs two atomic operations, however much
+    /// depends on the subject.
     pub fn invalidate(&self, subject: Subject) {
         self.levels.versions.changed(self.levels.versions.shard_of(subject));
     }
@@ -152,8 +154,8 @@ impl CacheHandle {
         self.levels.versions.all_changed();
     }
 
-    /// Waits until every invalidation has reached Redis; while Redis is away that may be long. For an orderly stop: no
-    /// other node knows what waits here.
+    /// Waits until every invalidation has reached Redis; while Redis is away that may be long. For
+    /// an orderly stop: no other node knows what waits here.
     pub async fn flush(&self) {
         if let Some(remote) = &self.levels.remote {
             remote.flush().await;

@@ -1,9 +1,12 @@
-//! The names of what is cached: one function for each kind, so that readers and invalidations use the same name. Pure.
+//! The names of what is cached: one function for each kind, so that readers and invalidations use
+//! the same name. Pure.
 //!
-//! A key knows the type of its value. A kind is cached as one type, which the compiler checks, and that type carries the
-//! version of its shape. When you add a kind: a variant of [`Kind`], its function here, its TTL in `config/cache.rs`.
+//! A key knows the type of its value. A kind is cached as one type, which the compiler checks, and
+//! that type carries the version of its shape. When you add a kind: a variant of [`Kind`], its
+//! function here, its TTL in `config/cache.rs`.
 
 use super::cacheable::Cacheable;
+use super::kind::Kind;
 use crate::ids::{ConversationId, TenantId, UserId};
 use std::fmt::Write as _;
 use std::marker::PhantomData;
@@ -11,31 +14,6 @@ use std::sync::Arc;
 
 /// The prefix of all our names in Redis.
 pub(super) const PREFIX: &str = "parlance:cache:";
-
-/// What is cached. It is the first word of a key, and a label of metrics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
-    User,
-    Tenant,
-    /// The first page of a user's conversations.
-    Conversations,
-    /// The user of an API key.
-    ApiKey,
-}
-
-impl Kind {
-    pub const ALL: [Self; 4] = [Self::User, Self::Tenant, Self::Conversations, Self::ApiKey];
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::User => "user",
-            Self::Tenant => "tenant",
-            Self::Conversations => "conversations",
-            Self::ApiKey => "api_key",
-        }
-    }
-}
 
 /// The name of something that is cached as a `T`. Cheap to clone.
 #[derive(Debug)]
@@ -85,8 +63,9 @@ pub fn tenant<T: Cacheable>(id: TenantId) -> Key<T> {
     Key::new(format!("tenant:{id}"))
 }
 
-/// The first `limit` of a user's conversations, newest activity first: `conversations:{tenant}:{user}:{limit}`, and
-/// `:{conversation}` after it for someone who may see only that one.
+/// The first `limit` of a user's conversations, newest activity first:
+/// `conversations:{tenant}:{user}:{limit}`, and `:{conversation}` after it for someone who may see
+/// only that one.
 #[must_use]
 pub fn conversations<T: Cacheable>(tenant: TenantId, user: UserId, limit: i64, only: Option<ConversationId>) -> Key<T> {
     const {

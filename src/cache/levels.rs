@@ -1,12 +1,14 @@
 //! A look-up through the levels: L1, then a flight through L2 to the loader.
 //!
-//! Used by the handle, on the caller's task, and by the actor. Bound: at most [`WRITES_MAX`] values wait to be written to
-//! Redis. Further ones are not written, and are loaded again by whoever needs them there.
+//! Used by the handle, on the caller's task, and by the actor. Bound: at most [`WRITES_MAX`] values
+//! wait to be written to Redis. Further ones are not written, and are loaded again by whoever needs
+//! them there.
 
 use super::cacheable::{Cacheable, Shareable};
 use super::encoding;
 use super::flights::{FlightJoin, Flights};
-use super::keys::{Key, Kind};
+use super::keys::Key;
+use super::kind::Kind;
 use super::local::{CacheEntry, Local, Source, Validity};
 use super::remote::{Remote, RemoteLookup, RemoteWrite, SeenBytes};
 use super::versions::{Subject, Version, Versions};
@@ -23,7 +25,8 @@ use std::time::{Duration, Instant};
 
 /// Values that wait to be written to Redis; taken by the actor.
 const WRITES_MAX: usize = 1_024;
-/// How much earlier than its TTL an entry may end, as a share: what was cached together is not loaded together again.
+/// How much earlier than its TTL an entry may end, as a share: what was cached together is not
+/// loaded together again.
 const TTL_SPREAD: f64 = 0.1;
 
 /// Both levels of a node, and the loads that are under way.
@@ -100,7 +103,8 @@ impl Levels {
         self.versions.changed(self.versions.shard_of_key(key));
     }
 
-    /// The value of a key: from L1, or from the flight that `load` makes. `load` gets the version before anything is read.
+    /// The value of a key: from L1, or from the flight that `load` makes. `load` gets the version
+    /// before anything is read.
     pub(super) async fn find_or_load<T, E, F>(
         self: &Arc<Self>,
         key: &Key<T>,
@@ -130,7 +134,8 @@ impl Levels {
                 FlightJoin::Other(flight, unused) => {
                     start = unused;
                     let entry = flight.await?;
-                    // It may have begun before a change that this caller knows of. Then the next one is good enough.
+                    // It may have begun before a change that this caller knows of. Then the next
+                    // one is good enough.
                     if entry.validity.since >= arrival || entry.validity.holds(&self.versions) {
                         break entry;
                     }

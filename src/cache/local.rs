@@ -1,8 +1,9 @@
 //! L1: what this process remembers.
 //!
-//! An entry that may not be shown any more is not removed. It is not found, because of its versions or its age. It leaves
-//! when it is replaced, when its TTL ends, or when the space is needed. It holds the value as it is used, not encoded, so a
-//! hit copies pointers. Bounded in bytes and in time.
+//! An entry that may not be shown any more is not removed. It is not found, because of its versions
+//! or its age. It leaves when it is replaced, when its TTL ends, or when the space is needed. It
+//! holds the value as it is used, not encoded, so a hit copies pointers. Bounded in bytes and in
+//! time.
 
 use super::cacheable::Cacheable;
 use super::versions::{Version, VersionShard, Versions};

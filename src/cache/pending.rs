@@ -1,14 +1,15 @@
-//! What Redis has not taken yet: invalidations of keys, removals of patterns ("purges"), and the marks that follow them.
-//! Pure.
+//! What Redis has not taken yet: invalidations of keys, removals of patterns ("purges"), and the
+//! marks that follow them. Pure.
 //!
-//! * Keys are tried in the order in which they were last tried or noted. So keys of a server that is away do not delay the
-//!   others.
-//! * A purge goes through all keys of every server, more than once. Servers take turns, and one that is away delays only
-//!   itself.
-//! * When slots move away from a server that has not finished a purge, the new owner of the slots must do it too: keys may
-//!   have moved with the slots.
+//! * Keys are tried in the order in which they were last tried or noted. So keys of a server that
+//!   is away do not delay the others.
+//! * A purge goes through all keys of every server, more than once. Servers take turns, and one
+//!   that is away delays only itself.
+//! * When slots move away from a server that has not finished a purge, the new owner of the slots
+//!   must do it too: keys may have moved with the slots.
 //!
-//! Bounds: [`PENDING_MAX`] keys and [`PURGES_MAX`] patterns. More become one purge of everything that is ours.
+//! Bounds: [`PENDING_MAX`] keys and [`PURGES_MAX`] patterns. More become one purge of everything
+//! that is ours.
 
 use super::keys::Pattern;
 use crate::redis::{Address, Layout};
@@ -16,22 +17,21 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Keys that wait.
 pub(super) const PENDING_MAX: usize = 10_000;
-/// Patterns that wait.
 const PURGES_MAX: usize = 8;
 /// Commands in one call.
 pub(super) const BATCH_MAX: usize = 64;
-/// How often a purge goes through the keys, with a pause between. A value that was on its way when the purge began may be
-/// written behind the first pass.
+/// How often a purge goes through the keys, with a pause between. A value that was on its way when
+/// the purge began may be written behind the first pass.
 const PURGE_PASSES: u32 = 2;
-/// Pause between two passes, and before Redis is tried again. Longer than a write can be on its way.
+/// Pause between two passes, and before Redis is tried again. Longer than a write can be on its
+/// way.
 pub(super) const RETRY: Duration = Duration::from_millis(500);
 
 #[derive(Default)]
 pub(super) struct PendingInvalidations {
-    /// Each with a number. It tells a later invalidation of the same key from the one being delivered, and it is the order
-    /// in which keys are tried.
+    /// Each with a number. It separates a later invalidation of the same key from the one being
+    /// delivered, and it is the order in which keys are tried.
     pub(super) keys: HashMap<Arc<str>, u64>,
     /// The last number that was given to a key or a purge.
     number: u64,
@@ -87,7 +87,8 @@ pub(super) enum NextPurge {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum StepOutcome {
     Unfinished,
-    /// The pattern is gone from that server. `mark` is the server's new mark, if this was its last purge.
+    /// The pattern is gone from that server. `mark` is the server's new mark, if this was its last
+    /// purge.
     Finished {
         mark: Option<String>,
     },
@@ -215,12 +216,14 @@ impl PendingInvalidations {
         step.map_or(NextPurge::Nothing, NextPurge::Step)
     }
 
-    /// Notes the outcome of a step. `cursor` is where the next one begins: 0 at the end of a pass, `None` if the step failed.
+    /// Notes the outcome of a step. `cursor` is where the next one begins: 0 at the end of a pass,
+    /// `None` if the step failed.
     pub(super) fn stepped(&mut self, step: &PurgeStep, cursor: Option<u64>, now: Instant) -> StepOutcome {
         let is_within_pass = matches!(cursor, Some(1..));
         let next_at = if is_within_pass { now } else { now + RETRY };
         self.next_step_at.insert(step.server.clone(), next_at);
-        // Meanwhile a larger purge may have replaced it, or the server may have gone, or begun again.
+        // Meanwhile a larger purge may have replaced it, or the server may have gone, or begun
+        // again.
         let purge = self.purges.iter_mut().find(|purge| purge.number == step.number);
         let scan = purge.and_then(|purge| purge.remaining.get_mut(&step.server));
         let (Some(cursor), Some(scan)) = (cursor, scan.filter(|scan| scan.cursor == step.cursor)) else {
@@ -245,8 +248,8 @@ impl PendingInvalidations {
         StepOutcome::Finished { mark }
     }
 
-    /// Adapts the purges to a layout. Who now has slots of a server that has not finished one, or slots that nobody had, must
-    /// do it too.
+    /// Adapts the purges to a layout. Who now has slots of a server that has not finished one, or
+    /// slots that nobody had, must do it too.
     fn adopt_layout(&mut self, layout: &Arc<Layout>) {
         let Some(before) = self.layout.replace(layout.clone()) else {
             return;
@@ -267,7 +270,8 @@ impl PendingInvalidations {
             purge
                 .remaining
                 .extend(gaining.into_iter().map(|to| (to, ScanPosition::BEGINNING)));
-            // While nobody has the slots of a server that is gone, they may still come to another, with their keys.
+            // While nobody has the slots of a server that is gone, they may still come to another,
+            // with their keys.
             purge
                 .remaining
                 .retain(|server, _| masters.contains(server) || !layout.is_whole());

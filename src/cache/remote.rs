@@ -2,26 +2,28 @@
 //!
 //! Three dangers, and what is done about them.
 //!
-//! * *A slow load writes an old value after an invalidation*, on whichever nodes. So an invalidation does not delete a value
-//!   but leaves a tombstone for [`TOMBSTONE_TTL`]. And a value is written only if the key still holds what its loader saw
-//!   before it read the truth.
-//! * *An invalidation does not reach Redis.* It waits here and is tried again. Until then this node neither reads nor
-//!   writes that key in Redis. If too many wait, everything that is ours is purged, and a server is not read before its
-//!   purge is done.
-//! * *Redis comes back with an old memory* (restarted from a snapshot). Then the run id beside our values, the "mark", is
-//!   not its own, and our values are purged. The same happens when the mark is gone: Redis has dropped things, our
-//!   tombstones perhaps too.
+//! * *A slow load writes an old value after an invalidation*, on whichever nodes. So an
+//!   invalidation does not delete a value but leaves a tombstone for [`TOMBSTONE_TTL`]. And a value
+//!   is written only if the key still holds what its loader saw before it read the truth.
+//! * *An invalidation does not reach Redis.* It waits here and is tried again. Until then this node
+//!   neither reads nor writes that key in Redis. If too many wait, everything that is ours is
+//!   purged, and a server is not read before its purge is done.
+//! * *Redis comes back with an old memory* (restarted from a snapshot). Then the run id beside our
+//!   values, the "mark", is not its own, and our values are purged. The same happens when the mark
+//!   is gone: Redis has dropped things, our tombstones perhaps too.
 //!
-//! On a cluster each command goes to the server of its key. Each server has its own mark, under a name whose slot is its own.
-//! A replica that has taken over carries the mark of its predecessor and may have missed a tombstone: that is an old
-//! memory too. When only the slot of that name moves, the server gets its mark under another name, and the new owner of the
-//! slot writes its own.
+//! On a cluster each command goes to the server of its key. Each server has its own mark, under a
+//! name whose slot is its own. A replica that has taken over carries the mark of its predecessor
+//! and may have missed a tombstone: that is an old memory too. When only the slot of that name
+//! moves, the server gets its mark under another name, and the new owner of the slot writes its
+//! own.
 //!
-//! Other nodes get an invalidation at once, and again when Redis has it: a node may have read the old value there in
-//! between. If this process dies before Redis has it, the TTL ends the old value; nothing that decides a permission is
-//! cached.
+//! Other nodes get an invalidation at once, and again when Redis has it: a node may have read the
+//! old value there in between. If this process dies before Redis has it, the TTL ends the old
+//! value; nothing that decides a permission is cached.
 //!
-//! Bounds: those of `pending.rs`. A purge works in steps of about [`SCAN_COUNT`] keys, never by one command that stops Redis.
+//! Bounds: those of `pending.rs`. A purge works in steps of about [`SCAN_COUNT`] keys, never by one
+//! command that stops Redis.
 
 use super::cacheable::Shareable;
 use super::encoding::{self, Decoded};
@@ -39,8 +41,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
-/// The name of the mark. It is not under [`PREFIX`]. On a cluster a number follows, which brings it into a slot of the
-/// server.
+/// The name of the mark. It is not under [`PREFIX`]. On a cluster a number follows, which brings it
+/// into a slot of the server.
 const WRITTEN_TO: &str = "parlance:cache-written-to";
 /// Numbers that are tried: enough for a server with a thousandth of the slots.
 const MARKS_TRIED: u32 = 20_000;
@@ -94,11 +96,11 @@ pub(super) enum PurgeProgress {
 pub(super) struct Remote {
     redis: Redis,
     pending: Mutex<PendingInvalidations>,
-    /// An invalidation waits.
+    /// Notified when a key is queued.
     pub(super) keys_wait: Notify,
-    /// A purge waits.
+    /// Notified when a pattern is queued.
     pub(super) purges_wait: Notify,
-    /// Nothing waits any more, of one kind or the other.
+    /// Notified when no key waits any more, and when no pattern does.
     pub(super) idle: Notify,
     /// The marks that this process has seen or set.
     marked: Mutex<HashMap<Address, Mark>>,
@@ -156,7 +158,7 @@ impl Remote {
         self.pending.lock().is_current(key, slot, || self.redis.layout())
     }
 
-    /// Counts an error.
+    /// Counts an error, if it is one. What the breaker refused is none.
     fn counted<T>(&self, reply: Result<T, Error>) -> Result<T, Error> {
         if let Err(error) = &reply
             && !matches!(error, Error::BreakerOpen)
@@ -216,8 +218,8 @@ impl Remote {
         self.purges_wait.notify_one();
     }
 
-    /// Delivers some of the keys that wait; `None` when there are none. It is an error only if none could be delivered: where
-    /// a part of a cluster is away, the rest does not wait for it.
+    /// Delivers some of the keys that wait; `None` when there are none. It is an error only if none
+    /// could be delivered: where a part of a cluster is away, the rest does not wait for it.
     pub(super) async fn deliver_keys(&self) -> Option<Result<Vec<Arc<str>>, Error>> {
         let keys = self.pending.lock().next_keys();
         if keys.is_empty() {
@@ -274,8 +276,8 @@ impl Remote {
         Ok(next)
     }
 
-    /// Checks that every server is the one that our values were written to, by its mark. These calls also close the breaker
-    /// when nobody else asks.
+    /// Checks that every server is the one that our values were written to, by its mark. These
+    /// calls also close the breaker when nobody else asks.
     pub(super) async fn check_servers(&self) {
         let servers = self.redis.addresses();
         join_all(servers.iter().map(|server| self.check_server(server))).await;
@@ -306,7 +308,8 @@ impl Remote {
             let has_moved = known.is_some_and(|mark| mark.run_id == id && mark.name != name);
             (known.is_some(), has_moved)
         };
-        // During a purge there, the mark is set at its end. If this process dies before, another node does the same.
+        // During a purge there, the mark is set at its end. If this process dies before, another
+        // node does the same.
         if self.pending.lock().is_purging(server) {
             return;
         }

@@ -1,16 +1,20 @@
-//! What may still be shown: which version of the world each cached value was loaded at, and what has changed since. Pure.
+//! What may still be shown: which version of the world each cached value was loaded at, and what
+//! has changed since. Pure.
 //!
 //! * A counter counts all changes. Its value is a [`Version`].
-//! * Each subject (a key, a conversation, a user) belongs to a shard. A shard holds the version of its latest change.
-//! * A load notes the version *before* it reads the truth, and the shards its result depends on. The result may be
-//!   shown while none of these shards has a later version.
+//! * Each subject (a key, a conversation, a user) belongs to a shard. A shard holds the version of
+//!   its latest change.
+//! * A load notes the version *before* it reads the truth, and the shards its result depends on.
+//!   The result may be shown while none of these shards has a later version.
 //!
-//! So a load that began before a change can never bring the old value back, however late it ends. Nothing has to be found
-//! and removed. A change costs two atomic operations, whether one reader depends on it or a thousand: a message in a
-//! conversation of a thousand members costs what one in a conversation of two costs.
+//! So a load that began before a change can never bring the old value back, however late it ends.
+//! Nothing has to be found and removed. A change costs two atomic operations, whether one reader
+//! depends on it or a thousand: a message in a conversation of a thousand members costs what one in
+//! a conversation of two costs.
 //!
-//! The order matters: the truth changes (the transaction commits), then the counter, then the shard, and then whoever made
-//! the change gets a response. Subjects of one shard invalidate each other needlessly, but never too little.
+//! The order matters: the truth changes (the transaction commits), then the counter, then the
+//! shard, and then whoever made the change gets a response. Subjects of one shard invalidate each
+//! other needlessly, but never too little.
 //!
 //! Bound: [`SHARDS`] words.
 
@@ -18,8 +22,8 @@ use crate::ids::{ConversationId, UserId};
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// 4 MiB. With a thousand busy conversations, the list of a user with fifty quiet ones shares a shard with a busy one once
-/// in ten.
+/// 4 MiB. With a thousand busy conversations, the list of a user with fifty quiet ones shares a
+/// shard with a busy one once in ten.
 const SHARDS: usize = 1 << 19;
 
 /// What cached values depend on, besides their own key.

@@ -1,11 +1,13 @@
-//! Running named statements: on a connection of the pool, in a transaction, or on a connection of one's own.
+//! Running named statements: on a connection of the pool, in a transaction, or on an own
+//! connection.
 //!
-//! Every statement has a name, is prepared once per connection and is timed: one slower than half a second is logged by
-//! its name, never with its values. PostgreSQL ends a statement at `statement_timeout`; a server that does not even do
-//! that (frozen, or behind a network that swallows packets) is given [`ANSWER_GRACE`] more, then the caller gets
-//! [`Error::Timeout`] and the connection, whose state nobody knows, is not used again.
+//! Every statement has a name, is prepared once per connection, and is timed. One slower than half
+//! a second is logged by its name, never with its values. PostgreSQL ends a statement at
+//! `statement_timeout`. A server that does not even do that (frozen, or behind a network that
+//! swallows packets) has [`REPLY_GRACE`] more. Then the caller gets [`Error::Timeout`], and the
+//! connection is not used again, because its state is unknown.
 
-use super::Error;
+use super::error::Error;
 use crate::metrics::metrics;
 use deadpool_postgres::{ClientWrapper, Object};
 use std::future::Future;
@@ -18,10 +20,9 @@ use tokio_postgres::{IsolationLevel, Row};
 /// A statement slower than this is logged.
 const SLOW: Duration = Duration::from_millis(500);
 
-/// How long after `statement_timeout` an answer may still come.
-const ANSWER_GRACE: Duration = Duration::from_secs(1);
+/// How long after `statement_timeout` a reply may still come.
+const REPLY_GRACE: Duration = Duration::from_secs(1);
 
-/// The values of a statement's parameters.
 pub type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
 
 /// An SQL statement and the name it has in logs and metrics, like `users.insert`.
@@ -34,7 +35,6 @@ pub struct Statement {
 }
 
 impl Statement {
-    /// Names a statement.
     #[must_use]
     pub const fn new(name: &'static str, sql: &'static str) -> Self {
         Self { name, sql }
@@ -45,36 +45,37 @@ const BEGIN: &str = "transaction.begin";
 const COMMIT: &str = "transaction.commit";
 const ROLLBACK: &str = "transaction.rollback";
 
-/// How long to wait for answers on one connection, and whether one stayed away.
+/// How long to wait for replies on one connection.
 #[derive(Debug)]
-struct Guard {
-    deadline: Duration,
-    lost: AtomicBool,
+struct ReplyDeadline {
+    after: Duration,
+    /// A reply did not come. The state of the connection is unknown.
+    passed: AtomicBool,
 }
 
-impl Guard {
+impl ReplyDeadline {
     fn new(statement_timeout: Duration) -> Self {
         Self {
-            deadline: statement_timeout + ANSWER_GRACE,
-            lost: AtomicBool::new(false),
+            after: statement_timeout + REPLY_GRACE,
+            passed: AtomicBool::new(false),
         }
     }
 
-    /// Waits for an answer, times it, and names the statement in what went wrong.
-    async fn watch<T>(
+    /// Waits for a reply, times it, and names the statement in the error.
+    async fn wait_for<T>(
         &self,
         statement: &'static str,
-        answer: impl Future<Output = Result<T, tokio_postgres::Error>>,
+        reply: impl Future<Output = Result<T, tokio_postgres::Error>>,
     ) -> Result<T, Error> {
         let started = Instant::now();
-        let result = tokio::time::timeout(self.deadline, answer).await;
+        let result = tokio::time::timeout(self.after, reply).await;
         let elapsed = started.elapsed();
         note(statement, elapsed);
         let Ok(result) = result else {
-            self.lost.store(true, Ordering::Relaxed);
+            self.passed.store(true, Ordering::Relaxed);
             return Err(Error::Timeout {
                 statement,
-                after: self.deadline,
+                after: self.after,
             });
         };
         result.map_err(|source| Error::Statement { statement, source })
@@ -102,11 +103,11 @@ macro_rules! statement_methods {
         /// [`Error::Statement`] or [`Error::Timeout`].
         pub async fn query(&self, statement: &Statement, params: Params<'_>) -> Result<Vec<Row>, Error> {
             let connection = self.connection()?;
-            let answer = async {
+            let reply = async {
                 let prepared = connection.prepare_cached(statement.sql).await?;
                 connection.query(&prepared, params).await
             };
-            self.guard.watch(statement.name, answer).await
+            self.deadline.wait_for(statement.name, reply).await
         }
 
         /// Runs a statement that returns at most one row.
@@ -115,11 +116,11 @@ macro_rules! statement_methods {
         /// As [`Self::query`]; also when there are more rows.
         pub async fn query_opt(&self, statement: &Statement, params: Params<'_>) -> Result<Option<Row>, Error> {
             let connection = self.connection()?;
-            let answer = async {
+            let reply = async {
                 let prepared = connection.prepare_cached(statement.sql).await?;
                 connection.query_opt(&prepared, params).await
             };
-            self.guard.watch(statement.name, answer).await
+            self.deadline.wait_for(statement.name, reply).await
         }
 
         /// Runs a statement that returns exactly one row.
@@ -128,11 +129,11 @@ macro_rules! statement_methods {
         /// As [`Self::query`]; also when there is no row, or more than one.
         pub async fn query_one(&self, statement: &Statement, params: Params<'_>) -> Result<Row, Error> {
             let connection = self.connection()?;
-            let answer = async {
+            let reply = async {
                 let prepared = connection.prepare_cached(statement.sql).await?;
                 connection.query_one(&prepared, params).await
             };
-            self.guard.watch(statement.name, answer).await
+            self.deadline.wait_for(statement.name, reply).await
         }
 
         /// Runs a statement for its effect and returns how many rows it touched.
@@ -141,23 +142,23 @@ macro_rules! statement_methods {
         /// As [`Self::query`].
         pub async fn execute(&self, statement: &Statement, params: Params<'_>) -> Result<u64, Error> {
             let connection = self.connection()?;
-            let answer = async {
+            let reply = async {
                 let prepared = connection.prepare_cached(statement.sql).await?;
                 connection.execute(&prepared, params).await
             };
-            self.guard.watch(statement.name, answer).await
+            self.deadline.wait_for(statement.name, reply).await
         }
     };
 }
 
-/// A connection borrowed from the pool; it goes back when dropped.
+/// A connection borrowed from the pool. It goes back when dropped.
 #[derive(Debug)]
 pub struct Client {
     /// `None` only while being dropped.
     object: Option<Object>,
     /// How many connections the pool keeps.
     keep_max: usize,
-    guard: Guard,
+    deadline: ReplyDeadline,
 }
 
 impl Client {
@@ -165,7 +166,7 @@ impl Client {
         Self {
             object: Some(object),
             keep_max,
-            guard: Guard::new(statement_timeout),
+            deadline: ReplyDeadline::new(statement_timeout),
         }
     }
 
@@ -175,22 +176,24 @@ impl Client {
 
     statement_methods!();
 
-    /// Begins a transaction (read committed); dropping it without [`Transaction::commit`] rolls it back.
+    /// Begins a transaction (read committed); dropping it without [`Transaction::commit`] rolls it
+    /// back.
     ///
     /// # Errors
     /// [`Error::Statement`] or [`Error::Timeout`].
     pub async fn transaction(&mut self) -> Result<Transaction<'_>, Error> {
         let connection = self.object.as_deref_mut().ok_or(Error::Closed)?;
-        let inner = self.guard.watch(BEGIN, connection.transaction()).await?;
+        let inner = self.deadline.wait_for(BEGIN, connection.transaction()).await?;
         Ok(Transaction {
             inner,
-            guard: &self.guard,
+            deadline: &self.deadline,
         })
     }
 }
 
 impl Client {
-    /// Begins a read-only transaction in which every statement sees the same moment (repeatable read).
+    /// Begins a read-only transaction in which every statement sees the same moment (repeatable
+    /// read).
     ///
     /// # Errors
     /// [`Error::Statement`] or [`Error::Timeout`].
@@ -200,31 +203,32 @@ impl Client {
             .build_transaction()
             .isolation_level(IsolationLevel::RepeatableRead)
             .read_only(true);
-        let inner = self.guard.watch(BEGIN, begin.start()).await?;
+        let inner = self.deadline.wait_for(BEGIN, begin.start()).await?;
         Ok(Transaction {
             inner,
-            guard: &self.guard,
+            deadline: &self.deadline,
         })
     }
 }
 
-/// Gives the connection back to the pool; closes it instead where its state is unknown or it is one beyond those kept.
+/// Gives the connection back to the pool. Closes it instead where its state is unknown, or where it
+/// is beyond those kept.
 impl Drop for Client {
     fn drop(&mut self) {
         let Some(object) = self.object.take() else { return };
         // While others wait, closing this one would only make them open another.
         let surplus =
             Object::pool(&object).is_some_and(|pool| pool.status().size > self.keep_max && pool.status().waiting == 0);
-        if surplus || self.guard.lost.load(Ordering::Relaxed) {
+        if surplus || self.deadline.passed.load(Ordering::Relaxed) {
             drop(Object::take(object));
         }
     }
 }
 
-/// A transaction; rolled back when dropped without [`Transaction::commit`].
+/// A transaction. Rolled back when dropped without [`Transaction::commit`].
 pub struct Transaction<'a> {
     inner: deadpool_postgres::Transaction<'a>,
-    guard: &'a Guard,
+    deadline: &'a ReplyDeadline,
 }
 
 impl Transaction<'_> {
@@ -238,17 +242,18 @@ impl Transaction<'_> {
 
     statement_methods!();
 
-    /// After so long PostgreSQL ends a statement, if nothing else was agreed for the transaction.
+    /// After so long PostgreSQL ends a statement, unless the transaction has set another time.
     pub fn statement_timeout(&self) -> Duration {
-        self.guard.deadline.saturating_sub(ANSWER_GRACE)
+        self.deadline.after.saturating_sub(REPLY_GRACE)
     }
 
     /// Makes the transaction's changes durable.
     ///
     /// # Errors
-    /// [`Error::Statement`] or [`Error::Timeout`]; where the connection was lost, it is unknown whether it committed.
+    /// [`Error::Statement`] or [`Error::Timeout`]; where the connection was lost, it is unknown
+    /// whether it committed.
     pub async fn commit(self) -> Result<(), Error> {
-        self.guard.watch(COMMIT, self.inner.commit()).await
+        self.deadline.wait_for(COMMIT, self.inner.commit()).await
     }
 
     /// Discards the transaction's changes.
@@ -256,30 +261,31 @@ impl Transaction<'_> {
     /// # Errors
     /// [`Error::Statement`] or [`Error::Timeout`].
     pub async fn rollback(self) -> Result<(), Error> {
-        self.guard.watch(ROLLBACK, self.inner.rollback()).await
+        self.deadline.wait_for(ROLLBACK, self.inner.rollback()).await
     }
 }
 
-/// A connection outside the pool, for one owner that keeps it: the driver's client, with prepared and timed statements
-/// on top. Closed when dropped.
+/// A connection outside the pool, for one owner that keeps it: the driver's client, and prepared
+/// and timed statements. Closed when dropped.
 #[derive(Debug)]
 pub struct Dedicated {
     wrapper: ClientWrapper,
-    guard: Guard,
+    deadline: ReplyDeadline,
 }
 
 impl Dedicated {
     pub(super) fn new(wrapper: ClientWrapper, statement_timeout: Duration) -> Self {
         Self {
             wrapper,
-            guard: Guard::new(statement_timeout),
+            deadline: ReplyDeadline::new(statement_timeout),
         }
     }
 
-    /// Whether the connection is lost, or of unknown state because an answer stayed away; make another.
+    /// Whether the connection is lost, or its state unknown because a reply did not come. Then make
+    /// another.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.wrapper.is_closed() || self.guard.lost.load(Ordering::Relaxed)
+        self.wrapper.is_closed() || self.deadline.passed.load(Ordering::Relaxed)
     }
 
     /// The driver's prepared form of a statement, prepared at its first use on this connection.
@@ -287,17 +293,18 @@ impl Dedicated {
     /// # Errors
     /// [`Error::Statement`] or [`Error::Timeout`].
     pub async fn prepare_named(&self, statement: &Statement) -> Result<tokio_postgres::Statement, Error> {
-        self.guard
-            .watch(statement.name, self.wrapper.prepare_cached(statement.sql))
+        self.deadline
+            .wait_for(statement.name, self.wrapper.prepare_cached(statement.sql))
             .await
     }
 
-    /// Runs what is sent together on the bare connection as one statement: counted and, when slow, logged by its name.
+    /// Times what is sent together on the bare connection as one statement; when slow, it is logged
+    /// by its name.
     pub async fn time<T>(&self, statement: &Statement, flight: impl Future<Output = T>) -> T {
         let started = Instant::now();
-        let answer = flight.await;
+        let result = flight.await;
         note(statement.name, started.elapsed());
-        answer
+        result
     }
 
     /// Begins a transaction of named and timed statements, as [`Client::transaction`].
@@ -305,10 +312,10 @@ impl Dedicated {
     /// # Errors
     /// [`Error::Statement`] or [`Error::Timeout`].
     pub async fn begin(&mut self) -> Result<Transaction<'_>, Error> {
-        let inner = self.guard.watch(BEGIN, self.wrapper.transaction()).await?;
+        let inner = self.deadline.wait_for(BEGIN, self.wrapper.transaction()).await?;
         Ok(Transaction {
             inner,
-            guard: &self.guard,
+            deadline: &self.deadline,
         })
     }
 }

@@ -1,12 +1,12 @@
-//! How a connection to PostgreSQL is made: its session settings, its keep-alives, and where its task runs.
+//! How a connection to PostgreSQL is made: its session settings, its keep-alives, and where its
+//! task runs.
 //!
-//! A connection's socket lives in the runtime that opened it. The server has a runtime per worker thread, and a worker
-//! that opened a connection of the pool would carry everyone's traffic on it and take it along when it stops; so the
-//! pool opens all of its connections on the runtime that opened the database. A dedicated connection runs where its
-//! owner runs, without a hop between threads.
+//! A connection's socket lives in the runtime that opened it. Every worker thread of the server has
+//! a runtime. A worker that opened a connection of the pool would carry everyone's traffic on it,
+//! and end it when it stops. So the pool opens its connections on the runtime that opened the
+//! database. A dedicated connection runs where its owner runs, without a hop between threads.
 
-use super::Error;
-use super::error::Brief;
+use super::error::{Brief, Error};
 use crate::config::DatabaseConfig;
 use deadpool_postgres::ClientWrapper;
 use std::future::Future;
@@ -16,17 +16,19 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio_postgres::{Config, NoTls};
 
-/// How PostgreSQL knows us in `pg_stat_activity`.
+/// Our name in `pg_stat_activity`.
 const APPLICATION_NAME: &str = "parlance";
 
-/// A transaction that a stalled node leaves open holds row locks; PostgreSQL ends it after this many statement times.
+/// A transaction that a stalled node leaves open holds row locks. PostgreSQL ends it after this
+/// many statement timeouts.
 const IDLE_IN_TRANSACTION_FACTOR: u32 = 2;
 
-/// Puts what every connection has in common on top of an address.
+/// Adds the settings of every connection to an address.
 pub(super) fn with_session_settings(mut address: Config, config: &DatabaseConfig) -> Config {
     let timeout = config.statement_timeout;
-    // Said here although it is the default of PostgreSQL: an acknowledgement rests on it, whatever the server's
-    // configuration says. Notices would tell nobody anything, and may quote what people write or look for.
+    // `synchronous_commit` is the default, but receipts depend on it, whatever the server's
+    // configuration says. Notices are of no use here, and may quote what people write or search
+    // for.
     let ours = format!(
         "-c synchronous_commit=on -c statement_timeout={} -c idle_in_transaction_session_timeout={} -c jit=off \
          -c client_min_messages=warning",
@@ -44,7 +46,7 @@ pub(super) fn with_session_settings(mut address: Config, config: &DatabaseConfig
         .keepalives_idle(Duration::from_secs(30))
         .keepalives_interval(Duration::from_secs(10))
         .keepalives_retries(5)
-        // Unacknowledged bytes for as long as keep-alives would take to notice.
+        // As long as keep-alives take to notice a dead connection.
         .tcp_user_timeout(Duration::from_secs(80));
     address
 }
@@ -80,8 +82,8 @@ impl deadpool_postgres::Connect for OnRuntime {
     ) -> Pin<Box<dyn Future<Output = Result<Opened, tokio_postgres::Error>> + Send + '_>> {
         let address = address.clone();
         Box::pin(async move {
-            // A caller that gives up drops this future; the task then finishes, and its connection closes with its
-            // client.
+            // A caller that gives up drops this future. Then the task still finishes, and its
+            // connection closes with its client.
             match self.0.spawn(async move { open(&address).await }).await {
                 Ok(opened) => opened,
                 // The runtime is stopping, so there is nothing to connect for.

@@ -1,9 +1,9 @@
 //! What can go wrong with the database, sorted by what a caller can do about it.
 //!
-//! A caller asks one of two questions: would the same thing succeed a little later ([`Error::is_unavailable`],
-//! [`Error::is_serialization`]), or did it break a rule of the schema ([`Error::constraint`])? Everything else is a
-//! defect of ours. Neither the text nor the debug form of an error holds a value of a row: PostgreSQL's `DETAIL`, which
-//! does, is left out.
+//! A caller asks one of two questions: would the same thing succeed a little later
+//! ([`Error::is_unavailable`], [`Error::is_serialization`]), or did it break a rule of the schema
+//! ([`Error::constraint`])? Everything else is a defect of ours. Neither the text nor the debug
+//! form of an error holds a value of a row: PostgreSQL's `DETAIL`, which does, is left out.
 
 use crate::error::Code;
 use std::fmt;
@@ -19,26 +19,17 @@ pub enum Error {
     /// The pool is closed: the server is stopping.
     #[error("the database is closed")]
     Closed,
-    /// A connection could not be made.
     #[error("no connection to the database: {}", Brief(.0))]
     Connect(#[source] tokio_postgres::Error),
-    /// A connection was not made in time.
     #[error("no connection to the database within {0:?}")]
     ConnectTimeout(Duration),
-    /// The server did not answer, not even with a time-out of its own; whether the statement was carried out is unknown.
-    #[error("{statement}: no answer from the database within {after:?}")]
-    Timeout {
-        /// The name of the statement.
-        statement: &'static str,
-        /// How long it was waited for.
-        after: Duration,
-    },
-    /// A statement failed.
+    /// There was no reply, not even of a time-out at the server. Whether the statement was carried
+    /// out is unknown.
+    #[error("{statement}: no reply from the database within {after:?}")]
+    Timeout { statement: &'static str, after: Duration },
     #[error("{statement}: {}", Brief(.source))]
     Statement {
-        /// The name of the statement.
         statement: &'static str,
-        /// What the driver says.
         source: tokio_postgres::Error,
     },
     /// The server at the other end cannot be used; for the operator.
@@ -53,8 +44,8 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether nothing is wrong with the request and it may succeed later: the connection is lost, the pool is
-    /// exhausted, the server is starting, stopping, overloaded, read-only or too slow.
+    /// Whether nothing is wrong with the request and it may succeed later: the connection is lost,
+    /// the pool is exhausted, the server is starting, stopping, overloaded, read-only or too slow.
     #[must_use]
     pub fn is_unavailable(&self) -> bool {
         match self {
@@ -65,8 +56,8 @@ impl Error {
         }
     }
 
-    /// Whether it is the connection that failed, or the server at its other end that is going or coming; and not the
-    /// statement, or that there are too many callers.
+    /// Whether the connection failed, or its server is stopping or starting. Not a failure of the
+    /// statement, and not too many callers.
     pub(super) fn is_of_connection(&self) -> bool {
         match self {
             Self::ConnectTimeout(_) | Self::Timeout { .. } => true,
@@ -82,8 +73,8 @@ impl Error {
         self.sql_state() == Some(&SqlState::QUERY_CANCELED)
     }
 
-    /// Whether PostgreSQL rolled the transaction back because of others (serialization failure or deadlock): the same
-    /// transaction may simply be run again.
+    /// Whether PostgreSQL rolled the transaction back because of others (serialization failure or
+    /// deadlock): the same transaction may simply be run again.
     #[must_use]
     pub fn is_serialization(&self) -> bool {
         self.sql_state().is_some_and(|state| {
@@ -133,7 +124,7 @@ impl From<tokio_postgres::Error> for Error {
     }
 }
 
-/// Whether a code of PostgreSQL speaks of the server's condition and not of the statement.
+/// Whether a code of PostgreSQL is about the server's condition and not about the statement.
 fn is_transient(state: &SqlState) -> bool {
     const STATES: [&SqlState; 9] = [
         &SqlState::ADMIN_SHUTDOWN,
@@ -150,7 +141,7 @@ fn is_transient(state: &SqlState) -> bool {
     STATES.contains(&state) || state.code().starts_with("08") || state.code().starts_with("53")
 }
 
-/// Whether a code of PostgreSQL says that this server, or this connection to it, is of no use now.
+/// Whether a code of PostgreSQL says that this server, or this connection, cannot be used now.
 fn is_of_server(state: &SqlState) -> bool {
     const STATES: [&SqlState; 4] = [
         &SqlState::ADMIN_SHUTDOWN,
@@ -161,12 +152,14 @@ fn is_of_server(state: &SqlState) -> bool {
     STATES.contains(&state) || state.code().starts_with("08")
 }
 
-/// Whether an error without a code of PostgreSQL is the loss of the connection and not a value of the wrong type.
+/// Whether an error without a code of PostgreSQL is the loss of the connection and not a value of
+/// the wrong type.
 fn lost_connection(error: &tokio_postgres::Error) -> bool {
     error.is_closed() || std::error::Error::source(error).is_some_and(|source| source.is::<std::io::Error>())
 }
 
-/// A driver error in one line: PostgreSQL's message and code, without the `DETAIL` that may quote values.
+/// A driver error in one line: PostgreSQL's message and code, without the `DETAIL` that may quote
+/// values.
 pub(super) struct Brief<'a>(pub(super) &'a tokio_postgres::Error);
 
 impl fmt::Display for Brief<'_> {

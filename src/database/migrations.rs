@@ -1,16 +1,21 @@
 //! Bringing a database to the schema this program was built with.
 //!
-//! The migrations are part of the program. Any number of nodes may start at once: each takes one advisory lock on a
-//! connection of its own, so that one migrates while the others wait and then find nothing to do; should it die, its
-//! lock dies with its connection, and the migration it was in is rolled back with its transaction. A database that a
-//! newer version has already migrated is accepted, because migrations only expand what an older version still uses.
+//! The migrations are part of the program.
 //!
-//! Whatever wants a table that a migration waits for waits behind it. So a migration that does not get a lock (a backup
-//! has it, a report) lets the others pass after `PARLANCE_MIGRATION_LOCK_TIMEOUT`, which rolls it back, and tries again
-//! after as long a pause, [`LOCK_ATTEMPTS`] times; then it fails and names who was in the way.
-//! The server is checked first, so that a PostgreSQL that is too old or lacks pgvector is refused in one sentence.
+//! * Many nodes may start at once. Each takes the same advisory lock on a connection of its own. So
+//!   one migrates, and the others wait and find nothing to do. If a node dies, its connection ends,
+//!   its lock is free, and its migration is rolled back.
+//! * A database that a newer version has migrated is accepted: migrations only expand what an older
+//!   version still uses.
+//! * Others who want a table wait behind a migration that waits for it. So a migration that does
+//!   not get a lock (a backup or a report has it) is rolled back after
+//!   `PARLANCE_MIGRATION_LOCK_TIMEOUT` and lets the others pass. It is tried again after a pause of
+//!   the same length, [`LOCK_ATTEMPTS`] times. Then it fails and names who was in the way.
+//! * The server is checked first: a PostgreSQL that is too old, or lacks pgvector, is refused in
+//!   one sentence.
 
-use super::{Error, connect};
+use super::connect;
+use super::error::Error;
 use crate::config::DatabaseConfig;
 use deadpool_postgres::ClientWrapper;
 use refinery::{Report, Runner};
@@ -18,26 +23,26 @@ use std::time::Duration;
 use tokio_postgres::Config;
 use tokio_postgres::error::SqlState;
 
-/// The oldest PostgreSQL that serves, as `server_version_num` says it.
+/// The oldest PostgreSQL that can be used, as in `server_version_num`.
 const SERVER_VERSION_MIN: i32 = 150_000;
 
-/// The oldest pgvector that serves.
+/// The oldest pgvector that can be used.
 const VECTOR_VERSION_MIN: (u32, u32) = (0, 8);
 
 /// The advisory lock of migrations: the letters `parlance`.
 const LOCK_KEY: i64 = 0x7061_726c_616e_6365;
 
-/// How long to wait for another node that migrates.
+/// How long to wait while another node migrates.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// How often a migration tries to get its locks.
+/// Tries of a migration to get its locks.
 const LOCK_ATTEMPTS: u32 = 6;
 
 mod embedded {
     refinery::embed_migrations!("migrations");
 }
 
-/// Names the schema: changes when a migration is added, whatever the migration is called.
+/// Identifies the schema. It changes with every migration that is added.
 #[must_use]
 pub fn fingerprint() -> String {
     use sha2::{Digest, Sha256};
@@ -63,24 +68,24 @@ pub(super) fn latest() -> i64 {
     versions.max().unwrap_or_default()
 }
 
-/// Checks the server and migrates the database; returns how many migrations were applied.
+/// Checks the server and migrates the database. Returns how many migrations were applied.
 pub(super) async fn run(address: &Config, config: &DatabaseConfig) -> Result<usize, Error> {
     let mut client = connect::connect(address, config.connect_timeout).await?;
     check_server(&client).await?;
     warn_of_case(&client).await?;
-    // A migration may take long, and so may the wait for another node's.
+    // A migration may take long, and so may the wait for another node.
     client
         .batch_execute("SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0")
         .await?;
     lock(&client).await?;
-    // In a box: what refinery does takes kilobytes, and is done once.
+    // In a box: this future takes kilobytes, and it runs once.
     let applied = Box::pin(migrate(&mut client, config.migration_lock_timeout)).await;
-    // Closing the connection releases the lock, but not before the server notices; the next node need not wait for it.
+    // The end of the connection would release the lock too, but only when the server notices it.
     client.execute("SELECT pg_advisory_unlock($1)", &[&LOCK_KEY]).await?;
     applied
 }
 
-/// Whether this PostgreSQL can serve at all.
+/// Checks that this PostgreSQL can be used.
 async fn check_server(client: &ClientWrapper) -> Result<(), Error> {
     let row = client
         .query_one(
@@ -107,8 +112,8 @@ async fn check_server(client: &ClientWrapper) -> Result<(), Error> {
     }
 }
 
-/// Says so where this database folds the case of ASCII only: then search does not find `École` by `école`, and nothing else
-/// would tell the operator.
+/// Warns where this database folds the case of ASCII only. Then search does not find `École` by
+/// `école`, and the operator would not notice.
 async fn warn_of_case(client: &ClientWrapper) -> Result<(), Error> {
     let sql = "SELECT to_tsvector('pg_catalog.simple', U&'\\00C9') = to_tsvector('pg_catalog.simple', U&'\\00E9')";
     if !client.query_one(sql, &[]).await?.get::<_, bool>(0) {
@@ -133,7 +138,8 @@ async fn lock(client: &ClientWrapper) -> Result<(), Error> {
         return Ok(());
     }
     tracing::info!("Waiting for another node to migrate the database");
-    // An advisory lock taken a second time counts twice, so it is tried above and waited for only here.
+    // An advisory lock taken twice counts twice. So it is tried above, and taken here only after
+    // that failed.
     match tokio::time::timeout(
         LOCK_TIMEOUT,
         client.execute("SELECT pg_advisory_lock($1)", &[&LOCK_KEY]),
@@ -148,7 +154,7 @@ async fn lock(client: &ClientWrapper) -> Result<(), Error> {
 }
 
 async fn migrate(client: &mut ClientWrapper, lock_timeout: Duration) -> Result<usize, Error> {
-    // Not before this: waiting for another node that migrates is waiting for a lock, too.
+    // Not earlier: waiting for another node is waiting for a lock, too.
     client
         .batch_execute(&format!("SET lock_timeout = {}", lock_timeout.as_millis()))
         .await?;
@@ -185,7 +191,7 @@ async fn migrate(client: &mut ClientWrapper, lock_timeout: Duration) -> Result<u
         );
         tokio::time::sleep(lock_timeout).await;
     }
-    tell_strangers(client, &runner).await?;
+    warn_of_unknown(client, &runner).await?;
     Ok(applied)
 }
 
@@ -196,7 +202,8 @@ fn is_lock_timeout(error: &refinery::Error) -> bool {
         .any(|cause| cause.code() == Some(&SqlState::LOCK_NOT_AVAILABLE))
 }
 
-/// Who has been holding locks on our tables for longest, in words. Of another account only the number is known for sure.
+/// Who has held locks on our tables for longest, in words. Of another account only the process
+/// number is certain.
 async fn lock_holder(client: &ClientWrapper) -> Result<String, Error> {
     let row = client
         .query_opt(
@@ -220,8 +227,9 @@ async fn lock_holder(client: &ClientWrapper) -> Result<String, Error> {
     ))
 }
 
-/// Says what of the database's schema this program does not know.
-async fn tell_strangers(client: &mut ClientWrapper, runner: &Runner) -> Result<(), Error> {
+/// Logs which migrations of the database this program does not know, and which of its own the
+/// database lacks.
+async fn warn_of_unknown(client: &mut ClientWrapper, runner: &Runner) -> Result<(), Error> {
     let applied = runner
         .get_applied_migrations_async(&mut **client)
         .await
@@ -246,7 +254,7 @@ async fn tell_strangers(client: &mut ClientWrapper, runner: &Runner) -> Result<(
     for migration in &applied {
         let version = i64::from(migration.version());
         if version <= known && !ours(version) {
-            tracing::warn!("The database has had the migration {migration}, which this version has never heard of");
+            tracing::warn!("The database has had the migration {migration}, which this version does not know");
         }
     }
     for own in runner.get_migrations() {

@@ -4,7 +4,7 @@
 //! Used by [`Database::open`](super::Database::open) where there is no `DATABASE_URL`. What it does
 //! is in the crate `embedded-postgres`, which knows nothing of this server.
 
-use super::Error;
+use super::error::Error;
 use crate::config::Config;
 use embedded_postgres::{EmbeddedPostgres, Settings};
 use std::path::PathBuf;

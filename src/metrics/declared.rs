@@ -1,7 +1,8 @@
 //! The declarations: the name, the meaning and the buckets of every metric.
 //!
-//! In three groups, so that each can be read at once: requests and statements ([`RequestMetrics`]), what protects the server
-//! ([`ProtectionMetrics`]), and the way of a message from its author to its readers ([`PipelineMetrics`]).
+//! In three groups, so that each can be read at once: requests and statements ([`RequestMetrics`]),
+//! what protects the server ([`ProtectionMetrics`]), and the way of a message from its author to
+//! its readers ([`PipelineMetrics`]).
 
 use super::labels::{
     ActorLabel, BusDrop, BusDropLabel, BusRole, BusRoleLabel, CacheLabels, CacheTypeLabel, CodeLabel, Eviction,
@@ -14,21 +15,24 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
 
-/// Requests, in seconds: the bounds are what is promised (20 ms, 100 ms for a request, 200 ms for a login), when a
-/// statement is cancelled (5 s) and the deadline of a request (30 s), so that each can be alerted on exactly.
+/// Requests, in seconds: the bounds are what is promised (20 ms, 100 ms for a request, 200 ms for a
+/// login), when a statement is cancelled (5 s) and the deadline of a request (30 s), so that each
+/// can be alerted on exactly.
 const REQUEST_SECONDS: [f64; 13] = [
     0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5, 5.0, 30.0,
 ];
-/// Statements, in seconds: around the 5 ms that are promised, up to the 500 ms that are logged and the 5 s that are not
-/// exceeded.
+/// Statements, in seconds: around the 5 ms that are promised, up to the 500 ms that are logged and
+/// the 5 s that are not exceeded.
 const STATEMENT_SECONDS: [f64; 11] = [0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 1.0, 5.0];
-/// The way of a message, in seconds: a commit takes about a millisecond, an operation is given up after 10 s.
+/// The way of a message, in seconds: a commit takes about a millisecond, an operation is given up
+/// after 10 s.
 const PIPELINE_SECONDS: [f64; 13] = [
     0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
 ];
 /// Operations of a group: at most 532 (`commit/batch.rs`).
 const BATCH_OPERATIONS: [f64; 10] = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 350.0, 500.0];
-/// Changes of a resume: 50 messages are a snapshot, 512 changes are kept in memory, beyond are pages of 200.
+/// Changes of a resume: 50 messages are a snapshot, 512 changes are kept in memory, beyond are
+/// pages of 200.
 const RESUME_CHANGES: [f64; 9] = [0.0, 1.0, 10.0, 50.0, 200.0, 512.0, 2_000.0, 10_000.0, 100_000.0];
 /// Bytes of a resume: 64 KiB go at once, more by pages.
 const RESUME_BYTES: [f64; 7] = [0.0, 1_024.0, 8_192.0, 65_536.0, 524_288.0, 4_194_304.0, 33_554_432.0];
@@ -259,7 +263,8 @@ impl PipelineMetrics {
                 &PIPELINE_SECONDS,
             ),
         };
-        // Known series begin with zero: a rate over one that appears with its first event would miss that event.
+        // Known series begin with zero: a rate over one that appears with its first event would
+        // miss that event.
         for reason in [Eviction::Overflow, Eviction::Stalled] {
             drop(metrics.outbox_evictions.get_or_create(&EvictionLabel { reason }));
         }

@@ -1,4 +1,5 @@
-//! The values of the labels. Each set is bounded by the source: nothing that a client chooses is a label.
+//! The values of the labels. Each set is bounded by the source: nothing that a client chooses is a
+//! label.
 
 use crate::ids::Tier;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};

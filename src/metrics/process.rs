@@ -1,11 +1,12 @@
-//! The process as the system sees it, under the names that every Prometheus client uses. Linux only; elsewhere absent.
+//! The process as the system sees it, under the names that every Prometheus client uses. Linux
+//! only; elsewhere absent.
 
 use std::fs;
 
-/// Clock ticks of a second in what the kernel tells: fixed at 100 for programs, whatever the kernel itself uses.
+/// Clock ticks per second in `/proc`: 100, whatever the kernel uses inside.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// What was read of the process.
+/// The process, from `/proc`.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Process {
     pub(super) resident_memory_bytes: u64,
@@ -18,7 +19,7 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Reads `/proc`; takes well below a millisecond.
+    /// Takes well below a millisecond.
     pub(super) fn read() -> Option<Self> {
         let status = fs::read_to_string("/proc/self/status").ok()?;
         let stat = fs::read_to_string("/proc/self/stat").ok()?;
@@ -35,7 +36,8 @@ fn parse(status: &str, stat: &str, booted: &str) -> Option<Process> {
         let line = status.lines().find_map(|line| line.strip_prefix(name))?;
         line.trim().trim_end_matches(" kB").parse::<u64>().ok()
     };
-    // The second field is the name of the program in parentheses, which may hold anything; count from behind it.
+    // The second field is the name of the program in parentheses, which may contain anything. So
+    // fields are counted after it.
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
     // Numbered as in proc(5), where the first field behind the name is the third.
     let ticks = |number: usize| fields.get(number - 3)?.parse::<f64>().ok();
@@ -56,8 +58,8 @@ fn parse(status: &str, stat: &str, booted: &str) -> Option<Process> {
     })
 }
 
-/// How many descriptors are open. Newer kernels (6.2) know it as the size of the directory; counting them takes long when
-/// a hundred thousand are.
+/// Open descriptors. Kernels from 6.2 give the number as the size of the directory. Counting a
+/// hundred thousand takes long.
 fn count_descriptors() -> Option<u64> {
     const DIRECTORY: &str = "/proc/self/fd";
     match fs::metadata(DIRECTORY).ok()?.len() {

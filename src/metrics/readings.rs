@@ -1,6 +1,7 @@
 //! What is read when somebody asks: the state of one node at that moment.
 //!
-//! A node fills in [`Readings`] for each scrape. So several nodes of one process, as in tests, each show their own.
+//! A node fills in [`Readings`] for each scrape. So several nodes of one process, as in tests, each
+//! show their own.
 
 use super::process::Process;
 use prometheus_client::metrics::counter::ConstCounter;
@@ -41,7 +42,8 @@ pub struct Readings {
     /// Callers that wait for a connection.
     pub pool_waiting: usize,
     pub pool_max: usize,
-    /// Whether the replica is read, and how many seconds old it is at most. `None` where there is none, or it is not known.
+    /// Whether the replica is read, and how many seconds old it is at most. `None` where there is
+    /// none, or it is not known.
     pub replica: Option<(bool, Option<f64>)>,
     pub sockets_open: usize,
     pub sockets_max: usize,

@@ -15,7 +15,8 @@ use prometheus_client::registry::Registry;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-/// The media type of [`Metrics::expose`]. Prometheus 2 and 3 read it, and everything that reads OpenMetrics.
+/// The media type of [`Metrics::expose`]. Prometheus 2 and 3 read it, and everything that reads
+/// OpenMetrics.
 pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The metrics of this process.
@@ -152,8 +153,8 @@ impl Metrics {
         self.protection.rate_limit_fallbacks.inc();
     }
 
-    /// An actor of that name is supervised from now on. Its restarts are counted from zero, so that a rate sees the first one.
-    /// Repeating it has no effect.
+    /// An actor of that name is supervised from now on. Its restarts are counted from zero, so that
+    /// a rate sees the first one. Repeating it has no effect.
     pub fn actor_supervised(&self, actor: &'static str) {
         drop(self.protection.actor_restarts.get_or_create(&ActorLabel { actor }));
     }

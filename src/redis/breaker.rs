@@ -2,17 +2,19 @@
 //!
 //! * Closed: every call passes. [`FAILURES_MAX`] failures in a row open it.
 //! * Open: no call passes until a pause is over.
-//! * Half open: one call passes as a probe. Its success closes the breaker. Its failure opens it again for twice as long, up
-//!   to [`PAUSE_MAX`]. Pauses are jittered, so nodes that lost Redis together do not return together.
+//! * Half open: one call passes as a probe. Its success closes the breaker. Its failure opens it
+//!   again for twice as long, up to [`PAUSE_MAX`]. Pauses are jittered, so nodes that lost Redis
+//!   together do not return together.
 //!
-//! An outcome counts only in the state in which its call began: a call that was under way when the breaker opened says
-//! nothing about now. A call that its caller cancels is no failure. If it was the probe, the next call is the probe.
+//! An outcome counts only in the state in which its call began: a call that was under way when the
+//! breaker opened says nothing about now. A call that its caller cancels is no failure. If it was
+//! the probe, the next call is the probe.
 
 use crate::supervision::{Backoff, jitter};
 use std::time::{Duration, Instant};
 
-/// Failures in a row that open it. With the longest deadline of a call, 50 ms, one request loses at most 200 ms to a Redis
-/// that does not reply.
+/// Failures in a row that open it. With the longest deadline of a call, 50 ms, one request loses at
+/// most 200 ms to a Redis that does not reply.
 pub(super) const FAILURES_MAX: u32 = 4;
 /// How long it stays open after a first failure. That doubles with each failed probe.
 const PAUSE_MIN: Duration = Duration::from_millis(250);
@@ -234,7 +236,8 @@ mod tests {
     }
 
     proptest! {
-        /// However calls end and overlap, it never refuses for longer than the longest pause, and the pause has its bounds.
+        /// However calls end and overlap, it never refuses for longer than the longest pause, and
+        /// the pause has its bounds.
         #[test]
         fn it_always_lets_a_call_pass_in_the_end(
             steps in prop::collection::vec((0_u64..2_000, 0_u8..3, 0.0..=1.0_f64), 1..200)

@@ -1,6 +1,7 @@
 //! What can be run in one call: a command, a pipeline, or a script with its arguments.
 //!
-//! A script is sent by its hash first, and once more with its text if Redis does not know it. Both are within the deadline.
+//! A script is sent by its hash first, and once more with its text if Redis does not know it. Both
+//! are within the deadline.
 
 use redis::aio::ConnectionLike;
 use redis::{Cmd, FromRedisValue, Pipeline, RedisResult, ScriptInvocation};

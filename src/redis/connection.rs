@@ -1,12 +1,13 @@
 //! Connections to Redis, and how the pool knows without asking that one is broken.
 //!
-//! A connection has a task that drives it, on the runtime that opened [`super::Redis`]. A worker thread that opened one would
-//! carry everyone's traffic on it, and end it when it stops. Before each use the pool checks whether that task still runs
-//! ([`ConnectionManager::is_valid`]). So a connection that Redis has closed is replaced before a call fails, and no
-//! round trip is spent on it.
+//! A connection has a task that drives it, on the runtime that opened [`super::Redis`]. A worker
+//! thread that opened one would carry everyone's traffic on it, and end it when it stops. Before
+//! each use the pool checks whether that task still runs ([`ConnectionManager::is_valid`]). So a
+//! connection that Redis has closed is replaced before a call fails, and no round trip is spent on
+//! it.
 //!
-//! A connection on which a call did not end well (no reply in time, or a broken one) is not used again: what may still
-//! arrive on it belongs to somebody who has gone.
+//! A connection on which a call did not end well (no reply in time, or a broken one) is not used
+//! again: what may still arrive on it belongs to somebody who has gone.
 
 use bb8_redis::bb8::{ErrorSink, ManageConnection};
 use parking_lot::Mutex;
@@ -19,8 +20,8 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
-/// How long the making of one connection may take. A caller waits only for its own deadline; the connection is made in a task
-/// of its own, for whoever comes next.
+/// How long the making of one connection may take. A caller waits only for its own deadline; the
+/// connection is made in a task of its own, for whoever comes next.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Makes connections for the pool.

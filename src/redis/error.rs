@@ -17,7 +17,7 @@ pub enum Error {
     #[error("Redis is not asked for now, after it failed several times in a row")]
     BreakerOpen,
     /// No reply within the deadline.
-    #[error("Redis gave no answer to {command} within {deadline:?}{}", because(.cause.as_deref()))]
+    #[error("Redis gave no reply to {command} within {deadline:?}{}", because(.cause.as_deref()))]
     Timeout {
         /// The name the caller gave.
         command: &'static str,

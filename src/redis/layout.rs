@@ -1,7 +1,8 @@
 //! Which server has which key: one server for all, or those of a Redis Cluster by slots. Pure.
 //!
-//! A cluster divides 16,384 slots between its masters. The slot of a key is a checksum of its name, or of the part of it in
-//! braces. The layout is read from the reply to `CLUSTER SLOTS`. Only the masters count: a replica may be behind.
+//! A cluster divides 16,384 slots between its masters. The slot of a key is a checksum of its name,
+//! or of the part of it in braces. The layout is read from the reply to `CLUSTER SLOTS`. Only the
+//! masters count: a replica may be behind.
 
 use redis::{ConnectionAddr, Value};
 use std::collections::HashSet;
@@ -102,7 +103,8 @@ impl Layout {
         }
     }
 
-    /// The moves of slots from this layout to another: from which master (`None`: nobody had them) to which. Each pair once.
+    /// The moves of slots from this layout to another: from which master (`None`: nobody had them)
+    /// to which. Each pair once.
     #[must_use]
     pub fn moves_to(&self, other: &Self) -> HashSet<(Option<Address>, Address)> {
         let mut moves = HashSet::new();
@@ -138,8 +140,9 @@ impl Layout {
         }
     }
 
-    /// Parses the reply to `CLUSTER SLOTS`. A server that does not know its own name leaves it out; then the host of `asked`
-    /// is taken. `None` if the reply has another form, or if no slot has a master.
+    /// Parses the reply to `CLUSTER SLOTS`. A server that does not know its own name leaves it out;
+    /// then the host of `asked` is taken. `None` if the reply has another form, or if no slot has a
+    /// master.
     pub(super) fn parse(reply: &Value, asked: &Address) -> Option<Self> {
         let ranges: Vec<_> = sequence(reply)?
             .iter()
@@ -209,12 +212,12 @@ mod tests {
 
     #[test]
     fn the_master_of_a_slot_is_found_and_nobody_for_one_that_is_lost() {
-        let answer = Value::Array(vec![
+        let reply = Value::Array(vec![
             range(8_192, 12_000, vec![node("b", 2)]),
             range(0, 8_191, vec![node("", 1), node("replica", 9)]),
             range(12_002, 16_383, vec![node("::1", 3)]),
         ]);
-        let layout = Layout::parse(&answer, &Address::new("a", 7)).unwrap();
+        let layout = Layout::parse(&reply, &Address::new("a", 7)).unwrap();
         let owner = |slot| layout.owner(slot).map(ToString::to_string);
         assert_eq!(owner(0).as_deref(), Some("a:1"), "the server that did not name itself");
         assert_eq!(owner(8_191).as_deref(), Some("a:1"));
@@ -231,16 +234,16 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_is_none_is_no_layout() {
+    fn a_reply_of_another_form_is_no_layout() {
         let asked = Address::new("a", 7);
-        for answer in [
+        for reply in [
             Value::Nil,
             Value::Array(Vec::new()),
             Value::Array(vec![range(0, 5, Vec::new())]),
             Value::Array(vec![range(0, 20_000, vec![node("b", 2)])]),
             Value::Array(vec![range(0, 5, vec![node("?", 2)])]),
         ] {
-            assert_eq!(Layout::parse(&answer, &asked), None, "{answer:?}");
+            assert_eq!(Layout::parse(&reply, &asked), None, "{reply:?}");
         }
     }
 

@@ -1,7 +1,8 @@
-//! The way to one server: a pool of connections, a deadline for each call, and a circuit breaker in front.
+//! The way to one server: a pool of connections, a deadline for each call, and a circuit breaker in
+//! front.
 //!
-//! Each server of a cluster has its own. So a server that is dead or frozen delays only those who ask it, and after four
-//! failures nobody.
+//! Each server of a cluster has its own. So a server that is dead or frozen delays only those who
+//! ask it, and after four failures nobody.
 
 use super::breaker::{Breaker, BreakerChange, BreakerPermit, BreakerState, CallOutcome};
 use super::command::RedisCommand;
@@ -22,7 +23,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 /// Settings that are the same for all servers.
 #[derive(Clone)]
 pub(super) struct ServerSettings {
-    /// Connections to each.
+    /// Connections to each server.
     pub(super) pool_size: u32,
     pub(super) deadline: Duration,
     /// Where connections live.
@@ -152,7 +153,7 @@ impl<'a> GuardedCall<'a> {
                     "Redis is not asked for a while"
                 );
             }
-            Some(BreakerChange::Closed) => tracing::info!(address = %self.pool.address, "Redis answers again"),
+            Some(BreakerChange::Closed) => tracing::info!(address = %self.pool.address, "Redis replies again"),
             None => {}
         }
         if failure.is_some() {

@@ -1,15 +1,19 @@
 //! The servers that `REDIS_URL` names, and the question which of them has which slot.
 //!
-//! The configuration does not say whether it is one Redis or a cluster. The servers are asked: by the bus and by the pools,
-//! each for itself, and again when there are signs of a change. Of a cluster, one address that works is enough to find the
-//! others. Their names are the ones they announce, so every node must reach those.
+//! The configuration does not say whether it is one Redis or a cluster. The servers are asked: by
+//! the bus and by the pools, each for itself, and again when there are signs of a change. Of a
+//! cluster, one address that works is enough to find the others. Their names are the ones they
+//! announce, so every node must reach those.
 //!
-//! Not every server is right. A master that was cut off while a replica took over says for ever that it has its slots. So
-//! several are asked, and the reply with the latest epoch counts: that number grows with each change of a cluster. Where a
-//! layout is known, two kinds of replies are not believed: that the cluster has failed (a server that sees only the smaller
-//! part says so), and an epoch before one that was seen lately. Then the known layout stays, and others are asked next.
+//! Not every server is right. A master that was cut off while a replica took over says for ever
+//! that it has its slots. So several are asked, and the reply with the latest epoch counts: that
+//! number grows with each change of a cluster. Where a layout is known, two kinds of replies are
+//! not believed: that the cluster has failed (a server that sees only the smaller part says so),
+//! and an epoch before one that was seen lately. Then the known layout stays, and others are asked
+//! next.
 //!
-//! Bounds: [`ASKED_AT_ONCE`] servers are asked at once, others next time. After the first reply the rest have [`GRACE`].
+//! Bounds: [`ASKED_AT_ONCE`] servers are asked at once, others next time. After the first reply the
+//! rest have [`GRACE`].
 
 use super::layout::{Address, Layout};
 use crate::config::RedisConfig;
@@ -29,8 +33,8 @@ const ASKED_AT_ONCE: usize = 3;
 const REPLY_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long the others may take after the first reply.
 const GRACE: Duration = Duration::from_millis(200);
-/// How long an epoch counts against earlier ones. Longer than it takes to ask every server, but not for ever: a cluster that
-/// is set up anew begins with the first epoch.
+/// How long an epoch counts against earlier ones. Longer than it takes to ask every server, but not
+/// for ever: a cluster that is set up anew begins with the first epoch.
 const EPOCH_MEMORY: Duration = Duration::from_secs(60);
 
 /// What a server says of the cluster.
@@ -43,7 +47,8 @@ struct LayoutReply {
     is_ok: bool,
 }
 
-/// The layout of the reply that counts, if any does. `latest` is the latest epoch that was believed, and when.
+/// The layout of the reply that counts, if any does. `latest` is the latest epoch that was
+/// believed, and when.
 fn choose_layout(
     replies: Vec<LayoutReply>,
     is_known: bool,
@@ -132,7 +137,7 @@ impl Servers {
         let nobody = || {
             RedisError::from((
                 ErrorKind::Io,
-                "those who answer do not see the whole cluster, or its past",
+                "the servers that reply do not see the whole cluster, or its past",
             ))
         };
         choose_layout(replies, is_known, &mut self.latest.lock(), Instant::now())
@@ -147,7 +152,7 @@ impl Servers {
                 .await?;
             self.question(&mut link, address).await
         };
-        let late = || RedisError::from((ErrorKind::Io, "no answer in time"));
+        let late = || RedisError::from((ErrorKind::Io, "no reply in time"));
         tokio::time::timeout(REPLY_TIMEOUT, asking)
             .await
             .unwrap_or_else(|_| Err(late()))
@@ -209,7 +214,8 @@ mod tests {
         assert_eq!(masters(vec![reply(1, 6, true)], true, now), None);
         assert_eq!(masters(vec![reply(1, 9, false)], true, now), None);
         assert_eq!(masters(Vec::new(), true, now), None);
-        // A cluster that was set up anew is, in the end; and so is one that has failed, by who knows nothing better.
+        // A cluster that was set up anew is, in the end; and so is one that has failed, by who
+        // knows nothing better.
         now += EPOCH_MEMORY;
         assert_eq!(masters(vec![reply(1, 1, true)], true, now), old);
         assert_eq!(masters(vec![reply(2, 0, false)], false, now), new);

@@ -42,8 +42,8 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// The Redis of the configuration, if it names one. Opens no connection, so a node starts although Redis is away. Must
-    /// be called within a runtime; the connections live on it.
+    /// The Redis of the configuration, if it names one. Opens no connection, so a node starts
+    /// although Redis is away. Must be called within a runtime; the connections live on it.
     ///
     /// # Errors
     /// [`Error::InvalidUrl`].
@@ -57,7 +57,8 @@ impl Redis {
             deadline: config.timeout,
             runtime: Handle::current(),
         };
-        // Until more is known, the first server is asked for everything. If it belongs to a cluster, it says so.
+        // Until more is known, the first server is asked for everything. If it belongs to a
+        // cluster, it says so.
         let first = servers.first();
         let client = Client::open(servers.connection_info(&first)).map_err(|_| Error::InvalidUrl)?;
         let map = ServerMap {
@@ -77,14 +78,14 @@ impl Redis {
         Ok(Some(Self { topology }))
     }
 
-    /// Runs a command at the server that has `key`, within the deadline. All keys of the command must be in the same slot.
-    /// `name` is for the log and must not contain what people wrote.
+    /// Runs a command at the server that has `key`, within the deadline. All keys of the command
+    /// must be in the same slot. `name` is for the log and must not contain what people wrote.
     ///
     /// A call whose future is dropped may still have been carried out.
     ///
     /// # Errors
-    /// [`Error::BreakerOpen`] at once, [`Error::Timeout`] after the deadline, [`Error::Failed`], and [`Error::NoOwner`] if no
-    /// server has the key.
+    /// [`Error::BreakerOpen`] at once, [`Error::Timeout`] after the deadline, [`Error::Failed`],
+    /// and [`Error::NoOwner`] if no server has the key.
     pub async fn run_for<T: FromRedisValue + Send>(
         &self,
         key: &str,
@@ -106,8 +107,8 @@ impl Redis {
         target.run(name, command).await
     }
 
-    /// Runs commands that are independent of each other, each with its key: in one round trip where there is one server,
-    /// each by itself on a cluster. Says which of them were carried out.
+    /// Runs commands that are independent of each other, each with its key: in one round trip where
+    /// there is one server, each by itself on a cluster. Says which of them were carried out.
     ///
     /// # Errors
     /// That of the first that failed. The others are tried all the same.
@@ -135,7 +136,8 @@ impl Redis {
         self.map().layout.is_cluster()
     }
 
-    /// Which server has which slot, as far as is known. It is another `Arc` only when that has changed.
+    /// Which server has which slot, as far as is known. It is another `Arc` only when that has
+    /// changed.
     #[must_use]
     pub fn layout(&self) -> Arc<Layout> {
         self.map().layout.clone()

@@ -1,8 +1,9 @@
 //! The servers as they are known, and the task that finds out when they have changed.
 //!
-//! Used by `service.rs`, which keeps it alive; the task ends when nobody holds it any more. The layout is read at the start,
-//! and whenever a reply is a sign of a change: at most every [`REFRESH_PAUSE`], and less often while no server replies. A server
-//! that is in the new layout too keeps its pool and its breaker. After a panic the task is started again.
+//! Used by `service.rs`, which keeps it alive; the task ends when nobody holds it any more. The
+//! layout is read at the start, and whenever a reply is a sign of a change: at most every
+//! [`REFRESH_PAUSE`], and less often while no server replies. A server that is in the new layout
+//! too keeps its pool and its breaker. After a panic the task is started again.
 
 use super::layout::{Address, Layout, slot};
 use super::server_pool::{ServerPool, ServerSettings};

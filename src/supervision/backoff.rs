@@ -1,7 +1,7 @@
 //! Growing pauses between tries of the same thing. Pure, but for [`jittered`].
 //!
-//! Used by the restart budget, the connections of the bus, the circuit breaker and the layout of Redis, and the lanes of
-//! the commit. Bound: no pause is longer than `max`.
+//! Used by the restart budget, the connections of the bus, the circuit breaker and the layout of
+//! Redis, and the lanes of the commit. Bound: no pause is longer than `max`.
 
 use std::time::Duration;
 

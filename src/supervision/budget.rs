@@ -1,7 +1,7 @@
 //! How often a child may be restarted, and after which pause. Pure.
 //!
-//! Used by [`super::supervise`] and by the conversations, which load their state between two generations.
-//! Bound: it remembers at most `restarts_max` deaths.
+//! Used by [`super::supervise`] and by the conversations, which load their state between two
+//! generations. Bound: it remembers at most `restarts_max` deaths.
 
 use super::backoff::Backoff;
 use std::collections::VecDeque;

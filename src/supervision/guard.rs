@@ -1,7 +1,7 @@
 //! Noticing that a child is gone, whatever the reason.
 //!
-//! A child holds a [`DeathGuard`] in its state. Its drop notifies the supervisor: after a stop, after a panic, and when a
-//! task is aborted.
+//! A child holds a [`DeathGuard`] in its state. Its drop notifies the supervisor: after a stop,
+//! after a panic, and when a task is aborted.
 
 use tokio::sync::oneshot;
 

@@ -1,9 +1,9 @@
-//! Who runs on a thread at this moment, so that a panic can be logged with a name.
+//! Who runs on a thread at this moment, so that a panic is logged with a name.
 //!
-//! An arbiter runs hundreds of actors and a worker thousands of sockets, so the name of a thread says nothing. An actor
-//! that is started with [`start`], a task that is wrapped with [`named`], and whatever is done under [`enter`] leave their
-//! name in a cell of the thread while they are polled; the panic hook reads it before anything is unwound. The cost is
-//! writing the cell twice for each poll.
+//! An arbiter runs hundreds of actors and a worker thousands of sockets, so the name of a thread
+//! says nothing. An actor started with [`start`], a task wrapped with [`named`], and what runs
+//! under [`enter`] put their name into a cell of the thread while they are polled. The panic hook
+//! reads it before anything is unwound. It costs two writes of the cell per poll.
 
 use actix::{Actor, Context};
 use std::cell::Cell;
@@ -15,7 +15,7 @@ use uuid::Uuid;
 /// An actor or task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Running {
-    /// What it is called in logs and metrics.
+    /// Its name in logs and metrics.
     pub name: &'static str,
     /// Which one of that name, where there are several.
     pub id: Option<Uuid>,
@@ -25,14 +25,14 @@ thread_local! {
     static CURRENT: Cell<Option<Running>> = const { Cell::new(None) };
 }
 
-/// Who runs on this thread.
+/// Who runs on this thread, if it is known.
 #[must_use]
 pub fn current() -> Option<Running> {
     // A thread that is ending runs nobody.
     CURRENT.try_with(Cell::get).unwrap_or_default()
 }
 
-/// Until it is dropped, `running` is who runs on this thread.
+/// Makes `running` the one who runs on this thread, until the guard is dropped.
 #[must_use]
 pub fn enter(running: Running) -> Entered {
     Entered {
@@ -42,7 +42,7 @@ pub fn enter(running: Running) -> Entered {
     }
 }
 
-/// See [`enter`].
+/// The guard of [`enter`].
 #[derive(Debug)]
 pub struct Entered {
     before: Option<Running>,
@@ -67,7 +67,7 @@ pub fn named<F: Future>(name: &'static str, id: Option<Uuid>, future: F) -> Name
     }
 }
 
-/// See [`named`].
+/// The future of [`named`].
 #[derive(Debug)]
 pub struct Named<F> {
     running: Running,

@@ -1,7 +1,8 @@
 //! The two loops that keep a child alive: [`supervise`] for actors, [`supervise_task`] for tasks.
 //!
-//! A successor gets a new generation number and rebuilds its state from storage. Restarts are paid from a budget of the
-//! default [`RestartPolicy`]; each is counted and logged under the child's name.
+//! A successor gets a new generation number and rebuilds its state from storage. Restarts are paid
+//! from a budget of the default [`RestartPolicy`]; each is counted and logged under the child's
+//! name.
 
 use super::backoff::jittered;
 use super::budget::{RestartBudget, RestartDecision, RestartPolicy};
@@ -28,7 +29,8 @@ pub async fn supervise(name: &'static str, mut start: impl FnMut(u64, DeathGuard
 }
 
 /// Keeps a task alive: runs what `task` makes of a generation, and makes another after every panic.
-/// Returns when the task returns. The task runs inside this future, so it ends when this is dropped or aborted.
+/// Returns when the task returns. The task runs inside this future, so it ends when this is dropped
+/// or aborted.
 pub async fn supervise_task<F: Future<Output = ()>>(name: &'static str, mut task: impl FnMut(u64) -> F) {
     let mut restarts = Restarts::new(name);
     for generation in 1_u64.. {

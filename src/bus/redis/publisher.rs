@@ -1,8 +1,9 @@
 //! Sends to one server what waits for it, many in one round trip.
 //!
-//! While a batch is under way the next one gathers; no timer delays anything. A batch that fails is not sent again: it may
-//! have been carried out, and whoever missed it repairs it by revision. A publication that a server of a cluster refuses,
-//! because another one has the slot now, goes to that one, once.
+//! While a batch is under way the next one gathers; no timer delays anything. A batch that fails is
+//! not sent again: it may have been carried out, and whoever missed it repairs it by revision. A
+//! publication that a server of a cluster refuses, because another one has the slot now, goes to
+//! that one, once.
 
 use super::connection::{ConnectedGuard, RECONNECTS, REPLY_TIMEOUT, is_of_another_layout, reset_if_held};
 use super::servers::{BusServer, Publication};

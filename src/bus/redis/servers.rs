@@ -25,7 +25,8 @@ impl Publication {
     }
 }
 
-/// One server. Another `BusServer` with the same address is another server: it left the layout and came back.
+/// One server. Another `BusServer` with the same address is another server: it left the layout and
+/// came back.
 pub(super) struct BusServer {
     pub(super) address: Address,
     /// Taken by the publisher; full means dropped and counted.

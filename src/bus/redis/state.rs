@@ -1,7 +1,8 @@
-//! What the tasks of the bus share: the servers, what must be subscribed to, and the subscribers of this node.
+//! What the tasks of the bus share: the servers, what must be subscribed to, and the subscribers of
+//! this node.
 //!
-//! Used by the service and by the tasks. Bounds: [`ENVELOPES_MAX`] envelopes wait for each subscriber, and as many until a
-//! server has been found.
+//! Used by the service and by the tasks. Bounds: [`ENVELOPES_MAX`] envelopes wait for each
+//! subscriber, and as many until a server has been found.
 
 use super::servers::{BusServer, BusServers, Publication};
 use super::subscriptions::ConversationSubscriptions;
@@ -23,7 +24,8 @@ pub(super) const PEER_SILENCE_MAX: Duration = Duration::from_secs(60);
 pub(super) struct RedisBusState {
     pub(super) node: NodeId,
     pub(super) servers: Servers,
-    /// The number of the database in Redis. Channels do not belong to one, so their names contain it.
+    /// The number of the database in Redis. Channels do not belong to one, so their names contain
+    /// it.
     database: i64,
     /// `None` until a server has replied.
     pub(super) known: watch::Sender<Option<BusServers>>,
@@ -37,7 +39,8 @@ pub(super) struct RedisBusState {
     /// Whoever holds it listens to the channels of everybody and of this node.
     pub(super) own_channels: Semaphore,
     pub(super) own_channels_connected: AtomicBool,
-    /// When another node was last seen, in milliseconds of Unix time; at first, since when none can have been.
+    /// When another node was last seen, in milliseconds of Unix time; at first, since when none can
+    /// have been.
     peer_seen_ms: AtomicI64,
 }
 
@@ -63,7 +66,8 @@ impl RedisBusState {
 
     /// Delivers an encoded envelope, if another node has published it.
     pub(super) fn receive(&self, bytes: &[u8]) {
-        // A node gets its own publications back. Of two nodes each gets half of them, so that is checked first.
+        // A node gets its own publications back. Of two nodes each gets half of them, so that is
+        // checked first.
         if codec::sender(bytes) == Some(self.node) {
             return;
         }

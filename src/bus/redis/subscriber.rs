@@ -1,14 +1,16 @@
 //! Listens to one server, and subscribes there to what the node wants.
 //!
-//! A connection that dies silently (a frozen Redis, a network that swallows packets) is noticed because there is no reply
-//! to a ping. Every conversation that has just been subscribed is reported to the node as resumed, after a connect and
-//! after a move of its slot too: something may have been published while nobody listened.
+//! A connection that dies silently (a frozen Redis, a network that swallows packets) is noticed
+//! because there is no reply to a ping. Every conversation that has just been subscribed is
+//! reported to the node as resumed, after a connect and after a move of its slot too: something may
+//! have been published while nobody listened.
 //!
-//! One of the subscribers also listens to the channels of everybody and of this node. They are plain also on a cluster, whose
-//! servers pass them on to each other. So any server will do, and another subscriber takes over when it is away.
+//! One of the subscribers also listens to the channels of everybody and of this node. They are
+//! plain also on a cluster, whose servers pass them on to each other. So any server will do, and
+//! another subscriber takes over when it is away.
 //!
-//! Bounds: the task that reads the connection delivers each envelope or drops it, and waits for nobody. [`CHANNELS_MAX`]
-//! subscriptions are under way at a time.
+//! Bounds: the task that reads the connection delivers each envelope or drops it, and waits for
+//! nobody. [`CHANNELS_MAX`] subscriptions are under way at a time.
 
 use super::connection::{ConnectedGuard, RECONNECTS, REPLY_TIMEOUT, is_of_another_layout, reset_if_held};
 use super::servers::BusServer;
@@ -131,8 +133,8 @@ impl IncomingPushes {
         }
         self.state.subscriptions.lock().note_lost(&self.server.address, id);
         self.state.refresh.notify_one();
-        // The client library takes this push for the reply that is awaited, and every later reply for that of another
-        // command.
+        // The client library takes this push for the reply that is awaited, and every later reply
+        // for that of another command.
         if self.awaits_reply.load(Ordering::Acquire) {
             self.slots_moved.store(true, Ordering::Release);
             self.end();
@@ -188,7 +190,8 @@ impl Listener {
         for reply in self.ask(&both, 2).await? {
             reply.extract_error()?;
         }
-        // Other nodes may not have published for long. Until the silence says otherwise, they are assumed.
+        // Other nodes may not have published for long. Until the silence says otherwise, they are
+        // assumed.
         state.note_peer();
         Ok(())
     }
@@ -204,7 +207,8 @@ impl Listener {
         };
         for ids in changes.unsubscribe.chunks(CHANNELS_MAX) {
             self.incoming.unsubscribing.lock().extend(ids);
-            // A server that has given the slot away refuses, and then there is no subscription either.
+            // A server that has given the slot away refuses, and then there is no subscription
+            // either.
             self.ask(&self.each(unsubscribe, ids), ids.len()).await?;
             self.incoming.unsubscribing.lock().clear();
         }

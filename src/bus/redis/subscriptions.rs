@@ -1,12 +1,14 @@
-//! The conversations that a node wants, the server that each belongs to, and what is subscribed there. Pure.
+//! The conversations that a node wants, the server that each belongs to, and what is subscribed
+//! there. Pure.
 //!
-//! The same conversation may be wanted twice for a moment, when it is started again while its predecessor ends. So it is
-//! counted. Changes gather until the subscriber of the server takes them; what is not wanted any more by then costs
-//! nothing. When slots of a cluster have moved, a subscription at the wrong server is a change too.
+//! The same conversation may be wanted twice for a moment, when it is started again while its
+//! predecessor ends. So it is counted. Changes gather until the subscriber of the server takes
+//! them; what is not wanted any more by then costs nothing. When slots of a cluster have moved, a
+//! subscription at the wrong server is a change too.
 //!
-//! All of it happens under a lock that the start of a conversation waits for, and the layout is read often. So the slot of a
-//! conversation is computed once. A layout that is the same costs only what was lost meanwhile. Another layout costs one look
-//! at each conversation.
+//! All of it happens under a lock that the start of a conversation waits for, and the layout is
+//! read often. So the slot of a conversation is computed once. A layout that is the same costs only
+//! what was lost meanwhile. Another layout costs one look at each conversation.
 
 use crate::ids::ConversationId;
 use crate::redis::{Address, Layout};
@@ -130,8 +132,8 @@ impl ConversationSubscriptions {
         }
     }
 
-    /// Adapts to a layout. Afterwards every server may have changes, also if the layout is the same: what was lost is tried
-    /// again.
+    /// Adapts to a layout. Afterwards every server may have changes, also if the layout is the
+    /// same: what was lost is tried again.
     pub(super) fn adopt_layout(&mut self, layout: &Layout) {
         if self.layout.as_ref() == Some(layout) {
             for there in self.servers.values_mut() {

@@ -1,7 +1,8 @@
 //! Follows the layout of Redis, and runs a task for each server.
 //!
-//! The layout is read at the start, when a connection breaks, when a slot has moved, and every [`REFRESH_INTERVAL`] in case
-//! nobody has noticed. When a task of one server panics, all of its kind end, and their supervisor starts them again.
+//! The layout is read at the start, when a connection breaks, when a slot has moved, and every
+//! [`REFRESH_INTERVAL`] in case nobody has noticed. When a task of one server panics, all of its
+//! kind end, and their supervisor starts them again.
 
 use super::connection::RECONNECTS;
 use super::servers::BusServer;
@@ -47,8 +48,8 @@ pub(super) async fn follow_layout(state: &RedisBusState) {
 
 /// Runs a task for each server, as long as it is one. Panics when one of them has panicked.
 ///
-/// A server that left the layout and came back is another one with its own mailbox, also when nobody looked in between. So
-/// servers are compared by identity and not by address.
+/// A server that left the layout and came back is another one with its own mailbox, also when
+/// nobody looked in between. So servers are compared by identity and not by address.
 pub(super) async fn for_each_server<F>(
     state: Arc<RedisBusState>,
     name: &'static str,
@@ -101,7 +102,8 @@ mod tests {
     }
 
     async fn until_in_charge(server: &BusServer, expected: bool) {
-        // The tasks are on this thread: a few turns are enough for them, and many for one that does not come.
+        // The tasks are on this thread: a few turns are enough for them, and many for one that does
+        // not come.
         for _ in 0..100 {
             if server.publisher_connected.load(Ordering::Relaxed) == expected {
                 return;

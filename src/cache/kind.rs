@@ -1,0 +1,26 @@
+//! The kinds of what is cached.
+
+/// What is cached. It is the first word of a key, and a label of metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    User,
+    Tenant,
+    /// The first page of a user's conversations.
+    Conversations,
+    /// The user of an API key.
+    ApiKey,
+}
+
+impl Kind {
+    pub const ALL: [Self; 4] = [Self::User, Self::Tenant, Self::Conversations, Self::ApiKey];
+
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Tenant => "tenant",
+            Self::Conversations => "conversations",
+            Self::ApiKey => "api_key",
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Reads on the replica, while it is well.
+
+use super::assessment::Unusable;
+use super::health::{ReplicaHealth, ReplicaStatus, update};
+use super::monitor::{Monitor, REPLY_TIMEOUT};
+use crate::config::{DatabaseConfig, ReplicaConfig};
+use crate::database::client::Client;
+use crate::database::error::Error;
+use crate::database::{connect, pool};
+use crate::metrics::metrics;
+use deadpool_postgres::Pool;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+use tokio_postgres::config::SslMode;
+
+/// A replica. Owned by the database; its task ends with it.
+pub(in crate::database) struct Replica {
+    pool: Pool,
+    address: tokio_postgres::Config,
+    config: DatabaseConfig,
+    lag_max: Duration,
+    health: Arc<watch::Sender<ReplicaHealth>>,
+    task: Mutex<Option<AbortHandle>>,
+}
+
+impl Replica {
+    /// The replica of the configuration, if there is one. Whether it is well is found out later, by
+    /// the task.
+    pub(in crate::database) fn open(config: &ReplicaConfig, database: &DatabaseConfig) -> Result<Option<Self>, Error> {
+        let Some(address) = address(config, database)? else {
+            return Ok(None);
+        };
+        let health = ReplicaHealth::unusable(Unusable::Unknown);
+        Ok(Some(Self {
+            pool: pool::build(&address, database)?,
+            address,
+            config: database.clone(),
+            lag_max: config.lag_max,
+            health: Arc::new(watch::Sender::new(health)),
+            task: Mutex::new(None),
+        }))
+    }
+
+    /// Starts the task that asks the primary at this address, and the replica.
+    pub(in crate::database) fn monitor(&self, primary: &tokio_postgres::Config) {
+        let monitor = Monitor {
+            primary: primary.clone(),
+            replica: self.address.clone(),
+            pool: self.pool.clone(),
+            statement_timeout: self.config.statement_timeout,
+            lag_max: self.lag_max,
+            health: self.health.clone(),
+        };
+        *self.task.lock() = Some(tokio::spawn(monitor.run_supervised()).abort_handle());
+    }
+
+    /// Ends the task and the connections.
+    pub(in crate::database) fn close(&self) {
+        if let Some(task) = self.task.lock().take() {
+            task.abort();
+        }
+        self.pool.close();
+    }
+
+    /// Does `work` on the replica. `None` where that was not possible, and it must be done on the
+    /// primary. The error is that of a statement that took too long; it would on the primary, too.
+    pub(in crate::database) async fn attempt<T>(
+        &self,
+        work: &impl AsyncFn(&mut Client) -> Result<T, Error>,
+    ) -> Option<Result<T, Error>> {
+        if self.health.borrow().trouble(self.lag_max).is_some() {
+            return None;
+        }
+        let mut health = self.health.subscribe();
+        let result = tokio::select! {
+            result = self.run(work) => Some(result),
+            _ = health.wait_for(|health| health.usable.is_err()) => None,
+        };
+        let error = match result {
+            Some(Ok(value)) => return Some(Ok(value)),
+            Some(Err(error)) if error.is_cancelled() => return Some(Err(error)),
+            Some(Err(error)) => Some(error),
+            None => None,
+        };
+        metrics().replica_read_failed();
+        if let Some(error) = error {
+            tracing::warn!(%error, "a read on the replica failed; it is made on the primary");
+            if error.is_of_connection() {
+                update(&self.health, ReplicaHealth::unusable(Unusable::Failed));
+                pool::drop_idle_connections(&self.pool);
+            }
+        }
+        None
+    }
+
+    async fn run<T>(&self, work: &impl AsyncFn(&mut Client) -> Result<T, Error>) -> Result<T, Error> {
+        let connecting = tokio::time::timeout(REPLY_TIMEOUT, self.pool.get());
+        let object = match connecting.await {
+            Ok(Ok(object)) => object,
+            Ok(Err(deadpool_postgres::PoolError::Backend(error))) => return Err(Error::Connect(error)),
+            Ok(Err(_)) | Err(_) => return Err(Error::PoolExhausted(REPLY_TIMEOUT)),
+        };
+        let mut client = Client::new(object, self.config.pool_size, self.config.statement_timeout);
+        work(&mut client).await
+    }
+
+    pub(in crate::database) fn status(&self) -> ReplicaStatus {
+        let health = *self.health.borrow();
+        ReplicaStatus {
+            trouble: health.trouble(self.lag_max).map(|reason| reason.to_string()),
+            lag: health.lag,
+        }
+    }
+}
+
+impl Drop for Replica {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// The address of the replica, with our session settings.
+fn address(config: &ReplicaConfig, database: &DatabaseConfig) -> Result<Option<tokio_postgres::Config>, Error> {
+    let Some(url) = &config.url else { return Ok(None) };
+    let invalid = |_| Error::Unusable("DATABASE_REPLICA_URL is not valid".to_owned());
+    let address: tokio_postgres::Config = url.expose().parse().map_err(invalid)?;
+    if address.get_ssl_mode() == SslMode::Require {
+        let reason = "DATABASE_REPLICA_URL demands TLS (sslmode=require), which this build does not speak";
+        return Err(Error::Unusable(reason.to_owned()));
+    }
+    let mut address = connect::with_session_settings(address, database);
+    let ours = address.get_options().unwrap_or_default();
+    let options = format!("{ours} -c default_transaction_read_only=on");
+    address.options(options);
+    Ok(Some(address))
+}
