@@ -1,9 +1,8 @@
 //! Identifiers and the small closed vocabularies of the domain, as types.
 //!
-//! A `Uuid` that travels as a bare `Uuid` sooner or later lands in the wrong parameter; every
-//! identifier therefore has its own type, parsed once at the edge. Everything here is pure: no I/O,
-//! clock or randomness, except that the `new` functions make version 7 UUIDs, whose time prefix
-//! keeps index inserts local.
+//! A bare `Uuid` sooner or later ends up in the wrong parameter. So every identifier has a type of
+//! its own, and is parsed once at the edge. Everything here is pure, except that the `new` functions
+//! make version 7 UUIDs. Their time prefix keeps inserts into indexes local.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;

@@ -1,11 +1,14 @@
-//! Who asks something of a conversation or a search, reduced to what those rooms need to know.
+//! Who calls for something of a conversation or a search: what those rooms need of a [`Principal`].
 //!
-//! Made by [`Principal::access`](super::Principal::access) for each command. Membership is not part
-//! of it: whoever stores conversations checks that besides.
+//! Made by [`Principal::access`] for each command. Membership is not part of it: the conversation or
+//! the statement checks that besides.
+//!
+//! [`Principal`]: super::Principal
+//! [`Principal::access`]: super::Principal::access
 
 use crate::ids::{ConversationId, TenantId, UserId, UserKind};
 
-/// Who asks, and which conversations they may touch.
+/// Who calls, and which conversations they may touch.
 #[derive(Clone, Copy, Debug)]
 pub struct Access {
     /// Every query names it first.

@@ -1,7 +1,7 @@
-//! Users and tenants as plain types: what the rows hold, what responses show, and the checks of
-//! what people type.
+//! Users and tenants as plain types: what the rows hold, what responses show, and the checks of what
+//! people type.
 //!
-//! They stand here and not with `tenants` because signing up makes both; `tenants` builds on this.
+//! They stand here and not in `tenants/`, because sign-up makes both. `tenants/` builds on this.
 
 use super::error::Error;
 use super::events::UserState;

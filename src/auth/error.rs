@@ -47,7 +47,7 @@ pub enum Error {
     /// An API key that is unknown, deleted or has run out; never which.
     #[error("The API key is not valid.")]
     ApiKey,
-    /// Something that only people do, asked for with an API key.
+    /// Something that only people do, tried with an API key.
     #[error("This cannot be done with an API key; sign in.")]
     NeedsSession,
     /// Guests have no keys.
@@ -61,7 +61,7 @@ pub enum Error {
     KeyNotFound,
     #[error("There are as many API keys as one user can have; delete some.")]
     TooManyKeys,
-    /// Looking a key up failed, for all who asked at that moment.
+    /// A look-up failed, for all callers who waited for it.
     #[error("{0}")]
     LookUp(Arc<Error>),
     /// A key that nobody here knows yet, shown by somebody for whom it is not looked up.

@@ -3,7 +3,7 @@
 //! A key costs one query when it is first seen, then none for [`REMEMBERED_FOR`]: the cache holds
 //! its holder, or that it is nobody's. `Auth` checks every use against the revocation cache, as it
 //! does a token. So nothing that decides a permission is older than that cache, whatever is
-//! remembered here. Only this process remembers: Redis is not asked who somebody is, because
+//! remembered here. Only this process remembers. Redis is not used for that, because
 //! whoever can write there could be anybody.
 //!
 //! There is nothing to compare in constant time. Whoever could learn something about a stored hash

@@ -1,7 +1,7 @@
 //! How often logins and sign-ups have failed, and how long the next attempt has to wait. Pure.
 //!
 //! Slows down who guesses passwords, without locking out the owner of the password.
-//! `login_failures.rs` owns one of these.
+//! `login_throttle.rs` owns these numbers.
 //!
 //! Three numbers of failures are kept: of an account from one network, of an account from anywhere,
 //! and of a network.
@@ -18,7 +18,7 @@
 //!
 //! An attempt counts as a failure when it begins, and is taken back when it turns out to be none:
 //! guesses that are made at the same time must not all be the first. Accounts that do not exist are
-//! counted like others, by a hash of what was typed, so waiting tells nobody who exists. Failures
+//! counted like others, by a hash of what was typed, so a wait shows nobody who exists. Failures
 //! are halved every quarter of an hour.
 //!
 //! Sign-ups are counted likewise, by the address typed and by network. There a success makes nobody
@@ -36,7 +36,7 @@ type Millis = u64;
 
 /// Records that are kept; about 100 bytes each.
 const RECORDS_MAX: usize = 100_000;
-/// After this, half of the failures are forgotten.
+/// After this, the failures are halved.
 const HALF_LIFE: Millis = 15 * 60 * 1_000;
 /// For how long a network from which somebody logged in to an account is known.
 const KNOWN_FOR: Millis = 7 * 24 * 3_600 * 1_000;
@@ -259,7 +259,7 @@ mod tests {
                 .begin(AttemptKind::Login, " Ann@Example.org ", here, now)
                 .unwrap_err();
             waits.push(wait / 1_000);
-            // Later ones are long enough for failures to be forgotten meanwhile.
+            // Later ones are so long that failures are halved meanwhile.
             let is_early = waits.len() <= 7;
             assert!(
                 !is_early
@@ -323,11 +323,7 @@ mod tests {
             failures.succeeded(attempt, 0);
         }
         assert_eq!(guess(&mut failures, "ann", here, 0), 5);
-        assert_eq!(
-            guess(&mut failures, "ann", here, HALF_LIFE),
-            3,
-            "half of them are forgotten"
-        );
+        assert_eq!(guess(&mut failures, "ann", here, HALF_LIFE), 3, "they were halved");
         failures.clean(10 * HALF_LIFE);
         assert_eq!(failures.records.len(), 1, "only that it is a known place");
         failures.clean(KNOWN_FOR + 10 * HALF_LIFE);

@@ -1,9 +1,9 @@
 //! The login throttle: slows down who guesses passwords. How it counts is in `login_failures.rs`.
 //!
-//! Login, sign-up and guests ask it before they do anything, and report the outcome. One lock over
-//! all records: an attempt costs some 50 ms of hashing, so nobody ever waits for the lock. Every
-//! node counts for itself. Another node gives a guesser as many attempts again; the flood guard and
-//! the price of a hash bound that. Nothing about failures is written anywhere.
+//! Login, sign-up and guests begin an attempt before they do anything, and report the outcome. One
+//! lock over all records: an attempt costs some 50 ms of hashing, so nobody ever waits for the
+//! lock. Every node counts for itself. Another node gives a guesser as many attempts again; the
+//! flood guard and the price of a hash bound that. Nothing about failures is written anywhere.
 //!
 //! Bound: 100,000 records, then the oldest is removed. A crash of the upkeep task loses no record.
 //! It only delays removals.

@@ -1,4 +1,4 @@
-//! Passwords: what is accepted, and hashing that neither stalls the server nor tells strangers who
+//! Passwords: what is accepted, and hashing that neither stalls the server nor shows strangers who
 //! has an account.
 //!
 //! argon2id takes 19 MiB and some 20 ms by design. It runs on blocking threads, at most as many at

@@ -1,8 +1,7 @@
-//! Who may do what in a tenant: the one place where tenant roles are turned into answers. Pure.
+//! Who may do what in a tenant, by role. Pure.
 //!
-//! Roles in a conversation are the conversation's business (its state decides, in memory); what a
-//! tenant's admin may do ends at people, roles, tiers and the tenant's name, and never opens a
-//! conversation.
+//! Roles in a conversation are not decided here but by the conversation, in memory. An admin of a
+//! tenant manages people, roles, tiers and the name of the tenant. That never opens a conversation.
 
 use crate::ids::{Role, Tier, UserStatus};
 

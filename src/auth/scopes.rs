@@ -1,9 +1,8 @@
 //! What credentials are good for: scopes, and how they meet the role of their user. Pure.
 //!
-//! A key never does more than its user may: what it was given is cut down to what the role gives
-//! now, each time it is used, so a demoted user's key loses what they lost. People have every scope
-//! of their role. Which scope a route needs stands beside the route table, in
-//! `http/routes/access.rs`.
+//! A key never does more than its user may. Each time it is used, its scopes are cut down to those
+//! that the role gives now, so the key of a demoted user loses what the user lost. People have every
+//! scope of their role. The scope that a route needs stands in `http/routes/access.rs`.
 
 use crate::ids::Role;
 use serde::{Deserialize, Serialize};

@@ -103,7 +103,7 @@ impl Auth {
 
     /// Who a credential of an `Authorization` header stands for, with all that has changed since:
     /// an access token, without a query, or an API key, with one at most, and only if
-    /// `may_look_up`, which is asked for keys alone.
+    /// `may_look_up`, which is called for keys alone.
     ///
     /// # Errors
     /// [`Error::Token`], [`Error::ApiKey`], [`Error::Revoked`], [`Error::Suspended`],

@@ -1,8 +1,8 @@
 //! The key that signs access tokens: given by the operator, or made once and kept beside the data.
 //!
-//! Several nodes must share one key, so they are given `JWT_SECRET`; a node alone needs no set-up.
-//! The file is written under another name and then linked into place, so that two processes
-//! starting at once on one directory end up with the same key, and a crash never leaves half a key.
+//! Several nodes must share one key, so they are given `JWT_SECRET`. A node alone needs no set-up.
+//! The file is written under another name and then linked into place. So two processes that start
+//! at once on one directory end up with the same key, and a crash never leaves half a key.
 
 use super::error::Error;
 use crate::config::Secret;

@@ -1,13 +1,14 @@
 //! Access tokens: JWT with HS256 and nothing else. Pure: the time is an argument, the key is given.
 //!
-//! A token says everything a request needs to know about its caller, so that authentication costs
-//! no query; what has changed since it was issued is the business of `revocation.rs`. The
-//! `jsonwebtoken` crate is used without its crypto backends: the pure-Rust one brings the `rsa`
-//! crate with its open timing advisory, and we need a single algorithm. The provider below offers
-//! exactly HS256 over `hmac` and `sha2`, so "one algorithm accepted" also holds for code that
-//! cannot be reached by a header.
+//! A token says everything a request needs to know about its caller, so authentication costs no
+//! query. What has changed since it was issued is in `revocation.rs`.
 //!
-//! Bounds: a token longer than [`TOKEN_BYTES_MAX`] is refused before anything is decoded.
+//! Bound: a token longer than [`TOKEN_BYTES_MAX`] is refused before anything is decoded.
+//!
+//! The `jsonwebtoken` crate is used without its crypto backends. The pure-Rust one brings the `rsa`
+//! crate with its open timing advisory, and a single algorithm is needed. The provider below offers
+//! exactly HS256 over `hmac` and `sha2`. So no header can select another algorithm, and no code of
+//! ours can either.
 
 use super::principal::{Credential, Principal};
 use crate::ids::{ConversationId, Role, SessionId, TenantId, Tier, UserId, UserKind};
@@ -80,7 +81,7 @@ impl Signer {
         validation.set_issuer(&[ISSUER]);
         validation.set_audience(&[AUDIENCE]);
         validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
-        // The library would ask the system clock; `verify` compares with the `now` it is given.
+        // The library would read the system clock; `verify` compares with the `now` it is given.
         validation.validate_exp = false;
         let mut header = Header::new(Algorithm::HS256);
         header.typ = Some(TYPE.to_owned());
@@ -105,7 +106,7 @@ impl Signer {
         jti: Uuid,
     ) -> Result<(String, DateTime<Utc>), TokenError> {
         let sid = principal.session_id().ok_or(TokenError::Invalid)?;
-        // Whole seconds, as JWT has them; what clients are told is exactly what is checked.
+        // Whole seconds, as JWT has them: what clients get is exactly what is checked.
         let iat = now.timestamp();
         let exp = iat.saturating_add_unsigned(self.ttl.as_secs());
         let claims = Claims {

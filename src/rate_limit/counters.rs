@@ -173,7 +173,7 @@ impl QuotaCounters {
         })
     }
 
-    /// Counts what a lease has room for. The window of this node has the last word: after an outage
+    /// Counts what a lease has room for. The window of this node decides in the end: after an outage
     /// it knows more.
     fn count_leased(&self, entry: &mut SubjectEntry, demand: LeaseDemand, now: Millis) -> QuotaDecision {
         let own = entry.window.check(demand.cost, now, demand.quota, self.spans);

@@ -1,16 +1,18 @@
--- Leases parts of quotas that nodes share. One call for any number of subjects, atomic as every script is.
+-- Leases parts of quotas that nodes share. One call for any number of subjects, atomic as every
+-- script is.
 --
--- KEYS[i]: the hash of a subject; a field for each slot of the minute ('m<slot>') and of the hour ('h<slot>'), with how
--- much was leased in it. ARGV: the windows and the life of a lease in milliseconds, then for each subject eight numbers:
--- the cost that is waited for, how much is wanted, the quotas of minute and hour, what was admitted without a lease, and
--- what is given back with its two slots.
+-- KEYS[i]: the hash of a subject. It has a field for each slot of the minute ('m<slot>') and of the
+-- hour ('h<slot>'), with how much was leased in it.
+-- ARGV: the windows and the life of a lease in milliseconds, then for each subject eight numbers:
+-- the cost that is waited for, how much is wanted, the quotas of minute and hour, the unsynced
+-- usage, and what is returned with its two slots.
 --
--- A lease counts as used from when it is given, and until its slot's end, the life of the lease and the window have
--- passed: whatever is done with it, at whatever moment of its life, no window holds more than the quota. Time is Redis'
--- own, so that the clocks of nodes do not matter.
+-- A lease counts as used from when it is granted, until its slot's end, the life of the lease and
+-- the window have passed. So no window holds more than the quota, whatever is done with the lease at
+-- whatever moment of its life. Time is that of Redis, so the clocks of nodes do not matter.
 --
--- Answers for each subject: granted, minute slot, hour slot, left of the minute and of the hour, milliseconds until the
--- oldest slot of each leaves, milliseconds until there is room for the cost.
+-- Replies for each subject: granted, minute slot, hour slot, left of the minute and of the hour,
+-- milliseconds until the oldest slot of each leaves, milliseconds until there is room for the cost.
 local spans = { m = tonumber(ARGV[1]), h = tonumber(ARGV[2]) }
 local lease = tonumber(ARGV[3])
 local time = redis.call('TIME')
@@ -22,7 +24,7 @@ local function field(kind, slot)
     return kind .. string.format('%.0f', slot)
 end
 
-local function give_back(key, kind, slot, count)
+local function return_unspent(key, kind, slot, count)
     local name = field(kind, slot)
     local known = tonumber(redis.call('HGET', key, name) or '0')
     if known > count then
@@ -75,15 +77,15 @@ for i, key in ipairs(KEYS) do
     local at = 3 + (i - 1) * 8
     local cost, wanted = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
     local quotas = { m = tonumber(ARGV[at + 3]), h = tonumber(ARGV[at + 4]) }
-    local arrears, back = tonumber(ARGV[at + 5]), tonumber(ARGV[at + 6])
-    if back > 0 then
-        give_back(key, 'm', tonumber(ARGV[at + 7]), back)
-        give_back(key, 'h', tonumber(ARGV[at + 8]), back)
+    local unsynced, returned = tonumber(ARGV[at + 5]), tonumber(ARGV[at + 6])
+    if returned > 0 then
+        return_unspent(key, 'm', tonumber(ARGV[at + 7]), returned)
+        return_unspent(key, 'h', tonumber(ARGV[at + 8]), returned)
     end
     local logs, used = read(key)
-    local left = { m = quotas.m - used.m - arrears, h = quotas.h - used.h - arrears }
+    local left = { m = quotas.m - used.m - unsynced, h = quotas.h - used.h - unsynced }
     local granted = math.max(0, math.min(wanted, left.m, left.h))
-    local added = granted + arrears
+    local added = granted + unsynced
     if added > 0 then
         redis.call('HINCRBY', key, field('m', current.m), added)
         redis.call('HINCRBY', key, field('h', current.h), added)

@@ -215,7 +215,7 @@ mod tests {
             .collect();
         assert!(table.len() <= SHARDS);
         assert!(table.take_crowded() > 0);
-        // Whatever is asked of it, no more than its budgets are given out.
+        // Whoever comes, no more than its budgets are given out.
         let more = (0..100_000).filter(|_| admitted(&table, user(), 1)).count();
         assert!(more <= SHARDS * (OVERFLOW + 1) * 10, "{more}");
         // Those who came first still have theirs.

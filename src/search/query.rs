@@ -1,10 +1,12 @@
-//! What somebody typed, as PostgreSQL's `search_query` takes it. Pure.
+//! Prepares what somebody typed for `search_query` of PostgreSQL. Pure.
 //!
-//! PostgreSQL reads the query itself (`websearch_to_tsquery`): words, `"phrases"`, `or`,
-//! `-without`; any text is a query. Two things are made plain for it here. A hyphen excludes only
-//! before a word: within one, or between quotes, it is a separator, as it is in messages. And a
-//! word of a script without blanks is a phrase, because each of its characters is a word of its own
-//! there (migration V0003): `東京` asks for the two beside each other.
+//! PostgreSQL reads the query itself (`websearch_to_tsquery`): words, `"phrases"`, `or`, `-without`.
+//! Any text is a query. Two things are changed before:
+//!
+//! - A hyphen excludes only before a word. Within a word or between quotes it is a separator, as it
+//!   is in messages.
+//! - A word of a script without blanks becomes a phrase, because each of its characters is a word of
+//!   its own in the index (migration V0003). `東京` finds the two beside each other.
 
 use std::iter::Peekable;
 use std::str::Chars;
@@ -13,9 +15,9 @@ use std::str::Chars;
 pub const QUERY_BYTES_MAX: usize = 256;
 
 /// The query for PostgreSQL.
-pub(super) fn prepare(asked: &str) -> String {
-    let mut prepared = String::with_capacity(asked.len() + 8);
-    let mut rest = asked.chars().peekable();
+pub(super) fn prepare(typed: &str) -> String {
+    let mut prepared = String::with_capacity(typed.len() + 8);
+    let mut rest = typed.chars().peekable();
     while let Some(c) = rest.next() {
         match c {
             '"' => phrase(&mut rest, &mut prepared),
@@ -79,7 +81,7 @@ mod tests {
 
     #[test]
     fn operators_stay_and_the_rest_is_plain() {
-        for (asked, prepared) in [
+        for (typed, prepared) in [
             ("harbour dawn", "harbour dawn"),
             ("harbour -dawn", "harbour -dawn"),
             ("-dawn", "-dawn"),
@@ -93,17 +95,17 @@ mod tests {
             ("a\0b\tc", "a b c"),
             ("", ""),
         ] {
-            assert_eq!(prepare(asked), prepared, "{asked:?}");
+            assert_eq!(prepare(typed), prepared, "{typed:?}");
         }
     }
 
     proptest! {
         #[test]
-        fn any_text_is_a_query(asked in "\\PC{0,80}|[-\" a東\0]{0,80}") {
-            let prepared = prepare(&asked);
+        fn any_text_is_a_query(typed in "\\PC{0,80}|[-\" a東\0]{0,80}") {
+            let prepared = prepare(&typed);
             prop_assert!(!prepared.contains('\0'));
             prop_assert_eq!(prepared.matches('"').count() % 2, 0);
-            prop_assert!(prepared.len() <= 4 * asked.len() + 2);
+            prop_assert!(prepared.len() <= 4 * typed.len() + 2);
         }
     }
 }

@@ -254,7 +254,7 @@ mod tests {
         assert_eq!((found.page.len(), found.more, found.complete), (1, false, false));
     }
 
-    /// However soon the database gives up, it is asked a few times only.
+    /// However soon the database gives up, it is queried a few times only.
     #[test]
     fn nothing_but_slow_rounds_come_to_an_end() {
         let mut rounds = Rounds::new(vec![slice(0, 0); 300], 10);

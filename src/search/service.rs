@@ -2,7 +2,7 @@
 //!
 //! A search has three steps.
 //!
-//! 1. The database itself is asked which slices of which conversations may hold something. So only
+//! 1. The database itself finds which slices of which conversations may hold something. So only
 //!    conversations are searched of which the caller is a member at this moment.
 //! 2. The slices are searched in rounds (`rounds.rs`), by the index of migration V0003. This is the
 //!    work, and a replica may do it.
@@ -58,12 +58,16 @@ impl Search {
     /// # Errors
     /// [`Error`].
     pub async fn find(&self, access: Access, request: &SearchRequest) -> Result<SearchResults, Error> {
-        let Some(only) = allowed_conversation(access, request.conversation)? else {
-            return Ok(SearchResults {
-                items: Vec::new(),
-                next: None,
-                complete: true,
-            });
+        let only = match narrow(access, request.conversation)? {
+            AllowedConversations::All => None,
+            AllowedConversations::Only(id) => Some(id),
+            AllowedConversations::None => {
+                return Ok(SearchResults {
+                    items: Vec::new(),
+                    next: None,
+                    complete: true,
+                });
+            }
         };
         let words = query::prepare(&request.words);
         let criteria = Criteria {
@@ -126,11 +130,11 @@ impl Search {
         slices: &[Slice],
         find: impl AsyncFn(&mut Client, &[Slice]) -> Result<Vec<Hit>, database::Error>,
     ) -> Result<Vec<Hit>, Error> {
-        let (fresh, settled): (Vec<Slice>, Vec<Slice>) = slices.iter().partition(|slice| slice.is_fresh);
-        if !settled.is_empty()
+        let (fresh, older): (Vec<Slice>, Vec<Slice>) = slices.iter().partition(|slice| slice.is_fresh);
+        if !older.is_empty()
             && let Some(found) = self
                 .database
-                .read_stale(async |client| find(client, &settled).await)
+                .read_stale(async |client| find(client, &older).await)
                 .await
         {
             let mut hits = found?;
@@ -165,15 +169,11 @@ fn found_message(hit: ReadHit) -> FoundMessage {
     }
 }
 
-/// Which conversation to search, if only one; `None` for who has none.
-fn allowed_conversation(
-    access: Access,
-    asked: Option<ConversationId>,
-) -> Result<Option<Option<ConversationId>>, Error> {
-    match (asked, access.conversations) {
-        (Some(id), _) if !access.allows(id) => Err(Error::NotFound),
-        (Some(id), _) | (None, AllowedConversations::Only(id)) => Ok(Some(Some(id))),
-        (None, AllowedConversations::All) => Ok(Some(None)),
-        (None, AllowedConversations::None) => Ok(None),
+/// Which conversations to search: those the caller may touch, or of them the one that is wanted.
+fn narrow(access: Access, wanted: Option<ConversationId>) -> Result<AllowedConversations, Error> {
+    match wanted {
+        None => Ok(access.conversations),
+        Some(id) if access.allows(id) => Ok(AllowedConversations::Only(id)),
+        Some(_) => Err(Error::NotFound),
     }
 }

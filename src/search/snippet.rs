@@ -1,16 +1,17 @@
 //! The part of a message that shows why it was found, in pieces that are a hit or not. Pure.
 //!
-//! PostgreSQL knows what it has found and marks it, but in `search_text` of the body, where
-//! everything but letters and digits is a blank; so its marks (two control characters, which that
-//! text cannot hold) are carried over to the body itself, word by word. What comes out is text in
-//! pieces and no markup: nothing in a body can be taken for a mark, and whoever shows it treats it
-//! like any other text.
+//! PostgreSQL marks what it has found. But it does so in `search_text` of the body, where everything
+//! except letters and digits is a blank. So its marks (two control characters, which that text
+//! cannot hold) are carried over to the body itself, word by word.
+//!
+//! The result is text in pieces and no markup. Nothing in a body can be taken for a mark, and
+//! clients show the pieces like any other text.
 
 use serde::Serialize;
 use std::ops::Range;
 use utoipa::ToSchema;
 
-/// Where a hit begins and ends in what PostgreSQL answers; the same stand in the statement.
+/// Where a hit begins and ends in what PostgreSQL returns; the same stand in the statement.
 pub(super) const HIT_BEGINS: char = '\u{1}';
 pub(super) const HIT_ENDS: char = '\u{2}';
 

@@ -145,7 +145,7 @@ pub(in crate::auth) async fn insert_ticket(
         == 1)
 }
 
-/// Takes a ticket out and answers its login, if that still lives; single use because of the
+/// Takes a ticket out and returns its login, if that still lives. Single use because of the
 /// `DELETE`.
 pub(in crate::auth) async fn take_ticket(tx: &Transaction<'_>, hash: &[u8]) -> Result<Option<SessionId>, Error> {
     const TAKE: Statement = Statement::new(
