@@ -174,7 +174,7 @@ async fn without_redis_each_node_counts_alone_and_tells_it_later() {
     let (ann, conversation) = app.person_with_conversation("Ann").await;
     redis.kill_9();
     let alone = hammer(std::slice::from_ref(&ann), 8, conversation).await;
-    // What was leased before the kill, and was not told, is all that may be missing.
+    // Only what was leased before the kill, and not synced, may be missing.
     assert!((QUOTA - 1 - QUOTA / 20..QUOTA).contains(&alone), "{alone}");
     // The other node does not know; it is not wide open either.
     let bob = ann.at(&peer);
@@ -187,12 +187,12 @@ async fn without_redis_each_node_counts_alone_and_tells_it_later() {
     }
     assert_eq!((taken, refused), (30, 0));
     redis.restart().await;
-    // It is told by itself, without anybody asking; but for what was leased before.
-    eventually("both have told it", async || {
+    // Usage is synced without any further request, but for what was leased before.
+    eventually("both have synced", async || {
         counted(&redis, "user").await >= alone + taken - QUOTA / 20
     })
     .await;
-    // As soon as both have told it, both know that it is more than the quota: long before either's own window is full.
+    // As soon as both have synced, both know that it is more than the quota: long before either's own window is full.
     let mut more = 0;
     eventually("the nodes share again", async || {
         ann.get("/api/me").await.problem(429, "rate_limited");
@@ -228,7 +228,7 @@ async fn a_frozen_redis_holds_nobody_up() {
     // Twice the deadline of Redis, and what a commit takes on a busy machine.
     assert!(longest < Duration::from_millis(600), "{longest:?}");
     redis.thaw();
-    // By itself it is used again, and told what was admitted meanwhile.
+    // Without any help it is used again, and what was admitted meanwhile is synced.
     eventually("Redis is used again", async || {
         socket
             .ask(

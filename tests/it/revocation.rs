@@ -140,7 +140,7 @@ async fn logging_out_everywhere_ends_all_sessions() {
     for socket in &mut bobs {
         alive(socket).await;
     }
-    // The password still opens the door.
+    // The password is still good for a login.
     let (fresh, _) = another_session(&ann).await;
     alive(&mut fresh.connect().await).await;
     nodes.stop().await;

@@ -91,8 +91,8 @@ impl World {
     async fn make() -> Self {
         let app = TestApp::start().await;
         let (boss, elsewhere) = app.person_with_conversation("Boss").await;
-        let door = boss.invite(elsewhere).await;
-        let owner = app.join("Owner", &door).await;
+        let other_invite = boss.invite(elsewhere).await;
+        let owner = app.join("Owner", &other_invite).await;
         let admin = json!({"role": "admin"});
         boss.patch(&format!("/api/users/{}", owner.id), admin).await.ok();
         let c = owner.create_conversation("Quay").await;
@@ -113,8 +113,8 @@ impl World {
             people.push((who, app.join(name, &invite.1).await));
         }
         people.push((Who::GuestHere, app.guest("Guest", &invite.1).await));
-        people.push((Who::GuestElsewhere, app.guest("Other guest", &door).await));
-        people.push((Who::Outsider, app.join("Outsider", &door).await));
+        people.push((Who::GuestElsewhere, app.guest("Other guest", &other_invite).await));
+        people.push((Who::Outsider, app.join("Outsider", &other_invite).await));
         let other = app.join("Other", &invite.1).await;
         people.push((Who::Stranger, app.person_with_conversation("Stranger").await.0));
         people.push((Who::Boss, boss));

@@ -540,7 +540,7 @@ async fn paths_do_not_mix() {
             json!({"title": "x", "members": [plain]}),
             "not_found",
         ),
-        // The id of a message is the tenant's: what was posted elsewhere is neither taken over nor told.
+        // The id of a message is the tenant's: what was posted elsewhere is neither taken over nor shown.
         (
             outsider,
             Method::POST,
@@ -557,7 +557,7 @@ async fn paths_do_not_mix() {
     world.app.stop().await;
 }
 
-/// An admin who is suspended while a node has not heard of it does not use that node to undo it.
+/// An admin who is suspended while a node does not know of it does not use that node to undo it.
 #[actix_web::test]
 async fn nobody_outruns_their_suspension() {
     let world = World::make().await;

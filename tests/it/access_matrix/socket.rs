@@ -1,4 +1,4 @@
-//! The frames of the socket, from people whose socket is good for other conversations, and the door itself.
+//! The frames of the socket, from people whose socket is good for other conversations, and the handshake itself.
 
 use super::*;
 use std::collections::BTreeSet;
@@ -163,7 +163,7 @@ async fn every_frame_is_held_to_the_role() {
     world.app.stop().await;
 }
 
-/// Who is refused at the door has no socket at all; who loses the right while connected is closed.
+/// Who is refused at the handshake has no socket at all; who loses the right while connected is closed.
 #[actix_web::test]
 async fn the_door_is_shut() {
     let world = World::make().await;
