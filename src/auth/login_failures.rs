@@ -32,14 +32,14 @@ use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 
 /// Milliseconds of a clock that does not go back.
-type Millis = u64;
+type ClockMs = u64;
 
 /// Records that are kept; about 100 bytes each.
 const RECORDS_MAX: usize = 100_000;
 /// After this, the failures are halved.
-const HALF_LIFE: Millis = 15 * 60 * 1_000;
+const HALF_LIFE: ClockMs = 15 * 60 * 1_000;
 /// For how long a network from which somebody logged in to an account is known.
-const KNOWN_FOR: Millis = 7 * 24 * 3_600 * 1_000;
+const KNOWN_FOR: ClockMs = 7 * 24 * 3_600 * 1_000;
 /// Failures of an account from anywhere that make it one under attack.
 const ATTACK: u32 = 20;
 
@@ -50,7 +50,7 @@ struct WaitPolicy {
     free: u32,
     /// Failures after which the wait doubles.
     step: u32,
-    wait_max: Millis,
+    wait_max: ClockMs,
 }
 
 const PAIR: WaitPolicy = WaitPolicy {
@@ -67,7 +67,7 @@ const NETWORK: WaitPolicy = WaitPolicy {
 
 impl WaitPolicy {
     /// How long to wait after so many failures.
-    fn wait(self, failures: u32) -> Millis {
+    fn wait(self, failures: u32) -> ClockMs {
         let Some(beyond) = failures.checked_sub(self.free) else {
             return 0;
         };
@@ -93,15 +93,15 @@ enum RecordKey {
 struct FailureRecord {
     failures: u32,
     /// Since when `failures` were not halved.
-    since: Millis,
+    since: ClockMs,
     /// When the latest attempt was.
-    at: Millis,
+    at: ClockMs,
     /// Until when the pair is known as good.
-    known_until: Millis,
+    known_until: ClockMs,
 }
 
 impl FailureRecord {
-    fn age(&mut self, now: Millis) {
+    fn age(&mut self, now: ClockMs) {
         let halvings = now.saturating_sub(self.since) / HALF_LIFE;
         self.failures = self
             .failures
@@ -111,7 +111,7 @@ impl FailureRecord {
     }
 
     /// When the next attempt may be made.
-    fn free_at(&self, policy: WaitPolicy) -> Millis {
+    fn free_at(&self, policy: WaitPolicy) -> ClockMs {
         self.at + policy.wait(self.failures)
     }
 }
@@ -140,8 +140,8 @@ impl LoginFailures {
         kind: AttemptKind,
         account: &str,
         network: Network,
-        now: Millis,
-    ) -> Result<CountedAttempt, Millis> {
+        now: ClockMs,
+    ) -> Result<CountedAttempt, ClockMs> {
         let account = self.hasher.hash_one(account.trim().to_lowercase());
         let pair = self.look(RecordKey::Pair(kind, account, network), now);
         let is_known = now < pair.known_until;
@@ -167,7 +167,7 @@ impl LoginFailures {
     }
 
     /// The attempt was right: its network is known for the account from now on.
-    pub(super) fn succeeded(&mut self, attempt: CountedAttempt, now: Millis) {
+    pub(super) fn succeeded(&mut self, attempt: CountedAttempt, now: ClockMs) {
         if attempt.kind == AttemptKind::SignUp {
             return;
         }
@@ -187,7 +187,7 @@ impl LoginFailures {
     }
 
     /// Removes the records that do not count any more.
-    pub(super) fn clean(&mut self, now: Millis) {
+    pub(super) fn clean(&mut self, now: ClockMs) {
         self.records.retain(|_, record| {
             record.age(now);
             record.failures > 0 || now < record.known_until
@@ -197,7 +197,7 @@ impl LoginFailures {
         self.order.shrink_to(2 * self.records.len());
     }
 
-    fn look(&mut self, key: RecordKey, now: Millis) -> FailureRecord {
+    fn look(&mut self, key: RecordKey, now: ClockMs) -> FailureRecord {
         self.records
             .get_mut(&key)
             .map_or_else(FailureRecord::default, |record| {
@@ -206,7 +206,7 @@ impl LoginFailures {
             })
     }
 
-    fn record(&mut self, key: RecordKey, now: Millis) -> &mut FailureRecord {
+    fn record(&mut self, key: RecordKey, now: ClockMs) -> &mut FailureRecord {
         if !self.records.contains_key(&key) {
             while self.records.len() >= RECORDS_MAX
                 && let Some(oldest) = self.order.pop_front()
@@ -242,7 +242,7 @@ mod tests {
     }
 
     /// Fails as often as it is let through at one moment; how often that was.
-    fn guess(failures: &mut LoginFailures, account: &str, network: Network, now: Millis) -> usize {
+    fn guess(failures: &mut LoginFailures, account: &str, network: Network, now: ClockMs) -> usize {
         (0..1_000)
             .take_while(|_| failures.begin(AttemptKind::Login, account, network, now).is_ok())
             .count()

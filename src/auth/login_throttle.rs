@@ -17,7 +17,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Cheap to clone.
+/// All clones count together.
 #[derive(Clone, Debug)]
 pub(super) struct LoginThrottle {
     /// `None` when limits are off: everything is admitted.

@@ -134,7 +134,7 @@ async fn on_a_cluster_quotas_are_counted_at_every_server() {
 }
 
 #[actix_web::test]
-async fn what_is_not_used_of_a_lease_is_given_back() {
+async fn what_is_not_used_of_a_lease_is_returned() {
     let redis = TestRedis::start().await;
     let app = start(&redis).await;
     let peer = app.peer().await;
@@ -163,7 +163,7 @@ async fn what_is_not_used_of_a_lease_is_given_back() {
 }
 
 #[actix_web::test]
-async fn without_redis_each_node_counts_alone_and_tells_it_later() {
+async fn without_redis_each_node_counts_alone_and_syncs_later() {
     let mut redis = TestRedis::start().await;
     let app = TestApp::with(|config| {
         limits(config);
@@ -243,7 +243,7 @@ async fn a_frozen_redis_holds_nobody_up() {
 }
 
 #[actix_web::test]
-async fn a_crash_of_the_supervisor_gives_nothing_away() {
+async fn a_crash_of_the_actor_gives_nothing_away() {
     let redis = TestRedis::start().await;
     let app = TestApp::with(|config| {
         limits(config);
