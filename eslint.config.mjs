@@ -58,7 +58,14 @@ export default [
       'prefer-template': 'error',
     },
   },
-  { files: ['static/**'], languageOptions: { globals: globals.browser } },
+  {
+    files: ['static/**'],
+    languageOptions: { globals: globals.browser },
+    rules: {
+      'max-lines': ['error', 500],
+      'max-lines-per-function': ['error', { max: 60, skipBlankLines: true, skipComments: true }],
+    },
+  },
   { files: ['static/client/**', 'static/parlance-client.js'], rules: { 'no-restricted-imports': upwards('ui/**') } },
   { files: ['static/ui/widgets/**'], rules: { 'no-restricted-imports': upwards('views/**', 'store/**', 'app.js') } },
   { files: ['static/ui/store/**'], rules: { 'no-restricted-imports': upwards('views/**', 'widgets/**', 'app.js') } },

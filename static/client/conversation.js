@@ -41,10 +41,7 @@ export class Conversation {
   memberCount;
   /** @type {Map<string, Member>} */
   members;
-  /**
-   * @type {boolean} false in conversations too large for member lists, presence, typing and read
-   *   markers
-   */
+  /** @type {boolean} false if too large for member lists, presence, typing and read markers */
   membersListed;
   /** @type {Message[]} in the order of `seq` */
   messages;
@@ -68,10 +65,7 @@ export class Conversation {
   deletedAt;
   /** @type {boolean} whether the user is no longer a member */
   removed;
-  /**
-   * @type {symbol | undefined} the client's subscription under way; another symbol is another
-   *   subscription
-   */
+  /** @type {symbol | undefined} stands for the client's latest subscription */
   subscription;
 
   /**

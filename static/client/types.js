@@ -9,13 +9,16 @@
 /** @typedef {'member' | 'moderator' | 'owner'} Role of a member in a conversation */
 /** @typedef {{ id: string, name: string, kind: Kind, role?: string, tier?: string }} User */
 /** @typedef {{ id: string, name: string, kind: Kind, role: Role, online: boolean }} Member */
+/** @typedef {{ emoji: string, count: number, users: string[] }} Reaction `users`: the first 20 */
+
 /**
- * @typedef {{ emoji: string, count: number, users: string[] }} Reaction `users` are the first
- *   twenty
- */
-/**
- * @typedef {{ frame_bytes: number, body_bytes: number, subscriptions: number, window: number }}
- *   Limits
+ * What the server allows, from `hello`.
+ *
+ * @typedef {object} Limits
+ * @property {number} frame_bytes
+ * @property {number} body_bytes
+ * @property {number} subscriptions
+ * @property {number} window how many frames may be without a reply
  */
 
 /**
@@ -95,9 +98,14 @@
 
 /** @typedef {{ type: 'ok', ref?: string, rev?: number, token_expires_at?: string }} OkFrame */
 /** @typedef {{ type: 'pong', ref?: string, server_time: string }} PongFrame */
+
 /**
- * @typedef {{ type: 'error', ref?: string, code: string, message: string, retry_after_ms?: number
- *   }} ErrorFrame
+ * @typedef {object} ErrorFrame
+ * @property {'error'} type
+ * @property {string} [ref]
+ * @property {string} code
+ * @property {string} message
+ * @property {number} [retry_after_ms]
  */
 
 /**
@@ -138,18 +146,10 @@
  * @property {string | null} [deleted_at]
  */
 
-/**
- * @typedef {{ type: 'read', ref?: undefined, conversation: string, user: string, seq: number }}
- *   ReadFrame
- */
-/**
- * @typedef {{ type: 'typing', ref?: undefined, conversation: string, user: string, on: boolean }}
- *   TypingFrame
- */
-/**
- * @typedef {{ type: 'presence', ref?: undefined, conversation: string, user: string, online:
- *   boolean }} PresenceFrame
- */
+/** @typedef {{ ref?: undefined, conversation: string, user: string }} OfUser */
+/** @typedef {OfUser & { type: 'read', seq: number }} ReadFrame */
+/** @typedef {OfUser & { type: 'typing', on: boolean }} TypingFrame */
+/** @typedef {OfUser & { type: 'presence', online: boolean }} PresenceFrame */
 
 /**
  * @typedef {object} NoticeFrame
@@ -204,14 +204,14 @@
  */
 
 /** @typedef {{ access_token: string, expires_at: string }} RenewedToken */
+/** @typedef {RenewedToken & { user: User, tenant: { id: string, name: string } }} SignedIn */
+
 /**
- * @typedef {{ user: User, tenant: { id: string, name: string }, access_token: string, expires_at:
- *   string }} SignedIn
+ * Gives an access token or an API key.
+ *
+ * @typedef {() => string | null | undefined | Promise<string | null | undefined>} TokenSource
  */
-/**
- * @typedef {() => string | null | Promise<string | null>} TokenSource gives an access token or an
- *   API key
- */
+
 /** @typedef {(url: string | URL, options?: RequestInit) => Promise<Response>} Fetch */
 
 /**

@@ -2,7 +2,8 @@
  * The page's addresses: `/` is the list, `/#/c/<id>` an open conversation, `/i/<code>` an invite
  * link.
  *
- * Used by `app.js` and the chat view. Only this file reads and writes the address.
+ * Used by `app.js` and the chat view. Only this file knows what addresses look like, and writes
+ * them.
  */
 const CONVERSATION = /^#\/c\/([0-9a-f-]{36})$/iu;
 const INVITE = /^\/i\/([\w-]{4,128})\/?$/u;

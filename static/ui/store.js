@@ -21,8 +21,7 @@ const PAGES_MAX = 10;
  * @typedef {object} Observer
  * @property {() => void} changed something is to be drawn
  * @property {() => void} listed the list was loaded
- * @property {(id: string, title: string | undefined) => void} gone a conversation may no longer be
- *   read
+ * @property {(id: string, title: string | undefined) => void} gone a conversation went away
  */
 
 export class Store {

@@ -118,8 +118,7 @@ function usedWhen(iso) {
 /**
  * Opens a dialog that leads back to the list unless what it does leads elsewhere.
  *
- * @param {DialogOptions & { back: () => void, perform: (data: FormData) => Promise<unknown> }}
- *   options
+ * @param {DialogOptions & Pick<Required<DialogOptions>, 'perform'> & { back: () => void }} options
  */
 function step({ back, perform, ...options }) {
   let done = false;

@@ -37,10 +37,7 @@ const CONNECTION = {
 };
 
 export class Sidebar {
-  /**
-   * @type {Map<string, { inputs: string, node: HTMLElement, link: HTMLElement }>} by conversation
-   *   id
-   */
+  /** @type {Map<string, { inputs: string, node: HTMLElement, link: HTMLElement }>} by id */
   #rows = new Map();
   #options;
 
@@ -49,25 +46,8 @@ export class Sidebar {
     this.#options = options;
     const { me, guest } = options;
     this.rows = h('ul', { class: 'conversations', dataset: { testid: 'conversations' } });
-    this.empty = h(
-      'div',
-      { class: 'sidebar-empty', hidden: true, dataset: { testid: 'no-conversations' } },
-      h('p', { text: guest ? 'The conversation you were invited to is no longer here.' : 'No conversations yet.' }),
-      !guest && h('p', { class: 'muted', text: 'Create one and invite people with a link.' }),
-      // Where the stage is not in view, the list is the first page.
-      !guest &&
-        h(
-          'button',
-          {
-            type: 'button',
-            class: 'button primary only-narrow',
-            dataset: { testid: 'empty-create' },
-            on: { click: options.create },
-          },
-          icon('add'),
-          'New conversation',
-        ),
-    );
+    this.empty = emptyNotice(options);
+    this.nav = h('nav', { 'aria-label': 'Conversations' }, this.rows, this.empty);
     this.search = new SearchPanel({
       rest: options.rest,
       people: options.people,
@@ -89,28 +69,12 @@ export class Sidebar {
       h('span', { class: 'connection-dot' }),
       this.statusText,
     );
-    /** @type {HTMLElement} */
-    const account = iconButton('more', 'Account', {
-      dataset: { testid: 'account' },
-      on: {
-        click: () =>
-          menu(account, [
-            !guest && { label: 'API keys', symbol: 'key', testid: 'api-keys', perform: options.keys },
-            { label: guest ? 'Leave' : 'Sign out', symbol: 'leave', testid: 'sign-out', perform: options.signOut },
-          ]),
-      },
-    });
     this.node = h(
       'aside',
       { class: 'sidebar', 'aria-label': 'Conversations' },
       h('header', { class: 'sidebar-head' }, brand(), create),
       this.search.form,
-      h(
-        'div',
-        { class: 'sidebar-list' },
-        (this.nav = h('nav', { 'aria-label': 'Conversations' }, this.rows, this.empty)),
-        this.search.results,
-      ),
+      h('div', { class: 'sidebar-list' }, this.nav, this.search.results),
       h(
         'footer',
         { class: 'sidebar-foot' },
@@ -121,7 +85,7 @@ export class Sidebar {
           h('span', { class: 'me-name', dataset: { testid: 'me' }, text: me.name }),
           this.status,
         ),
-        account,
+        accountButton(options),
       ),
     );
   }
@@ -206,6 +170,49 @@ export class Sidebar {
     this.status.dataset.state = status.state;
     this.statusText.textContent = CONNECTION[status.state];
   }
+}
+
+/**
+ * In the list's place while there is none.
+ *
+ * @param {SidebarOptions} options
+ */
+function emptyNotice({ guest, create }) {
+  return h(
+    'div',
+    { class: 'sidebar-empty', hidden: true, dataset: { testid: 'no-conversations' } },
+    h('p', { text: guest ? 'The conversation you were invited to is no longer here.' : 'No conversations yet.' }),
+    !guest && h('p', { class: 'muted', text: 'Create one and invite people with a link.' }),
+    // Where the stage is not in view, the list is the first page.
+    !guest &&
+      h(
+        'button',
+        {
+          type: 'button',
+          class: 'button primary only-narrow',
+          dataset: { testid: 'empty-create' },
+          on: { click: create },
+        },
+        icon('add'),
+        'New conversation',
+      ),
+  );
+}
+
+/** @param {SidebarOptions} options */
+function accountButton({ guest, keys, signOut }) {
+  /** @type {HTMLElement} */
+  const button = iconButton('more', 'Account', {
+    dataset: { testid: 'account' },
+    on: {
+      click: () =>
+        menu(button, [
+          !guest && { label: 'API keys', symbol: 'key', testid: 'api-keys', perform: keys },
+          { label: guest ? 'Leave' : 'Sign out', symbol: 'leave', testid: 'sign-out', perform: signOut },
+        ]),
+    },
+  });
+  return button;
 }
 
 /**

@@ -29,12 +29,14 @@ const NEW_MESSAGES_MAX = 3;
  *   if it may be joined
  */
 
+/** @typedef {{ invite: () => void, mayInvite: () => boolean }} InviteActions */
+
 /**
  * @typedef {object} ThreadState
  * @property {Conversation} conversation
  * @property {People} people
  * @property {number | null} dividerAfter the `seq` after which the new messages begin
- * @property {MessageActions & { invite: () => void, mayInvite: () => boolean }} actions
+ * @property {MessageActions & InviteActions} actions
  */
 
 /**

@@ -15,7 +15,7 @@
  * @import { ParlanceClient } from '../../parlance-client.js'
  * @import { People } from '../store/people.js'
  * @import { MessageActions } from '../widgets/message.js'
- * @import { Row } from './thread-rows.js'
+ * @import { InviteActions, Row } from './thread-rows.js'
  */
 import { focusedIn, h, reconcile, scheduler } from '../widgets/dom.js';
 import { icon } from '../widgets/icons.js';
@@ -43,8 +43,7 @@ const SHOW_PAGE = 100;
 /**
  * What a person can do in the thread, but for what the thread does itself.
  *
- * @typedef {Omit<MessageActions, 'self' | 'show'> & { invite: () => void, mayInvite: () => boolean
- *   }} ThreadActions
+ * @typedef {Omit<MessageActions, 'self' | 'show'> & InviteActions} ThreadActions
  */
 
 export class Thread {
@@ -68,8 +67,11 @@ export class Thread {
   #resize = new ResizeObserver(() => this.#atEnd && this.toEnd());
 
   /**
-   * @param {{ client: ParlanceClient, conversation: Conversation, people: People, actions:
-   *   ThreadActions }} options
+   * @param {object} options
+   * @param {ParlanceClient} options.client
+   * @param {Conversation} options.conversation
+   * @param {People} options.people
+   * @param {ThreadActions} options.actions
    */
   constructor({ client, conversation, people, actions }) {
     this.#client = client;

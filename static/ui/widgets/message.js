@@ -315,38 +315,47 @@ export function pendingRow(entry, context) {
         { class: isJumbo(entry.body) ? 'body jumbo' : 'body', dir: 'auto', dataset: { testid: 'body' } },
         bodyOf(entry.body),
       ),
-      failed &&
-        h(
-          'div',
-          { class: 'failure', role: 'alert', dataset: { testid: 'failure' } },
-          icon('warning'),
-          h('span', { text: `Not sent. ${entry.error?.message ?? ''}` }),
-          h(
-            'button',
-            {
-              type: 'button',
-              class: 'link',
-              dataset: { testid: 'retry', key: 'retry' },
-              on: { click: () => actions.retry(entry) },
-            },
-            'Try again',
-          ),
-          h(
-            'button',
-            {
-              type: 'button',
-              class: 'link danger',
-              dataset: { testid: 'discard', key: 'discard' },
-              on: { click: () => actions.discard(entry) },
-            },
-            'Discard',
-          ),
-        ),
+      failed && failure(entry, actions),
     ),
     h(
       'div',
       { class: 'state' },
       failed ? null : entry.status === 'acked' ? tick('check', 'Sent') : tick('clock', 'Sending'),
+    ),
+  );
+}
+
+/**
+ * Why a message was not sent, and what can be done about it.
+ *
+ * @param {PendingMessage} entry
+ * @param {MessageActions} actions
+ */
+function failure(entry, actions) {
+  return h(
+    'div',
+    { class: 'failure', role: 'alert', dataset: { testid: 'failure' } },
+    icon('warning'),
+    h('span', { text: `Not sent. ${entry.error?.message ?? ''}` }),
+    h(
+      'button',
+      {
+        type: 'button',
+        class: 'link',
+        dataset: { testid: 'retry', key: 'retry' },
+        on: { click: () => actions.retry(entry) },
+      },
+      'Try again',
+    ),
+    h(
+      'button',
+      {
+        type: 'button',
+        class: 'link danger',
+        dataset: { testid: 'discard', key: 'discard' },
+        on: { click: () => actions.discard(entry) },
+      },
+      'Discard',
     ),
   );
 }
