@@ -4,7 +4,7 @@ SHELL := /bin/sh
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-pure test-it test-browser conformance schemathesis nginx-check ops scaling lint audit fmt bench load soak clean
+.PHONY: help run test test-pure test-it test-browser conformance schemathesis nginx-check ops scaling lint audit fmt docs bench load soak clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +53,11 @@ audit: ## Known holes, licences and sources of the dependencies (needs cargo-den
 fmt: ## Format the code
 	$(CARGO) fmt --all
 	@scripts/page.sh format
+
+docs: ## Write docs/configuration.md and .env.example anew from the settings
+	@$(CARGO) build --quiet --all-features --bin parlance
+	@target/debug/parlance config --markdown > docs/configuration.md
+	@target/debug/parlance config --example > .env.example
 
 bench: ## Benchmark the pure cores, and commit against a PostgreSQL of its own
 	$(CARGO) bench

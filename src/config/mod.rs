@@ -6,8 +6,7 @@
 //! setting. Reading, `parlance config`, `docs/configuration.md` and `.env.example` all come from
 //! those lines, so none of them can forget a setting.
 //!
-//! When you add a setting: its field, default and line in the section's file, then run the two
-//! commands that `tests/it/configuration.rs` names.
+//! When you add a setting: its field, default and line in the section's file, then `make docs`.
 
 mod auth;
 mod cache;

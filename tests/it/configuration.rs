@@ -6,21 +6,19 @@ use parlance::config::Config;
 
 /// Asserts that a file of the repository is what the program prints.
 #[track_caller]
-fn expect_made_by(command: &str, file: &str, made: &str) {
+fn expect_made(file: &str, made: &str) {
     let kept = std::fs::read_to_string(root().join(file)).unwrap();
-    assert!(kept == made, "{file} is old; make it anew: {command} > {file}");
+    assert!(kept == made, "{file} is old; write it anew: make docs");
 }
 
 #[test]
 fn the_page_about_settings_is_made_from_them() {
-    let command = "cargo run --all-features --quiet -- config --markdown";
-    expect_made_by(command, "docs/configuration.md", &Config::markdown());
+    expect_made("docs/configuration.md", &Config::markdown());
 }
 
 #[test]
 fn the_example_file_is_made_from_the_settings() {
-    let command = "cargo run --all-features --quiet -- config --example";
-    expect_made_by(command, ".env.example", &Config::example());
+    expect_made(".env.example", &Config::example());
 }
 
 #[test]
