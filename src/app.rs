@@ -1,8 +1,9 @@
-//! The composition root: everything a node consists of is made here, in this order, and handed to whoever needs it.
+//! The composition root: everything a node consists of is made here, and handed to whoever needs it.
 //!
-//! database → bus → redis → cache → auth, tenants → limits → presence → the directory of sockets, through which
-//! conversations notify → commits (writer lanes, observers) → conversations (registry) → sessions → HTTP server. If it is not here, it does
-//! not exist. The same path serves the program and the tests, which bind port 0 and ask for [`App::port`].
+//! The order: database → bus → Redis → cache → auth, tenants → limits → presence → the directory of
+//! sockets, through which conversations notify → commits (observers, writer lanes) → conversations
+//! (registry) → sessions → HTTP servers. If it is not here, it does not exist. The same path serves
+//! the program and the tests, which bind port 0 and ask for [`App::port`].
 
 use crate::auth::{self, Auth};
 use crate::bus::{Bus, InProcessBus, RedisBus};
@@ -13,7 +14,7 @@ use crate::conversations::{
     BusObserver, ConversationDependencies, ConversationsHandle, FirstPageObserver, SlotObserver, SlotTable,
 };
 use crate::database::{self, Database};
-use crate::http::{self, AppState, Assets, FloodGuards, Health, HealthParts, Listener, Listeners, Servers};
+use crate::http::{self, AppState, Assets, FloodGuards, Health, HealthParts, HttpServers, Listener, Listeners};
 use crate::ids::NodeId;
 use crate::onboarding::Onboarding;
 use crate::presence::PresenceHandle;
@@ -32,7 +33,6 @@ use std::sync::Arc;
 pub enum Error {
     #[error(transparent)]
     Database(#[from] database::Error),
-    /// Keys, or what was revoked.
     #[error("{0}")]
     Auth(#[from] auth::Error),
     #[error(transparent)]
@@ -46,12 +46,13 @@ pub enum Error {
 
 /// A node.
 pub struct App {
-    servers: Servers,
+    servers: HttpServers,
     shutdown: Shutdown,
 }
 
 impl App {
-    /// Builds a node that is alone in its process: with `REDIS_URL` on the bus there, without it with nobody to talk to.
+    /// Builds a node that is alone in its process: with `REDIS_URL` on the bus there, without it
+    /// with nobody to talk to.
     ///
     /// # Errors
     /// [`Error`], for the operator.
@@ -59,7 +60,8 @@ impl App {
         Self::build_on(config, None).await
     }
 
-    /// Builds a node on a bus that it shares with others of the same process; without one, on that of the configuration.
+    /// Builds a node on a bus that it shares with others of the same process; without one, on that
+    /// of the configuration.
     ///
     /// # Errors
     /// [`Error`], for the operator.
@@ -70,13 +72,83 @@ impl App {
             main: Listener::bind(config.bind)?,
             metrics: config.metrics.bind.map(Listener::bind).transpose()?,
         };
+        let parts = NodeParts::build(&config, bus).await?;
+        let health = Health::new(HealthParts {
+            database: parts.database.clone(),
+            bus: parts.bus.clone(),
+            cache: parts.cache.clone(),
+        });
+        let servers = listeners.serve(&config, capacity, parts.app_state(&config, &health))?;
+        let (address, measured_at) = (servers.address(), servers.metrics_address());
+        let measured_at = measured_at.map(tracing::field::display);
+        tracing::info!(node.id = %parts.node, %address, metrics = measured_at, "node is up");
+        let shutdown = Shutdown {
+            health,
+            sessions: parts.sessions,
+            servers: servers.handle(),
+            commits: parts.commits,
+            cache: parts.cache,
+            auth: parts.auth,
+            arbiters: parts.arbiters,
+            database: parts.database,
+            drain_delay: config.drain_delay,
+            timeout: config.shutdown_timeout,
+        };
+        Ok(Self { servers, shutdown })
+    }
+
+    /// Where it listens; port 0 has become another.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.servers.address()
+    }
+
+    /// The port it listens on.
+    #[must_use]
+    pub const fn port(&self) -> u16 {
+        self.servers.address().port()
+    }
+
+    /// Where the metrics are, if they have an address of their own.
+    #[must_use]
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.servers.metrics_address()
+    }
+
+    /// Serves until `stop` resolves, then stops everything in order.
+    ///
+    /// # Errors
+    /// When the HTTP server fails by itself; everything else is stopped all the same.
+    pub async fn run_until(self, stop: impl Future<Output = ()>) -> std::io::Result<()> {
+        self.servers.run_until(stop, self.shutdown.run()).await
+    }
+}
+
+/// Everything of a node below HTTP.
+struct NodeParts {
+    node: NodeId,
+    arbiters: ArbiterPool,
+    database: Database,
+    bus: Arc<dyn Bus>,
+    cache: CacheHandle,
+    auth: Auth,
+    tenants: Tenants,
+    limits: RateLimitHandle,
+    commits: CommitHandle,
+    conversations: ConversationsHandle,
+    sessions: SessionsHandle,
+}
+
+impl NodeParts {
+    /// Makes the parts, each after those that it needs.
+    async fn build(config: &Config, bus: Option<Arc<dyn Bus>>) -> Result<Self, Error> {
         let node = NodeId::new();
-        let database = Database::open(&config).await?;
+        let database = Database::open(config).await?;
         let arbiters = ArbiterPool::start(config.conversations.arbiters);
-        let bus = bus.unwrap_or_else(|| bus_of(&config, node, &arbiters));
+        let bus = bus.unwrap_or_else(|| bus_of(config, node, &arbiters));
         let redis = Redis::open(&config.redis)?;
         let cache = CacheHandle::start(node, bus.clone(), redis.clone(), &config.cache, &arbiters);
-        let auth = Auth::start(&config, database.clone(), cache.clone()).await?;
+        let auth = Auth::start(config, database.clone(), cache.clone()).await?;
         let tenants = Tenants::start(database.clone(), auth.clone(), cache.clone(), &arbiters);
         let lender = redis.map(|redis| (redis, config.redis.timeout));
         let limits = RateLimitHandle::start(&config.limits, lender, &arbiters);
@@ -112,71 +184,40 @@ impl App {
             limits: limits.clone(),
         };
         let sessions = SessionsHandle::start(dependencies, &config.sessions, &arbiters);
-        let health = Health::new(HealthParts {
-            database: database.clone(),
-            bus: bus.clone(),
-            cache: cache.clone(),
-        });
-        let state = AppState {
-            auth: auth.clone(),
-            tenants,
-            database: database.clone(),
-            cache: cache.clone(),
+        Ok(Self {
+            node,
+            arbiters,
+            database,
             bus,
-            commits: commits.clone(),
-            onboarding: Onboarding::new(auth.clone(), conversations.clone()),
-            conversations,
-            search: Search::new(database.clone()),
-            sessions: sessions.clone(),
-            flood_guards: FloodGuards::new(&config.limits),
+            cache,
+            auth,
+            tenants,
             limits,
+            commits,
+            conversations,
+            sessions,
+        })
+    }
+
+    /// The handles that HTTP uses.
+    fn app_state(&self, config: &Arc<Config>, health: &Health) -> AppState {
+        AppState {
+            auth: self.auth.clone(),
+            tenants: self.tenants.clone(),
+            database: self.database.clone(),
+            cache: self.cache.clone(),
+            bus: self.bus.clone(),
+            commits: self.commits.clone(),
+            conversations: self.conversations.clone(),
+            onboarding: Onboarding::new(self.auth.clone(), self.conversations.clone()),
+            search: Search::new(self.database.clone()),
+            sessions: self.sessions.clone(),
+            flood_guards: FloodGuards::new(&config.limits),
+            limits: self.limits.clone(),
             health: health.clone(),
             assets: Assets::load(),
             config: config.clone(),
-        };
-        let servers = listeners.serve(&config, capacity, state)?;
-        let (address, measured_at) = (servers.address(), servers.metrics_address());
-        let measured_at = measured_at.map(tracing::field::display);
-        tracing::info!(node.id = %node, %address, metrics = measured_at, "node is up");
-        let shutdown = Shutdown {
-            health,
-            sessions,
-            servers: servers.handle(),
-            commits,
-            cache,
-            auth,
-            arbiters,
-            database,
-            drain_delay: config.drain_delay,
-            timeout: config.shutdown_timeout,
-        };
-        Ok(Self { servers, shutdown })
-    }
-
-    /// Where it listens.
-    #[must_use]
-    pub const fn address(&self) -> SocketAddr {
-        self.servers.address()
-    }
-
-    /// The port it listens on; tells what port 0 became.
-    #[must_use]
-    pub const fn port(&self) -> u16 {
-        self.servers.address().port()
-    }
-
-    /// Where the metrics are, if they have an address of their own.
-    #[must_use]
-    pub fn metrics_address(&self) -> Option<SocketAddr> {
-        self.servers.metrics_address()
-    }
-
-    /// Serves until `stop` resolves, then stops everything in order.
-    ///
-    /// # Errors
-    /// When the HTTP server fails by itself; everything else is stopped all the same.
-    pub async fn run_until(self, stop: impl Future<Output = ()>) -> std::io::Result<()> {
-        self.servers.run_until(stop, self.shutdown.run()).await
+        }
     }
 }
 

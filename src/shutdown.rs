@@ -18,7 +18,7 @@ use crate::auth::Auth;
 use crate::cache::CacheHandle;
 use crate::commit::CommitHandle;
 use crate::database::Database;
-use crate::http::{Health, ServersHandle};
+use crate::http::{Health, HttpServersHandle};
 use crate::sessions::SessionsHandle;
 use crate::supervision::ArbiterPool;
 use std::time::{Duration, Instant};
@@ -32,7 +32,7 @@ const CACHE_TIME_MAX: Duration = Duration::from_secs(3);
 pub struct Shutdown {
     pub health: Health,
     pub sessions: SessionsHandle,
-    pub servers: ServersHandle,
+    pub servers: HttpServersHandle,
     pub commits: CommitHandle,
     pub cache: CacheHandle,
     pub auth: Auth,

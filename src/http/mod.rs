@@ -22,5 +22,5 @@ pub use response::error::Error;
 pub use response::problem::{FieldError, Problem};
 pub use server::health::{Health, HealthParts};
 pub use server::listener::{ListenError, Listener};
-pub use server::serving::{Listeners, Servers, ServersHandle};
+pub use server::serving::{HttpServers, HttpServersHandle, Listeners};
 pub use state::AppState;

@@ -10,7 +10,6 @@ use super::problem::{FieldError, PROBLEM_JSON, Problem};
 use super::quota_headers;
 use crate::error::Code;
 use crate::rate_limit::QuotaDecision;
-use crate::{auth, conversations, database, onboarding, search, tenants};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderMap, HeaderValue};
 use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
@@ -100,9 +99,19 @@ impl Error {
             field: field.into(),
             message: message.into(),
         };
+        Self::new(Code::BadRequest).with_fields(vec![error])
+    }
+
+    /// Adds the fields that are wrong.
+    pub(super) fn with_fields(self, errors: Vec<FieldError>) -> Self {
+        Self { errors, ..self }
+    }
+
+    /// Adds the private cause, for the log.
+    pub(super) fn with_cause(self, cause: String) -> Self {
         Self {
-            errors: vec![error],
-            ..Self::new(Code::BadRequest)
+            cause: Some(cause),
+            ..self
         }
     }
 
@@ -111,10 +120,7 @@ impl Error {
     #[must_use]
     pub fn from_feature(code: Code, detail: String) -> Self {
         match code {
-            Code::Internal | Code::Unavailable | Code::Overloaded => Self {
-                cause: Some(detail),
-                ..Self::new(code)
-            },
+            Code::Internal | Code::Unavailable | Code::Overloaded => Self::new(code).with_cause(detail),
             _ => Self::with_detail(code, detail),
         }
     }
@@ -237,79 +243,6 @@ impl ResponseError for Error {
     /// Only the status: the document is written where the id of the request is known.
     fn error_response(&self) -> HttpResponse {
         HttpResponse::new(self.status_code())
-    }
-}
-
-impl From<auth::Error> for Error {
-    fn from(error: auth::Error) -> Self {
-        match error {
-            auth::Error::Invalid { field, message } => Self::field(field, message),
-            auth::Error::Throttled(wait) => Self::too_many(wait),
-            auth::Error::EmailTaken => {
-                let errors = vec![FieldError {
-                    field: "email".to_owned(),
-                    message: error.to_string(),
-                }];
-                Self {
-                    errors,
-                    ..Self::with_detail(Code::Conflict, error.to_string())
-                }
-            }
-            other => Self::from_feature(other.code(), other.to_string()),
-        }
-    }
-}
-
-impl From<tenants::Error> for Error {
-    fn from(error: tenants::Error) -> Self {
-        match error {
-            tenants::Error::Auth(error) => error.into(),
-            other => Self::from_feature(other.code(), other.to_string()),
-        }
-    }
-}
-
-impl From<conversations::Error> for Error {
-    fn from(error: conversations::Error) -> Self {
-        let own = Self::with_detail(error.code(), error.message());
-        // A refusal is a reply like others; anything else is something to look into.
-        let is_refusal = matches!(error, conversations::Error::Refused(..)) || error.code().http_status() < 500;
-        if is_refusal {
-            own
-        } else {
-            Self {
-                cause: Some(error.to_string()),
-                ..own
-            }
-        }
-    }
-}
-
-impl From<onboarding::Error> for Error {
-    fn from(error: onboarding::Error) -> Self {
-        match error {
-            onboarding::Error::Auth(error) => error.into(),
-            onboarding::Error::Conversations(error) => error.into(),
-        }
-    }
-}
-
-impl From<search::Error> for Error {
-    fn from(error: search::Error) -> Self {
-        match error {
-            search::Error::NotFound | search::Error::Overloaded => Self::new(error.code()),
-            search::Error::Database(error) => error.into(),
-        }
-    }
-}
-
-impl From<database::Error> for Error {
-    fn from(error: database::Error) -> Self {
-        // A database refusal has no text for strangers, whatever its code.
-        Self {
-            cause: Some(error.to_string()),
-            ..Self::new(error.code())
-        }
     }
 }
 

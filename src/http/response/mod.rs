@@ -2,6 +2,7 @@
 //! types.
 
 pub(crate) mod error;
+mod feature_errors;
 pub(crate) mod media_type;
 pub(crate) mod page;
 pub(crate) mod problem;

@@ -7,7 +7,7 @@
 
 use crate::auth::Scope;
 use crate::http::request::caller;
-use crate::http::server::health::{HealthReport, HealthStatus, PoolReport};
+use crate::http::server::health::report::{HealthReport, HealthStatus, PoolReport};
 use crate::http::state::AppState;
 use actix_web::{HttpRequest, HttpResponse, web};
 

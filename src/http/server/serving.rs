@@ -26,8 +26,8 @@ pub struct Listeners {
     pub metrics: Option<Listener>,
 }
 
-/// The servers of a node, which serve while [`Servers::run_until`] runs.
-pub struct Servers {
+/// The servers of a node, which serve while [`HttpServers::run_until`] runs.
+pub struct HttpServers {
     address: SocketAddr,
     main: Server,
     metrics: Option<(SocketAddr, Server)>,
@@ -35,7 +35,7 @@ pub struct Servers {
 
 /// Stops the servers. Cheap to clone.
 #[derive(Clone)]
-pub struct ServersHandle {
+pub struct HttpServersHandle {
     main: ServerHandle,
     metrics: Option<ServerHandle>,
 }
@@ -45,13 +45,13 @@ impl Listeners {
     ///
     /// # Errors
     /// [`ListenError`] if an address cannot be served.
-    pub fn serve(self, config: &Config, capacity: Capacity, state: AppState) -> Result<Servers, ListenError> {
+    pub fn serve(self, config: &Config, capacity: Capacity, state: AppState) -> Result<HttpServers, ListenError> {
         let state = web::Data::new(state);
         let metrics = self.metrics.map(|listener| {
             let address = listener.address;
             serve_metrics(listener, state.clone()).map(|server| (address, server))
         });
-        Ok(Servers {
+        Ok(HttpServers {
             address: self.main.address,
             metrics: metrics.transpose()?,
             main: serve(config, capacity, self.main, state)?,
@@ -59,7 +59,7 @@ impl Listeners {
     }
 }
 
-impl Servers {
+impl HttpServers {
     /// Where everybody is served.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
@@ -74,8 +74,8 @@ impl Servers {
 
     /// What stops them.
     #[must_use]
-    pub fn handle(&self) -> ServersHandle {
-        ServersHandle {
+    pub fn handle(&self) -> HttpServersHandle {
+        HttpServersHandle {
             main: self.main.handle(),
             metrics: self.metrics.as_ref().map(|(_, server)| server.handle()),
         }
@@ -105,7 +105,7 @@ impl Servers {
     }
 }
 
-impl ServersHandle {
+impl HttpServersHandle {
     /// Takes no new connections, ends idle ones, and waits for the requests under way.
     pub async fn stop(&self) {
         self.main.stop(true).await;
