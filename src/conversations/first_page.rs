@@ -12,6 +12,12 @@
 //! kept for [`AGE_MAX_WITH_PEERS`] at most. Pages are not put into Redis
 //! (`docs/adr/0013-stamps-instead-of-removal.md`).
 //!
+//! Why encoded, although the room knows nothing of JSON otherwise: a page is read far more often
+//! than it changes. Encoding 50 summaries (31 KB) takes about 118 µs of CPU, a clone of the bytes a
+//! tenth of a microsecond at most. A whole request for a kept page takes 47 µs (42,600/s on two
+//! cores). So encoding each response anew would leave less than a third of that rate. Measured in
+//! November 2026 with `serde_json`, release build; 20 summaries take 46 µs, one takes 2 µs.
+//!
 //! Bounds: the page of a person in more than [`DEPENDS_MAX`] conversations is not kept; all pages
 //! take part in the cache's bound in bytes.
 
@@ -30,9 +36,7 @@ const DEPENDS_MAX: usize = 1_000;
 /// invalidation. Five seconds are promised; the rest is for loading it again.
 const AGE_MAX_WITH_PEERS: Duration = Duration::from_secs(4);
 
-/// Encodes a page: the conversations, one more than the limit if there are more, and the limit.
-pub type Encode = fn(Vec<Summary>, i64) -> serde_json::Result<Vec<u8>>;
-
+/// An encoded page.
 #[derive(Clone, Debug)]
 struct FirstPage(Bytes);
 
@@ -44,18 +48,31 @@ impl Cacheable for FirstPage {
     }
 }
 
+/// A page as data, and how long it may be kept.
+struct LoadedPage {
+    summaries: Vec<Summary>,
+    depends_on: Vec<Subject>,
+    keep: bool,
+}
+
 impl ConversationsHandle {
-    /// The first `limit` of the caller's conversations, newest activity first, as `encode` writes
-    /// them. From memory, if nothing has changed.
+    /// The first page of the caller's conversations, newest activity first, as `encode` writes it.
+    /// `encode` gets one summary more than `limit` if there are more. It is called only when the
+    /// page has changed.
     ///
     /// # Errors
     /// [`Error::Database`], [`Error::Encode`].
-    pub async fn first_page(&self, access: Access, limit: i64, encode: Encode) -> Result<Bytes, Error> {
+    pub async fn first_page(
+        &self,
+        access: Access,
+        limit: i64,
+        encode: impl FnOnce(Vec<Summary>) -> serde_json::Result<Vec<u8>> + Send + 'static,
+    ) -> Result<Bytes, Error> {
         let only = match access.conversations {
             AllowedConversations::All => None,
             AllowedConversations::Only(only) => Some(only),
             // Sees nothing; not worth remembering.
-            AllowedConversations::None => return Ok(encode(Vec::new(), limit)?.into()),
+            AllowedConversations::None => return Ok(encode(Vec::new())?.into()),
         };
         let key = keys::conversations(access.tenant_id, access.user_id, limit, only);
         let context = &self.context;
@@ -65,19 +82,21 @@ impl ConversationsHandle {
             Duration::MAX
         };
         let conversations = self.clone();
-        let load = move || async move { conversations.load_first_page(access, limit, encode).await };
+        let load = move || async move {
+            let loaded = conversations.load_first_page(access, limit).await?;
+            Ok(LoadedValue {
+                value: Some(FirstPage(encode(loaded.summaries)?.into())),
+                depends_on: loaded.depends_on,
+                keep: loaded.keep,
+            })
+        };
         let page = context.cache.get_or_load_here::<FirstPage, _, _>(&key, age_max, load);
         Ok(page.await?.map(|page| page.0).unwrap_or_default())
     }
 
     /// The page and what it depends on, in one flight. They need not be of one snapshot: a
     /// membership that comes or goes in between invalidates what depends on the person.
-    async fn load_first_page(
-        &self,
-        access: Access,
-        limit: i64,
-        encode: Encode,
-    ) -> Result<LoadedValue<FirstPage>, Error> {
+    async fn load_first_page(&self, access: Access, limit: i64) -> Result<LoadedPage, Error> {
         let client = self.context.database.client().await?;
         let more = i64::try_from(DEPENDS_MAX + 1).unwrap_or(i64::MAX);
         let page = SummaryPage {
@@ -90,13 +109,12 @@ impl ConversationsHandle {
             store::list_memberships(&client, access.tenant_id, access.user_id, more),
         );
         let (summaries, memberships) = (summaries?, memberships?);
-        let keep = memberships.len() <= DEPENDS_MAX;
-        Ok(LoadedValue {
-            value: Some(FirstPage(encode(summaries, limit)?.into())),
+        Ok(LoadedPage {
+            summaries,
+            keep: memberships.len() <= DEPENDS_MAX,
             depends_on: std::iter::once(Subject::User(access.user_id))
                 .chain(memberships.into_iter().map(Subject::Conversation))
                 .collect(),
-            keep,
         })
     }
 }

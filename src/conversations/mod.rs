@@ -69,7 +69,6 @@ pub use audience::Audience;
 pub use bus_observer::BusObserver;
 pub use dependencies::ConversationDependencies;
 pub use error::Error;
-pub use first_page::Encode;
 pub use first_page_observer::FirstPageObserver;
 pub use handle::{ConversationHandle, ConversationsHandle, FIRST_MEMBERS_MAX, MailboxFull, ROOM_TIMEOUT};
 pub use history::{History, HistoryRange};

@@ -45,5 +45,5 @@ pub use breaker::BreakerState;
 pub use command::RedisCommand;
 pub use error::Error;
 pub use layout::{Address, Layout, slot};
-pub use servers::Servers;
+pub use servers::RedisServers;
 pub use service::{Redis, RedisStatus};

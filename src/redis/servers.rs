@@ -66,7 +66,7 @@ fn choose_layout(
 }
 
 /// Where the servers are, and how to speak to them.
-pub struct Servers {
+pub struct RedisServers {
     /// With the credentials, which are the same for all.
     template: ConnectionInfo,
     seeds: Vec<Address>,
@@ -75,7 +75,7 @@ pub struct Servers {
     latest: Mutex<Option<(u64, Instant)>>,
 }
 
-impl Servers {
+impl RedisServers {
     /// The servers of the configuration; `None` if it names none.
     #[must_use]
     pub fn of(config: &RedisConfig) -> Option<Self> {

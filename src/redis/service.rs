@@ -7,7 +7,7 @@ use super::command::{Asking, RedisCommand};
 use super::error::Error;
 use super::layout::{Address, Layout};
 use super::server_pool::{ServerPool, ServerSettings};
-use super::servers::Servers;
+use super::servers::RedisServers;
 use super::topology::{self, ServerMap, Topology};
 use crate::config::RedisConfig;
 use futures_util::future::try_join_all;
@@ -51,7 +51,7 @@ impl Redis {
         if config.url.is_none() {
             return Ok(None);
         }
-        let servers = Servers::of(config).ok_or(Error::InvalidUrl)?;
+        let servers = RedisServers::of(config).ok_or(Error::InvalidUrl)?;
         let settings = ServerSettings {
             pool_size: u32::try_from(config.pool_size).unwrap_or(u32::MAX),
             deadline: config.timeout,

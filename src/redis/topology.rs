@@ -7,7 +7,7 @@
 
 use super::layout::{Address, Layout, slot};
 use super::server_pool::{ServerPool, ServerSettings};
-use super::servers::Servers;
+use super::servers::RedisServers;
 use crate::supervision::{Backoff, jittered, supervise_task};
 use parking_lot::RwLock;
 use redis::Client;
@@ -46,7 +46,7 @@ impl ServerMap {
 
 /// What is known of the servers, and how to find out more.
 pub(super) struct Topology {
-    pub(super) servers: Servers,
+    pub(super) servers: RedisServers,
     pub(super) settings: ServerSettings,
     pub(super) map: RwLock<Arc<ServerMap>>,
     /// The layout may have changed.

@@ -8,7 +8,7 @@ use crate::bus::{Bus, Delivery, Envelope, Interest, To};
 use crate::config::RedisConfig;
 use crate::ids::{ConversationId, NodeId};
 use crate::metrics::{BusReach, Depth};
-use crate::redis::Servers;
+use crate::redis::RedisServers;
 use crate::supervision::{ArbiterPool, supervise_task};
 use chrono::Utc;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ impl RedisBus {
     /// Starts the tasks. `None` without a valid `REDIS_URL`.
     #[must_use]
     pub fn start(node: NodeId, config: &RedisConfig, arbiters: &ArbiterPool) -> Option<Self> {
-        let state = Arc::new(RedisBusState::new(node, Servers::of(config)?));
+        let state = Arc::new(RedisBusState::new(node, RedisServers::of(config)?));
         let publishing = state.clone();
         arbiters.spawn(0, async move {
             let publish = |_| tasks::for_each_server(publishing.clone(), PUBLISHER, publisher::run);

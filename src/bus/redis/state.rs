@@ -10,7 +10,7 @@ use crate::bus::codec;
 use crate::bus::{Delivery, ENVELOPES_MAX, Interest, To};
 use crate::ids::{ConversationId, NodeId};
 use crate::metrics::{BusDrop, metrics};
-use crate::redis::{Address, Layout, Servers, slot};
+use crate::redis::{Address, Layout, RedisServers, slot};
 use chrono::Utc;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ pub(super) const PEER_SILENCE_MAX: Duration = Duration::from_secs(60);
 
 pub(super) struct RedisBusState {
     pub(super) node: NodeId,
-    pub(super) servers: Servers,
+    pub(super) servers: RedisServers,
     /// The number of the database in Redis. Channels do not belong to one, so their names contain
     /// it.
     database: i64,
@@ -45,7 +45,7 @@ pub(super) struct RedisBusState {
 }
 
 impl RedisBusState {
-    pub(super) fn new(node: NodeId, servers: Servers) -> Self {
+    pub(super) fn new(node: NodeId, servers: RedisServers) -> Self {
         let database = servers.database();
         Self {
             node,
@@ -245,7 +245,7 @@ pub(super) fn conversation_of(channel: &[u8]) -> Option<ConversationId> {
 /// A state without tasks.
 #[cfg(test)]
 pub(super) fn state_for_tests() -> Arc<RedisBusState> {
-    let servers = Servers::of(&tests::config("")).unwrap_or_else(|| unreachable!("the address is valid"));
+    let servers = RedisServers::of(&tests::config("")).unwrap_or_else(|| unreachable!("the address is valid"));
     Arc::new(RedisBusState::new(NodeId::new(), servers))
 }
 
@@ -348,7 +348,7 @@ mod tests {
 
     #[test]
     fn installations_in_different_databases_of_one_redis_have_different_channels() {
-        let database = |path| Servers::of(&config(path)).unwrap().database();
+        let database = |path| RedisServers::of(&config(path)).unwrap().database();
         assert_eq!(channel(database(""), To::Everybody), "parlance:bus:0:everybody");
         assert_eq!(channel(database("/3"), To::Everybody), "parlance:bus:3:everybody");
     }

@@ -64,7 +64,7 @@ pub(super) async fn run(state: Arc<RedisBusState>, server: Arc<BusServer>) {
     }
 }
 
-async fn connect(state: &Arc<RedisBusState>, server: &Arc<BusServer>) -> RedisResult<Listener> {
+async fn connect(state: &Arc<RedisBusState>, server: &Arc<BusServer>) -> RedisResult<BusListener> {
     let incoming = Arc::new(IncomingPushes {
         state: state.clone(),
         server: server.clone(),
@@ -88,7 +88,7 @@ async fn connect(state: &Arc<RedisBusState>, server: &Arc<BusServer>) -> RedisRe
     let link = Client::open(info.set_redis_settings(settings))?
         .get_multiplexed_async_connection_with_config(&config)
         .await?;
-    Ok(Listener { incoming, link })
+    Ok(BusListener { incoming, link })
 }
 
 /// The reading side of a connection: handles what the server pushes.
@@ -148,12 +148,12 @@ impl IncomingPushes {
 }
 
 /// A connection that listens.
-struct Listener {
+struct BusListener {
     incoming: Arc<IncomingPushes>,
     link: MultiplexedConnection,
 }
 
-impl Listener {
+impl BusListener {
     /// Listens until the connection breaks.
     async fn listen(&mut self) -> RedisResult<()> {
         let (state, server) = (self.incoming.state.clone(), self.incoming.server.clone());

@@ -56,7 +56,10 @@ pub(crate) async fn list(
     let limit = page_limit(query.0.limit)?;
     let caller = caller.access();
     let body = match query.0.cursor.as_deref().map(cursor::parse).transpose()? {
-        None => state.conversations.first_page(caller, limit, encode).await?,
+        None => {
+            let encode = move |items| encode(items, limit);
+            state.conversations.first_page(caller, limit, encode).await?
+        }
         Some((at, id)) => {
             let from = Some((at, ConversationId(id)));
             let items = state.conversations.list(caller, limit, from).await?;
