@@ -12,14 +12,12 @@ use serde::{Deserialize, Serialize};
 pub enum PresenceMessage {
     /// The first connection of a user came to the node, or the last one is gone.
     Delta {
-        /// The sender.
         node: NodeId,
         user_id: UserId,
         online: bool,
     },
-    /// The sender lives.
+    /// A sign of life of the sender, whose other messages may have been lost.
     Heartbeat {
-        /// The sender.
         node: NodeId,
         /// How many deltas it has published since it started.
         version: u64,
@@ -36,11 +34,10 @@ pub enum PresenceMessage {
 /// A part of the list of all users who are connected to a node.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SnapshotPart {
-    /// The sender.
     pub node: NodeId,
     /// How many deltas the sender had published when it made the list.
     pub version: u64,
-    /// From 0.
+    /// Which part this is, from 0.
     pub part: u32,
     /// How many parts the list has.
     pub parts: u32,

@@ -5,7 +5,7 @@
 //! the entry is handled, because what was noticed first may be overtaken by what was noticed on
 //! another node.
 //!
-//! Bound: [`CHANGES_MAX`]. When it is full, the reader is told to look at everybody. A reader that
+//! Bound: [`CHANGES_MAX`]. When it is full, the reader has to look at everybody. A reader that
 //! dies loses the entry in its hand; its successor looks at everybody, too.
 
 use crate::ids::UserId;
@@ -28,7 +28,6 @@ pub enum ChangedUsers {
     All,
 }
 
-/// The queue.
 #[derive(Debug)]
 pub(super) struct ChangeQueue {
     mailbox: Mailbox<UserId>,
@@ -76,7 +75,7 @@ pub struct PresenceChanges {
 }
 
 impl PresenceChanges {
-    /// The next change.
+    /// Waits for the next change.
     pub async fn next(&mut self) -> ChangedUsers {
         tokio::select! {
             // Looking at everybody is dear: only when nothing else waits.

@@ -1,7 +1,7 @@
 //! Presence: which users are connected, to this node and to the others.
 //!
 //! Sessions say who connects and disconnects. Conversations ask who is online, and read a queue of
-//! users whose presence may have changed. Nodes tell each other over the bus, in a subscription of
+//! users whose presence may have changed. Nodes inform each other over the bus, in a subscription of
 //! its own; nothing is kept outside of them.
 //!
 //! | file | what |

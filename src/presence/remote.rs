@@ -149,7 +149,7 @@ impl RemotePresence {
         };
         let Some(version) = &mut known.version else {
             // The snapshot that is asked for may be older or newer than this delta; the next
-            // heartbeat tells.
+            // heartbeat shows it.
             update.must_sync = known.request_sync(now);
             return update;
         };

@@ -90,7 +90,7 @@ impl Directory {
         self.index.read().connections.len()
     }
 
-    /// Admits a connection.
+    /// Admits a connection, if the bounds of the node, its user and its network allow it.
     pub(super) fn insert(&self, connection: &Arc<Connection>) -> Result<(), AdmissionError> {
         let mut index = self.index.write();
         index.check_capacity(self.connections_max)?;

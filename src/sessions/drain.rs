@@ -1,4 +1,4 @@
-//! How the sockets of a node that stops are told so, replied to and closed.
+//! How the sockets of a node that stops get their goodbye, their last replies and their close frame.
 //!
 //! Clients come back to other nodes, each with a handshake and a resume. So they are not all sent
 //! there at once: goodbyes are sent at a bounded rate, in a random order, and each names a random

@@ -2,7 +2,7 @@
 //! Pure.
 //!
 //! A refusal costs little, but a client that heeds none would be replied to for ever. A decent one
-//! waits as it was told and never comes near the bound: [`REFUSALS_MAX`] refusals within
+//! waits as long as the refusal says and never comes near the bound: [`REFUSALS_MAX`] refusals within
 //! [`WINDOW`]. A frame that is none, or a wrong one, counts as a refusal, too.
 //!
 //! No quota counts subscribing, but each one replays from the database. So it is refused after

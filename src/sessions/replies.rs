@@ -1,4 +1,4 @@
-//! What a socket is told about itself: `hello`, and what became of a change that it asked for.
+//! What a session sends by itself: `hello`, and what became of a change that its client asked for.
 
 use super::connection::Connection;
 use crate::commit::Completion;

@@ -36,7 +36,6 @@ use std::sync::Arc;
 
 /// What a socket is opened with.
 pub struct SocketRequest {
-    /// Who connects.
     pub principal: Principal,
     /// The id of the handshake's request, which the socket has in the log.
     pub request_id: String,

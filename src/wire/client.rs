@@ -95,7 +95,6 @@ pub enum ClientFrame {
     Refresh {
         token: String,
     },
-    /// Measure latency.
     Ping,
 }
 
@@ -239,7 +238,7 @@ pub fn parse(text: &str) -> Result<ParsedFrame, ParseError> {
 /// Why a field is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidField {
-    /// `bad_request` or `too_large`.
+    /// `bad_request`, or `too_large` for a body.
     pub code: Code,
     /// What is wrong, for people.
     pub message: String,

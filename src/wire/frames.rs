@@ -47,9 +47,8 @@ pub struct Tagged<T> {
     frame: T,
 }
 
-/// What every server frame type knows: its word in `type`.
+/// A server frame: it knows the value of its field `type`.
 pub trait ServerFrame: Serialize + Sized {
-    /// The word in `type`.
     const TYPE: &'static str;
 
     /// The frame with its `type`, ready to be serialized.
@@ -62,9 +61,9 @@ pub trait ServerFrame: Serialize + Sized {
 }
 
 macro_rules! server_frame {
-    ($($name:ident = $word:literal),+ $(,)?) => {
+    ($($name:ident = $type:literal),+ $(,)?) => {
         $(impl ServerFrame for $name {
-            const TYPE: &'static str = $word;
+            const TYPE: &'static str = $type;
         })+
     };
 }

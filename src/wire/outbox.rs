@@ -28,7 +28,7 @@ use tokio::sync::oneshot;
 /// What the socket has to do next.
 #[derive(Debug)]
 pub enum Drained {
-    /// Write this.
+    /// Bytes to write now.
     Chunk {
         bytes: Bytes,
         /// How many direct replies it holds.
@@ -74,7 +74,6 @@ impl Default for Outbox {
 }
 
 impl Outbox {
-    /// Empty and open.
     #[must_use]
     pub fn new() -> Self {
         Self {

@@ -113,7 +113,6 @@ impl OutboxQueue {
         self.pages.clear();
     }
 
-    /// Frees everything.
     pub(super) fn clear(&mut self) {
         *self = Self::default();
     }

@@ -31,7 +31,7 @@ impl Drop for ReplayInterest {
     }
 }
 
-/// Tells whether a replay is still wanted.
+/// Shows whether a replay is still wanted.
 #[derive(Clone, Debug)]
 pub struct ReplayWatch(Arc<AtomicBool>);
 

@@ -50,7 +50,7 @@ impl Reply {
         }
     }
 
-    /// Replies `ok`.
+    /// Replies `ok`, with the revision of the change if there was one.
     pub fn ok(self, rev: Option<Rev>) {
         let frame = Done {
             reference: self.reference(),
@@ -65,7 +65,7 @@ impl Reply {
         self.error(code, code.text());
     }
 
-    /// Replies `error`.
+    /// Replies `error` with a text for this case.
     pub fn error(self, code: Code, message: &str) {
         let frame = self.error_frame(code, message);
         self.give(&frame);
