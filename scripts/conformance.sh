@@ -40,7 +40,10 @@ trap 'exit 130' INT TERM
 # Sets `server`, the process of the echo, and `site`, its address.
 start_echo() {
     cargo build --quiet --workspace --all-features --example conformance-echo
-    "$(target_directory)/debug/examples/conformance-echo" >"$work/address" 2>"$work/echo.log" &
+    local program
+    program=$(target_directory)/debug/examples/conformance-echo
+    : >"$work/address"
+    "$program" >"$work/address" 2>"$work/echo.log" &
     server=$!
     for _ in $(seq 100); do
         site=$(sed -n 's/^The echo is at //p' "$work/address")
