@@ -1,4 +1,4 @@
-# What one can do here. `make` alone lists it.
+# The commands of this repository. `make` alone lists them.
 
 SHELL := /bin/sh
 CARGO ?= cargo

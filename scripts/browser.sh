@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# What the browser tests need: what scripts/node.sh installs, a Chromium of the system, and an emoji font.
+# What the browser tests need: what scripts/node.sh installs, a Chromium of the system, and an emoji
+# font.
 #
-# Safe to run any number of times; it does nothing where everything is there. The browser is the distribution's own,
-# because downloads of prebuilt browsers are not possible everywhere. Without root it says what to install and stops.
+# Safe to run any number of times; it does nothing where everything is there. The browser is the
+# distribution's own, because downloads of prebuilt browsers are not possible everywhere. Without
+# root it says what to install and stops.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lib.sh

@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
-# Says what a change costs: the server of an earlier revision and that of this tree, measured in turns.
+# Shows what a change costs: measures the server of an earlier revision and that of this tree in
+# turns.
 #
 #   scripts/compare.sh [--rounds N] REVISION [NAME=VALUE...]
 #
-# Settings after the revision are for this tree's server only; REVISION may be HEAD, to weigh settings alone. Each round
-# sends for some seconds as fast as acknowledgements allow (10 rooms of 100), on one server and then on the other, so that a
-# machine that is slow for a while is slow for both. Printed are the medians and their ratio: deliveries per second, and the
-# server's CPU seconds per million deliveries, which says more on a machine that others use too.
+# Settings after the revision are for this tree's server only. REVISION may be HEAD, to compare
+# settings alone. Each round sends for some seconds as fast as acknowledgements allow (10 rooms of
+# 100), on one server and then on the other. So a machine that is slow for a while is slow for both.
+# It prints the medians and their ratio: deliveries per second, and the server's CPU seconds per
+# million deliveries. The second says more on a machine that others use too.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
@@ -35,24 +37,25 @@ finish() {
 trap finish EXIT
 trap 'exit 130' INT TERM
 
-# Both are built into the same place, so that they share their dependencies. The revision may be older than the workspace:
-# only its server is built. The tool that measures is always this tree's.
+# Both are built into the same place, so that they share their dependencies. The revision may be
+# older than the workspace: only its server is built. The tool that measures is always this tree's.
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}
 git worktree add --quiet --detach "$work/before" "$revision"
 (cd "$work/before" && cargo build --quiet --release --bin parlance)
 cp "$CARGO_TARGET_DIR/release/parlance" "$work/parlance-before"
-# Cargo tells the two trees apart by the times of files alone, and those just checked out are newer than these. Without
-# this, it would take the library of the revision for that of this tree.
+# Cargo tells the two trees apart by the times of files alone, and those just checked out are newer
+# than these. Without this, it would take the library of the revision for that of this tree.
 touch build.rs src/lib.rs src/main.rs crates/*/src/*.rs
 cargo build --quiet --release --package parlance --package parlance-load
 cp "$CARGO_TARGET_DIR/release/parlance" "$work/parlance-after"
 
-# Starts one of the two, measures it, stops it. Data is fresh every time: a grown table is not the change's fault.
+# Starts one of the two, measures it, stops it. The data is fresh every time, because a larger table
+# would cost more.
 measure() {
     local side=$1
     shift
     rm -rf "$work/data"
-    # All sockets come from here. A revision from before there was such a cap would refuse the name.
+    # All sockets come from this machine. A revision from before this setting would refuse its name.
     local cap=()
     if "$work/parlance-$side" config | grep -q '^PARLANCE_CONNECTIONS_PER_ADDRESS='; then
         cap=(PARLANCE_CONNECTIONS_PER_ADDRESS=1000000)

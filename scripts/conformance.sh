@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# WebSocket conformance: the Autobahn cases against an echo that goes through the session's own socket code.
+# WebSocket conformance: the Autobahn cases against an echo that goes through the session's own
+# socket code.
 #
-# Builds the echo (`tests/conformance/echo.rs`, with all features, as the other tests are built) and starts it on a free
-# port. Runs all cases but those of compression, which Parlance does not offer. Every case has to pass, and none may end
-# with a wrong close code. That takes about 20 seconds. With an argument (ws://127.0.0.1:PORT/conformance) it tests that
-# server instead of starting one. With VIA=nginx the shipped nginx is in front of it, with one location more for the echo,
-# which is treated as the socket is.
+# Builds the echo (`tests/conformance/echo.rs`, with all features, as the other tests are built) and
+# starts it on a free port. Runs all cases but those of compression, which Parlance does not offer.
+# Every case has to pass, and none may end with a wrong close code. That takes about 20 seconds.
+# With an argument (ws://127.0.0.1:PORT/conformance) it tests that server instead of starting one.
+# With VIA=nginx the shipped nginx is in front of it, with one location more for the echo, which is
+# treated as the socket is.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
@@ -67,7 +69,8 @@ if [ -z "$url" ]; then
     url=ws://${site#http://}/conformance
 fi
 
-# The runner's exit status says only that something failed; its report says what, and how each connection ended.
+# The runner's exit status says only that something failed; its report says what, and how each
+# connection ended.
 failed=0
 "$venv/bin/kosoku" "$url" -x '12.*' -x '13.*' -p 4 -o "$work/report" >"$work/run.log" 2>&1 || failed=$?
 cat "$work/run.log"

@@ -1,14 +1,16 @@
 #!/bin/sh
-# Puts a package of Debian (or one like it) and those of its libraries that are missing into .dev/NAME, with or without root.
+# Puts a package of Debian (or one like it) and its missing libraries into .dev/NAME, with or
+# without root.
 #
 #   scripts/debian.sh NAME PACKAGE [PROGRAM]...
 #
-# They are downloaded and unpacked under .dev/NAME/root, not installed: an installation needs root, and Debian's package of
-# a server would start a service that nobody asked for. For each PROGRAM, a path in the package such as usr/bin/redis-server,
-# .dev/NAME gets a starter of its name, which finds the libraries and becomes the program: its process id is the program's.
-# apt checks what it downloads against the signatures of the distribution. What was there before is replaced at the end and
-# at once, or not at all. It prints nothing but messages, to stderr; whether anything has to be fetched is for the callers
-# to know (redis.sh, nginx.sh).
+# They are downloaded and unpacked under .dev/NAME/root, not installed. An installation needs root,
+# and the package of a server would start a service. For each PROGRAM, a path in the package such as
+# usr/bin/redis-server, .dev/NAME gets a starter of its name. It finds the libraries and becomes the
+# program, so its process id is the program's. apt checks what it downloads against the signatures
+# of the distribution. What was there before is replaced at the end, all of it or nothing. Only
+# messages are printed, to stderr. The callers (redis.sh, nginx.sh) know whether anything has to be
+# fetched.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -27,20 +29,20 @@ fail() {
 
 { command -v apt-get && command -v dpkg-deb; } >/dev/null || fail "this is not a Debian or one like it"
 
-# What an installation would bring: the package, and only those it needs that are not there.
+# What an installation would add: the package, and those that it needs and that are missing.
 missing() { LC_ALL=C apt-get install --simulate --no-install-recommends "$wanted" 2>/dev/null | sed -n 's/^Inst \([^ ]*\) .*/\1/p'; }
 packages=$(missing)
 if [ -z "$packages" ] && [ "$(id -u)" = 0 ]; then
     apt-get update -qq >&2 || fail "apt-get update did not work"
     packages=$(missing)
 fi
-# Removed but still known to be installed, or the package lists are empty.
+# It was removed but still counts as installed, or the package lists are empty.
 [ -n "$packages" ] || fail "apt knows no package $wanted that it could install (the lists may be empty: apt-get update)"
 
 mkdir -p .dev
 work=$(mktemp -d "$PWD/.dev/.$name.XXXXXX")
 trap 'rm -rf "$work"' EXIT INT TERM
-# As root, apt would download as an account of its own; and who is root starts servers as another account.
+# As root, apt downloads as an account of its own, and servers are started as another account.
 chmod 755 "$work"
 mkdir "$work/root" "$work/packages"
 # shellcheck disable=SC2086 # They are words.

@@ -1,9 +1,10 @@
 #!/bin/sh
 # Finds libfaketime for the soak, or puts it into .dev/faketime, and prints its path.
 #
-# First FAKETIME_LIBRARY, then the system's, then .dev/faketime, where the distribution's package is unpacked if there is
-# none (debian.sh), with or without root. It lets a program see another wall clock than the machine's, so that one node's
-# clock can jump. Running it again does nothing.
+# It lets a program see another wall clock than the machine's, so that the clock of one node can
+# jump. First FAKETIME_LIBRARY, then the system's, then .dev/faketime. Where there is none, the
+# distribution's package is unpacked there (debian.sh), with or without root. Running it again does
+# nothing.
 set -eu
 cd "$(dirname "$0")/.."
 

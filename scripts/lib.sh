@@ -1,12 +1,13 @@
 # shellcheck shell=sh
-# Sourced by the other scripts, of sh and of bash: what more than one of them needs.
+# What several scripts need; sourced by them, from sh and from bash.
 
 die() {
     echo "$1" >&2
     exit 1
 }
 
-# Installs the named packages of Debian where we may, and says which are missing where we may not, which is a failure.
+# Installs the named packages of Debian where we may, and says which are missing where we may not,
+# which is a failure.
 #   install_missing WHO_NEEDS PACKAGE...
 install_missing() {
     who_needs=$1
@@ -22,22 +23,22 @@ install_missing() {
     fi
 }
 
-# Whether the account that PostgreSQL runs as can get to a directory, existing or not. Where we are root, PostgreSQL
-# runs as an unprivileged account, and a checkout under /root is out of its reach.
+# Whether the account that PostgreSQL runs as can get to a directory, which need not exist. For
+# root, PostgreSQL runs as an unprivileged account, and a checkout under /root is out of its reach.
 reachable() {
     [ "$(id -u)" != 0 ] && return 0
     reach_dir=$1
     while [ ! -d "$reach_dir" ]; do reach_dir=$(dirname "$reach_dir"); done
     reach_dir=$(cd "$reach_dir" && pwd -P)
     while :; do
-        # The last digit of the mode is what others may do; odd means enter.
+        # The last digit of the mode is for others; if it is odd, they may enter.
         case $(stat -c %a "$reach_dir" 2>/dev/null || stat -f %Lp "$reach_dir") in *[1357]) ;; *) return 1 ;; esac
         [ "$reach_dir" = / ] && return 0
         reach_dir=$(dirname "$reach_dir")
     done
 }
 
-# Makes sure that there is a PostgreSQL with pgvector to run, and that it can be run by whoever will run it.
+# Makes sure that there is a PostgreSQL with pgvector, in a place where its account can run it.
 ensure_postgres() {
     [ -n "${POSTGRES_BIN_DIR:-}" ] && return 0
     if reachable "$PWD"; then
@@ -49,7 +50,7 @@ ensure_postgres() {
     fi
 }
 
-# Python's packages of scripts/NAME.txt, each with its hash, in .dev/NAME.
+# Installs the Python packages of scripts/NAME.txt, each pinned by its hash, into .dev/NAME.
 ensure_venv() {
     cmp -s "scripts/$1.txt" ".dev/$1/requirements.txt" && return 0
     rm -rf ".dev/$1"
@@ -59,13 +60,15 @@ ensure_venv() {
     cp "scripts/$1.txt" ".dev/$1/requirements.txt"
 }
 
-# Where cargo builds.
+# Prints the directory that cargo builds into.
 target_directory() {
     cargo metadata --format-version 1 --no-deps | python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])'
 }
 
-# Builds the server as the tests are built, so that dependencies are built once, and starts it on a free port with its data
-# in a directory, without limits. Sets `server`, its process, and `site`, its address; its log is server.log there.
+# Builds the server as the tests are built, so that dependencies are built once. Starts it on a free
+# port, without limits, with its data and its log (server.log) in a directory. Sets `server` (its
+# process) and `site` (its address).
+#   start_server DIRECTORY
 start_server() {
     ensure_postgres
     cargo test --quiet --workspace --all-features --test it --no-run
@@ -82,8 +85,9 @@ start_server() {
     die "the server was not ready within 60 s"
 }
 
-# Prints the path of a program: the one that a variable names, the one on PATH, the one in .dev/NAME, or the distribution's
-# package fetched into there. What makes a program good enough, `runs PATH` says, which the caller defines.
+# Prints the path of a program: the one that a variable names, the one on PATH, the one in
+# .dev/NAME, or that of the distribution's package, fetched into .dev/NAME. The caller defines `runs
+# PATH`, which checks whether a program will do.
 #   find_program NAME PACKAGE PROGRAM VARIABLE ITS_VALUE WHICH
 find_program() {
     program_name=$(basename "$3")
@@ -108,11 +112,13 @@ find_program() {
     die "There is no $program_name. Install one (on Debian: sudo apt-get install $2), or set $4 to the path of one, $6."
 }
 
-# Starts the shipped nginx in front of nodes (host:port, several separated by spaces), on a free port, without its limits
-# unless NGINX_LIMITS says so; its files are in a directory. Sets `nginx`, its process, and `site`, its address.
+# Starts the shipped nginx in front of nodes (host:port, separated by spaces) on a free port, with
+# its files in a directory. Its limits are off unless NGINX_LIMITS is on. Sets `nginx` (its process)
+# and `site` (its address).
+#   start_nginx DIRECTORY NODES
 start_nginx() {
     nginx_program=$(scripts/nginx.sh)
-    # nginx cannot be given port 0 and asked what became of it.
+    # nginx does not say which port it got for port 0.
     nginx_port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
     NGINX_LISTEN=127.0.0.1:$nginx_port NGINX_NODES=$2 NGINX_RUN_DIR=$1/run NGINX_ERROR_LOG=$1/error.log NGINX_STATUS_LISTEN='' \
         NGINX_LIMITS=${NGINX_LIMITS:-off} nginx/render "$1"

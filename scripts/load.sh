@@ -1,10 +1,14 @@
 #!/usr/bin/env bash
-# Measures a fresh release server with parlance-load: every profile, beside what the project promises.
+# Measures a fresh release server with parlance-load: every profile, beside what the project
+# promises.
 #
-# `scripts/load.sh` is a short round of each; `scripts/load.sh --full` takes every number as the median of five (about half
-# an hour). Other arguments go to `parlance-load suite` (`--json`, `--only bus,reconnect-storm`). Servers, PostgreSQL, Redis and tool
-# share this machine, as in the promises. The exit code is not 0 when a message was lost, doubled or out of order.
-# `VIA=nginx scripts/load.sh` measures the shipped nginx in front of a server beside the server alone, and nothing else.
+#   scripts/load.sh                  a short round of each
+#   scripts/load.sh --full           every number as the median of five (about half an hour)
+#   VIA=nginx scripts/load.sh        only the shipped nginx in front of a server, beside the server alone
+#
+# Other arguments go to `parlance-load suite` (`--json`, `--only bus,reconnect-storm`). Servers,
+# PostgreSQL, Redis and tool share this machine, as in the promises. The exit code is not 0 when a
+# message was lost, doubled or out of order.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lib.sh

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# The files of nginx/ as an operator could render them: nginx takes each kind, gixy finds nothing in it above `low`, and the
-# renderer is clean where shellcheck is there to say so. Seconds; nothing is started.
+# Checks the files of nginx/ in each form that an operator can render: nginx accepts it, and gixy
+# finds nothing above `low`. Where shellcheck is there, it checks the renderer. Takes seconds;
+# nothing is started.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
@@ -17,11 +18,11 @@ verdict() {
     if [ "$1" = 0 ]; then passed=$((passed + 1)); else failed=$((failed + 1)) && echo "failed: $2"; fi
 }
 
-# What nginx says when it is content is not interesting, warnings are, with one exception: from 1.25.1 on `http2` should be a
-# directive of its own, which 1.22 refuses to start with. As long as both have to do, the older form stays.
+# Warnings of nginx are failures, with one exception. From 1.25.1 on, `http2` should be a directive
+# of its own, which 1.22 does not know. As long as both are supported, the older form stays.
 http2='the "listen ... http2" directive is deprecated, use the "http2" directive instead'
 
-# A kind, and the settings that make it.
+# A form, and the settings that make it.
 check() {
     local kind=$1 said
     shift

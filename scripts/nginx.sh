@@ -1,9 +1,9 @@
 #!/bin/sh
 # Finds an nginx for the tests and tools, or puts one into .dev/nginx, and prints its path.
 #
-# First NGINX_SERVER, then the one on PATH, then .dev/nginx. Where there is none, or an older one than the files in nginx/
-# are written for, the distribution's package is unpacked there (debian.sh), with or without root: nothing is installed and
-# no service starts. Running it again does nothing.
+# First NGINX_SERVER, then the one on PATH, then .dev/nginx. Where there is none, or one that is too
+# old for the files in nginx/, the distribution's package is unpacked there (debian.sh), with or
+# without root. Nothing is installed and no service starts. Running it again does nothing.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
@@ -15,6 +15,6 @@ runs() {
     [ "${nginx_version%.*}" -gt 1 ] || { [ "${nginx_version%.*}" = 1 ] && [ "${nginx_version#*.}" -ge 22 ]; }
 }
 
-# It is a program of the administrator's, which an ordinary account may not have on its path.
+# Ordinary accounts often do not have the directories of administrators on their path.
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 find_program nginx nginx usr/sbin/nginx NGINX_SERVER "${NGINX_SERVER:-}" "version 1.22 or newer"

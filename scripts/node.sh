@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# What the page's code is checked and tested with: Node, npm, and the packages of tests/browser (prettier, eslint,
-# TypeScript, Playwright), pinned by its package-lock.json.
+# What the page's code is checked and tested with: Node, npm, and the packages of tests/browser
+# (prettier, eslint, TypeScript, Playwright), pinned by its package-lock.json.
 #
-# Safe to run any number of times. It does nothing where everything is there. Where Node or npm is missing it installs
-# them as root on Debian, and says so elsewhere.
+# Safe to run any number of times. It does nothing where everything is there. Where Node or npm is
+# missing it installs them as root on Debian, and says so elsewhere.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lib.sh

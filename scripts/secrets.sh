@@ -1,10 +1,11 @@
 #!/bin/sh
-# Makes the secrets that compose.yaml hands to its containers as files: random, in ./secrets, and never twice.
+# Makes the secrets that compose.yaml hands to its containers as files: random values in ./secrets.
 #
-# Each file holds one secret and goes only to the containers that need it. Compose mounts a file with the mode it has
-# here, and the containers run as different accounts; so the files can be read by everybody and the directory by nobody
-# else. What is there already stays: running this again after an upgrade adds what is new. To replace a secret, read
-# "Rotating secrets" in docs/operations.md first: removing its file is not enough.
+# Each file holds one secret and goes only to the containers that need it. Compose mounts a file
+# with the mode that it has here, and the containers run as different accounts. So everybody may
+# read the files, and nobody else may enter the directory. Files that are there stay, so running
+# this again after an upgrade adds only what is new. Before you replace a secret, read "Rotating
+# secrets" in docs/operations.md: removing its file is not enough.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -13,10 +14,11 @@ umask 022
 mkdir -p "$directory"
 chmod 700 "$directory"
 
-# 32 random bytes in hexadecimal: nothing that an address, a shell or a configuration would have to escape.
+# 32 random bytes in hexadecimal. Nothing in it needs escaping in an address, a shell or a
+# configuration.
 random() { od -An -N32 -tx1 /dev/urandom | tr -d ' \n'; }
 
-# put NAME writes what it reads, unless the file is there.
+# put NAME writes its input to a file, unless the file is there.
 put() {
     if [ -s "$directory/$1" ]; then
         cat >/dev/null
@@ -36,14 +38,15 @@ for name in jwt_secret postgres_password parlance_password postgres_exporter_pas
     random | put "$name"
 done
 
-# What is made of them.
+# Files that are made from the secrets.
 printf 'postgres://parlance:%s@postgres:5432/parlance' "$(secret parlance_password)" | put database_url
 printf 'redis://parlance:%s@redis:6379/0' "$(secret redis_password)" | put redis_url
-# With and without the account: versions of the exporter differ in which of them they look for.
+# With and without the account: versions of the exporter look for one or the other.
 printf '{"redis://exporter@redis:6379": "%s", "redis://redis:6379": "%s"}' \
     "$(secret redis_exporter_password)" "$(secret redis_exporter_password)" | put redis_exporter_passwords
-# Redis knows only digests. Parlance gets its own keys and channels and no command that administers but INFO, which tells
-# it whether this is the Redis it wrote to; who has no password may ask whether Redis lives, and nothing else.
+# Redis knows only digests. Parlance gets its own keys and channels. Of the commands for
+# administration it gets only INFO, by which it sees whether this is the Redis that it wrote to.
+# Without a password one may only ask whether Redis lives.
 put redis_users <<ACL
 user default on nopass resetkeys resetchannels -@all +ping
 user parlance on #$(digest redis_password) resetkeys ~parlance:* resetchannels &parlance:* +@all -@admin -@dangerous +info

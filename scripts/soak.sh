@@ -1,12 +1,17 @@
 #!/usr/bin/env bash
-# The long soak: nginx, two nodes, PostgreSQL and Redis under load, random faults, and a verdict (docs/soak.md).
+# The long soak: nginx, two nodes, PostgreSQL and Redis under load, random faults, and a verdict
+# (docs/soak.md).
 #
 #   SOAK_MINUTES=30 SOAK_SEED=… scripts/soak.sh
 #
-# SOAK_MINUTES is how long faults go on (30 unless set); SOAK_SEED repeats the schedule of an earlier run, which has printed
-# it first and last. The exit code is not 0 when anything was found. It is a test of the integration tests' binary, ignored
-# there, with everything it starts its own; what it needs is found or fetched here. What cannot be had (a file system of
-# its own to fill needs the right to mount, the clock needs libfaketime) is left out, and the report says so.
+# SOAK_MINUTES is how long faults go on (30 unless set). SOAK_SEED repeats the schedule of an
+# earlier run, which prints it at its beginning and end. The exit code is not 0 when anything was
+# found.
+#
+# The soak is an ignored test in the binary of the integration tests. It starts everything itself;
+# the programs that it needs are found or fetched here. Some faults need more: a file system to fill
+# needs the right to mount, the clock needs libfaketime. Where that is missing, the fault is left
+# out, and the report says so.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lib.sh

@@ -4,10 +4,11 @@
 #   scripts/test.sh [all|pure|it|browser|conformance|schemathesis|nginx|ops]
 #   scripts/test.sh pure|it NAME...        only those whose name contains one of these
 #
-# Everything is built once: one profile (dev) and one feature set (all). The integration tests share a PostgreSQL that is
-# started here with the server's own code (`parlance database`) and removed when this ends; each test makes a database
-# of its own in it. TEST_DATABASE_URL names another one: any whose account may make databases. A runner that ends badly
-# without a count (it did not build, say) counts as one failure.
+# Everything is built once: one profile (dev), one feature set (all), all packages. The integration
+# tests share a PostgreSQL that is started here with the server's own code (`parlance database`) and
+# removed at the end. Each test makes a database of its own in it. TEST_DATABASE_URL names another
+# server, whose account must be allowed to make databases. A runner that fails without a count
+# (because it did not build, say) counts as one failure.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 . scripts/lib.sh
@@ -34,7 +35,7 @@ finish() {
 trap finish EXIT
 trap 'exit 130' INT TERM
 
-# Runs a command and adds what it says it has counted; says at the end how long it took.
+# Runs a command, adds the numbers that it reports, and prints how long it took.
 count() {
     local name=$1 began=$SECONDS
     echo "--- $name"
@@ -69,8 +70,9 @@ PYTHON
     echo "--- $name: $p passed, $f failed, $((SECONDS - began)) s"
 }
 
-# The tests of some cargo targets of all packages, by whichever runner is there; some of the others' names may follow. Without nextest all
-# tests are threads of one process, and its fault points are everybody's: so one after the other.
+# Runs the tests of some cargo targets of all packages, with nextest where it is there. Names of
+# tests may follow. Without nextest all tests are threads of one process and share its fault points,
+# so they run one after the other.
 cargo_tests() {
     local target=$1
     shift
@@ -83,15 +85,15 @@ cargo_tests() {
     fi
 }
 
-# The PostgreSQL that integration tests share; exports its address.
+# Starts the PostgreSQL that integration tests share, and exports its address.
 start_database() {
-    # With the tests, so that dependencies are built once, with the same features.
+    # Built with the tests, so that dependencies are built once, with the same features.
     cargo test --quiet --workspace --all-features --test it --no-run || return 1
     ensure_postgres || return 1
     REDIS_SERVER=$(scripts/redis.sh) || return 1
     NGINX_SERVER=$(scripts/nginx.sh) || return 1
     export REDIS_SERVER NGINX_SERVER
-    # Without it one fault of the soak is left out, which its report says.
+    # Without it one fault of the soak is left out, and its report says so.
     if FAKETIME_LIBRARY=$(scripts/faketime.sh); then export FAKETIME_LIBRARY; fi
     [ -z "${TEST_DATABASE_URL:-}" ] || return 0
     local address=
@@ -112,7 +114,8 @@ start_database() {
     export TEST_DATABASE_URL=$address
 }
 
-# What the tests' servers have logged, all together: no address, password, token, key or invitation of the tests is in it.
+# Searches the logs of all servers of the tests: no address, password, token, key or invitation of
+# the tests may be there.
 search_logs() {
     if [ -z "$(cat "$TEST_LOG_DIR"/*.log 2>/dev/null | head -c 1)" ]; then
         echo "The tests have left no log."
