@@ -103,7 +103,7 @@ fn run(command: Command) -> Result<(), Box<dyn Error>> {
             Command::Migrate => migrate(&config).await,
             Command::Database => database(&config).await,
             // What does not need a runtime has been done.
-            _ => serve(config).await,
+            _ => Box::pin(serve(config)).await,
         }
     })
 }
@@ -114,7 +114,7 @@ async fn serve(config: Config) -> Result<(), Box<dyn Error>> {
     raise_descriptor_limit();
     let app = App::build(config).await?;
     writeln!(std::io::stdout(), "Parlance is at http://{}", app.address())?;
-    Ok(app.run_until(stop).await?)
+    Ok(Box::pin(app.run_until(stop)).await?)
 }
 
 /// Resolves at the first SIGINT or SIGTERM.

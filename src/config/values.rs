@@ -202,7 +202,7 @@ impl Setting for Duration {
         let units = [(DAY, "d"), (3_600, "h"), (60, "m")];
         let whole = units
             .into_iter()
-            .find(|(length, _)| seconds >= *length && seconds % length == 0);
+            .find(|(length, _)| seconds >= *length && seconds.is_multiple_of(*length));
         whole.map_or_else(
             || format!("{seconds}s"),
             |(length, unit)| format!("{}{unit}", seconds / length),

@@ -38,6 +38,7 @@ pub(super) enum PageSource {
 }
 
 /// How far a replay has brought its subscriber.
+#[derive(Clone, Copy)]
 pub(super) struct ReplayProgress {
     /// Everything up to here is with the socket.
     pub(super) through: Rev,
