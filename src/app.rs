@@ -72,7 +72,8 @@ impl App {
             main: Listener::bind(config.bind)?,
             metrics: config.metrics.bind.map(Listener::bind).transpose()?,
         };
-        let parts = NodeParts::build(&config, bus).await?;
+        // Boxed: it is large, and done once.
+        let parts = Box::pin(NodeParts::build(&config, bus)).await?;
         let health = Health::new(HealthParts {
             database: parts.database.clone(),
             bus: parts.bus.clone(),
