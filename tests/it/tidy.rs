@@ -1,8 +1,9 @@
 //! The house rules that neither the compiler nor clippy checks; no server needed.
 //!
-//! Where SQL, actix-web and the environment may be named, how long a file may be, what is never called. Who may import
-//! whom is in `tidy_imports.rs`. A rule that no longer fits is changed here, with its reason, and in `ARCHITECTURE.md`. Each test lists every
-//! place that breaks its rule, so that one run is enough to put them right.
+//! Where SQL, actix-web and the environment may be named, how long a file may be, what is never called.
+//! Who may import whom is in `tidy_imports.rs`. A rule that no longer fits is changed here, with its
+//! reason, and in `ARCHITECTURE.md`. Each test lists every place that breaks its rule, so that one run
+//! is enough to put them right.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
