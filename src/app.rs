@@ -1,4 +1,5 @@
-//! The composition root: everything a node consists of is made here, and handed to whoever needs it.
+//! The composition root: everything a node consists of is made here, and handed to the parts that
+//! need it.
 //!
 //! The order: database → bus → Redis → cache → auth, tenants → limits → presence → the directory of
 //! sockets, through which conversations notify → commits (observers, writer lanes) → conversations
@@ -157,7 +158,7 @@ impl NodeParts {
         let directory = Arc::new(Directory::new(&config.sessions));
         let slots = Arc::new(SlotTable::new(&config.conversations));
         let observers = CommitObservers::new(vec![
-            // First, because whoever waits for the receipt may list conversations next.
+            // First, because the author who gets the receipt may list conversations next.
             Arc::new(FirstPageObserver::new(cache.clone())),
             Arc::new(BusObserver::new(node, bus.clone())),
             Arc::new(SlotObserver::new(slots.clone())),

@@ -63,7 +63,7 @@ uuid_id!(
     ApiKeyId
 );
 uuid_id!(
-    /// A conversation, whoever takes part.
+    /// A conversation, no matter who takes part.
     ConversationId
 );
 uuid_id!(
@@ -214,7 +214,7 @@ vocabulary!(
 );
 
 /// The network of a client, as far as limits tell addresses apart: an IPv4 address, or the first 64
-/// bits of an IPv6 address, because whoever has one address of a /64 has all of them.
+/// bits of an IPv6 address, because a client with one address of a /64 has all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Network(u128);
 

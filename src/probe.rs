@@ -1,6 +1,6 @@
 //! `parlance health`: asks the node on this machine how it is, and says so with the exit code.
 //!
-//! It is for whoever starts nodes and can only run a command: an image without a shell has no curl.
+//! It is for anyone who starts nodes and can only run a command: an image without a shell has no curl.
 //! It asks the address of `BIND` over plain HTTP, as any client would, and gives up after
 //! [`TIME_MAX`].
 //!

@@ -12,7 +12,7 @@
 //! A step that does not end by the deadline is left behind: what was acknowledged is durable
 //! anyway, and what was not is repeated by its client. So everything together takes
 //! `PARLANCE_DRAIN_DELAY` and `PARLANCE_SHUTDOWN_TIMEOUT` at most, and a moment for the process to
-//! end. Whoever starts the process should not kill it before that.
+//! end. Anyone who starts the process should not kill it before that.
 
 use crate::auth::Auth;
 use crate::cache::CacheHandle;

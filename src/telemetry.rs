@@ -24,7 +24,7 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// Applied after `RUST_LOG`. The lower levels of the driver would log the values of statements,
-/// that is, what people write. The HTTP parser logs an error when somebody sends no valid request,
+/// that is, what people write. The HTTP parser logs an error when someone sends no valid request,
 /// so anybody could fill the log. What refinery calls an error in every rolling upgrade is logged
 /// by the migrations in plain words.
 const QUIET: [&str; 5] = [

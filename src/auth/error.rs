@@ -38,7 +38,7 @@ pub enum Error {
     /// The user may not sign in.
     #[error("This account is suspended.")]
     Suspended,
-    /// Somebody has signed up with this address.
+    /// Someone has signed up with this address.
     #[error("There is an account with this address already.")]
     EmailTaken,
     /// No such invite, or it is spent, expired or withdrawn.
@@ -56,7 +56,7 @@ pub enum Error {
     /// A key cannot do more than its user.
     #[error("Your role does not give the scope `{0}`.")]
     ScopeBeyondRole(Scope),
-    /// No such key, or somebody else's.
+    /// No such key, or someone else's.
     #[error("There is no such API key.")]
     KeyNotFound,
     #[error("There are as many API keys as one user can have; delete some.")]
@@ -64,7 +64,7 @@ pub enum Error {
     /// A look-up failed, for all callers who waited for it.
     #[error("{0}")]
     LookUp(Arc<Error>),
-    /// A key that nobody here knows yet, shown by somebody for whom it is not looked up.
+    /// A key that nobody here knows yet, shown by someone for whom it is not looked up.
     #[error("The quota is used up; the API key was not looked up.")]
     NotLookedUp,
     /// Too many unredeemed tickets.

@@ -4,9 +4,9 @@
 //! its holder, or that it is nobody's. `Auth` checks every use against the revocation cache, as it
 //! does a token. So nothing that decides a permission is older than that cache, whatever is
 //! remembered here. Only this process remembers. Redis is not used for that, because
-//! whoever can write there could be anybody.
+//! anybody who can write there could be any user.
 //!
-//! There is nothing to compare in constant time. Whoever could learn something about a stored hash
+//! There is nothing to compare in constant time. Anyone who could learn something about a stored hash
 //! from the time an index takes would still have to find a preimage.
 //!
 //! Bound: that of the cache. Many callers with one unknown key wait for one query. While the

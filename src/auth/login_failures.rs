@@ -38,7 +38,7 @@ type ClockMs = u64;
 const RECORDS_MAX: usize = 100_000;
 /// After this, the failures are halved.
 const HALF_LIFE: ClockMs = 15 * 60 * 1_000;
-/// For how long a network from which somebody logged in to an account is known.
+/// For how long a network from which someone logged in to an account is known.
 const KNOWN_FOR: ClockMs = 7 * 24 * 3_600 * 1_000;
 /// Failures of an account from anywhere that make it one under attack.
 const ATTACK: u32 = 20;

@@ -3,7 +3,7 @@
 //! A login is a row of `sessions` with the family of refresh tokens that descends from one
 //! authentication. A refresh token is exchanged in one transaction. Of two requests with the same
 //! token one gets the next token; the other is reuse. Reuse revokes the whole login, because it
-//! means that somebody else holds the token. There is no grace for two tabs: clients serialise
+//! means that someone else holds the token. There is no grace for two tabs: clients serialise
 //! refreshes.
 
 use super::account::{Account, EMAIL_BYTES_MAX, Tenant, User};

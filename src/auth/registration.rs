@@ -132,7 +132,7 @@ impl Auth {
     }
 
     /// Takes back a user who was made but could not join. If the join went through after all, the
-    /// user stays: somebody refers to them then, and the database refuses.
+    /// user stays: someone refers to them then, and the database refuses.
     pub async fn discard(&self, account: &Account) {
         let result = match self.inner.database.client().await {
             Ok(client) => store::delete_user(&client, account.tenant.id, account.user.id).await,

@@ -22,7 +22,7 @@ pub enum PresenceMessage {
         /// How many deltas it has published since it started.
         version: u64,
     },
-    /// Somebody needs a node's snapshot.
+    /// Someone needs a node's snapshot.
     SyncRequest {
         /// The node that should publish it.
         node: NodeId,

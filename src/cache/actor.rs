@@ -30,7 +30,7 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// Starts it under supervision.
 pub(super) fn start(levels: &Arc<Levels>, arbiters: &ArbiterPool) {
     let levels = levels.clone();
-    // Before anything can be remembered that somebody else may change.
+    // Before anything can be remembered that someone else may change.
     let mut first = Some(levels.bus.subscribe(levels.node, Interest::Invalidations));
     arbiters.spawn(0, async move {
         let begin = |generation, guard| {

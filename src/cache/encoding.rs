@@ -1,12 +1,12 @@
 //! How values look in Redis: a version byte, then the value in postcard. Pure.
 //!
 //! The format does not describe itself, so everything rests on the version byte. Bytes of another
-//! version, or bytes that are not exactly one value, are no value: whoever finds them loads and
+//! version, or bytes that are not exactly one value, are no value: the reader that finds them loads and
 //! overwrites them. A test pins the bytes of each shape, so a changed shape without a new version
 //! fails there.
 //!
 //! A first byte of 0 marks a tombstone: an invalidation that outlives the value. Its random bytes
-//! make every tombstone different. Whoever read before it cannot write after it (see `remote.rs`).
+//! make every tombstone different. Anyone who read before it cannot write after it (see `remote.rs`).
 //!
 //! Why postcard: it is small (a user takes about 90 bytes, in JSON 250), its format is specified
 //! and stable, and it is maintained, which bincode is not any more.

@@ -101,7 +101,7 @@ impl CacheHandle {
     }
 
     /// Removes the value of a key on every node. Call it after the truth has changed, and before
-    /// the response to whoever changed it. Never waits.
+    /// the response to the caller who changed it. Never waits.
     pub fn delete<T>(&self, key: &Key<T>) {
         let text = key.text();
         self.levels.invalidate_key(text);
@@ -124,7 +124,7 @@ impl CacheHandle {
     }
 
     /// A guard that calls [`Self::delete`] when it is dropped. Make it before the change: then it
-    /// also works when whoever makes the change is cancelled in the middle.
+    /// also works when the task that makes the change is cancelled in the middle.
     #[must_use]
     pub fn delete_on_drop<T>(&self, key: &Key<T>) -> impl Drop + use<T> {
         DeleteOnDrop {
@@ -134,7 +134,7 @@ impl CacheHandle {
     }
 
     /// Invalidates what depends on a subject, in this process. Call it after the truth has changed,
-    /// and before the response to whoever changed it. It costs two atomic operations, however much
+    /// and before the response to the caller who changed it. It costs two atomic operations, however much
     /// depends on the subject.
     pub fn invalidate(&self, subject: Subject) {
         self.levels.versions.changed(self.levels.versions.shard_of(subject));

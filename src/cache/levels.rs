@@ -1,7 +1,7 @@
 //! A look-up through the levels: L1, then a flight through L2 to the loader.
 //!
 //! Used by the handle, on the caller's task, and by the actor. Bound: at most [`WRITES_MAX`] values
-//! wait to be written to Redis. Further ones are not written, and are loaded again by whoever needs
+//! wait to be written to Redis. Further ones are not written, and are loaded again by the next that needs
 //! them there.
 
 use super::cacheable::{Cacheable, Shareable};
@@ -123,7 +123,7 @@ impl Levels {
             metrics().cache_hit(T::KIND.as_str(), Level::L1);
             return Ok(entry.value.clone());
         }
-        // The version is taken before anything is read, by whoever begins the flight.
+        // The version is taken before anything is read, by the one that begins the flight.
         let mut start = || {
             let since = self.versions.now();
             load(since).map(|result| result.map_err(Arc::new))

@@ -13,7 +13,7 @@
 //! a conversation of two costs.
 //!
 //! The order matters: the truth changes (the transaction commits), then the counter, then the
-//! shard, and then whoever made the change gets a response. Subjects of one shard invalidate each
+//! shard, and then the caller gets a response. Subjects of one shard invalidate each
 //! other needlessly, but never too little.
 //!
 //! Bound: [`SHARDS`] words.

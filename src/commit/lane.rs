@@ -84,7 +84,7 @@ impl StreamHandler<LaneWork> for LaneActor {
                 writer.commit(work.group).await;
             }
             for flushed in work.flushed {
-                // Whoever waited may have lost patience.
+                // Anyone who waited may have lost patience.
                 if flushed.send(()).is_err() {
                     tracing::debug!("nobody waits for a flush any more");
                 }

@@ -24,7 +24,7 @@ type MarkerKey = (ConversationId, UserId);
 #[derive(Debug, Default)]
 pub(super) struct ReadMarkers {
     waiting: Mutex<HashMap<MarkerKey, Seq>>,
-    /// What the latest flush took, kept until the next: somebody may have read the row just before
+    /// What the latest flush took, kept until the next: someone may have read the row just before
     /// it was written.
     flushed: Mutex<HashMap<MarkerKey, Seq>>,
     /// One flush at a time, so that the last one before the end waits for the one under way.

@@ -1,6 +1,6 @@
 //! From rows of the database to what goes over the wire: messages and memberships.
 //!
-//! Used by whoever reads them: this folder, `conversations/` and `search/`.
+//! Used by all that read them: this folder, `conversations/` and `search/`.
 
 use crate::ids::{ConversationId, MemberRole, MessageId, Rev, Seq, UserId, UserKind};
 use crate::wire::frames::{MemberChange, MemberChanged, MemberUser, Message, Reaction, Timestamp};

@@ -11,7 +11,7 @@
 //!   (serialization, deadlock)*: the same group again.
 //! * *The database refuses an operation*: the group is split until the poison is alone; the others
 //!   commit.
-//! * *Somebody else holds a conversation's row*: the conversations of the group are committed one
+//! * *Someone else holds a conversation's row*: the conversations of the group are committed one
 //!   by one, that one last.
 
 use super::batch::Group;
@@ -41,7 +41,7 @@ const RETRY_DELAY_MAX: Duration = Duration::from_millis(500);
 enum GroupError {
     /// The database refuses something in it.
     Poison,
-    /// Somebody else holds the row of one of its conversations.
+    /// Someone else holds the row of one of its conversations.
     Locked,
 }
 
@@ -203,7 +203,7 @@ fn complete_expired(group: &mut Group<Operation>) -> Option<Duration> {
     deadlines.min().map(|first| first.saturating_duration_since(now))
 }
 
-/// Whether a row of the group was locked by somebody else for too long.
+/// Whether a row of the group was locked by someone else for too long.
 fn is_locked(error: &DatabaseError) -> bool {
     error.sql_state() == Some(&SqlState::LOCK_NOT_AVAILABLE)
 }

@@ -20,7 +20,7 @@ pub struct QuotaConfig {
     pub per_hour: usize,
 }
 
-/// How much one client address may ask for in a short time, whoever is behind it.
+/// How much one client address may ask for in a short time, no matter who is behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FloodConfig {
     /// Sustained.

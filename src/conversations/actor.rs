@@ -157,7 +157,7 @@ impl StreamHandler<ConversationCommand> for ConversationActor {
                 }
                 self.changed_here = true;
                 self.state.read(access.user_id, seq, self.now(), &mut self.effects);
-                // Before the reply: whoever has it may list conversations next.
+                // Before the reply: anyone who has it may list conversations next.
                 self.finish_turn(ctx);
                 reply.ok(None);
             }

@@ -22,7 +22,7 @@ enum Adoption {
     Live,
     /// Its replay goes on.
     Resumed(ResumedReplay),
-    /// It is removed from the table; whoever waits for a reply gets this code.
+    /// It is removed from the table; anyone who waits for a reply gets this code.
     Ended(Code),
 }
 

@@ -1,6 +1,6 @@
 //! The latest changes of a conversation, without holes, for subscribers who come back soon. Pure.
 //!
-//! Bounds: [`CHANGES_MAX`] changes and [`CHANGES_BYTES_MAX`] bytes; the oldest go first. Whoever
+//! Bounds: [`CHANGES_MAX`] changes and [`CHANGES_BYTES_MAX`] bytes; the oldest go first. Anyone who
 //! needs older ones is read them from the database (`replay.rs`).
 
 use crate::ids::{Rev, UserId};

@@ -1,7 +1,7 @@
 //! The observer of commits that keeps the cached first pages of conversations true.
 //!
 //! It invalidates what the pages depend on: two atomic operations for a message, done at once. So
-//! it needs no queue and is never full. It is the first in the list of observers: whoever waits for
+//! it needs no queue and is never full. It is the first in the list of observers: anyone who waits for
 //! the receipt may list conversations next.
 
 use crate::cache::{CacheHandle, Subject};
@@ -28,7 +28,7 @@ impl CommitObserver for FirstPageObserver {
 /// Invalidates what first pages depend on, for a commit of whichever node.
 pub(super) fn invalidate_first_pages(cache: &CacheHandle, committed: &Committed) {
     for change in &committed.changes {
-        // Whoever joins has pages that do not know the conversation yet.
+        // Anyone who joins has pages that do not know the conversation yet.
         if let Change::Member(member) = change {
             cache.invalidate(Subject::User(member.user.id));
         }

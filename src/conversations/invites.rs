@@ -2,7 +2,7 @@
 //!
 //! Who may see, make and withdraw them is decided by the conversation
 //! ([`ConversationsHandle::authorize_invites`]). Joining is a durable change like any other, and
-//! its use is counted in the same transaction. A code is 128 random bits. Whoever has it may join,
+//! its use is counted in the same transaction. A code is 128 random bits. Anyone who has it may join,
 //! so it is never logged. Bounds: [`INVITES_MAX`] open ones a conversation.
 
 use super::error::Error;

@@ -203,7 +203,7 @@ impl ConversationActor {
             return;
         };
         match error {
-            ReplayError::Gone => replay.reply.forgo(),
+            ReplayError::Gone => replay.reply.skip(),
             ReplayError::Ahead => {
                 replay.reply.error(
                     Code::Conflict,

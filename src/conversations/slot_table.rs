@@ -82,7 +82,7 @@ impl SlotTable {
     }
 
     /// Takes a slot whose actor has stopped out of the table. What reached it in the last moment
-    /// goes to a new slot. Whoever still holds the old one finds it closed and asks again.
+    /// goes to a new slot. Anyone who still holds the old one finds it closed and asks again.
     ///
     /// A sender may have been given its permit before the mailbox was closed and use it afterwards.
     /// So the old mailbox is read to its very end, which waits for such senders. What they send
@@ -104,7 +104,7 @@ impl SlotTable {
         {
             let mut slots = self.slots.write();
             // The table and this function hold it: nobody else does, and nobody can get it under
-            // this lock. Somebody may have had it for a moment, though, and left something there.
+            // this lock. Someone may have had it for a moment, though, and left something there.
             if drained && late.is_empty() && Arc::strong_count(&successor) == 2 && successor.is_empty() {
                 slots.remove(&slot.id);
                 return;

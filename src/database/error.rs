@@ -67,7 +67,7 @@ impl Error {
         }
     }
 
-    /// Whether PostgreSQL ended the statement, at `statement_timeout` or on somebody's request.
+    /// Whether PostgreSQL ended the statement, at `statement_timeout` or on someone's request.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.sql_state() == Some(&SqlState::QUERY_CANCELED)

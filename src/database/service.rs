@@ -125,7 +125,7 @@ impl Database {
     /// well, or where it failed there: then the caller must do it on the primary.
     ///
     /// The result may be some seconds old, and older than an earlier one. So only search and
-    /// analytics may call this (`tests/it/tidy.rs`), and nothing that decides what somebody may
+    /// analytics may call this (`tests/it/tidy.rs`), and nothing that decides what someone may
     /// see.
     ///
     /// # Errors

@@ -6,13 +6,13 @@
 //! | `declared.rs` | the declarations |
 //! | `labels.rs` | the values that labels can have |
 //! | `recorder.rs` | [`Metrics`]: counts, and writes everything down for a scrape |
-//! | `readings.rs` | what is read when somebody asks |
+//! | `readings.rs` | what is read when someone asks |
 //! | `process.rs` | what the system says of this process |
 //!
 //! There is one [`Metrics`] for the process ([`metrics`]). Besides the log it is the only global:
 //! counting must not need a handle that is passed through everything. What only mirrors state (open
 //! sockets, waiting messages, the pool) is not counted. It is read from the handles of the node
-//! when somebody asks ([`Readings`]), so it cannot drift, and it costs nothing until then.
+//! when someone asks ([`Readings`]), so it cannot drift, and it costs nothing until then.
 //!
 //! * Bounds: a label has a fixed set of values: route patterns and never paths, names of
 //!   statements, actors and kinds of keys that stand in the source, or enums. Nothing that a client

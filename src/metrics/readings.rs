@@ -1,4 +1,4 @@
-//! What is read when somebody asks: the state of one node at that moment.
+//! What is read when someone asks: the state of one node at that moment.
 //!
 //! A node fills in [`Readings`] for each scrape. So several nodes of one process, as in tests, each
 //! show their own.

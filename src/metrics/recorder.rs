@@ -94,12 +94,12 @@ impl Metrics {
             .observe(elapsed.as_secs_f64());
     }
 
-    /// Somebody got a connection of the pool after waiting this long.
+    /// Someone got a connection of the pool after waiting this long.
     pub fn db_pool_waited(&self, waited: Duration) {
         self.requests.db_pool_wait.observe(waited.as_secs_f64());
     }
 
-    /// Somebody got no connection of the pool in time.
+    /// Someone got no connection of the pool in time.
     pub fn db_pool_timed_out(&self) {
         self.requests.db_pool_timeouts.inc();
     }

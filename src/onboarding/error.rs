@@ -1,4 +1,4 @@
-//! Why somebody could not come in.
+//! Why someone could not come in.
 
 use crate::{auth, conversations};
 

@@ -22,7 +22,7 @@ impl Onboarding {
         Self { auth, conversations }
     }
 
-    /// Signs somebody up: into a tenant of their own, or by invite into somebody else's. `address`
+    /// Signs someone up: into a tenant of their own, or by invite into someone else's. `address`
     /// is the client's, for the login throttle.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use crate::ids::UserId;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-/// Between two snapshots of a node, whoever asks for them.
+/// Between two snapshots of a node, no matter who asks for them.
 const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Users of this node.

@@ -2,7 +2,7 @@
 //! time.
 //!
 //! A node publishes a delta for each user who comes or goes. Its heartbeat says how many deltas
-//! there were: its version. Whoever has counted another number asks for a snapshot. So a delta that
+//! there were: its version. Anyone who has counted another number asks for a snapshot. So a delta that
 //! was lost, doubled or overtaken is repaired within seconds. A node that is silent for
 //! [`SILENCE_MAX`] is removed together with its users: a killed node leaves no ghosts. Nothing is
 //! kept outside of the nodes, so nothing is lost with Redis.
@@ -27,7 +27,7 @@ const SILENCE_FORGIVEN: Duration = Duration::from_secs(10);
 const SYNC_INTERVAL: Duration = Duration::from_secs(1);
 /// Users in one part of a snapshot.
 pub(super) const SNAPSHOT_PART_USERS: usize = 2_000;
-/// Further nodes are ignored. So many are somebody's mistake.
+/// Further nodes are ignored. So many are someone's mistake.
 const NODES_MAX: usize = 1_024;
 
 /// A user came online or went offline.

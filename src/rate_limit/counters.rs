@@ -2,7 +2,7 @@
 //! the actor.
 //!
 //! Bounds: those of the table; [`LEASE_DEMANDS_MAX`] demands for leases wait for the actor, and
-//! whoever comes then is counted by this node alone; [`UNSYNCED_MAX`] subjects are noted to be
+//! a caller who comes then is counted by this node alone; [`UNSYNCED_MAX`] subjects are noted to be
 //! synced.
 
 use super::local_quota::LeaseState;
@@ -57,7 +57,7 @@ pub(super) struct LeaseQueue {
     unsynced: Mutex<VecDeque<SubjectKey>>,
 }
 
-/// Somebody needs a part of a subject's quota.
+/// Someone needs a part of a subject's quota.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LeaseDemand {
     pub(super) key: SubjectKey,
@@ -154,7 +154,7 @@ impl QuotaCounters {
                 Some(entry.local.refusal(wait, quota, now))
             })
         };
-        // Whoever is not known has used nothing, and nothing is ever known where limits are off.
+        // Anyone who is not known has used nothing, and nothing is ever known where limits are off.
         self.table.with_known(payer.key(), refusal).flatten()
     }
 

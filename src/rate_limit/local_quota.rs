@@ -29,7 +29,7 @@ pub(super) const fn lease_life(spans: Spans) -> Millis {
 /// A request to Redis about one subject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct LeaseRequest {
-    /// What somebody waits for; 0 where something is only returned.
+    /// What someone waits for; 0 where something is only returned.
     pub(super) cost: u32,
     pub(super) wanted: u32,
     pub(super) quota: Quota,
@@ -126,12 +126,12 @@ impl LocalQuota {
         self.requested_at = None;
     }
 
-    /// Somebody waits for the reply.
+    /// Someone waits for the reply.
     pub(super) const fn add_waiting(&mut self, cost: u32) {
         self.waiting = self.waiting.saturating_add(cost);
     }
 
-    /// Somebody has waited for too long. If there was no reply, the others wait no longer, and this
+    /// Someone has waited for too long. If there was no reply, the others wait no longer, and this
     /// node counts alone for `local_only`. If others were quicker with what was granted, all is
     /// well with Redis.
     pub(super) fn timed_out(&mut self, now: Millis, patience: Millis, local_only: Millis) {

@@ -21,7 +21,7 @@ impl Payer {
         }
     }
 
-    /// Whoever is at this address without valid credentials: anonymous.
+    /// Anyone who is at this address without valid credentials: anonymous.
     #[must_use]
     pub fn address(address: IpAddr) -> Self {
         Self {

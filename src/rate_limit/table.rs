@@ -66,7 +66,7 @@ pub(super) struct SubjectEntry {
     pub(super) window: Window,
     /// Only where nodes share quotas.
     pub(super) local: LocalQuota,
-    /// Notifies whoever waits for the reply of Redis about this subject. Made when somebody does.
+    /// Notifies the tasks that wait for the reply of Redis about this subject. Made when someone does.
     pub(super) replied: Option<Arc<Notify>>,
 }
 
@@ -93,7 +93,7 @@ pub(super) struct SubjectTable {
     hasher: RandomState,
     subjects_per_half: usize,
     spans: Spans,
-    /// How often somebody had to share.
+    /// How often someone had to share.
     crowded: AtomicU64,
 }
 
@@ -163,7 +163,7 @@ impl SubjectTable {
         self.shards.iter().map(known).sum()
     }
 
-    /// How often somebody had to share since the last call.
+    /// How often someone had to share since the last call.
     pub(super) fn take_crowded(&self) -> u64 {
         self.crowded.swap(0, Ordering::Relaxed)
     }
@@ -215,7 +215,7 @@ mod tests {
             .collect();
         assert!(table.len() <= SHARDS);
         assert!(table.take_crowded() > 0);
-        // Whoever comes, no more than its budgets are given out.
+        // Anyone who comes, no more than its budgets are given out.
         let more = (0..100_000).filter(|_| admitted(&table, user(), 1)).count();
         assert!(more <= SHARDS * (OVERFLOW + 1) * 10, "{more}");
         // Those who came first still have theirs.

@@ -7,7 +7,7 @@
 //! it.
 //!
 //! A connection on which a call did not end well (no reply in time, or a broken one) is not used
-//! again: what may still arrive on it belongs to somebody who has gone.
+//! again: what may still arrive on it belongs to someone who has gone.
 
 use bb8_redis::bb8::{ErrorSink, ManageConnection};
 use parking_lot::Mutex;
@@ -21,7 +21,7 @@ use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
 /// How long the making of one connection may take. A caller waits only for its own deadline; the
-/// connection is made in a task of its own, for whoever comes next.
+/// connection is made in a task of its own, for the next caller.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Makes connections for the pool.

@@ -1,4 +1,4 @@
-//! Prepares what somebody typed for `search_query` of PostgreSQL. Pure.
+//! Prepares what someone typed for `search_query` of PostgreSQL. Pure.
 //!
 //! PostgreSQL reads the query itself (`websearch_to_tsquery`): words, `"phrases"`, `or`, `-without`.
 //! Any text is a query. Two things are changed before:

@@ -14,7 +14,7 @@ pub struct SearchCursor {
 /// What is searched for.
 #[derive(Clone, Debug)]
 pub struct SearchRequest {
-    /// Words, as somebody typed them; at most [`QUERY_BYTES_MAX`](super::QUERY_BYTES_MAX) bytes.
+    /// Words, as someone typed them; at most [`QUERY_BYTES_MAX`](super::QUERY_BYTES_MAX) bytes.
     pub words: String,
     /// Only messages of this conversation.
     pub conversation: Option<ConversationId>,

@@ -63,7 +63,7 @@ impl SessionActor {
     ) {
         if self.connection.outbox.is_closed() {
             // While Redis was asked: revoked, say.
-            return reply.forgo();
+            return reply.skip();
         }
         let Some(retry_after_ms) = decision.retry_after_ms else {
             return self.perform(frame, reply, budget(decision), ctx);

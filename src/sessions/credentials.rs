@@ -77,7 +77,7 @@ pub(super) fn recheck(auth: &Auth, connection: &Connection) {
     match auth.recheck(before) {
         // A key whose user lost the right to chat.
         Ok(principal) if !principal.scopes().contains(Scope::Chat) => connection.outbox.cut(CloseCode::Revoked),
-        // Its subscriptions were allowed to somebody who was no guest; let it subscribe again.
+        // Its subscriptions were allowed to someone who was no guest; let it subscribe again.
         Ok(principal) if principal.role == Role::Guest && !was_guest => {
             connection.outbox.cut(CloseCode::StateDiscarded);
         }

@@ -7,7 +7,7 @@
 //! its reply. So nobody waits for the slowest.
 //!
 //! Bounds: [`GOODBYES_A_SECOND`], but all within [`SPREAD_MAX`] and a quarter of the time there is.
-//! When three quarters of the time are over, whoever still waits for a reply is closed without it.
+//! When three quarters of the time are over, a socket that still waits for a reply is closed without it.
 //! Its client repeats what got no reply.
 
 use super::connection::Connection;

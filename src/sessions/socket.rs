@@ -1,6 +1,6 @@
 //! A second handle on a socket's descriptor.
 //!
-//! A session that cannot be written to is not polled, so it cannot end itself. Whoever sees that
+//! A session that cannot be written to is not polled, so it cannot end itself. Anyone who sees that
 //! from outside shuts the TCP connection down through a duplicate of its descriptor, made when the
 //! connection was accepted; the worker then sees an error and drops the session. The price is one
 //! descriptor more for each WebSocket.

@@ -1,7 +1,7 @@
 //! A bounded queue that outlives its reader.
 //!
 //! Used by every actor that must not lose what is queued when it crashes: each generation reads on
-//! where the one before ended. Bound: the capacity. What "full" means is decided by whoever sends.
+//! where the one before ended. Bound: the capacity. What "full" means is decided by the sender.
 
 use std::pin::Pin;
 use std::sync::Arc;

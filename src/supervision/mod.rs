@@ -3,7 +3,7 @@
 //!
 //! * Owns: the loops that keep actors and tasks alive ([`supervise`], [`supervise_task`]), the pure
 //!   [`RestartBudget`] and [`Backoff`], the [`Mailbox`], the threads of the actors
-//!   ([`ArbiterPool`]), and the name of whoever runs ([`current`]).
+//!   ([`ArbiterPool`]), and the name of the actor that runs ([`current`]).
 //! * Used by: every folder that starts an actor or a task that lives as long as the node.
 //! * Bound: five restarts in sixty seconds. Then the child stays down until the window has room
 //!   again, and its callers get `unavailable`.

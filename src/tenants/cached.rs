@@ -148,7 +148,7 @@ mod tests {
         DateTime::from_timestamp_micros(micros).unwrap()
     }
 
-    /// Bytes that lie in somebody's Redis: if this fails, the shape needs another version.
+    /// Bytes that lie in someone's Redis: if this fails, the shape needs another version.
     #[test]
     fn the_shapes_are_what_they_were() {
         let user = User {

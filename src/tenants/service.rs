@@ -1,6 +1,6 @@
 //! Reads and changes tenants and their people. Called by `http/` only.
 //!
-//! A user and a tenant are read through the cache, to be shown. What somebody may do is never
+//! A user and a tenant are read through the cache, to be shown. What someone may do is never
 //! decided by what is cached.
 //!
 //! A change of a user locks the row of the tenant first, so that two admins at once cannot leave a

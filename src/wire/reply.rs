@@ -1,6 +1,6 @@
 //! The one direct reply to a client frame.
 //!
-//! Whoever carries a frame on carries its [`Reply`] with it. It is given exactly once: dropping it
+//! Anyone who carries a frame on carries its [`Reply`] with it. It is given exactly once: dropping it
 //! ungiven (an actor died, a queue was discarded) replies `unavailable`, so a client is never left
 //! waiting on a live connection.
 
@@ -82,7 +82,7 @@ impl Reply {
     }
 
     /// Gives no reply: the connection is gone.
-    pub fn forgo(mut self) {
+    pub fn skip(mut self) {
         self.to = None;
     }
 

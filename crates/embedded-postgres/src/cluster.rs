@@ -297,7 +297,7 @@ impl Cluster {
         file.map_err(Error::file(&self.log))
     }
 
-    /// Makes a directory that only PostgreSQL's account can enter; refuses one that somebody else
+    /// Makes a directory that only PostgreSQL's account can enter; refuses one that someone else
     /// has put there.
     fn make_private_dir(&self, path: &Path) -> Result<(), Error> {
         let owner = self

@@ -46,7 +46,7 @@ impl Process {
         }
         match working_dir(self.number()) {
             Ok(dir) => dir == self.cluster_dir,
-            // Not to be seen (no procfs, or no right to): then whether somebody listens decides.
+            // Not to be seen (no procfs, or no right to): then whether someone listens decides.
             Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied || !Path::new("/proc/self").exists() => {
                 UnixStream::connect(&self.socket).is_ok()
             }

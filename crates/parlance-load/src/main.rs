@@ -120,7 +120,7 @@ enum Command {
         /// Messages missed.
         #[arg(long, default_value_t = 1_000)]
         missed: u64,
-        /// How often somebody resumes.
+        /// How often someone resumes.
         #[arg(long, default_value_t = 40)]
         rounds: usize,
     },

@@ -1,7 +1,7 @@
 //! Sends to one server what waits for it, many in one round trip.
 //!
 //! While a batch is under way the next one gathers; no timer delays anything. A batch that fails is
-//! not sent again: it may have been carried out, and whoever missed it repairs it by revision. A
+//! not sent again: it may have been carried out, and a node that missed it repairs it by revision. A
 //! publication that a server of a cluster refuses, because another one has the slot now, goes to
 //! that one, once.
 

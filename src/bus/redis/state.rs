@@ -36,7 +36,7 @@ pub(super) struct RedisBusState {
     /// The subscribers of this node.
     subscribers: Mutex<Vec<(Interest, mpsc::Sender<Delivery>)>>,
     pub(super) subscriptions: Mutex<ConversationSubscriptions>,
-    /// Whoever holds it listens to the channels of everybody and of this node.
+    /// Anyone who holds it listens to the channels of everybody and of this node.
     pub(super) own_channels: Semaphore,
     pub(super) own_channels_connected: AtomicBool,
     /// When another node was last seen, in milliseconds of Unix time; at first, since when none can
@@ -121,7 +121,7 @@ impl RedisBusState {
     pub(super) fn publish(&self, to: To, bytes: Vec<u8>) {
         if self.known.borrow().is_none() {
             let mut early = self.early.lock();
-            // Whoever finds the servers takes what waits here afterwards, under this lock.
+            // Anyone who finds the servers takes what waits here afterwards, under this lock.
             let is_unknown = self.known.borrow().is_none();
             if is_unknown && early.len() < ENVELOPES_MAX {
                 return early.push((to, bytes));

@@ -146,7 +146,7 @@ pub(in crate::commit) async fn count_owners(
 }
 
 /// Counts a use of an invitation by this user, once; false when it is spent, expired, withdrawn or
-/// not of this place, and for whoever was removed from here by somebody else since it was made: an
+/// not of this place, and for a user who was removed from here by someone else since it was made: an
 /// old link does not undo that.
 pub(in crate::commit) async fn use_invite(
     db: &Transaction<'_>,

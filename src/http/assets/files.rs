@@ -37,7 +37,7 @@ struct EmbeddedFiles;
 pub(crate) struct Asset {
     pub(crate) body: Bytes,
     pub(crate) media_type: HeaderValue,
-    /// Of a large file: what gzip makes of it, once somebody wanted it.
+    /// Of a large file: what gzip makes of it, once someone wanted it.
     compressed: OnceLock<Bytes>,
 }
 

@@ -44,7 +44,7 @@ impl Assets {
         }
         written?;
         match fs::rename(&draft, &home) {
-            // Somebody else was faster, with the same.
+            // Someone else was faster, with the same.
             Err(_) if home.is_dir() => fs::remove_dir_all(&draft)?,
             other => other?,
         }
@@ -130,7 +130,7 @@ mod tests {
         let publish = || {
             start.wait();
             let home = assets.publish(&root).unwrap();
-            // Whoever is told where it is finds all of it, whatever the others are doing.
+            // Anyone who is told where it is finds all of it, whatever the others are doing.
             for (path, _, body) in assets.files() {
                 assert_eq!(fs::read(home.join(path)).unwrap(), &body[..], "{path}");
             }

@@ -1,7 +1,7 @@
 //! How large the head of a request may be, and how long a request may take.
 //!
 //! The HTTP parser takes heads of up to 128 KiB and 96 headers, and then replies 431 by itself with
-//! an empty body. The limits here are lower, so that whoever is a little too large gets a problem
+//! an empty body. The limits here are lower, so that a request that is a little too large gets a problem
 //! document. A body that is encoded is refused, because a kilobyte of it can stand for a gigabyte.
 //!
 //! How long a request may take, and how large its body may be, is declared beside its route

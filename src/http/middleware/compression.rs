@@ -1,4 +1,4 @@
-//! Compression of what is worth it: text of 1 KiB and more, for whoever accepts brotli or gzip.
+//! Compression of what is worth it: text of 1 KiB and more, for clients that accept brotli or gzip.
 //!
 //! Own lines around the framework's encoder, because its middleware compresses whatever its size,
 //! replies 406 to clients that exclude everything, and knows nothing of secrets.

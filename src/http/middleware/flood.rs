@@ -1,11 +1,11 @@
-//! The flood guard: what one network may ask for in short, whoever is behind it. It comes
+//! The flood guard: what one network may ask for in short, no matter who is behind it. It comes
 //! right behind nginx.
 //!
 //! It stands before authentication and costs no more than a look-up, so it is what a flood meets:
 //! 50 requests a second and 100 at once, of those to `/auth/…`, which hash passwords, 5 and 10. It
 //! is actix-governor (a generic cell rate algorithm) over our own key, the client's network, and
 //! with our own response: a problem document with an honest `Retry-After`. What quotas do not count
-//! is free here too: whoever loads the page asks for all of its files at once.
+//! is free here too: anyone who loads the page asks for all of its files at once.
 //!
 //! Bounds: governor keeps one number for each key and never removes one by itself. So a request
 //! removes once a second what is as good as new (two seconds after a network's last request).

@@ -58,7 +58,7 @@ pub(crate) async fn quotas(
     Ok(response)
 }
 
-/// Takes the request from the quota of whoever pays; `None` when limits are off.
+/// Takes the request from the quota of the payer; `None` when limits are off.
 async fn charge(request: &ServiceRequest) -> Result<Option<(Tier, QuotaDecision)>, Error> {
     let request = request.request();
     let state = AppState::of(request)?;

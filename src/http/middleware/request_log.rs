@@ -1,4 +1,4 @@
-//! The request log: what every request and every response has, whoever made the response.
+//! The request log: what every request and every response has, no matter who made the response.
 //!
 //! A request gets an id, its route, a span for the log and the deadline of its connection. A
 //! response gets the id, the time it took, the security headers, the CORS headers, a log line, and

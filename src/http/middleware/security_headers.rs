@@ -1,4 +1,4 @@
-//! The headers by which a browser protects whoever uses the page, on every response: pages, data,
+//! The headers by which a browser protects the user of the page, on every response: pages, data,
 //! errors, and the 101 of a socket.
 //!
 //! They are set here: a proxy in front passes them on and adds none, so none comes twice. Only what

@@ -1,6 +1,6 @@
 //! Where a request comes from, when proxies stand in between.
 //!
-//! `X-Forwarded-For` is what somebody wrote; only what a trusted proxy appended to it is true. So
+//! `X-Forwarded-For` is what someone wrote; only what a trusted proxy appended to it is true. So
 //! it is believed only when the connection itself comes from one of `TRUSTED_PROXIES`. It is read
 //! from the right, over those that are trusted, to the first that is not: that one is the client as
 //! far as anybody honest has seen it. What stands to the left of it is its own invention. Reading
@@ -13,7 +13,7 @@ use actix_web::http::header::HeaderMap;
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-/// Most hops that are looked at; a longer chain is somebody playing.
+/// Most hops that are looked at; a longer chain is someone playing.
 const HOPS_MAX: usize = 32;
 
 /// The address of the client behind `request`.

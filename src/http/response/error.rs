@@ -87,7 +87,7 @@ impl Error {
         Self::new(Code::RateLimited).with_retry_after(wait)
     }
 
-    /// `rate_limited`, because somebody's quota is used up.
+    /// `rate_limited`, because someone's quota is used up.
     pub(crate) fn over_quota(decision: QuotaDecision) -> Self {
         Self::too_many(Duration::from_millis(decision.retry_after_ms.unwrap_or_default())).with_quota(decision)
     }

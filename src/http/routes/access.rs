@@ -3,7 +3,7 @@
 //!
 //! One row for each documented route of `table.rs`. The row of a request is looked up once, by
 //! `request/matched_route.rs`. A route without a row is for people and has the default limits, so
-//! that a new route is closed to keys until somebody decides otherwise (a test finds it missing).
+//! that a new route is closed to keys until someone decides otherwise (a test finds it missing).
 //! What a person or key may do within a route, by role and membership, is decided by the feature
 //! that its handler calls.
 //!

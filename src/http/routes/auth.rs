@@ -14,7 +14,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// Signing up: into a tenant of one's own, or by invite into somebody else's.
+/// Signing up: into a tenant of one's own, or by invite into someone else's.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RegisterInput {

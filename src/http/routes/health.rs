@@ -22,7 +22,7 @@ pub(crate) async fn live(state: web::Data<AppState>) -> HttpResponse {
     responses((status = 200, body = HealthReport), (status = 503, body = HealthReport)))]
 pub(crate) async fn ready(request: HttpRequest, state: web::Data<AppState>) -> HttpResponse {
     let mut report = state.health.readiness().await;
-    // Whoever is nobody, or has wrong credentials, gets the plain report: an orchestrator must
+    // Anyone who is nobody, or has wrong credentials, gets the plain report: an orchestrator must
     // always get one.
     let caller = caller::identify_by_token(&request, &state);
     if caller.is_ok_and(|caller| caller.scopes().contains(Scope::Admin)) {

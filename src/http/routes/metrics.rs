@@ -1,4 +1,4 @@
-//! `/metrics`: what the server counts, for whoever scrapes it.
+//! `/metrics`: what the server counts, for scrapers.
 //!
 //! On the main address unless `METRICS_BIND` names another, and then on that only: it tells no
 //! secrets, but how busy the place is, which strangers need not know.

@@ -214,7 +214,7 @@ impl Connection {
     }
 
     /// Looks for the end of the upgrade response; returns how many bytes it takes, 0 while it is
-    /// incomplete. `None` when somebody who was there before was sent away for now.
+    /// incomplete. `None` when someone who was there before was sent away for now.
     fn on_response(&mut self, bytes: &[u8], run: &mut RunState) -> Result<Option<usize>> {
         let Some(end) = memmem::find(bytes, b"\r\n\r\n") else {
             return Ok(Some(0));

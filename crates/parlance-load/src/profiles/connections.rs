@@ -90,7 +90,7 @@ pub(crate) fn idle(context: &Context, connections: usize, members: usize, hold: 
 pub(crate) struct Churn {
     /// Changes missed before each resume.
     pub missed: u64,
-    /// How often somebody resumed.
+    /// How often someone resumed.
     pub rounds: usize,
     /// From `subscribe` to `subscribed` with everything missed in between.
     pub resume: Latency,
@@ -150,7 +150,7 @@ pub(crate) fn churn(context: &Context, missed: u64, rounds: usize) -> Result<Chu
     })
 }
 
-/// Where somebody resumes after having missed messages.
+/// Where someone resumes after having missed messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ResumeNode {
     /// The node on which the messages were written.

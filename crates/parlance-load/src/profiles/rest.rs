@@ -23,7 +23,7 @@ use uuid::Uuid;
 
 /// Programs, each a user with a key, a connection and a thread.
 const PROGRAMS: usize = 24;
-/// Conversations each of them is a member of, as a program that serves somebody is. What the cache
+/// Conversations each of them is a member of, as a program that serves someone is. What the cache
 /// serves depends on it: a post in any of them makes the list of each member another one.
 const ROOMS_EACH: usize = 2;
 /// Users signed up at once; each costs the server a password hash.

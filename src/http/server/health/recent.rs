@@ -20,7 +20,7 @@ impl<T> Default for RecentChecks<T> {
 }
 
 impl<T: Clone> RecentChecks<T> {
-    /// Checks, or repeats what was just found. Whoever comes meanwhile waits for the same checks.
+    /// Checks, or repeats what was just found. Anyone who comes meanwhile waits for the same checks.
     pub(super) async fn get_or(&self, check: impl Future<Output = T>) -> T {
         let mut latest = self.0.lock().await;
         if let Some((at, found)) = &*latest
