@@ -7,8 +7,8 @@
 # Settings after the revision are for this tree's server only. REVISION may be HEAD, to compare
 # settings alone. Each round sends for some seconds as fast as acknowledgements allow (10 rooms of
 # 100), on one server and then on the other. So a machine that is slow for a while is slow for both.
-# It prints the medians and their ratio: deliveries per second, and the server's CPU seconds per
-# million deliveries. The second says more on a machine that others use too.
+# It prints the medians and their ratio: deliveries per second, the server's CPU seconds per million
+# deliveries, latencies and memory. The CPU says most on a machine that others use too.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
@@ -86,9 +86,22 @@ done
 
 python3 - "$work" <<'PYTHON'
 import json, statistics, sys
-def median(side, field):
-    return statistics.median(json.loads(line)[field] for line in open(f"{sys.argv[1]}/{side}.jsonl"))
-for field, name, digits in (("deliveries_per_s", "deliveries/s", 0), ("server_cpu_s_per_million", "server CPU s per million deliveries", 3)):
-    before, after = median("before", field), median("after", field)
+def value(line, path):
+    found = json.loads(line)
+    for name in path.split("."):
+        found = found[name]
+    return found
+def median(side, path):
+    return statistics.median(value(line, path) for line in open(f"{sys.argv[1]}/{side}.jsonl"))
+for path, name, unit, digits in (
+    ("deliveries_per_s", "deliveries/s", 1, 0),
+    ("server_cpu_s_per_million", "server CPU s per million deliveries", 1, 3),
+    ("delivery.p50_ms", "delivery p50, ms", 1, 1),
+    ("delivery.p99_ms", "delivery p99, ms", 1, 1),
+    ("ack.p50_ms", "acknowledgement p50, ms", 1, 1),
+    ("ack.p99_ms", "acknowledgement p99, ms", 1, 1),
+    ("server_rss_bytes", "server memory, MiB", 1 << 20, 0),
+):
+    before, after = median("before", path) / unit, median("after", path) / unit
     print(f"  {name:<38} before {before:>12,.{digits}f}   after {after:>12,.{digits}f}   ratio {after / before:.3f}")
 PYTHON
