@@ -264,6 +264,8 @@ impl ConversationState {
         if self.deleted_at.is_some() {
             let farewell = Change::Properties(properties.clone());
             effects.push(Effect::End { farewell });
+            // Also not a notice of what was posted a moment ago: nobody is subscribed any more.
+            self.ephemeral = EphemeralState::default();
         }
     }
 

@@ -489,6 +489,22 @@ fn notices_go_to_everybody_but_the_only_author_at_most_once_a_second() {
 }
 
 #[test]
+fn a_deleted_conversation_sends_no_notice_of_its_last_message() {
+    let mut model = Model::new();
+    let mut state = model.state();
+    let posted = model.post(0);
+    let deleted = model.commit(Change::Properties(Arc::new(ConversationChanged {
+        conversation: model.id,
+        rev: model.rev().next(),
+        title: "title".into(),
+        deleted_at: Some(AT),
+    })));
+    state.committed(vec![posted, deleted], Rev::ZERO, 0, &mut Vec::new());
+    assert_eq!(ticked(&mut state, 10_000), []);
+    assert_eq!(state.next_deadline(), None);
+}
+
+#[test]
 fn someone_removed_gets_the_farewell_and_then_nothing() {
     let mut model = Model::new();
     let mut state = model.state();
