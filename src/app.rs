@@ -10,7 +10,7 @@ use crate::auth::{self, Auth};
 use crate::bus::{Bus, InProcessBus, RedisBus};
 use crate::cache::CacheHandle;
 use crate::commit::{CommitHandle, CommitObservers};
-use crate::config::{Capacity, Config};
+use crate::config::{Capacity, Config, SessionsConfig};
 use crate::conversations::{
     BusObserver, ConversationDependencies, ConversationsHandle, FirstPageObserver, SlotObserver, SlotTable,
 };
@@ -117,12 +117,17 @@ impl App {
         self.servers.metrics_address()
     }
 
-    /// Serves until `stop` resolves, then stops everything in order.
+    /// Serves until `stop` resolves, then stops everything in order; once `hurry` resolves, without
+    /// waiting for anybody.
     ///
     /// # Errors
     /// When the HTTP server fails by itself; everything else is stopped all the same.
-    pub async fn run_until(self, stop: impl Future<Output = ()>) -> std::io::Result<()> {
-        self.servers.run_until(stop, self.shutdown.run()).await
+    pub async fn run_until(
+        self,
+        stop: impl Future<Output = ()>,
+        hurry: impl Future<Output = ()>,
+    ) -> std::io::Result<()> {
+        self.servers.run_until(stop, self.shutdown.run(hurry)).await
     }
 }
 
@@ -228,7 +233,15 @@ fn fit(mut config: Config) -> Result<(Arc<Config>, Capacity), Error> {
     let descriptors = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     let capacity = Capacity::of(&config, descriptors).map_err(Error::Descriptors)?;
     let wanted = std::mem::replace(&mut config.sessions.connections_max, capacity.sockets);
-    if capacity.sockets < wanted {
+    if capacity.sockets < wanted && wanted == SessionsConfig::default().connections_max {
+        // Nobody has asked for as many: what most systems give is plenty for most.
+        tracing::info!(
+            sockets = capacity.sockets,
+            descriptors,
+            "so many sockets are admitted; a higher limit of open files (ulimit -Hn, LimitNOFILE, ulimits) allows more, \
+             up to PARLANCE_CONNECTIONS_MAX"
+        );
+    } else if capacity.sockets < wanted {
         tracing::warn!(
             sockets = capacity.sockets,
             wanted,

@@ -27,6 +27,7 @@ pub mod redis;
 pub mod search;
 pub mod sessions;
 pub mod shutdown;
+pub mod signals;
 pub mod supervision;
 pub mod telemetry;
 pub mod tenants;

@@ -3,17 +3,18 @@
 
 use clap::{Parser, Subcommand};
 use parlance::app::App;
+use parlance::auth::{self, Proof};
 use parlance::config::Config;
 use parlance::database::Database;
 use parlance::http::Assets;
 use parlance::probe::{self, HealthQuestion};
+use parlance::signals::StopSignals;
 use parlance::telemetry;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use std::error::Error;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use tokio::signal::unix::{SignalKind, signal};
 
 /// A realtime chat server: durable before acknowledged, resume without a cliff.
 #[derive(Parser)]
@@ -49,24 +50,35 @@ enum Command {
         /// Its `static/<hash>` will have them; other versions stay.
         directory: PathBuf,
     },
+    /// Change what all nodes of a database share.
+    Secrets {
+        #[command(subcommand)]
+        command: SecretsCommand,
+    },
     /// Run only the private PostgreSQL, print its address, and stop it again when told to stop.
     Database,
 }
 
+#[derive(Clone, Subcommand)]
+enum SecretsCommand {
+    /// Make JWT_SECRET the secret of all nodes; JWT_SECRET_PREVIOUS is the one of before.
+    Rotate {
+        /// Without the one of before, which is lost.
+        #[arg(long)]
+        force: bool,
+    },
+}
+
 fn main() -> ExitCode {
     let command = Arguments::parse().command.unwrap_or(Command::Serve);
-    match run(command) {
+    let code = match run(command) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // The log may not have started; an operator looks here in any case.
-            let written = writeln!(std::io::stderr(), "parlance: {error}");
-            if written.is_ok() {
-                ExitCode::FAILURE
-            } else {
-                ExitCode::from(2)
-            }
-        }
-    }
+        // An operator looks here in any case, whether the log has started or not.
+        Err(error) if telemetry::print_error(&format!("parlance: {error}")) => ExitCode::FAILURE,
+        Err(_) => ExitCode::from(2),
+    };
+    telemetry::flush();
+    code
 }
 
 fn run(command: Command) -> Result<(), Box<dyn Error>> {
@@ -102,6 +114,9 @@ fn run(command: Command) -> Result<(), Box<dyn Error>> {
         match command {
             Command::Migrate => migrate(&config).await,
             Command::Database => database(&config).await,
+            Command::Secrets {
+                command: SecretsCommand::Rotate { force },
+            } => rotate_secret(&config, if force { Proof::Waived } else { Proof::Needed }).await,
             // What does not need a runtime has been done.
             _ => Box::pin(serve(config)).await,
         }
@@ -110,22 +125,39 @@ fn run(command: Command) -> Result<(), Box<dyn Error>> {
 
 async fn serve(config: Config) -> Result<(), Box<dyn Error>> {
     // Before anything is started, so that an early Ctrl-C stops what has been.
-    let stop = stop_signal()?;
+    let signals = StopSignals::listen()?;
     raise_descriptor_limit();
-    let app = App::build(config).await?;
-    writeln!(std::io::stdout(), "Parlance is at http://{}", app.address())?;
-    Ok(Box::pin(app.run_until(stop)).await?)
+    let Some(app) = unless_stopped(&signals, App::build(config)).await else {
+        return Ok(());
+    };
+    let app = app?;
+    announce(format!("Parlance is at http://{}", app.address()));
+    Ok(Box::pin(app.run_until(signals.clone().stop(), signals.hurry())).await?)
 }
 
-/// Resolves at the first SIGINT or SIGTERM.
-fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
+/// Does `work`, unless the process is told to stop meanwhile. What was half made is dropped, and a
+/// private PostgreSQL ends with it.
+async fn unless_stopped<T>(signals: &StopSignals, work: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        done = work => Some(done),
+        () = signals.clone().stop() => {
+            tracing::info!("told to stop while starting");
+            None
         }
-    })
+    }
+}
+
+/// Prints a line to standard output, on a thread that nobody waits for: where nobody reads, that is
+/// no reason to wait or to end.
+fn announce(line: String) {
+    let print = move || {
+        if let Err(error) = writeln!(std::io::stdout(), "{line}") {
+            tracing::info!(%error, "standard output does not take: {line}");
+        }
+    };
+    if let Err(error) = std::thread::Builder::new().name("announce".to_owned()).spawn(print) {
+        tracing::warn!(%error, "the address could not be printed");
+    }
 }
 
 /// Each socket takes two descriptors; the soft limit of many systems is only 1,024. What the hard one allows is found out
@@ -139,18 +171,36 @@ fn raise_descriptor_limit() {
 }
 
 async fn migrate(config: &Config) -> Result<(), Box<dyn Error>> {
-    Database::open(config).await?.close().await;
+    let signals = StopSignals::listen()?;
+    match unless_stopped(&signals, Database::open(config)).await {
+        Some(database) => database?.close().await,
+        None => return Err("stopped before the database was migrated".into()),
+    }
     Ok(())
 }
 
-async fn database(config: &Config) -> Result<(), Box<dyn Error>> {
-    let stop = stop_signal()?;
+async fn rotate_secret(config: &Config, proof: Proof) -> Result<(), Box<dyn Error>> {
     let database = Database::open(config).await?;
+    let rotated = auth::rotate_secret(config, &database, proof).await;
+    database.close().await;
+    rotated?;
+    Ok(writeln!(
+        std::io::stdout(),
+        "This JWT_SECRET is that of all nodes now. Restart them with it; see docs/operations.md, Rotating secrets."
+    )?)
+}
+
+async fn database(config: &Config) -> Result<(), Box<dyn Error>> {
+    let signals = StopSignals::listen()?;
+    let Some(database) = unless_stopped(&signals, Database::open(config)).await else {
+        return Ok(());
+    };
+    let database = database?;
     let address = database
         .private_url()
         .ok_or("DATABASE_URL is set, so there is nothing to run")?;
-    writeln!(std::io::stdout(), "{address}")?;
-    stop.await;
+    announce(address);
+    signals.stop().await;
     database.close().await;
     Ok(())
 }

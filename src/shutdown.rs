@@ -9,6 +9,9 @@
 //! 4. The writers, and the cache: Redis learns which of its values are old, unless it is away.
 //! 5. Logins, the arbiters and at last the database.
 //!
+//! Told a second time to stop, the node waits for nobody any more, and goes straight to the arbiters
+//! and the database.
+//!
 //! A step that does not end by the deadline is left behind: what was acknowledged is durable
 //! anyway, and what was not is repeated by its client. So everything together takes
 //! `PARLANCE_DRAIN_DELAY` and `PARLANCE_SHUTDOWN_TIMEOUT` at most, and a moment for the process to
@@ -46,9 +49,26 @@ pub struct Shutdown {
 }
 
 impl Shutdown {
-    /// Stops everything.
-    pub async fn run(self) {
+    /// Stops everything; once `hurry` resolves, without waiting for clients and requests.
+    pub async fn run(self, hurry: impl Future<Output = ()>) {
         self.health.drain();
+        let told = Instant::now();
+        let started = tokio::select! {
+            started = self.stop_serving() => started,
+            () = hurry => {
+                tracing::warn!("told to stop a second time: what is under way is not waited for");
+                told
+            }
+        };
+        self.arbiters.stop();
+        // Not earlier than a moment from now, however long the rest took: PostgreSQL goes with us.
+        let deadline = (started + self.timeout).max(Instant::now() + self.timeout / DATABASE_SHARE);
+        within(deadline, "database", self.database.close()).await;
+        tracing::info!(duration_ms = started.elapsed().as_secs_f64() * 1e3, "shut down");
+    }
+
+    /// Everything that clients can notice, in order. Returns when it began, after the delay.
+    async fn stop_serving(&self) -> Instant {
         if !self.drain_delay.is_zero() {
             tracing::info!(
                 delay_ms = self.drain_delay.as_secs_f64() * 1e3,
@@ -69,9 +89,7 @@ impl Shutdown {
         // Until here, so that a scraper sees the end of the work.
         within(deadline, "metrics", self.servers.stop_metrics()).await;
         within(deadline, "logins", self.auth.stop()).await;
-        self.arbiters.stop();
-        within(started + self.timeout, "database", self.database.close()).await;
-        tracing::info!(duration_ms = started.elapsed().as_secs_f64() * 1e3, "shut down");
+        started
     }
 }
 

@@ -139,6 +139,7 @@ pub(super) struct ProtectionMetrics {
     pub(super) rate_limit_fallbacks: Counter,
     pub(super) actor_restarts: Family<ActorLabel, Counter>,
     pub(super) panics: Counter,
+    pub(super) log_lines_dropped: Counter,
 }
 
 impl ProtectionMetrics {
@@ -164,6 +165,7 @@ impl ProtectionMetrics {
             ),
             actor_restarts: all.counter("actor_restarts", "Actors and tasks that died and were started again"),
             panics: all.counter("panics", "Panics, whoever had them"),
+            log_lines_dropped: all.counter("log_lines_dropped", "Lines of the log that standard error did not take"),
         };
         // As in `PipelineMetrics`; those of `actor_restarts` begin when the actor does.
         for (tier, surface) in refusals() {

@@ -171,6 +171,11 @@ impl Metrics {
         self.protection.panics.inc();
     }
 
+    /// Lines of the log found no room, or could not be written.
+    pub fn log_lines_dropped(&self, lines: u64) {
+        self.protection.log_lines_dropped.inc_by(lines);
+    }
+
     /// A group was committed.
     pub fn committed(&self, operations: usize, elapsed: Duration) {
         self.pipeline.commit_batch_size.observe(operations as f64);

@@ -2,7 +2,7 @@
 //! refuses the next in words, and goes on serving. The limit is a real one, of a real process.
 
 use crate::support::{PATIENCE, Scrape, ServerProcess, eventually};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
 /// Far below what the default of 50,000 sockets needs.
@@ -26,15 +26,11 @@ async fn a_node_admits_what_it_has_descriptors_for_and_refuses_the_next() {
     assert_eq!(scrape.value("process_max_fds", &[]), f64::from(FILES_MAX));
     let promised = scrape.value("sockets_max", &[]) as usize;
     assert!((30..FILES_MAX as usize / 2).contains(&promised), "{promised}");
-    let said = server.log();
-    let said = said
-        .lines()
-        .find(|line| line.contains("PARLANCE_CONNECTIONS_MAX"))
-        .unwrap();
-    let said: serde_json::Value = serde_json::from_str(said).unwrap();
+    let said = said_of_sockets(&server);
     assert_eq!(
-        (&said["level"], &said["sockets"], &said["wanted"], &said["descriptors"]),
-        (&json!("WARN"), &json!(promised), &json!(50_000), &json!(FILES_MAX))
+        (&said["level"], &said["sockets"], &said["descriptors"]),
+        (&json!("INFO"), &json!(promised), &json!(FILES_MAX)),
+        "nobody has asked for more"
     );
 
     let ann = server.register("Ann").await;
@@ -63,6 +59,25 @@ async fn a_node_admits_what_it_has_descriptors_for_and_refuses_the_next() {
     eventually("there is room", async || handshake().await == 101).await;
     assert!(!server.log().contains("Too many open files"), "{}", server.log());
     drop(sockets);
+    server.terminate();
+}
+
+/// The line of the log about how many sockets are admitted.
+fn said_of_sockets(server: &ServerProcess) -> Value {
+    let log = server.log();
+    let line = log.lines().find(|line| line.contains("PARLANCE_CONNECTIONS_MAX"));
+    serde_json::from_str(line.unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn who_has_asked_for_more_sockets_than_there_can_be_is_warned() {
+    let asked = [ENVIRONMENT.as_slice(), &[("PARLANCE_CONNECTIONS_MAX", "5000")]].concat();
+    let server = ServerProcess::try_start_within(Some(FILES_MAX), &asked).unwrap();
+    let said = said_of_sockets(&server);
+    assert_eq!(
+        (&said["level"], &said["wanted"], &said["descriptors"]),
+        (&json!("WARN"), &json!(5_000), &json!(FILES_MAX))
+    );
     server.terminate();
 }
 

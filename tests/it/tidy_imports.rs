@@ -15,10 +15,11 @@ use syn::visit::{self, Visit};
 
 /// Folder: the folders that it imports, from the top of the house down.
 const TABLE: &str = "\
-main: app, probe, http, database, telemetry, config
+main: app, probe, signals, http, auth, database, telemetry, config
 app: shutdown, http, onboarding, sessions, conversations, search, tenants, auth, commit, rate_limit, presence, cache, bus, database, redis, config, supervision, ids
 shutdown: http, sessions, auth, commit, cache, database, supervision
 probe:
+signals:
 http: onboarding, sessions, conversations, search, tenants, auth, commit, rate_limit, cache, bus, database, wire, config, metrics, ids, error
 onboarding: conversations, auth
 sessions: conversations, auth, commit, rate_limit, presence, wire, config, supervision, metrics, ids, error

@@ -165,10 +165,11 @@ impl TestApp {
         let site = Site::new(app.address());
         let metrics = app.metrics_address().map(Site::new);
         let (stop, stopped) = oneshot::channel::<()>();
-        let running = actix_web::rt::spawn(app.run_until(async {
+        let told = async {
             // Dropped without a word means the same.
             let _: Result<(), _> = stopped.await;
-        }));
+        };
+        let running = actix_web::rt::spawn(app.run_until(told, std::future::pending()));
         Self {
             site,
             database,

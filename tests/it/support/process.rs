@@ -1,11 +1,12 @@
 //! The real program in a process of its own, with its private PostgreSQL, so that it can be killed.
 
 use super::client::Site;
+use super::nginx::free_address;
 use super::{PATIENCE, TempDir};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use std::fs::File;
-use std::io::{BufRead, BufReader, Write as _};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::io::{BufRead, BufReader, Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::ops::Deref;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -16,7 +17,8 @@ pub struct ServerProcess {
     site: Site,
     child: Child,
     environment: Vec<(String, String)>,
-    files_max: Option<u32>,
+    /// What a shell does first that then becomes the server.
+    prelude: Option<String>,
     data: TempDir,
 }
 
@@ -41,20 +43,48 @@ impl ServerProcess {
 
     /// The same, with a limit on its open files that it cannot raise.
     pub fn try_start_within(files_max: Option<u32>, environment: &[(&str, &str)]) -> Result<Self, String> {
-        let environment: Vec<_> = environment
-            .iter()
-            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-            .collect();
+        Self::try_start_after(files_max.map(|files| format!("ulimit -n {files}")), environment)
+    }
+
+    /// The same, by a shell that does something first.
+    pub fn try_start_after(prelude: Option<String>, environment: &[(&str, &str)]) -> Result<Self, String> {
+        let environment = owned(environment);
         let data = TempDir::new("server");
         let bind = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let (child, address) = spawn(&data, bind, files_max, &environment)?;
+        let mut child = command(&data, bind, prelude.as_deref(), &environment).spawn().unwrap();
+        let address = address_of(&mut child, &data)?;
         Ok(Self {
             site: Site::new(address),
             child,
             environment,
-            files_max,
+            prelude,
             data,
         })
+    }
+
+    /// Starts one whose standard output and error are these; returns when it serves.
+    pub fn start_unheard(stdout: Stdio, stderr: Stdio, environment: &[(&str, &str)]) -> Self {
+        let environment = owned(environment);
+        let data = TempDir::new("server");
+        // It cannot say which one it has taken.
+        let bind = free_address();
+        let mut command = command(&data, bind, None, &environment);
+        let mut child = command.stdout(stdout).stderr(stderr).spawn().unwrap();
+        let deadline = Instant::now() + 4 * PATIENCE;
+        while !serves(bind) {
+            if let Some(status) = child.try_wait().unwrap() {
+                panic!("the server ended with {status}");
+            }
+            assert!(Instant::now() < deadline, "the server does not serve");
+            nap(Duration::from_millis(10));
+        }
+        Self {
+            site: Site::new(bind),
+            child,
+            environment,
+            prelude: None,
+            data,
+        }
     }
 
     /// Where its data is.
@@ -118,8 +148,9 @@ impl ServerProcess {
     pub fn restart_with(&mut self, more: &[(&str, &str)]) {
         let mut environment = self.environment.clone();
         environment.extend(more.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())));
-        let (child, address) = spawn(&self.data, self.site.address, self.files_max, &environment)
-            .unwrap_or_else(|error| panic!("{error}"));
+        let mut command = command(&self.data, self.site.address, self.prelude.as_deref(), &environment);
+        let mut child = command.spawn().unwrap();
+        let address = address_of(&mut child, &self.data).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(address, self.site.address);
         self.child = child;
     }
@@ -127,7 +158,10 @@ impl ServerProcess {
     /// Starts a second server on the same data, another port; answers what it complained about.
     pub fn second_server(&self) -> Result<(), String> {
         let bind = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let (mut child, _) = spawn(&self.data, bind, self.files_max, &self.environment)?;
+        let mut child = command(&self.data, bind, self.prelude.as_deref(), &self.environment)
+            .spawn()
+            .unwrap();
+        address_of(&mut child, &self.data)?;
         child.kill().unwrap();
         child.wait().unwrap();
         Ok(())
@@ -135,7 +169,12 @@ impl ServerProcess {
 
     /// Sends SIGTERM.
     pub fn begin_stop(&self) {
-        kill_process(self.pid(), Signal::TERM).unwrap();
+        self.signal(Signal::TERM);
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).unwrap();
     }
 
     /// Waits for its end.
@@ -155,8 +194,13 @@ impl ServerProcess {
     }
 
     /// SIGTERM, and asserts an orderly end that leaves no PostgreSQL behind.
-    pub fn terminate(mut self) {
+    pub fn terminate(self) {
         self.begin_stop();
+        self.ended();
+    }
+
+    /// Asserts an orderly end, soon, that leaves no PostgreSQL behind.
+    pub fn ended(mut self) {
         let status = self.wait(Duration::from_secs(30));
         assert!(status.success(), "{status}: {}", self.log());
         assert_eq!(self.postgres_pid(), None, "PostgreSQL was left running");
@@ -190,28 +234,37 @@ impl Drop for ServerProcess {
     }
 }
 
-/// Starts the program and waits for the line with its address; an error is what it said at its end.
-fn spawn(
-    data: &TempDir,
-    bind: SocketAddr,
-    files_max: Option<u32>,
-    environment: &[(String, String)],
-) -> Result<(Child, SocketAddr), String> {
-    let log_path = data.path().join("server.log");
-    let log = File::options().create(true).append(true).open(&log_path).unwrap();
+/// Whether there is an answer. It listens long before, while its database is made.
+fn serves(address: SocketAddr) -> bool {
+    let ask = || {
+        let mut connection = TcpStream::connect(address)?;
+        connection.set_read_timeout(Some(Duration::from_millis(500)))?;
+        connection.write_all(b"GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")?;
+        connection.read(&mut [0; 64])
+    };
+    ask().is_ok_and(|count| count > 0)
+}
+
+fn owned(environment: &[(&str, &str)]) -> Vec<(String, String)> {
+    let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    environment.iter().map(owned).collect()
+}
+
+/// The command that starts the program, with its log in a file.
+fn command(data: &TempDir, bind: SocketAddr, prelude: Option<&str>, environment: &[(String, String)]) -> Command {
+    let log = File::options()
+        .create(true)
+        .append(true)
+        .open(data.path().join("server.log"))
+        .unwrap();
     let program = env!("CARGO_BIN_EXE_parlance");
-    let mut command = Command::new(if files_max.is_some() { "sh" } else { program });
-    if let Some(files) = files_max {
-        command.args([
-            "-c",
-            "ulimit -n \"$1\" && exec \"$0\" serve",
-            program,
-            &files.to_string(),
-        ]);
+    let mut command = Command::new(if prelude.is_some() { "sh" } else { program });
+    if let Some(prelude) = prelude {
+        command.args(["-c", &format!("{prelude} && exec \"$0\" serve"), program]);
     } else {
         command.arg("serve");
     }
-    let mut child = command
+    command
         .env_remove("DATABASE_URL")
         .env("BIND", bind.to_string())
         .env("DATA_DIR", data.path().join("data"))
@@ -221,22 +274,25 @@ fn spawn(
         .envs(environment.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(log)
-        .spawn()
-        .unwrap();
+        .stderr(log);
+    command
+}
+
+/// Waits for the line with the address of a server; an error is what it said at its end.
+fn address_of(child: &mut Child, data: &TempDir) -> Result<SocketAddr, String> {
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap())
         .read_line(&mut line)
         .unwrap();
     let Some(address) = line.trim().strip_prefix("Parlance is at http://") else {
         let status = child.wait().unwrap();
-        let log = std::fs::read_to_string(&log_path).unwrap_or_default();
+        let log = std::fs::read_to_string(data.path().join("server.log")).unwrap_or_default();
         return Err(format!(
             "{status}: {}",
             log.lines().rev().take(20).collect::<Vec<_>>().join("\n")
         ));
     };
-    Ok((child, address.parse().unwrap()))
+    Ok(address.parse().unwrap())
 }
 
 /// Lets time pass where there is no runtime: between two kills, and between looks at another process.

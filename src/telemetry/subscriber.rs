@@ -1,7 +1,6 @@
-//! The log of the server. Panics are part of it.
+//! How an event becomes a line of the log.
 //!
-//! * Used by: `main`, once, before anything else is started.
-//! * Lines go to standard error. Standard output belongs to what a command was asked to print.
+//! * Used by `log.rs`; tests and benchmarks have their own writers.
 //! * Logged are names, counts, durations and identifiers. Never what people write to each other,
 //!   and never a credential.
 //! * An event is one line, whatever its values hold. JSON escapes by itself. In the form for
@@ -9,19 +8,13 @@
 //!   text into a value (the message of a panic, an error of the database) can forge a line of the
 //!   log, or send colours to the operator's terminal.
 
-use crate::config::{Config, LogFormat};
-use crate::metrics::metrics;
-use crate::supervision;
-use std::backtrace::{Backtrace, BacktraceStatus};
+use crate::config::LogFormat;
 use std::fmt;
-use std::io::IsTerminal;
-use std::panic::PanicHookInfo;
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::{self, FormatEvent, FormatFields, Writer};
 use tracing_subscriber::fmt::{FmtContext, MakeWriter};
 use tracing_subscriber::registry::LookupSpan;
-use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// Applied after `RUST_LOG`. The lower levels of the driver would log the values of statements,
 /// that is, what people write. The HTTP parser logs an error when someone sends no valid request,
@@ -35,23 +28,6 @@ const QUIET: [&str; 5] = [
     "refinery_core::traits::missing=off",
 ];
 
-/// Starts the log, in the configured form, and makes every panic an event of it.
-///
-/// # Errors
-/// The reason why the configured filter cannot be used, for the operator.
-pub fn init(config: &Config) -> Result<(), String> {
-    let terminal = if std::io::stderr().is_terminal() {
-        Terminal::Colours
-    } else {
-        Terminal::Plain
-    };
-    let log = subscriber(config.log_format, &config.log_filter, terminal, std::io::stderr)?;
-    log.try_init()
-        .map_err(|error| format!("the log could not be started: {error}"))?;
-    std::panic::set_hook(Box::new(log_panic));
-    Ok(())
-}
-
 /// What the form for people may contain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Terminal {
@@ -61,8 +37,7 @@ pub enum Terminal {
     Colours,
 }
 
-/// What receives events and writes them to `writer`. [`init`] installs it; tests and benchmarks use
-/// their own.
+/// What receives events and writes them to `writer`.
 ///
 /// # Errors
 /// The reason why `filter` cannot be used, for the operator.
@@ -82,6 +57,8 @@ where
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(writer)
+        // What it would print of a failure goes to standard error, and there it would be a panic.
+        .log_internal_errors(false)
         .with_ansi(false);
     Ok(match form {
         LogFormat::Pretty => {
@@ -150,23 +127,6 @@ fn write_escaped(writer: &mut Writer<'_>, text: &str) -> fmt::Result {
         }
     }
     Ok(())
-}
-
-/// Logs a panic: which actor, where, on which thread, and its message.
-fn log_panic(panic: &PanicHookInfo<'_>) {
-    metrics().panicked();
-    let running = supervision::current();
-    let thread = std::thread::current();
-    let backtrace = Backtrace::capture();
-    tracing::error!(
-        actor = running.map(|running| running.name),
-        actor.id = running.and_then(|running| running.id).map(tracing::field::display),
-        thread = thread.name().unwrap_or("unnamed"),
-        place = panic.location().map(tracing::field::display),
-        backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| tracing::field::display(&backtrace)),
-        "Panic: {}",
-        panic.payload_as_str().unwrap_or("(no text)")
-    );
 }
 
 #[cfg(test)]
