@@ -8,7 +8,6 @@ use super::events::UserState;
 use super::principal::{Credential, Principal};
 use crate::ids::{ConversationId, Role, SessionId, TenantId, Tier, UserId, UserKind, UserStatus};
 use crate::wire::frames::timestamp;
-use crate::wire::limits;
 use bytestring::ByteString;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -146,24 +145,6 @@ fn word<T>(row: &Row, column: &'static str, parse: fn(&str) -> Option<T>) -> Res
     parse(row.try_get(column)?).ok_or(Error::Word(column))
 }
 
-/// The name of a user, tenant or conversation as it is kept: without surrounding white space.
-///
-/// # Errors
-/// [`Error::Invalid`] if nothing is left, it is longer than 200 bytes, or holds control characters.
-pub fn check_name<'a>(field: &'static str, name: &'a str) -> Result<&'a str, Error> {
-    let name = name.trim();
-    if name.is_empty() || name.len() > limits::NAME_BYTES_MAX {
-        return Err(Error::invalid(
-            field,
-            format!("1 to {} bytes are needed here.", limits::NAME_BYTES_MAX),
-        ));
-    }
-    if name.chars().any(char::is_control) {
-        return Err(Error::invalid(field, "Control characters do not belong here."));
-    }
-    Ok(name)
-}
-
 /// Checks the shape of an address. Whether it exists is not checked.
 ///
 /// # Errors
@@ -186,15 +167,6 @@ pub fn check_email(email: &str) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_are_trimmed_and_bounded() {
-        assert_eq!(check_name("name", "  Ann Lee ").unwrap(), "Ann Lee");
-        assert!(check_name("name", &"x".repeat(200)).is_ok());
-        for bad in ["", " \u{2003} ", "a\0b", "a\nb", &"x".repeat(201)] {
-            assert!(check_name("name", bad).is_err(), "{bad:?}");
-        }
-    }
 
     #[test]
     fn addresses_have_a_shape() {

@@ -7,11 +7,11 @@
 //!
 //! Bound: [`KEYS_MAX`] keys of a user.
 
-use super::account::check_name;
 use super::error::Error;
 use super::events::AuthEvent;
 use super::key_lookup::PREFIX;
 use super::key_types::{ApiKey, IssuedKey, NewApiKey};
+use super::names::check_name;
 use super::opaque::{hash_opaque, make_opaque};
 use super::principal::{CredentialId, Principal};
 use super::scopes::Scopes;

@@ -32,6 +32,9 @@ pub enum Error {
     /// A refresh token or ticket that is not, or no longer, good for anything.
     #[error("The credentials are not valid or have been used already.")]
     Spent,
+    /// Refresh cookies of two logins, both of them good.
+    #[error("The cookies hold two different logins. Delete the cookies of this site, and sign in again.")]
+    SeveralLogins,
     /// The login is over.
     #[error("The credentials have been revoked.")]
     Revoked,
@@ -79,6 +82,19 @@ pub enum Error {
     /// There is no usable signing key.
     #[error("no signing key: JWT_SECRET is not set, and {0}")]
     Key(String),
+    /// The nodes beside this one sign with another secret.
+    #[error(
+        "JWT_SECRET is another one than that of the nodes on this database, which would refuse each other's tokens. Give \
+         this node the same: JWT_SECRET, or without it the file jwt.key in DATA_DIR. To change the secret of all nodes, \
+         see `parlance secrets rotate`"
+    )]
+    OtherSecret,
+    /// A change of the secret by someone who does not show the one of before.
+    #[error(
+        "JWT_SECRET_PREVIOUS is not the secret that the nodes on this database have; set it to that one, or, if that is \
+         lost, use --force: then people sign in anew where their token was signed with it"
+    )]
+    NotThePreviousSecret,
     /// A row does not have the columns it should.
     #[error("unexpected row: {0}")]
     Row(#[from] tokio_postgres::Error),
@@ -103,7 +119,9 @@ impl Error {
     pub fn code(&self) -> Code {
         match self {
             Self::Invalid { .. } => Code::BadRequest,
-            Self::Credentials | Self::Token(_) | Self::Spent | Self::Revoked | Self::ApiKey => Code::Unauthenticated,
+            Self::Credentials | Self::Token(_) | Self::Spent | Self::SeveralLogins | Self::Revoked | Self::ApiKey => {
+                Code::Unauthenticated
+            }
             Self::Suspended | Self::NeedsSession | Self::GuestKey | Self::ScopeBeyondRole(_) => Code::Forbidden,
             Self::EmailTaken => Code::Conflict,
             Self::InviteNotFound | Self::KeyNotFound => Code::NotFound,
@@ -111,7 +129,12 @@ impl Error {
             Self::LookUp(error) => error.code(),
             Self::NotLookedUp | Self::Throttled(_) => Code::RateLimited,
             Self::Overloaded => Code::Overloaded,
-            Self::Hash(_) | Self::Key(_) | Self::Row(_) | Self::Word(_) => Code::Internal,
+            Self::Hash(_)
+            | Self::Key(_)
+            | Self::OtherSecret
+            | Self::NotThePreviousSecret
+            | Self::Row(_)
+            | Self::Word(_) => Code::Internal,
             Self::Database(error) => error.code(),
         }
     }

@@ -1,20 +1,24 @@
 //! Logins: opening, refreshing and ending them, as methods of [`Auth`].
 //!
 //! A login is a row of `sessions` with the family of refresh tokens that descends from one
-//! authentication. A refresh token is exchanged in one transaction. Of two requests with the same
-//! token one gets the next token; the other is reuse. Reuse revokes the whole login, because it
-//! means that someone else holds the token. There is no grace for two tabs: clients serialise
-//! refreshes.
+//! authentication. A refresh token is exchanged in one transaction, under the lock of its login, so
+//! that the requests of one login are judged one after the other. A token that comes again may be a
+//! client that never got the answer, or someone else who holds the token. What tells them apart is
+//! in `refresh_judgement.rs`; the latter revokes the whole login.
+//!
+//! Bound: a query for each request with several refresh cookies, however many they are.
 
 use super::account::{Account, EMAIL_BYTES_MAX, Tenant, User};
 use super::error::Error;
 use super::events::AuthEvent;
 use super::login_failures::AttemptKind;
 use super::opaque::{expiry, hash_opaque, is_plausible, make_opaque};
-use super::password;
+use super::password::Verification;
+use super::password_text::TypedPassword;
 use super::principal::{CredentialId, Principal};
+use super::refresh_judgement::{Judgement, judge};
 use super::service::Auth;
-use super::store::accounts::{find_by_email, find_guest_conversation};
+use super::store::accounts::{find_by_email, find_guest_conversation, update_password_hash};
 use super::store::logins as store;
 use crate::ids::{Role, SessionId, UserId, UserStatus};
 use crate::wire::frames::Timestamp;
@@ -28,10 +32,10 @@ use uuid::Uuid;
 pub struct IssuedLogin {
     pub user: User,
     pub tenant: Tenant,
-    /// For `Authorization` and the `session` cookie.
+    /// For `Authorization` and the session cookie.
     pub access_token: String,
     pub expires_at: Timestamp,
-    /// For the `refresh` cookie.
+    /// For the refresh cookie.
     pub refresh_token: String,
     pub refresh_expires_at: Timestamp,
 }
@@ -43,25 +47,16 @@ impl Auth {
     /// # Errors
     /// [`Error::NeedsSession`] for a key's principal, [`Error::Database`].
     pub async fn open_session(&self, account: Account, principal: &Principal) -> Result<IssuedLogin, Error> {
-        let now = Utc::now();
-        let refresh_expires_at = expiry(now, self.inner.refresh_token_ttl);
-        let (refresh_token, hash) = make_opaque();
+        let session_id = principal.session_id().ok_or(Error::NeedsSession)?;
+        let fresh = FreshTokens::new(self);
         let mut client = self.inner.database.client().await?;
         let tx = client.transaction().await?;
-        let session_id = principal.session_id().ok_or(Error::NeedsSession)?;
-        store::insert_session(&tx, account.tenant.id, account.user.id, session_id, refresh_expires_at).await?;
-        store::insert_refresh_token(&tx, session_id, &hash).await?;
+        let expires_at = fresh.refresh_expires_at;
+        store::insert_session(&tx, account.tenant.id, account.user.id, session_id, expires_at).await?;
+        store::insert_refresh_token(&tx, session_id, &fresh.hash, None).await?;
         tx.commit().await?;
-        let (access_token, expires_at) = self.inner.signer.issue(principal, now, Uuid::now_v7())?;
-        let Account { user, tenant } = account;
-        Ok(IssuedLogin {
-            user,
-            tenant,
-            access_token,
-            expires_at,
-            refresh_token,
-            refresh_expires_at,
-        })
+        self.inner.known_users.note(principal).await;
+        fresh.issue(self, account, principal)
     }
 
     /// Signs in with address and password. `address` is the client's, for the login throttle.
@@ -84,13 +79,13 @@ impl Auth {
             find_by_email(&client, email).await?
         };
         let (account, hash) = found.map_or((None, None), |(account, hash)| (Some(account), hash));
-        let long = password.len() > 4 * password::PASSWORD_CHARS_MAX;
-        let matches = self
-            .inner
-            .passwords
-            .verify(if long { String::new() } else { password }, hash)
-            .await?;
-        let account = account.filter(|_| matches).ok_or(Error::Credentials)?;
+        let verification = self.inner.passwords.verify(TypedPassword::new(password), hash.clone());
+        let verification = verification.await?;
+        let is_right = verification != Verification::Wrong;
+        let account = account.filter(|_| is_right).ok_or(Error::Credentials)?;
+        if let (Verification::RightInOldForm(renewed), Some(old)) = (&verification, &hash) {
+            self.renew_hash(&account, old, renewed).await;
+        }
         if account.user.status == UserStatus::Suspended {
             return Err(Error::Suspended);
         }
@@ -98,33 +93,40 @@ impl Auth {
         self.open_session(account, &principal).await
     }
 
-    /// Exchanges a refresh token for new tokens. A token seen before revokes its login.
+    /// Keeps the hash of a password in its one form. If that fails, the next login tries again.
+    async fn renew_hash(&self, account: &Account, old: &str, renewed: &str) {
+        let (tenant_id, user_id) = (account.tenant.id, account.user.id);
+        let result = match self.inner.database.client().await {
+            Ok(client) => update_password_hash(&client, tenant_id, user_id, old, renewed).await,
+            Err(error) => Err(error.into()),
+        };
+        if let Err(error) = result {
+            tracing::warn!(%error, user.id = %user_id, "the hash of a password could not be renewed");
+        }
+    }
+
+    /// Exchanges a refresh token for new tokens. Of several the one counts that is good. A token
+    /// that comes again when it should not revokes its login.
     ///
     /// # Errors
-    /// [`Error::Spent`], [`Error::Suspended`], [`Error::Database`].
-    pub async fn refresh(&self, token: &str) -> Result<IssuedLogin, Error> {
-        if !is_plausible(token) {
-            return Err(Error::Spent);
-        }
-        let old = hash_opaque(token);
-        let now = Utc::now();
+    /// [`Error::Spent`], [`Error::SeveralLogins`], [`Error::Suspended`], [`Error::Database`].
+    pub async fn refresh(&self, tokens: &[&str]) -> Result<IssuedLogin, Error> {
+        let token = hash_opaque(self.choose_refresh_token(tokens).await?);
         let mut client = self.inner.database.client().await?;
         let tx = client.transaction().await?;
-        let Some(session_id) = store::use_refresh_token(&tx, &old).await? else {
-            let family = store::find_refresh_token(&tx, &old).await?;
-            let revoked = match family {
-                Some((user_id, session_id)) => store::revoke_sessions(&tx, user_id, Some(session_id)).await?,
-                None => Vec::new(),
-            };
+        let (user_id, session_id) = store::find_refresh_token(&tx, &token).await?.ok_or(Error::Spent)?;
+        let account = store::lock_session(&tx, session_id).await?.ok_or(Error::Spent)?;
+        // Read under the lock: what others did with the family has been committed.
+        let record = store::load_refresh_token(&tx, &token).await?.ok_or(Error::Spent)?;
+        let judgement = judge(&record);
+        if judgement == Judgement::Reuse {
+            let revoked = store::revoke_sessions(&tx, user_id, Some(session_id)).await?;
             tx.commit().await?;
-            if !revoked.is_empty() {
-                tracing::warn!(session.id = ?revoked, "a refresh token was used twice; its login is revoked");
-            }
+            tracing::warn!(session.id = %session_id, "a refresh token was used twice; its login is revoked");
             self.apply_revoked(revoked);
             return Err(Error::Spent);
-        };
-        // Without a commit the token stays unused; it then fails the same way next time.
-        let account = store::lock_session(&tx, session_id).await?.ok_or(Error::Spent)?;
+        }
+        // Without a commit the token stays as it was; it then fails the same way next time.
         if account.user.status == UserStatus::Suspended {
             return Err(Error::Suspended);
         }
@@ -132,26 +134,44 @@ impl Auth {
             Role::Guest => find_guest_conversation(&tx, account.user.id).await?,
             _ => None,
         };
-        let refresh_expires_at = expiry(now, self.inner.refresh_token_ttl);
-        let (refresh_token, hash) = make_opaque();
-        store::insert_refresh_token(&tx, session_id, &hash).await?;
-        store::extend_session(&tx, session_id, refresh_expires_at).await?;
-        let oldest = TimeDelta::from_std(self.inner.refresh_token_ttl)
-            .ok()
-            .and_then(|ttl| now.checked_sub_signed(ttl));
+        let fresh = FreshTokens::new(self);
+        store::use_refresh_token(&tx, &token).await?;
+        store::insert_refresh_token(&tx, session_id, &fresh.hash, Some(&token)).await?;
+        store::extend_session(&tx, session_id, fresh.refresh_expires_at).await?;
+        let ttl = TimeDelta::from_std(self.inner.refresh_token_ttl).ok();
+        let oldest = ttl.and_then(|ttl| fresh.now.checked_sub_signed(ttl));
         store::delete_old_refresh_tokens(&tx, session_id, oldest.unwrap_or(DateTime::UNIX_EPOCH)).await?;
         tx.commit().await?;
+        if judgement == Judgement::Repeated {
+            tracing::info!(session.id = %session_id, "a refresh was repeated; its answer had been lost");
+        }
         let principal = account.principal(session_id, conversation);
-        let (access_token, expires_at) = self.inner.signer.issue(&principal, now, Uuid::now_v7())?;
-        let Account { user, tenant } = account;
-        Ok(IssuedLogin {
-            user,
-            tenant,
-            access_token,
-            expires_at,
-            refresh_token,
-            refresh_expires_at,
-        })
+        self.inner.known_users.note(&principal).await;
+        fresh.issue(self, account, &principal)
+    }
+
+    /// The one of these tokens that a refresh is tried with: the only one that is good, or else the
+    /// first.
+    async fn choose_refresh_token<'a>(&self, tokens: &[&'a str]) -> Result<&'a str, Error> {
+        let plausible: Vec<&str> = tokens.iter().copied().filter(|token| is_plausible(token)).collect();
+        match plausible[..] {
+            [] => return Err(Error::Spent),
+            [only] => return Ok(only),
+            [..] => {}
+        }
+        let hashes: Vec<Vec<u8>> = plausible.iter().map(|token| hash_opaque(token)).collect();
+        let client = self.inner.database.client().await?;
+        let records = store::list_refresh_tokens(&client, &hashes).await?;
+        let is_good = |hash: &Vec<u8>| {
+            let mut records = records.iter().filter(|(known, _)| known == hash);
+            records.any(|(_, record)| judge(record) != Judgement::Reuse)
+        };
+        let mut good = plausible.iter().zip(&hashes).filter(|(_, hash)| is_good(hash));
+        match (good.next(), good.next()) {
+            (Some((token, _)), None) => Ok(*token),
+            (Some(_), Some(_)) => Err(Error::SeveralLogins),
+            (None, _) => plausible.first().copied().ok_or(Error::Spent),
+        }
     }
 
     /// Ends one login; again is fine.
@@ -183,11 +203,9 @@ impl Auth {
     /// already.
     ///
     /// # Errors
-    /// [`Error::Spent`], [`Error::Database`].
-    pub async fn find_refresh_token(&self, token: &str) -> Result<(UserId, SessionId), Error> {
-        if !is_plausible(token) {
-            return Err(Error::Spent);
-        }
+    /// [`Error::Spent`], [`Error::SeveralLogins`], [`Error::Database`].
+    pub async fn find_refresh_token(&self, tokens: &[&str]) -> Result<(UserId, SessionId), Error> {
+        let token = self.choose_refresh_token(tokens).await?;
         let mut client = self.inner.database.client().await?;
         let tx = client.transaction().await?;
         let found = store::find_refresh_token(&tx, &hash_opaque(token)).await?;
@@ -203,5 +221,40 @@ impl Auth {
                 .collect(),
             Instant::now(),
         );
+    }
+}
+
+/// The tokens of a login that is about to be opened or refreshed: made before anything is written,
+/// handed out after the commit.
+struct FreshTokens {
+    now: DateTime<Utc>,
+    refresh_token: String,
+    hash: Vec<u8>,
+    refresh_expires_at: Timestamp,
+}
+
+impl FreshTokens {
+    fn new(auth: &Auth) -> Self {
+        let now = Utc::now();
+        let (refresh_token, hash) = make_opaque();
+        Self {
+            now,
+            refresh_token,
+            hash,
+            refresh_expires_at: expiry(now, auth.inner.refresh_token_ttl),
+        }
+    }
+
+    fn issue(self, auth: &Auth, account: Account, principal: &Principal) -> Result<IssuedLogin, Error> {
+        let (access_token, expires_at) = auth.inner.signer.issue(principal, self.now, Uuid::now_v7())?;
+        let Account { user, tenant } = account;
+        Ok(IssuedLogin {
+            user,
+            tenant,
+            access_token,
+            expires_at,
+            refresh_token: self.refresh_token,
+            refresh_expires_at: self.refresh_expires_at,
+        })
     }
 }

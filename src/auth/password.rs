@@ -12,6 +12,7 @@
 //! Bound: [`WAITING_MAX`] callers wait for a permit; the next gets `overloaded` at once.
 
 use super::error::Error;
+use super::password_text::{PreparedPassword, TypedPassword};
 use argon2::password_hash::generate_salt;
 use argon2::password_hash::phc::{Output, ParamsString, PasswordHash, Salt};
 use argon2::{Algorithm, Argon2, Block, Params, Version};
@@ -19,10 +20,6 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
-/// Shortest password, in characters.
-pub(super) const PASSWORD_CHARS_MIN: usize = 8;
-/// Longest password, in characters.
-pub(super) const PASSWORD_CHARS_MAX: usize = 256;
 /// Callers that may wait for a hash: those of a few seconds.
 const WAITING_MAX: usize = 256;
 const MEMORY_KIB: u32 = 19 * 1_024;
@@ -50,6 +47,15 @@ struct HashPool {
 
 type HashMemory = Vec<Block>;
 
+/// Whether a password is the right one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Verification {
+    Wrong,
+    Right,
+    /// Hashed before there was one form of it; with the hash to keep from now on.
+    RightInOldForm(String),
+}
+
 impl Passwords {
     /// A hasher that uses at most `cores` threads at once.
     ///
@@ -68,33 +74,54 @@ impl Passwords {
         Ok(Self { pool: Arc::new(pool) })
     }
 
-    /// The PHC string of a new password that [`check_length`] has accepted.
+    /// The PHC string of a new password.
     ///
     /// # Errors
     /// [`Error::Invalid`] for a common password, [`Error::Overloaded`] when too many wait.
-    pub(super) async fn hash(&self, password: String) -> Result<String, Error> {
+    pub(super) async fn hash(&self, password: PreparedPassword) -> Result<String, Error> {
         self.run(move |_, memory| {
-            if zxcvbn::zxcvbn(&password, &[]).guesses() < GUESSES_MIN {
+            if zxcvbn::zxcvbn(password.as_str(), &[]).guesses() < GUESSES_MIN {
                 return Err(Error::invalid(
                     "password",
                     "This password is among the first that are guessed.",
                 ));
             }
-            hash_in(memory, &password)
+            hash_in(memory, password.as_str())
         })
         .await
     }
 
-    /// Whether `password` is the one of `hash`; without a hash (an unknown user) false, after the
-    /// same time.
+    /// Whether `password` is the one of `hash`; without a hash (an unknown user) it is not, after
+    /// the same time. Neither is one that is too long (`None`).
     ///
     /// # Errors
     /// [`Error::Overloaded`] when too many wait.
-    pub(super) async fn verify(&self, password: String, hash: Option<String>) -> Result<bool, Error> {
+    pub(super) async fn verify(
+        &self,
+        password: Option<TypedPassword>,
+        hash: Option<String>,
+    ) -> Result<Verification, Error> {
         self.run(move |pool, memory| {
-            let known = hash.is_some();
+            let known = hash.is_some() && password.is_some();
             let hash = hash.as_deref().unwrap_or(&pool.dummy);
-            Ok(matches_in(memory, &password, hash) && known)
+            let prepared = password.as_ref().map(TypedPassword::prepare);
+            if matches_in(memory, prepared.as_ref().map_or("", PreparedPassword::as_str), hash) {
+                return Ok(if known {
+                    Verification::Right
+                } else {
+                    Verification::Wrong
+                });
+            }
+            let older = password.iter().flat_map(TypedPassword::older_forms);
+            for form in older {
+                if matches_in(memory, &form, hash)
+                    && let Some(prepared) = &prepared
+                    && known
+                {
+                    return Ok(Verification::RightInOldForm(hash_in(memory, prepared.as_str())?));
+                }
+            }
+            Ok(Verification::Wrong)
         })
         .await
     }
@@ -123,21 +150,6 @@ impl Passwords {
             .await
             .map_err(|error| Error::Hash(error.to_string()))?
     }
-}
-
-/// Checks the length of a password.
-///
-/// # Errors
-/// [`Error::Invalid`].
-pub(super) fn check_length(password: &str) -> Result<(), Error> {
-    // Bytes first: counting characters of a megabyte is not for free.
-    if password.len() > 4 * PASSWORD_CHARS_MAX
-        || !(PASSWORD_CHARS_MIN..=PASSWORD_CHARS_MAX).contains(&password.chars().count())
-    {
-        let message = format!("A password has {PASSWORD_CHARS_MIN} to {PASSWORD_CHARS_MAX} characters.");
-        return Err(Error::invalid("password", message));
-    }
-    Ok(())
 }
 
 /// The PHC string of a password, with a new salt.
@@ -222,21 +234,12 @@ fn output_in(
 mod tests {
     use super::*;
 
-    #[test]
-    fn lengths_are_counted_in_characters() {
-        for good in ["12345678", "ääääääää", &"x".repeat(256), &"🦀".repeat(256)] {
-            assert!(check_length(good).is_ok(), "{good}");
-        }
-        for bad in [
-            "",
-            "1234567",
-            "äääääää",
-            &"x".repeat(257),
-            &"🦀".repeat(257),
-            &"x".repeat(100_000),
-        ] {
-            assert!(check_length(bad).is_err(), "{}", bad.len());
-        }
+    fn typed(text: &str) -> Option<TypedPassword> {
+        TypedPassword::new(text.to_owned())
+    }
+
+    fn prepared(text: &str) -> PreparedPassword {
+        typed(text).unwrap().prepare()
     }
 
     #[tokio::test]
@@ -252,7 +255,7 @@ mod tests {
             "aaaaaaaaaaaa",
         ] {
             assert!(
-                matches!(passwords.hash(common.into()).await, Err(Error::Invalid { .. })),
+                matches!(passwords.hash(prepared(common)).await, Err(Error::Invalid { .. })),
                 "{common}"
             );
         }
@@ -263,33 +266,42 @@ mod tests {
             "s3cret-enough!",
             "Sup3r-s3cret-pw",
         ] {
-            assert!(passwords.hash(fine.into()).await.is_ok(), "{fine}");
+            assert!(passwords.hash(prepared(fine)).await.is_ok(), "{fine}");
         }
     }
 
     #[tokio::test]
     async fn only_the_right_password_of_a_known_user_verifies() {
         let passwords = Passwords::new(1).unwrap();
-        let hash = passwords.hash("correct horse battery".into()).await.unwrap();
+        let hash = passwords.hash(prepared("correct horse battery")).await.unwrap();
         assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
-        assert!(
-            passwords
-                .verify("correct horse battery".into(), Some(hash.clone()))
-                .await
-                .unwrap()
-        );
-        assert!(
-            !passwords
-                .verify("correct horse batter".into(), Some(hash))
-                .await
-                .unwrap()
-        );
-        assert!(
-            !passwords
-                .verify("no user has this password".into(), None)
-                .await
-                .unwrap()
-        );
+        let verify =
+            async |text: &str, hash: Option<&String>| passwords.verify(typed(text), hash.cloned()).await.unwrap();
+        assert_eq!(verify("correct horse battery", Some(&hash)).await, Verification::Right);
+        assert_eq!(verify("correct horse batter", Some(&hash)).await, Verification::Wrong);
+        assert_eq!(verify("no user has this password", None).await, Verification::Wrong);
+        let long = passwords.verify(None, Some(hash)).await.unwrap();
+        assert_eq!(long, Verification::Wrong);
+    }
+
+    #[tokio::test]
+    async fn a_password_is_the_same_in_each_of_its_forms() {
+        let passwords = Passwords::new(1).unwrap();
+        let (composed, decomposed) = ("caf\u{e9} au lait", "cafe\u{301} au lait");
+        let verify = async |text: &str, hash: &str| passwords.verify(typed(text), Some(hash.to_owned())).await.unwrap();
+        let hash = passwords.hash(prepared(decomposed)).await.unwrap();
+        for form in [composed, decomposed, "caf\u{e9}\u{a0}au lait"] {
+            assert_eq!(verify(form, &hash).await, Verification::Right, "{form}");
+        }
+        assert_eq!(verify("cafe au lait", &hash).await, Verification::Wrong);
+        // Hashed as it was typed, before there was a rule.
+        let old = hash_in(&mut HashMemory::new(), decomposed).unwrap();
+        for form in [composed, decomposed] {
+            let Verification::RightInOldForm(renewed) = verify(form, &old).await else {
+                panic!("{form}");
+            };
+            assert_eq!(verify(composed, &renewed).await, Verification::Right);
+        }
     }
 
     #[test]
@@ -330,9 +342,9 @@ mod tests {
     #[tokio::test]
     async fn memory_is_kept_once_a_core() {
         let passwords = Passwords::new(2).unwrap();
-        let hashes = (0..20).map(|_| passwords.verify("x".into(), None));
+        let hashes = (0..20).map(|_| passwords.verify(typed("x"), None));
         for verified in futures_util::future::join_all(hashes).await {
-            assert!(!verified.unwrap());
+            assert_eq!(verified.unwrap(), Verification::Wrong);
         }
         assert!((1..=2).contains(&passwords.pool.memories.lock().len()));
     }
@@ -353,7 +365,8 @@ mod tests {
         }
         assert_eq!(passwords.pool.running.available_permits(), 0);
         end.send(()).unwrap();
-        assert!(!passwords.verify("x".into(), None).await.unwrap());
+        let verified = passwords.verify(typed("x"), None).await.unwrap();
+        assert_eq!(verified, Verification::Wrong);
         assert_eq!(passwords.pool.memories.lock().len(), 1);
     }
 
@@ -367,7 +380,7 @@ mod tests {
             .await
             .unwrap();
         assert!(matches!(
-            passwords.verify("x".into(), None).await,
+            passwords.verify(typed("x"), None).await,
             Err(Error::Overloaded)
         ));
     }

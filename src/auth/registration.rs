@@ -4,11 +4,12 @@
 //! happens in between, and is the business of conversations. A user who could not join is taken
 //! back with [`Auth::discard`].
 
-use super::account::{Account, check_email, check_name};
+use super::account::{Account, check_email};
 use super::error::Error;
 use super::login_failures::AttemptKind;
+use super::names::check_name;
 use super::opaque::is_plausible;
-use super::password;
+use super::password_text::PreparedPassword;
 use super::principal::Principal;
 use super::service::Auth;
 use super::store::accounts::{self as store, NewUser};
@@ -43,7 +44,7 @@ impl Auth {
 
     async fn make_user(&self, new: Registration) -> Result<(Account, Principal), Error> {
         check_email(&new.email)?;
-        password::check_length(&new.password)?;
+        let password = PreparedPassword::new(new.password)?;
         let name = check_name("name", &new.name)?;
         let workspace = match &new.workspace {
             Some(workspace) => check_name("workspace", workspace)?.to_owned(),
@@ -59,7 +60,7 @@ impl Auth {
             Some(code) => Some(self.find_invite(code).await?),
             None => None,
         };
-        let hash = self.inner.passwords.hash(new.password).await?;
+        let hash = self.inner.passwords.hash(password).await?;
         let mut client = self.inner.database.client().await?;
         let tx = client.transaction().await?;
         let (tenant, role) = match invited {

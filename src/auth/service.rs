@@ -1,10 +1,10 @@
 //! Auth: who is calling. Authenticates credentials, and owns what that needs.
 //!
 //! Used by `http/` for every request, by `sessions/` for every socket, and by `tenants/`, which
-//! applies changes of users. An access token costs no query: it is verified, then checked against
-//! the revocation cache. An API key costs one query when it is first seen, then none for a minute.
-//! Whatever writes goes to PostgreSQL first, then to the revocation cache, and from there to the
-//! listeners.
+//! applies changes of users. An access token costs a query when its user is first seen, then none:
+//! it is verified, then checked against the revocation cache. An API key costs one query when it is
+//! first seen, then none for a minute. Whatever writes goes to PostgreSQL first, then to the
+//! revocation cache, and from there to the listeners.
 //!
 //! Not an actor: the state is shared behind short locks, and everything else is in PostgreSQL. The
 //! one background task is in `upkeep.rs`. Further methods of [`Auth`] are in `registration.rs`,
@@ -13,11 +13,13 @@
 use super::error::Error;
 use super::events::{AuthEvent, UserState};
 use super::key_lookup::{self, KeyLookup, REMEMBERED_FOR};
+use super::known_users::KnownUsers;
 use super::last_used::{LastUsed, WriteScope};
 use super::login_throttle::LoginThrottle;
 use super::password::Passwords;
 use super::principal::{CredentialId, Principal};
 use super::revocation::RevocationCache;
+use super::secret_rotation::{self, Neighbours, NodeSecrets, Proof};
 use super::signing_key;
 use super::token::Signer;
 use super::upkeep::{Upkeep, UpkeepTask};
@@ -46,6 +48,7 @@ pub(super) struct AuthInner {
     pub(super) access_token_ttl: Duration,
     pub(super) refresh_token_ttl: Duration,
     key_lookup: KeyLookup,
+    pub(super) known_users: KnownUsers,
     last_used: Arc<LastUsed>,
     pub(super) login_throttle: LoginThrottle,
     upkeep: Upkeep,
@@ -56,10 +59,18 @@ impl Auth {
     /// upkeep task.
     ///
     /// # Errors
-    /// [`Error::Key`] without a usable key, [`Error::Database`] if the events cannot be read.
+    /// [`Error::Key`] without a usable key, [`Error::OtherSecret`] beside nodes with another one,
+    /// [`Error::Database`] if the events cannot be read.
     pub async fn start(config: &Config, database: Database, cache: CacheHandle) -> Result<Self, Error> {
         let (access_token_ttl, refresh_token_ttl) = (config.auth.access_token_ttl, config.auth.refresh_token_ttl);
         let key = signing_key::load(config.auth.jwt_secret.as_ref(), &config.data_dir)?;
+        let secrets = node_secrets(config, &key);
+        let neighbours = match config.database.url {
+            Some(_) => Neighbours::Possible,
+            None => Neighbours::None,
+        };
+        secret_rotation::check(&database, &secrets, neighbours).await?;
+        let signer = Signer::new(secrets.signing, secrets.accepted, access_token_ttl);
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         // Nothing that is remembered of credentials is older than the oldest token, or than a
         // look-up of a key.
@@ -78,8 +89,9 @@ impl Auth {
         });
         let inner = AuthInner {
             key_lookup: KeyLookup::new(database.clone(), cache),
+            known_users: KnownUsers::new(database.clone()),
             database,
-            signer: Signer::new(&key, access_token_ttl),
+            signer,
             passwords,
             revocations,
             access_token_ttl,
@@ -102,8 +114,8 @@ impl Auth {
     }
 
     /// Who a credential of an `Authorization` header stands for, with all that has changed since:
-    /// an access token, without a query, or an API key, with one at most, and only if
-    /// `may_look_up`, which is called for keys alone.
+    /// an access token, with a query when its user is first seen, or an API key, with one at most,
+    /// and only if `may_look_up`, which is called for keys alone.
     ///
     /// # Errors
     /// [`Error::Token`], [`Error::ApiKey`], [`Error::Revoked`], [`Error::Suspended`],
@@ -112,12 +124,23 @@ impl Auth {
         if key_lookup::is_key(credential) {
             self.authenticate_key(credential, may_look_up()).await
         } else {
-            self.authenticate_token(credential)
+            let principal = self.authenticate_token(credential)?;
+            self.check_user(&principal).await?;
+            Ok(principal)
         }
     }
 
-    /// Who an access token stands for, with all that has changed since; without a query. Used where
-    /// only a person's token will do: in the cookie, and to renew a socket.
+    /// Asserts that the user of a token is there, where [`Auth::authenticate_token`] has not asked.
+    ///
+    /// # Errors
+    /// [`Error::Token`], [`Error::LookUp`].
+    pub async fn check_user(&self, principal: &Principal) -> Result<(), Error> {
+        self.inner.known_users.check(principal).await
+    }
+
+    /// Who an access token stands for, with all that has changed since; without a query, so that
+    /// its user may not be there. Used where only a person's token will do: in the cookie, and to
+    /// renew a socket.
     ///
     /// # Errors
     /// [`Error::Token`], [`Error::Revoked`], [`Error::Suspended`].
@@ -158,5 +181,24 @@ impl Auth {
     pub fn apply_user_change(&self, user: UserState) {
         let event = AuthEvent::UserChanged(user);
         self.inner.revocations.apply(vec![event], Instant::now());
+    }
+}
+
+/// Makes the configured `JWT_SECRET` that of the database: nodes with it may start, and for the life
+/// of a token also nodes that sign with the one of before and accept both.
+///
+/// # Errors
+/// [`Error::NotThePreviousSecret`], [`Error::Key`], [`Error::Database`].
+pub async fn rotate_secret(config: &Config, database: &Database, proof: Proof) -> Result<(), Error> {
+    let key = signing_key::load(config.auth.jwt_secret.as_ref(), &config.data_dir)?;
+    let secrets = node_secrets(config, &key);
+    secret_rotation::rotate(database, &secrets, proof, config.auth.access_token_ttl).await
+}
+
+fn node_secrets<'a>(config: &'a Config, signing: &'a [u8]) -> NodeSecrets<'a> {
+    let accepted = config.auth.jwt_secret_previous.as_ref();
+    NodeSecrets {
+        signing,
+        accepted: accepted.map(|secret| secret.expose().as_bytes()),
     }
 }

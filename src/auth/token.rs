@@ -17,7 +17,7 @@ use chrono::{DateTime, Utc};
 use hmac::{Hmac, KeyInit, Mac};
 use jsonwebtoken::crypto::{CryptoProvider, JwtSigner, JwtVerifier, KeyUtils};
 use jsonwebtoken::errors::{ErrorKind, Result as JwtResult};
-use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, EncodingKey, Header, Validation};
+use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, EncodingKey, Header, TokenData, Validation};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 use std::time::Duration;
@@ -41,6 +41,9 @@ pub enum TokenError {
     Invalid,
     #[error("the token has run out")]
     Expired,
+    /// Of a user who is not there, as after the database was restored from a backup.
+    #[error("there is no such user")]
+    UnknownUser,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -58,13 +61,18 @@ struct Claims {
     conversation: Option<ConversationId>,
     iat: i64,
     exp: i64,
+    /// Ours have none; who signs with our key may say from when a token counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    nbf: Option<i64>,
     jti: Uuid,
 }
 
-/// Signs and verifies access tokens with one key.
+/// Signs access tokens with one key, and verifies those of that key and of another that is accepted
+/// besides.
 pub(super) struct Signer {
     encoding: EncodingKey,
     decoding: DecodingKey,
+    accepted: Option<DecodingKey>,
     header: Header,
     validation: Validation,
     ttl: Duration,
@@ -73,7 +81,7 @@ pub(super) struct Signer {
 impl Signer {
     /// A signer whose tokens live for `ttl`.
     #[must_use]
-    pub(super) fn new(key: &[u8], ttl: Duration) -> Self {
+    pub(super) fn new(key: &[u8], accepted: Option<&[u8]>, ttl: Duration) -> Self {
         // A second installation (another signer of the same process) is refused and harmless: it is
         // the same provider.
         CryptoProvider::install_default(&PROVIDER).ok();
@@ -88,6 +96,7 @@ impl Signer {
         Self {
             encoding: EncodingKey::from_secret(key),
             decoding: DecodingKey::from_secret(key),
+            accepted: accepted.map(DecodingKey::from_secret),
             header,
             validation,
             ttl,
@@ -122,6 +131,7 @@ impl Signer {
             conversation: principal.conversation,
             iat,
             exp,
+            nbf: None,
             jti,
         };
         let token = jsonwebtoken::encode(&self.header, &claims, &self.encoding).map_err(|_| TokenError::Invalid)?;
@@ -137,14 +147,14 @@ impl Signer {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(TokenError::Invalid);
         }
-        let data =
-            jsonwebtoken::decode::<Claims>(token, &self.decoding, &self.validation).map_err(|_| TokenError::Invalid)?;
+        let data = self.decode(token).map_err(|_| TokenError::Invalid)?;
         if data.header.typ.as_deref() != Some(TYPE) || data.header.crit.is_some() {
             return Err(TokenError::Invalid);
         }
         let claims = data.claims;
         let now = now.timestamp();
-        if claims.iat > now.saturating_add(LEEWAY_S) {
+        let counts_from = claims.nbf.map_or(claims.iat, |nbf| nbf.max(claims.iat));
+        if counts_from > now.saturating_add(LEEWAY_S) {
             return Err(TokenError::Invalid);
         }
         if claims.exp.saturating_add(LEEWAY_S) <= now {
@@ -161,6 +171,16 @@ impl Signer {
             conversation: claims.conversation,
             expires_at: DateTime::from_timestamp(claims.exp, 0),
         })
+    }
+
+    fn decode(&self, token: &str) -> JwtResult<TokenData<Claims>> {
+        let decoded = jsonwebtoken::decode(token, &self.decoding, &self.validation);
+        match (decoded, &self.accepted) {
+            (Err(error), Some(accepted)) if *error.kind() == ErrorKind::InvalidSignature => {
+                jsonwebtoken::decode(token, accepted, &self.validation)
+            }
+            (decoded, _) => decoded,
+        }
     }
 }
 
@@ -226,9 +246,10 @@ mod tests {
     use serde_json::{Value, json};
 
     const KEY: &[u8] = b"0123456789abcdef0123456789abcdef";
+    const OTHER_KEY: &[u8] = b"another key of thirty-two bytes!";
 
     fn signer() -> Signer {
-        Signer::new(KEY, Duration::from_secs(900))
+        Signer::new(KEY, None, Duration::from_secs(900))
     }
 
     fn principal() -> Principal {
@@ -293,6 +314,27 @@ mod tests {
     }
 
     #[test]
+    fn it_counts_from_when_it_says() {
+        let from = |s: i64| forge(|_, claims| claims["nbf"] = json!(Utc::now().timestamp() + s));
+        assert!(signer().verify(&from(-60), Utc::now()).is_ok());
+        assert!(signer().verify(&from(LEEWAY_S - 1), Utc::now()).is_ok());
+        let early = signer().verify(&from(LEEWAY_S + 2), Utc::now());
+        assert_eq!(early.map(drop), Err(TokenError::Invalid));
+    }
+
+    #[test]
+    fn a_second_key_is_accepted_and_does_not_sign() {
+        let (now, who) = (Utc::now(), principal());
+        let both = Signer::new(OTHER_KEY, Some(KEY), Duration::from_secs(900));
+        assert!(both.verify(&issue(now), now).is_ok());
+        let (token, _) = both.issue(&who, now, Uuid::now_v7()).unwrap();
+        assert!(both.verify(&token, now).is_ok());
+        assert_eq!(signer().verify(&token, now).map(drop), Err(TokenError::Invalid));
+        let late = both.verify(&issue(now), now + TimeDelta::seconds(1_000));
+        assert_eq!(late.map(drop), Err(TokenError::Expired));
+    }
+
+    #[test]
     fn everything_else_is_refused() {
         let ok = forge(|_, _| ());
         assert!(signer().verify(&ok, Utc::now()).is_ok(), "the forger works");
@@ -309,6 +351,7 @@ mod tests {
             forge(|_, c| drop(c.as_object_mut().unwrap().remove("exp"))),
             forge(|_, c| c["role"] = json!("emperor")),
             forge(|_, c| c["sub"] = json!("nobody")),
+            forge(|_, c| c["nbf"] = json!("tomorrow")),
             ok[..ok.len() - 4].to_owned(),
             ok.replace('.', ""),
             String::new(),
@@ -321,7 +364,7 @@ mod tests {
                 "{token}"
             );
         }
-        let other = Signer::new(b"another key of thirty-two bytes!", Duration::from_secs(900));
+        let other = Signer::new(OTHER_KEY, None, Duration::from_secs(900));
         assert_eq!(other.verify(&ok, Utc::now()).map(drop), Err(TokenError::Invalid));
         let unsigned = format!("{}.", &ok[..ok.rfind('.').unwrap()]);
         assert_eq!(

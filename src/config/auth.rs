@@ -12,6 +12,7 @@ pub struct AuthConfig {
     pub access_token_ttl: Duration,
     pub refresh_token_ttl: Duration,
     pub jwt_secret: Option<Secret>,
+    pub jwt_secret_previous: Option<Secret>,
 }
 
 impl Default for AuthConfig {
@@ -20,6 +21,7 @@ impl Default for AuthConfig {
             access_token_ttl: Duration::from_secs(900),
             refresh_token_ttl: Duration::from_hours(30 * 24),
             jwt_secret: None,
+            jwt_secret_previous: None,
         }
     }
 }
@@ -45,13 +47,26 @@ impl AuthConfig {
             "The key that signs access tokens, at least 32 bytes. All nodes need the same one.",
         );
         walk.unset("one is made and kept in `DATA_DIR`");
+        walk.value(
+            "JWT_SECRET_PREVIOUS",
+            &mut self.jwt_secret_previous,
+            "A second key whose tokens are accepted, while `JWT_SECRET` is changed: the one of before, or the next.",
+        );
+        walk.unset("none");
     }
 
     pub(super) fn check(&self, errors: &mut Vec<String>) {
-        if let Some(secret) = &self.jwt_secret
-            && secret.expose().len() < JWT_SECRET_BYTES_MIN
-        {
-            errors.push(format!("JWT_SECRET: must have at least {JWT_SECRET_BYTES_MIN} bytes"));
+        let secrets = [
+            ("JWT_SECRET", &self.jwt_secret),
+            ("JWT_SECRET_PREVIOUS", &self.jwt_secret_previous),
+        ];
+        for (name, secret) in secrets {
+            if secret
+                .as_ref()
+                .is_some_and(|secret| secret.expose().len() < JWT_SECRET_BYTES_MIN)
+            {
+                errors.push(format!("{name}: must have at least {JWT_SECRET_BYTES_MIN} bytes"));
+            }
         }
     }
 }

@@ -11,8 +11,8 @@
 //!   not get a lock (a backup or a report has it) is rolled back after
 //!   `PARLANCE_MIGRATION_LOCK_TIMEOUT` and lets the others pass. It is tried again after a pause of
 //!   the same length, [`LOCK_ATTEMPTS`] times. Then it fails and names who was in the way.
-//! * The server is checked first: a PostgreSQL that is too old, or lacks pgvector, is refused in
-//!   one sentence.
+//! * The server is checked first: a PostgreSQL that is too old, or lacks pgvector, or a database in
+//!   another encoding than UTF-8, is refused in one sentence.
 
 use super::connect;
 use super::error::Error;
@@ -28,6 +28,9 @@ const SERVER_VERSION_MIN: i32 = 150_000;
 
 /// The oldest pgvector that can be used.
 const VECTOR_VERSION_MIN: (u32, u32) = (0, 8);
+
+/// The only encoding with every script and every emoji.
+const SERVER_ENCODING: &str = "UTF8";
 
 /// The advisory lock of migrations: the letters `parlance`.
 const LOCK_KEY: i64 = 0x7061_726c_616e_6365;
@@ -90,7 +93,8 @@ async fn check_server(client: &ClientWrapper) -> Result<(), Error> {
     let row = client
         .query_one(
             "SELECT current_setting('server_version_num')::int, current_setting('server_version'), \
-             (SELECT default_version FROM pg_available_extensions WHERE name = 'vector')",
+             (SELECT default_version FROM pg_available_extensions WHERE name = 'vector'), \
+             current_database()::text, current_setting('server_encoding')",
             &[],
         )
         .await?;
@@ -98,6 +102,13 @@ async fn check_server(client: &ClientWrapper) -> Result<(), Error> {
     if number < SERVER_VERSION_MIN {
         return Err(Error::Unusable(format!(
             "PostgreSQL 15 or newer is needed; this server is {text}"
+        )));
+    }
+    let (database, encoding): (String, String) = (row.get(3), row.get(4));
+    if encoding != SERVER_ENCODING {
+        return Err(Error::Unusable(format!(
+            "the database {database} is in {encoding}, which cannot hold what people write; make one with CREATE DATABASE … \
+             ENCODING 'UTF8' TEMPLATE template0, and give its address in DATABASE_URL"
         )));
     }
     match vector {

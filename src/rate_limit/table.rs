@@ -21,8 +21,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::Notify;
 
-/// Subjects with a budget of their own. Of a premium user who uses all of it, one takes about 4
-/// KiB; most take 200 bytes.
+/// Subjects with a budget of their own. One takes 16 bytes for each
+/// second of the last hour in which it was used: mostly 200 bytes, at most 60 KiB.
 pub(super) const SUBJECTS_MAX: usize = 131_072;
 /// Locks; more than threads that may want one.
 const SHARDS: usize = 64;

@@ -2,15 +2,15 @@
 //!
 //! Both windows are logs of what was admitted. Each entry has the last moment at which it can have
 //! happened. The log of the minute is exact to the millisecond. That of the hour is kept in slots
-//! of a sixtieth, and a slot leaves as a whole when its end does: so the hour is never exceeded,
-//! and at most 1/60 of it is given away.
+//! of a second, and a slot leaves as a whole with the last that is in it: so the hour is never
+//! exceeded, and what is said of it is true to the second.
 //!
 //! Why not simpler: a fixed window that starts anew lets twice the quota through around its
 //! boundary. A token bucket lets the burst and the refill through together. The price is to
 //! remember each request of the last minute.
 //!
 //! Bounds: the log of the minute has at most as many entries as its quota (and one for each
-//! millisecond), that of the hour at most 61. Nothing is remembered of what was refused. The quota
+//! millisecond), that of the hour as its quota, and at most 3,601. Nothing is remembered of what was refused. The quota
 //! is an argument of every check, so a changed tier counts at once, with what was used before.
 
 use std::collections::VecDeque;
@@ -19,7 +19,7 @@ use std::collections::VecDeque;
 pub type Millis = u64;
 
 /// Into how many slots the long window is cut. At most one of them is given away.
-const SLOTS: u64 = 60;
+const SLOTS: u64 = 3_600;
 
 /// What may be used in two windows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,12 +81,16 @@ impl Log {
         }
     }
 
-    fn add(&mut self, at: Millis, count: u32) {
+    /// Adds to the entry of the same slot, if there is one: that leaves with the last of it.
+    fn add(&mut self, at: Millis, count: u32, slot: Millis) {
         self.total += count;
         match self.entries.back_mut() {
             // Also when `at` lies before it: two threads checked in another order than they looked
             // at the clock.
-            Some((last, known)) if *last >= at => *known += count,
+            Some((last, known)) if at / slot <= *last / slot => {
+                *last = at.max(*last);
+                *known += count;
+            }
             _ => self.entries.push_back((at, count)),
         }
     }
@@ -117,10 +121,9 @@ const fn leaves(at: Millis, window: Millis) -> Millis {
     at + window + 1
 }
 
-/// The last moment of the slot that `now` is in.
-const fn slot_end(now: Millis, window: Millis) -> Millis {
-    let slot = if window < SLOTS { 1 } else { window / SLOTS };
-    now - now % slot + slot - 1
+/// How long a slot of the long window is.
+const fn slot_of(window: Millis) -> Millis {
+    if window < SLOTS { 1 } else { window / SLOTS }
 }
 
 /// What one subject has used.
@@ -145,8 +148,8 @@ impl Window {
                 ..self.state(now, quota, spans)
             };
         }
-        self.minute.add(now, cost);
-        self.hour.add(slot_end(now, spans.hour), cost);
+        self.minute.add(now, cost, 1);
+        self.hour.add(now, cost, slot_of(spans.hour));
         self.state(now, quota, spans)
     }
 
@@ -229,15 +232,16 @@ mod tests {
         }
         let later = window.check(1, 60_001, quota, SPANS);
         assert_eq!((later.limit, later.remaining), (12, 1));
-        assert_eq!(later.reset_ms, 3_600_000 - 1);
+        assert_eq!(later.reset_ms, 3_540_000);
         assert!(window.check(1, 60_001, quota, SPANS).is_admitted());
         let refused = window.check(1, 60_001, quota, SPANS);
         assert_eq!(
             refused.retry_after_ms,
-            Some(3_600_000 - 1),
-            "the first slot has to leave"
+            Some(3_540_000),
+            "an hour after the first, and no longer"
         );
-        assert!(window.check(1, 3_660_000, quota, SPANS).is_admitted());
+        assert!(!window.check(1, 3_600_000, quota, SPANS).is_admitted());
+        assert!(window.check(1, 3_600_001, quota, SPANS).is_admitted());
     }
 
     #[test]
@@ -268,10 +272,11 @@ mod tests {
 
     #[test]
     fn memory_is_bounded_by_the_quota() {
+        // A second of the hour is one entry, however much is in it.
         let (mut window, quota) = (Window::default(), quota(50, 1_000));
         for now in 0..200_000 {
             window.check(1, now, quota, SPANS);
-            assert!(window.minute.entries.len() <= 50 && window.hour.entries.len() <= 61);
+            assert!(window.minute.entries.len() <= 50 && window.hour.entries.len() <= 201);
         }
     }
 

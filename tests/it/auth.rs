@@ -58,7 +58,7 @@ pub async fn refresh(site: &Site, token: &str) -> Answer {
         site,
         Method::POST,
         "/auth/refresh",
-        &[("cookie", &format!("refresh={token}"))],
+        &[("cookie", &format!("parlance_refresh={token}"))],
         None,
     )
     .await
@@ -90,7 +90,7 @@ async fn registering_answers_with_an_account_and_two_cookies() {
             .is_some_and(|time| time.parse::<f64>().is_ok())
     );
     assert_eq!(answer.header("cache-control"), Some("no-store"));
-    let (session, refresh) = (cookie(&answer, "session"), cookie(&answer, "refresh"));
+    let (session, refresh) = (cookie(&answer, "parlance_session"), cookie(&answer, "parlance_refresh"));
     for flag in ["httponly", "samesite=lax", "path=/;"] {
         assert!(format!("{};", session.flags).contains(flag), "{session:?}");
     }
@@ -140,6 +140,160 @@ async fn cookies_are_for_tls_only_where_the_server_is_not_on_loopback() {
         cookies(&answer)
     );
     assert_eq!(answer.ok()["tenant"]["name"], "Ann's workspace");
+    app.stop().await;
+}
+
+/// Keyboards differ in how they write what is the same to the eye.
+#[actix_web::test]
+async fn a_password_signs_in_however_its_characters_are_written() {
+    let app = TestApp::start().await;
+    let (composed, decomposed) = ("caf\u{e9} au lait \u{1f44d}", "cafe\u{301} au lait \u{1f44d}");
+    let account = |name: &str, password: &str| json!({"email": format!("{name}@example.org"), "password": password, "name": name});
+    for (name, set) in [("Ann", composed), ("Bob", decomposed)] {
+        let account = account(name, set);
+        app.request(Method::POST, "/auth/register", None, Some(account))
+            .await
+            .ok();
+        for typed in [composed, decomposed, "caf\u{e9}\u{a0}au\u{3000}lait \u{1f44d}"] {
+            login(&app, &format!("{name}@example.org"), typed).await.ok();
+        }
+        for wrong in ["cafe au lait \u{1f44d}", "CAF\u{c9} au lait \u{1f44d}"] {
+            login(&app, &format!("{name}@example.org"), wrong)
+                .await
+                .problem(401, "unauthenticated");
+        }
+    }
+    // An account of before: hashed as it was typed, here by a Mac.
+    let argon2 = argon2_of(decomposed);
+    app.database
+        .query(
+            "UPDATE users SET password_hash = $1 WHERE email = 'Ann@example.org'",
+            &[&argon2],
+        )
+        .await;
+    let hash = async || {
+        let rows = app
+            .database
+            .query("SELECT password_hash FROM users WHERE email = 'Ann@example.org'", &[])
+            .await;
+        rows[0].get::<_, String>(0)
+    };
+    login(&app, "Ann@example.org", "cafe au lait")
+        .await
+        .problem(401, "unauthenticated");
+    assert_eq!(hash().await, argon2);
+    login(&app, "Ann@example.org", composed).await.ok();
+    let renewed = hash().await;
+    assert_ne!(renewed, argon2, "from now on it is the one form");
+    for typed in [composed, decomposed] {
+        login(&app, "Ann@example.org", typed).await.ok();
+    }
+    assert_eq!(hash().await, renewed);
+    app.stop().await;
+}
+
+/// What a version before would have stored.
+fn argon2_of(password: &str) -> String {
+    use argon2::password_hash::PasswordHasher as _;
+    argon2::Argon2::default()
+        .hash_password(password.as_bytes())
+        .unwrap()
+        .to_string()
+}
+
+/// The key is right and the user is not there, as after a backup was restored.
+#[actix_web::test]
+async fn a_token_of_nobody_is_refused_everywhere() {
+    let app = TestApp::start().await;
+    let (ann, conversation) = app.person_with_conversation("Ann").await;
+    let peer = app.peer_without_bus().await;
+    // A node that has not seen her looks, and finds her.
+    me(&peer, &ann.token).await.ok();
+    let key = ann
+        .post("/api/keys", json!({"name": "bot", "scopes": ["chat"]}))
+        .await
+        .ok();
+    let key = key["secret"].as_str().unwrap().to_owned();
+    let gone = app.register("Gil").await;
+    for table in ["refresh_tokens", "sessions", "users"] {
+        let column = if table == "users" { "id" } else { "user_id" };
+        let sql = match table {
+            "refresh_tokens" => {
+                "DELETE FROM refresh_tokens r USING sessions s WHERE s.id = r.session_id AND s.user_id = $1".to_owned()
+            }
+            _ => format!("DELETE FROM {table} WHERE {column} = $1"),
+        };
+        app.database.query(&sql, &[&gone.id.0]).await;
+    }
+    let late = app.peer_without_bus().await;
+    let gone = gone.at(&late);
+    for path in [
+        "/api/me".to_owned(),
+        "/api/conversations".to_owned(),
+        "/api/users".to_owned(),
+        "/api/keys".to_owned(),
+        format!("/api/conversations/{conversation}/messages"),
+        "/api/search?q=x".to_owned(),
+    ] {
+        gone.get(&path).await.problem(401, "unauthenticated");
+    }
+    gone.post("/api/conversations", json!({"title": "x"}))
+        .await
+        .problem(401, "unauthenticated");
+    gone.post("/auth/ticket", Value::Null)
+        .await
+        .problem(401, "unauthenticated");
+    let cookie = format!("parlance_session={}", gone.token);
+    browse(&late, Method::GET, "/api/me", &[("cookie", &cookie)], None)
+        .await
+        .problem(401, "unauthenticated");
+    assert!(crate::support::Socket::try_connect(&late, &gone.token).await.is_err());
+    me(&late, &ann.token).await.ok();
+    me(&late, &key).await.ok();
+    late.stop().await;
+    peer.stop().await;
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn names_and_titles_have_something_to_see_and_turn_nothing() {
+    let app = TestApp::start().await;
+    let (ann, conversation) = app.person_with_conversation("Ann").await;
+    let invite = ann.invite(conversation).await;
+    let at = format!("/api/conversations/{conversation}");
+    for bad in [
+        "\u{200b}",
+        "\u{3164}\u{2060}",
+        "photo\u{202e}gpj.exe",
+        "\u{2066}x",
+        "a\u{2028}b",
+    ] {
+        let account = json!({"email": "x@example.org", "password": PASSWORD, "name": bad});
+        let workspace = json!({"email": "x@example.org", "password": PASSWORD, "name": "X", "workspace": bad});
+        let answers = [
+            app.request(Method::POST, "/auth/register", None, Some(account)).await,
+            app.request(Method::POST, "/auth/register", None, Some(workspace)).await,
+            app.request(
+                Method::POST,
+                "/auth/guest",
+                None,
+                Some(json!({"name": bad, "invite": invite})),
+            )
+            .await,
+            ann.patch("/api/me", json!({"name": bad})).await,
+            ann.patch("/api/tenant", json!({"name": bad})).await,
+            ann.post("/api/conversations", json!({"title": bad})).await,
+            ann.patch(&at, json!({"title": bad})).await,
+            ann.post("/api/keys", json!({"name": bad, "scopes": ["chat"]})).await,
+        ];
+        for answer in answers {
+            let problem = answer.problem(400, "bad_request");
+            assert!(problem["errors"][0]["field"].is_string(), "{bad:?}: {problem}");
+        }
+    }
+    for good in ["👩\u{200d}🚀", "می\u{200c}خواهم", "שלום\u{200f}", "Zoë"] {
+        assert_eq!(ann.patch("/api/me", json!({"name": good})).await.ok()["name"], good);
+    }
     app.stop().await;
 }
 
@@ -250,7 +404,7 @@ async fn only_our_tokens_are_accepted() {
     // A wrong header is not made good by a cookie.
     let both = [
         ("authorization", "Bearer x"),
-        ("cookie", &*format!("session={}", ann.token)),
+        ("cookie", &*format!("parlance_session={}", ann.token)),
     ];
     browse(&app, Method::GET, "/api/me", &both, None)
         .await
@@ -265,7 +419,7 @@ async fn only_our_tokens_are_accepted() {
 async fn with_a_cookie_unsafe_methods_must_come_from_our_own_page() {
     let app = TestApp::with(|config| config.http.allowed_origins = vec!["https://app.example".to_owned()]).await;
     let ann = app.register("Ann").await;
-    let cookie = format!("session={}", ann.token);
+    let cookie = format!("parlance_session={}", ann.token);
     let own = app.url("");
     let patch = |headers: Vec<(&'static str, String)>| {
         let (site, cookie) = (app.http().patch(app.url("/api/me")), cookie.clone());
@@ -314,7 +468,7 @@ async fn a_guest_is_confined_to_the_conversation_of_the_invite() {
     let (invite, other) = (ann.invite(open).await, ann.invite(closed).await);
     let body = json!({"name": "Gus", "invite": invite});
     let entered = app.request(Method::POST, "/auth/guest", None, Some(body)).await;
-    let token = cookie(&entered, "refresh").value;
+    let token = cookie(&entered, "parlance_refresh").value;
     let gus = app.guest("Gus", &invite).await;
     let renewed = refresh(&app, &token).await.ok();
     let renewed = Person {

@@ -258,7 +258,7 @@ async fn a_key_counts_only_in_the_header() {
     let request = app
         .http()
         .get(app.url("/api/me"))
-        .header("Cookie", format!("session={}", bot.token));
+        .header("Cookie", format!("parlance_session={}", bot.token));
     let answer = crate::support::Site::read(request.send().await.unwrap()).await.unwrap();
     answer.problem(401, "unauthenticated");
     for path in [
@@ -542,7 +542,10 @@ async fn no_key_reaches_the_log() {
     }
     for (name, value) in [
         ("authorization", format!("Basic {secret}")),
-        ("cookie", format!("session={secret}; refresh={secret}")),
+        (
+            "cookie",
+            format!("parlance_session={secret}; parlance_refresh={secret}"),
+        ),
         ("x-request-id", format!("{secret} {secret}")),
     ] {
         let request = server.http().post(server.url("/auth/refresh")).header(name, value);

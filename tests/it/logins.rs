@@ -3,7 +3,7 @@
 use crate::auth::{browse, cookie, cookies, email_of, login, me, refresh};
 use crate::support::chaos::{Chaos, Proxy};
 use crate::support::client::PASSWORD;
-use crate::support::{Person, Site, Socket, TestApp, eventually};
+use crate::support::{Answer, Person, Site, Socket, TestApp, eventually};
 use parlance::config::Secret;
 use reqwest::Method;
 use serde_json::json;
@@ -23,22 +23,30 @@ async fn refused_within_the_promise(site: &Site, token: &str, status: u16) {
     assert!(started.elapsed() < PROMISE, "{:?}", started.elapsed());
 }
 
+/// The refresh token that an answer gave.
+fn refresh_token(answer: &Answer) -> String {
+    cookie(answer, "parlance_refresh").value
+}
+
+fn access_token(answer: &Answer) -> &str {
+    answer.body["access_token"].as_str().unwrap()
+}
+
 #[actix_web::test]
 async fn refresh_tokens_rotate_and_a_reused_one_revokes_its_family() {
     let app = TestApp::start().await;
     let ann = app.register("Ann").await;
-    let first = login(&app, email_of(&ann), PASSWORD).await;
-    let first = cookie(&first, "refresh").value;
-    let second = refresh(&app, &first).await;
-    let (token, second) = (
-        second.body["access_token"].as_str().unwrap().to_owned(),
-        cookie(&second, "refresh").value,
-    );
+    let first = refresh_token(&login(&app, email_of(&ann), PASSWORD).await);
+    let second = refresh_token(&refresh(&app, &first).await);
     assert_ne!(first, second);
-    me(&app, &token).await.ok();
+    let third = refresh(&app, &second).await;
+    me(&app, access_token(&third)).await.ok();
+    // The successor of the first was used, so nobody has lost an answer.
     refresh(&app, &first).await.problem(401, "unauthenticated");
-    me(&app, &token).await.problem(401, "unauthenticated");
-    refresh(&app, &second).await.problem(401, "unauthenticated");
+    me(&app, access_token(&third)).await.problem(401, "unauthenticated");
+    refresh(&app, &refresh_token(&third))
+        .await
+        .problem(401, "unauthenticated");
     me(&app, &ann.token).await.ok();
     for bad in ["", "x", &"x".repeat(5_000)] {
         refresh(&app, bad).await.problem(401, "unauthenticated");
@@ -49,20 +57,83 @@ async fn refresh_tokens_rotate_and_a_reused_one_revokes_its_family() {
     app.stop().await;
 }
 
+/// The answer did not arrive, so the client has only the old token.
 #[actix_web::test]
-async fn of_two_refreshes_at_once_one_wins_and_the_family_ends() {
+async fn a_refresh_whose_answer_was_lost_can_be_repeated_once() {
+    let app = TestApp::start().await;
+    let peer = app.peer_without_bus().await;
+    let ann = app.register("Ann").await;
+    let first = refresh_token(&login(&app, email_of(&ann), PASSWORD).await);
+    let lost = refresh(&app, &first).await;
+    assert_eq!(lost.status, 200);
+    let again = refresh(&peer, &first).await;
+    me(&app, access_token(&again)).await.ok();
+    let next = refresh(&app, &refresh_token(&again)).await;
+    me(&app, access_token(&next)).await.ok();
+    // The one that was lost is found by somebody: both successors have been used.
+    refresh(&app, &refresh_token(&lost))
+        .await
+        .problem(401, "unauthenticated");
+    me(&app, access_token(&next)).await.problem(401, "unauthenticated");
+    peer.stop().await;
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn after_a_minute_or_a_second_repetition_it_is_reuse() {
     let app = TestApp::start().await;
     let ann = app.register("Ann").await;
-    let token = cookie(&login(&app, email_of(&ann), PASSWORD).await, "refresh").value;
+    for late in [false, true] {
+        let first = refresh_token(&login(&app, email_of(&ann), PASSWORD).await);
+        let answer = refresh(&app, &first).await;
+        if late {
+            let age = "UPDATE refresh_tokens SET used_at = used_at - interval '61 seconds' WHERE used_at IS NOT NULL";
+            app.database.query(age, &[]).await;
+        } else {
+            assert_eq!(refresh(&app, &first).await.status, 200);
+        }
+        refresh(&app, &first).await.problem(401, "unauthenticated");
+        me(&app, access_token(&answer)).await.problem(401, "unauthenticated");
+    }
+    app.stop().await;
+}
+
+/// Two tabs at the same moment; the browser keeps one of the cookies. A third is somebody else.
+#[actix_web::test]
+async fn of_three_refreshes_at_once_two_win_and_the_family_ends() {
+    let app = TestApp::start().await;
+    let ann = app.register("Ann").await;
+    let token = refresh_token(&login(&app, email_of(&ann), PASSWORD).await);
     let (a, b) = futures_util::join!(refresh(&app, &token), refresh(&app, &token));
-    let mut statuses = [a.status, b.status];
+    assert_eq!([a.status, b.status], [200, 200]);
+    assert_ne!(refresh_token(&a), refresh_token(&b));
+    // Whichever the browser keeps is good.
+    let next = refresh(&app, &refresh_token(&a)).await;
+    assert_eq!(next.status, 200);
+
+    let token = refresh_token(&login(&app, email_of(&ann), PASSWORD).await);
+    let (a, b, c) = futures_util::join!(refresh(&app, &token), refresh(&app, &token), refresh(&app, &token));
+    let mut statuses = [a.status, b.status, c.status];
     statuses.sort_unstable();
-    assert_eq!(statuses, [200, 401]);
+    assert_eq!(statuses, [200, 200, 401]);
     let winner = if a.status == 200 { a } else { b };
     eventually("the family is revoked", async || {
-        me(&app, winner.body["access_token"].as_str().unwrap()).await.status == 401
+        me(&app, access_token(&winner)).await.status == 401
     })
     .await;
+    me(&app, access_token(&next)).await.ok();
+    app.stop().await;
+}
+
+/// What a version before has exchanged has no successor that is known.
+#[actix_web::test]
+async fn a_token_that_an_older_node_exchanged_is_not_repeated() {
+    let app = TestApp::start().await;
+    let ann = app.register("Ann").await;
+    let first = refresh_token(&login(&app, email_of(&ann), PASSWORD).await);
+    refresh(&app, &first).await.ok();
+    app.database.query("UPDATE refresh_tokens SET parent = NULL", &[]).await;
+    refresh(&app, &first).await.problem(401, "unauthenticated");
     app.stop().await;
 }
 
@@ -114,8 +185,8 @@ async fn logging_out_needs_only_the_refresh_cookie() {
     let app = TestApp::start().await;
     let ann = app.register("Ann").await;
     let answer = login(&app, email_of(&ann), PASSWORD).await;
-    let token = cookie(&answer, "refresh").value;
-    let cookie = format!("session=run-out; refresh={token}");
+    let token = cookie(&answer, "parlance_refresh").value;
+    let cookie = format!("parlance_session=run-out; parlance_refresh={token}");
     let foreign = [("cookie", &*cookie), ("origin", "https://evil.example")];
     browse(&app, Method::POST, "/auth/logout", &foreign, None)
         .await
@@ -182,7 +253,7 @@ async fn a_suspended_user_is_refused_everywhere_and_let_in_again() {
     let app = TestApp::start().await;
     let peer = app.peer_without_bus().await;
     let ([ann, bob], _) = app.conversation_of(["Ann", "Bob"]).await;
-    let token = cookie(&login(&app, email_of(&bob), PASSWORD).await, "refresh").value;
+    let token = cookie(&login(&app, email_of(&bob), PASSWORD).await, "parlance_refresh").value;
     let mut here = bob.connect().await;
     let mut there = bob.at(&peer).connect().await;
     let path = format!("/api/users/{}", bob.id);

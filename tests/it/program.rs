@@ -8,9 +8,9 @@ use std::process::{Command, Output};
 use std::time::Instant;
 
 /// Runs a command of the program with nothing of this process's settings.
-fn parlance(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+pub fn parlance(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_parlance"));
-    for name in ["DATABASE_URL", "REDIS_URL", "JWT_SECRET"] {
+    for name in ["DATABASE_URL", "REDIS_URL", "JWT_SECRET", "JWT_SECRET_PREVIOUS"] {
         command.env_remove(name);
     }
     command

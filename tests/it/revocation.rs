@@ -35,7 +35,7 @@ fn refresh_cookie(answer: &Answer) -> String {
         .iter()
         .filter_map(|value| value.to_str().ok());
     let cookie = cookies
-        .filter_map(|cookie| cookie.strip_prefix("refresh="))
+        .filter_map(|cookie| cookie.strip_prefix("parlance_refresh="))
         .next()
         .unwrap();
     cookie.split(';').next().unwrap().to_owned()
@@ -46,7 +46,7 @@ async fn refresh(person: &Person, refresh: &str) -> Answer {
         .site
         .http()
         .post(person.site.url("/auth/refresh"))
-        .header("Cookie", format!("refresh={refresh}"))
+        .header("Cookie", format!("parlance_refresh={refresh}"))
         .header("Origin", format!("http://{}", person.site.address));
     crate::support::Site::read(request.send().await.unwrap()).await.unwrap()
 }
@@ -179,8 +179,10 @@ async fn a_refresh_token_that_is_used_twice_ends_its_family() {
     let nodes = Nodes::start().await;
     let ann = nodes.first.register("Ann").await;
     let (thief, first) = another_session(&ann).await;
-    let renewed = refresh(&thief, &first).await;
-    let second = refresh_cookie(&renewed);
+    let second = refresh_cookie(&refresh(&thief, &first).await);
+    // Who has the second does not need the first any more.
+    let renewed = refresh(&thief, &second).await;
+    let third = refresh_cookie(&renewed);
     let renewed = Person {
         token: renewed.ok()["access_token"].as_str().unwrap().to_owned(),
         ..ann.clone()
@@ -194,7 +196,7 @@ async fn a_refresh_token_that_is_used_twice_ends_its_family() {
         .problem(401, "unauthenticated");
     all_closed(sockets, 4001, since).await;
     nodes.refuse(&renewed, 401, "unauthenticated").await;
-    refresh(&thief, &second).await.problem(401, "unauthenticated");
+    refresh(&thief, &third).await.problem(401, "unauthenticated");
     for socket in &mut untouched {
         alive(socket).await;
     }

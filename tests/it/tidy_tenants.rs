@@ -10,13 +10,14 @@ use crate::tidy::{Source, expect_none, first_word, product, sources};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Statements on things of tenants that name no tenant, each with what stands in its place.
-const WITHOUT_TENANT: [(&str, &str); 22] = [
+const WITHOUT_TENANT: [(&str, &str); 23] = [
     // By a secret, which is what proves the right: no tenant is known before.
     (
         "invites.find_open",
         "by the invitation's code; the caller compares or takes on the tenant it answers",
     ),
     ("refresh_tokens.find", "by the hash of a token that its bearer shows"),
+    ("refresh_tokens.list", "by the hashes of tokens that their bearer shows"),
     // By the id of a login or a person that the same transaction has just authenticated.
     (
         "sessions.extend",

@@ -67,6 +67,29 @@ pub(in crate::auth) async fn insert_user(tx: &Transaction<'_>, new: &NewUser<'_>
     User::from_row(&row)
 }
 
+pub(in crate::auth) async fn has_user(client: &Client, tenant_id: TenantId, user_id: UserId) -> Result<bool, Error> {
+    const FIND: Statement = Statement::new("users.exists", "SELECT FROM users WHERE tenant_id = $1 AND id = $2");
+    Ok(client.query_opt(&FIND, &[&tenant_id.0, &user_id.0]).await?.is_some())
+}
+
+/// Replaces the hash of a password by another of the same, unless it was changed meanwhile.
+pub(in crate::auth) async fn update_password_hash(
+    client: &Client,
+    tenant_id: TenantId,
+    user_id: UserId,
+    old: &str,
+    renewed: &str,
+) -> Result<(), Error> {
+    const UPDATE: Statement = Statement::new(
+        "users.update_password_hash",
+        "UPDATE users SET password_hash = $4 WHERE tenant_id = $1 AND id = $2 AND password_hash = $3",
+    );
+    client
+        .execute(&UPDATE, &[&tenant_id.0, &user_id.0, &old, &renewed])
+        .await?;
+    Ok(())
+}
+
 /// Takes back a user who could not be let in; fails if something refers to them already.
 pub(in crate::auth) async fn delete_user(client: &Client, tenant_id: TenantId, user_id: UserId) -> Result<(), Error> {
     const DELETE: Statement = Statement::new("users.delete", "DELETE FROM users WHERE tenant_id = $1 AND id = $2");

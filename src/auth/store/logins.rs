@@ -2,9 +2,11 @@
 
 use crate::auth::account::Account;
 use crate::auth::error::Error;
+use crate::auth::refresh_judgement::{Exchanged, REPEAT_WITHIN, RefreshTokenRecord};
 use crate::database::{Client, Statement, Transaction};
 use crate::ids::{SessionId, TenantId, UserId};
 use chrono::{DateTime, Utc};
+use tokio_postgres::Row;
 
 /// Unredeemed tickets of one login.
 const TICKETS_MAX: i64 = 100;
@@ -75,27 +77,86 @@ pub(in crate::auth) async fn revoke_sessions(
         .collect()
 }
 
+/// Keeps a new token; `parent` is the one that it was exchanged for.
 pub(in crate::auth) async fn insert_refresh_token(
     tx: &Transaction<'_>,
     session_id: SessionId,
     hash: &[u8],
+    parent: Option<&[u8]>,
 ) -> Result<(), Error> {
     const INSERT: Statement = Statement::new(
         "refresh_tokens.insert",
-        "INSERT INTO refresh_tokens (session_id, hash) VALUES ($1, $2)",
+        "INSERT INTO refresh_tokens (session_id, hash, parent) VALUES ($1, $2, $3)",
     );
-    tx.execute(&INSERT, &[&session_id.0, &hash]).await?;
+    tx.execute(&INSERT, &[&session_id.0, &hash, &parent]).await?;
     Ok(())
 }
 
-/// Marks an unused token as used. Of two at once exactly one gets the login.
-pub(in crate::auth) async fn use_refresh_token(tx: &Transaction<'_>, hash: &[u8]) -> Result<Option<SessionId>, Error> {
+/// Marks a token as exchanged, or as exchanged once more.
+pub(in crate::auth) async fn use_refresh_token(tx: &Transaction<'_>, hash: &[u8]) -> Result<(), Error> {
     const USE: Statement = Statement::new(
         "refresh_tokens.use",
-        "UPDATE refresh_tokens SET used_at = now() WHERE hash = $1 AND used_at IS NULL RETURNING session_id",
+        "UPDATE refresh_tokens SET used_at = coalesce(used_at, clock_timestamp()), \
+                repeated_at = CASE WHEN used_at IS NULL THEN NULL ELSE clock_timestamp() END \
+         WHERE hash = $1",
     );
-    let row = tx.query_opt(&USE, &[&hash]).await?;
-    Ok(row.map(|row| row.try_get("session_id")).transpose()?.map(SessionId))
+    tx.execute(&USE, &[&hash]).await?;
+    Ok(())
+}
+
+/// What is known of a token and its relatives. Whole only under the lock of its login.
+pub(in crate::auth) async fn load_refresh_token(
+    tx: &Transaction<'_>,
+    hash: &[u8],
+) -> Result<Option<RefreshTokenRecord>, Error> {
+    let rows = tx
+        .query(
+            &LIST_REFRESH_TOKENS,
+            &[&[hash].as_slice(), &REPEAT_WITHIN.as_secs_f64()],
+        )
+        .await?;
+    rows.first().map(refresh_token_record).transpose()
+}
+
+/// What is known of these tokens of living logins; unknown ones are left out.
+pub(in crate::auth) async fn list_refresh_tokens(
+    client: &Client,
+    hashes: &[Vec<u8>],
+) -> Result<Vec<(Vec<u8>, RefreshTokenRecord)>, Error> {
+    let rows = client
+        .query(&LIST_REFRESH_TOKENS, &[&hashes, &REPEAT_WITHIN.as_secs_f64()])
+        .await?;
+    rows.iter()
+        .map(|row| Ok((row.try_get("hash")?, refresh_token_record(row)?)))
+        .collect()
+}
+
+/// By index: relatives are found among the tokens of the same login.
+const LIST_REFRESH_TOKENS: Statement = Statement::new(
+    "refresh_tokens.list",
+    "SELECT r.hash, r.used_at IS NOT NULL AS is_used, \
+            coalesce(r.used_at > clock_timestamp() - $2::float8 * interval '1 second', false) AS is_used_lately, \
+            r.repeated_at IS NOT NULL AS is_repeated, \
+            (SELECT bool_or(c.used_at IS NOT NULL) FROM refresh_tokens c \
+             WHERE c.session_id = r.session_id AND c.parent = r.hash) AS successor_used, \
+            EXISTS (SELECT FROM refresh_tokens b WHERE b.session_id = r.session_id AND b.parent = r.parent \
+                    AND b.hash <> r.hash AND b.used_at IS NOT NULL) AS sibling_used \
+     FROM refresh_tokens r JOIN sessions s ON s.id = r.session_id \
+     WHERE r.hash = ANY($1) AND s.revoked_at IS NULL AND s.expires_at > now()",
+);
+
+fn refresh_token_record(row: &Row) -> Result<RefreshTokenRecord, Error> {
+    let exchanged = match (row.try_get("is_used")?, row.try_get("is_used_lately")?) {
+        (false, _) => Exchanged::Never,
+        (true, true) => Exchanged::Lately,
+        (true, false) => Exchanged::LongAgo,
+    };
+    Ok(RefreshTokenRecord {
+        exchanged,
+        is_repeated: row.try_get("is_repeated")?,
+        successor_used: row.try_get("successor_used")?,
+        sibling_used: row.try_get("sibling_used")?,
+    })
 }
 
 /// The login a token belongs to, used or not.

@@ -1,6 +1,6 @@
 //! Who makes a request, and whether the credentials are good for its route.
 //!
-//! Credentials are `Authorization: Bearer` with an access token or an API key, or the `session`
+//! Credentials are `Authorization: Bearer` with an access token or an API key, or the session
 //! cookie, which holds an access token and nothing else. The header goes first. It is never ignored
 //! when it is wrong.
 //!
@@ -77,7 +77,11 @@ pub(crate) async fn identify(request: &HttpRequest, state: &AppState) -> Result<
             let may_look_up = || address_quota::peek(request, state).is_none();
             state.auth.authenticate(credential, may_look_up).await?
         }
-        None => by_cookie(request, state)?,
+        None => {
+            let principal = by_cookie(request, state)?;
+            state.auth.check_user(&principal).await?;
+            principal
+        }
     };
     log_fields::note_caller(&principal);
     request.extensions_mut().insert(Caller(principal.clone()));
@@ -98,10 +102,9 @@ pub(crate) fn identify_by_token(request: &HttpRequest, state: &AppState) -> Resu
 /// By the cookie, which may only hold a token: a browser would send a key in it to pages that its
 /// owner never meant.
 fn by_cookie(request: &HttpRequest, state: &AppState) -> Result<Principal, Error> {
-    let Some(cookie) = request.cookie(cookies::SESSION) else {
-        return Err(Error::new(Code::Unauthenticated));
-    };
-    let principal = state.auth.authenticate_token(cookie.value())?;
+    let check = |token: &str| state.auth.authenticate_token(token);
+    let principal = cookies::valid_session(request.headers(), state.config.http.secure_cookies, check)
+        .ok_or_else(|| Error::new(Code::Unauthenticated))??;
     if !request.method().is_safe() && !origin::is_own_page(request) {
         let detail = "With a cookie this needs an `Origin` of this host or `Sec-Fetch-Site: same-origin`.";
         return Err(Error::with_detail(Code::Forbidden, detail));

@@ -7,7 +7,7 @@ pub(crate) mod caller;
 pub(crate) mod client_address;
 pub(crate) mod cookies;
 pub(crate) mod cursor;
-mod headers;
+pub(crate) mod headers;
 pub(crate) mod json_body;
 pub(crate) mod log_fields;
 pub(crate) mod matched_route;

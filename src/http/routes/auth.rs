@@ -158,7 +158,10 @@ pub(crate) async fn login(
     Ok(signed_in(&state, StatusCode::OK, login))
 }
 
-/// Exchange the refresh cookie for new tokens. A refresh token that was used before revokes its login.
+/// Exchange the refresh cookie for new tokens.
+///
+/// If the answer was lost, the same may be asked once more within 60 seconds, as long as the new token was not used. Any
+/// other use of a refresh token that was used before revokes its login.
 ///
 /// The cookie is `SameSite=Strict` and goes nowhere else, so a client that is no browser needs no `Origin` here; a foreign
 /// page is refused all the same.
@@ -166,10 +169,11 @@ pub(crate) async fn login(
     responses((status = 200, body = SignedInResponse)), security(("refresh" = [])))]
 pub(crate) async fn refresh(request: HttpRequest, state: web::Data<AppState>) -> Result<HttpResponse, Error> {
     origin::refuse_foreign_page(&request, &state.config.http.allowed_origins)?;
-    let cookie = request
-        .cookie(cookies::REFRESH)
-        .ok_or_else(|| Error::new(Code::Unauthenticated))?;
-    let renewed = state.auth.refresh(cookie.value()).await?;
+    let tokens = cookies::refresh_tokens(request.headers(), state.config.http.secure_cookies);
+    if tokens.is_empty() {
+        return Err(Error::new(Code::Unauthenticated));
+    }
+    let renewed = state.auth.refresh(&tokens).await?;
     Ok(signed_in(&state, StatusCode::OK, renewed))
 }
 
@@ -189,13 +193,14 @@ async fn login_to_end(request: &HttpRequest, state: &AppState) -> Result<(UserId
             Ok((caller.user_id, session_id))
         }
         // The access token has run out, the login has not.
-        Err(error) => match request.cookie(cookies::REFRESH) {
-            Some(cookie) if error.code() == Code::Unauthenticated => {
-                origin::refuse_foreign_page(request, &state.config.http.allowed_origins)?;
-                Ok(state.auth.find_refresh_token(cookie.value()).await?)
+        Err(error) => {
+            let tokens = cookies::refresh_tokens(request.headers(), state.config.http.secure_cookies);
+            if tokens.is_empty() || error.code() != Code::Unauthenticated {
+                return Err(error);
             }
-            _ => Err(error),
-        },
+            origin::refuse_foreign_page(request, &state.config.http.allowed_origins)?;
+            Ok(state.auth.find_refresh_token(&tokens).await?)
+        }
     }
 }
 

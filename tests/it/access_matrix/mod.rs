@@ -223,7 +223,7 @@ impl World {
         let cookie = |who, origin: &str| {
             let token = &self.person(who).token;
             request()
-                .header("cookie", format!("session={token}"))
+                .header("cookie", format!("parlance_session={token}"))
                 .header("origin", origin)
         };
         let requests = match who {
@@ -234,7 +234,7 @@ impl World {
                 let others = [
                     request().bearer_auth(tampered),
                     request().header("authorization", "Basic b3duZXI6b3duZXI="),
-                    request().header("cookie", "session=garbage"),
+                    request().header("cookie", "parlance_session=garbage"),
                 ];
                 bearer.into_iter().chain(others).collect()
             }

@@ -178,6 +178,23 @@ async fn a_migration_that_gets_no_lock_lets_others_pass_and_says_who_is_in_the_w
     there.remove().await;
 }
 
+/// It would take the first emoji for a fault of ours.
+#[actix_web::test]
+async fn a_database_in_another_encoding_is_refused_before_anything_is_written() {
+    for encoding in ["LATIN1", "SQL_ASCII"] {
+        let there = TestDatabase::create_in(encoding).await;
+        let error = open(there.url(), |_| ()).await.err().unwrap().to_string();
+        for part in [there.name(), encoding, "ENCODING 'UTF8'", "DATABASE_URL"] {
+            assert!(error.contains(part), "{part}: {error}");
+        }
+        let tables = there
+            .query("SELECT FROM pg_tables WHERE schemaname = current_schema()", &[])
+            .await;
+        assert!(tables.is_empty());
+        there.remove().await;
+    }
+}
+
 #[actix_web::test]
 async fn an_address_that_cannot_be_used_is_refused_in_one_sentence() {
     let error = open("postgres://x@127.0.0.1:1/x", |_| ()).await.err().unwrap();

@@ -250,7 +250,7 @@ async fn without_listed_origins_there_is_no_cors_at_all() {
 async fn a_listed_origin_does_not_make_the_cookie_good_for_changes() {
     let app = TestApp::with(|config| config.http.allowed_origins = vec![LISTED.to_owned()]).await;
     let ann = app.register("Ann").await;
-    let cookie = format!("session={}", ann.token);
+    let cookie = format!("parlance_session={}", ann.token);
     let patch = |credentials: (&'static str, String)| {
         let request = app.http().patch(app.url("/api/me")).header("origin", LISTED);
         let request = request

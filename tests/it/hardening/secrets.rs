@@ -65,7 +65,14 @@ async fn server(log_format: &str, more: &[(&str, &str)]) -> (ServerProcess, Test
 fn tokens(canaries: &mut Canaries, answer: &Answer) -> (String, String) {
     let access = answer.body["access_token"].as_str().unwrap();
     let cookies = answer.headers.get_all("set-cookie").iter();
-    let mut values = cookies.filter_map(|cookie| cookie.to_str().ok()?.strip_prefix("refresh=")?.split(';').next());
+    let mut values = cookies.filter_map(|cookie| {
+        cookie
+            .to_str()
+            .ok()?
+            .strip_prefix("parlance_refresh=")?
+            .split(';')
+            .next()
+    });
     let refresh = values.next().expect("a refresh token").to_owned();
     // The signature alone is as bad as the whole: the rest can be guessed.
     canaries.plant("access token", access.rsplit('.').next().unwrap());
@@ -113,11 +120,11 @@ async fn sign_in(server: &ServerProcess, canaries: &mut Canaries) -> String {
     )
     .await;
     let (_, refresh) = tokens(canaries, &login);
-    for _ in 0..2 {
-        // The second time it is used already, and refused.
+    for _ in 0..3 {
+        // The second time the answer could have been lost; the third time it is refused.
         let request = server.http().post(server.url("/auth/refresh"));
         let answer = request
-            .header("cookie", format!("refresh={refresh}"))
+            .header("cookie", format!("parlance_refresh={refresh}"))
             .send()
             .await
             .unwrap();

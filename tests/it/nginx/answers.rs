@@ -256,7 +256,7 @@ async fn the_origin_that_counts_is_the_one_people_see() {
     let patch = async |origin: String, host: Option<&str>| {
         let request = front.nginx.http().patch(front.nginx.url("/api/me"));
         let request = request
-            .header("cookie", format!("session={}", ann.token))
+            .header("cookie", format!("parlance_session={}", ann.token))
             .header("origin", origin);
         let request = match host {
             Some(host) => request.header("host", host),

@@ -64,7 +64,7 @@ async fn no_credential_is_in_any_log() {
     let key = key["secret"].as_str().unwrap().to_owned();
     let mut secrets = vec![ann.token.clone(), invite.clone(), key.clone()];
     let requests = async |site: &Site| {
-        let cookie = format!("session={}", ann.token);
+        let cookie = format!("parlance_session={}", ann.token);
         let page = format!("{}?from=mail", site.url(&format!("/i/{invite}")));
         // Whether they are answered or not.
         let _: Result<_, _> = site.http().get(&page).header("cookie", &cookie).send().await;

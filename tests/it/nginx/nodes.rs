@@ -227,7 +227,8 @@ async fn only_what_may_be_asked_twice_is() {
             let token = ann.token.clone();
             let mut request = nginx.http().request(method.clone(), nginx.url(path));
             // Not looked at by the node: it makes another hash.
-            request = request.header("cookie", format!("session=x{n}")).bearer_auth(token);
+            let name = ["parlance_session", "__Host-parlance_session"][n % 2];
+            request = request.header("cookie", format!("{name}=x{n}")).bearer_auth(token);
             if let Some(body) = &body {
                 request = request.json(body);
             }

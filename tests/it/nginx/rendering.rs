@@ -230,11 +230,9 @@ async fn locations_of_the_operators_own_are_included() {
     .unwrap();
     front.nginx.reload(&[]);
     eventually("the location is there", async || {
-        let answer = front
-            .nginx
-            .request(reqwest::Method::GET, "/robots.txt", None, None)
-            .await;
-        answer.status == 200
+        // A connection that is kept may be the old worker's, and go while the request is on its way.
+        let asked = front.nginx.try_request(reqwest::Method::GET, "/robots.txt", None, None);
+        asked.await.is_ok_and(|answer| answer.status == 200)
     })
     .await;
     front.stop().await;

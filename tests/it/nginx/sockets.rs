@@ -38,7 +38,7 @@ async fn every_credential_opens_a_socket_and_sockets_are_spread() {
     let own_page = format!("http://{}", front.nginx.address);
     let by_ticket = request(&front.nginx, &format!("?ticket={}", ticket["ticket"].as_str().unwrap()));
     let by_cookie = request(&front.nginx, "")
-        .with_header("Cookie", format!("session={}", ann.token))
+        .with_header("Cookie", format!("parlance_session={}", ann.token))
         .with_header("Origin", &own_page);
     let by_bearer = request(&front.nginx, "")
         .with_header("Authorization", format!("Bearer {}", ann.token))

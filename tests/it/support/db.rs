@@ -41,6 +41,19 @@ impl TestDatabase {
         }
     }
 
+    /// Makes one in another encoding, which has never been migrated.
+    pub async fn create_in(encoding: &str) -> Self {
+        let name = format!("it_{}", uuid::Uuid::now_v7().simple());
+        let server = server();
+        let how = format!("TEMPLATE template0 ENCODING '{encoding}' LOCALE_PROVIDER libc LOCALE 'C'");
+        run(&server, &format!("CREATE DATABASE {name} {how}")).await;
+        Self {
+            url: with_database(&server, &name),
+            name,
+            server,
+        }
+    }
+
     /// Makes one on a server of the test's own; whoever opens it first migrates it.
     pub async fn create_on(server: &str) -> Self {
         let name = format!("it_{}", uuid::Uuid::now_v7().simple());
