@@ -11,6 +11,8 @@
 
 use super::cached::{CachedTenant, CachedUser};
 use super::error::Error;
+use super::store::{AddressMatch, ListPart};
+use super::user_filter::UserFilter;
 use super::user_view::{UserPatch, UserView};
 use super::{invalidation, store};
 use crate::auth::{self, Account, Action, Auth, ChangedUser, Principal, Tenant, User, UserChange, UserChangeRefusal};
@@ -89,16 +91,31 @@ impl Tenants {
         store::update_tenant(&client, caller.tenant_id, name).await
     }
 
-    /// A page of the tenant's users, oldest first; one more than `limit` if there are more.
+    /// A page of the tenant's users that `filter` leaves, oldest first; one more than `limit` if
+    /// there are more.
     ///
     /// # Errors
     /// [`Error::Refused`] for guests, [`Error::Database`].
-    pub async fn list_users(&self, caller: &Principal, limit: i64, offset: i64) -> Result<Vec<UserView>, Error> {
+    pub async fn list_users(
+        &self,
+        caller: &Principal,
+        filter: &UserFilter,
+        limit: i64,
+        offset: i64,
+    ) -> Result<Vec<UserView>, Error> {
         if !caller.allows(Action::ListUsers) {
             return Err(UserChangeRefusal::Role.into());
         }
         let client = self.database.client().await?;
-        let users = store::list_users(&client, caller.tenant_id, limit + 1, offset).await?;
+        let addresses = match caller.allows(Action::SeeUserDetails) {
+            true => AddressMatch::Beginnings,
+            false => AddressMatch::Whole,
+        };
+        let part = ListPart {
+            limit: limit + 1,
+            offset,
+        };
+        let users = store::list_users(&client, caller.tenant_id, filter, addresses, part).await?;
         Ok(users.into_iter().map(|user| UserView::new(caller, user)).collect())
     }
 

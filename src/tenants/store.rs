@@ -1,9 +1,11 @@
 //! The SQL of tenants and their people. One function a statement, the tenant first.
 
 use super::error::Error;
+use super::user_filter::{Guests, UserFilter};
 use crate::auth::{self, Tenant, User};
 use crate::database::{Client, Statement, Transaction};
 use crate::ids::{ConversationId, TenantId, UserId, UserStatus};
+use uuid::Uuid;
 
 pub(super) async fn load_tenant(client: &Client, tenant_id: TenantId) -> Result<Option<Tenant>, Error> {
     const FIND: Statement = Statement::new(
@@ -30,19 +32,61 @@ pub(super) async fn lock_tenant(tx: &Transaction<'_>, tenant_id: TenantId) -> Re
     Ok(())
 }
 
+/// Which part of a list is read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ListPart {
+    pub(super) limit: i64,
+    pub(super) offset: i64,
+}
+
+/// Whose addresses a search looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AddressMatch {
+    /// By the beginnings of their words.
+    Beginnings,
+    /// Only the whole one.
+    Whole,
+}
+
+/// Users that a filter leaves, oldest first. The words of a name are what blanks, points, hyphens
+/// and quotes separate; those of an address what may separate them there.
 pub(super) async fn list_users(
     client: &Client,
     tenant_id: TenantId,
-    limit: i64,
-    offset: i64,
+    filter: &UserFilter,
+    addresses: AddressMatch,
+    part: ListPart,
 ) -> Result<Vec<User>, Error> {
     const LIST: Statement = Statement::new(
         "users.list",
         "SELECT u.id AS user_id, u.name AS user_name, u.kind, u.email, u.role, u.tier, u.status, \
                 u.created_at AS user_created_at, u.updated_at \
-         FROM users u WHERE u.tenant_id = $1 ORDER BY u.created_at, u.id LIMIT $2 OFFSET $3",
+         FROM users u WHERE u.tenant_id = $1 AND ($2::uuid[] IS NULL OR u.id = ANY($2)) AND (u.role <> 'guest' OR $3) \
+           AND ($4::text IS NULL OR translate(lower(' ' || normalize(u.name, NFC)), '.-_()\"''', '       ') LIKE lower($4) \
+                OR lower(' ' || normalize(u.name, NFC)) LIKE lower($4) \
+                OR CASE WHEN $6 THEN translate(lower(' ' || u.email), '@.-_+', '     ') LIKE lower($4) \
+                          OR lower(' ' || u.email) LIKE lower($4) \
+                   ELSE lower(u.email) = lower($5::text) END) \
+         ORDER BY u.created_at, u.id LIMIT $7 OFFSET $8",
     );
-    let rows = client.query(&LIST, &[&tenant_id.0, &limit, &offset]).await?;
+    let ids: Option<Vec<Uuid>> = filter.ids.as_ref().map(|ids| ids.iter().map(|id| id.0).collect());
+    let lists_guests = filter.guests == Guests::Listed;
+    let by_beginnings = addresses == AddressMatch::Beginnings;
+    let rows = client
+        .query(
+            &LIST,
+            &[
+                &tenant_id.0,
+                &ids,
+                &lists_guests,
+                &filter.pattern(),
+                &filter.q,
+                &by_beginnings,
+                &part.limit,
+                &part.offset,
+            ],
+        )
+        .await?;
     Ok(rows.iter().map(User::from_row).collect::<Result<_, _>>()?)
 }
 

@@ -6,7 +6,11 @@
  * them.
  */
 const CONVERSATION = /^#\/c\/([0-9a-f-]{36})$/iu;
-const INVITE = /^\/i\/([\w-]{4,128})\/?$/u;
+/**
+ * The code, and what messengers and people add to a link: a slash, the full stop of a sentence,
+ * brackets and quotes around it.
+ */
+const INVITE = /^\/i\/([\w-]{4,128})(?:[^\w-].*)?$/su;
 
 export class Router {
   #changed;
@@ -63,5 +67,11 @@ export const replaceAddress = (path) => history.replaceState(null, '', path);
  * @returns {string | null} the code in an invite link
  */
 export function inviteCode(pathname) {
-  return INVITE.exec(pathname)?.[1] ?? null;
+  let path = pathname;
+  try {
+    path = decodeURIComponent(pathname);
+  } catch {
+    // What is no text is no part of a code.
+  }
+  return INVITE.exec(path)?.[1] ?? null;
 }

@@ -38,7 +38,10 @@ test('words for people', () => {
   assert.equal(isJumbo('12'), false);
   assert.equal(nameList(['Ann', 'Ben', 'Cleo', 'Dan']), 'Ann, Ben and 2 others');
   assert.equal(inviteCode('/i/AbC-12_x'), 'AbC-12_x');
-  assert.equal(inviteCode('/i/../x'), null);
+  for (const added of ['/', '//', '.', ',', ')', ').', '%29', '%E2%80%9D', '&utm_source=x', '/more', '%0A', '%ff'])
+    assert.equal(inviteCode(`/i/AbC-12_x${added}`), 'AbC-12_x', added);
+  for (const none of ['/i/../x', '/i/', '/i/abc', '/', '/x/i/AbC-12_x', `/i/${'x'.repeat(129)}`])
+    assert.equal(inviteCode(none), null, none);
 });
 
 test('the list moves with notices and is not set back by an older response', () => {

@@ -247,7 +247,7 @@ async fn every_answer_fits_the_document() {
     call("POST /auth/logout", "/auth/logout", None).await;
     let answer = login(&app, email_of(&ann), PASSWORD).await;
     documented.check("POST", "/auth/login", &answer);
-    let answer = refresh(&app, &cookie(&answer, "refresh").value).await;
+    let answer = refresh(&app, &cookie(&answer, "parlance_refresh").value).await;
     documented.check("POST", "/auth/refresh", &answer);
     let token = answer.body["access_token"].as_str().unwrap().to_owned();
     let again = Person { token, ..ann.clone() };
@@ -257,6 +257,37 @@ async fn every_answer_fits_the_document() {
     // Neither of them answers JSON: `socket/` and `metrics.rs` are about them.
     documented.assert_complete(&["/ws", "/metrics"]);
     app.stop().await;
+}
+
+/// By the schema that the OpenAPI Initiative publishes; what it leaves open, by that of JSON Schema.
+#[actix_web::test]
+async fn the_openapi_document_is_a_valid_one() {
+    let published: Value = serde_json::from_str(include_str!("support/openapi-3.1.schema.json")).unwrap();
+    assert_eq!(published["$id"], "https://spec.openapis.org/oas/3.1/schema/2022-10-07");
+    let validator = jsonschema::draft202012::new(&published).unwrap();
+    for secure in [false, true] {
+        let app = TestApp::with(|config| config.http.secure_cookies = secure).await;
+        let document = app.request(Method::GET, "/openapi.json", None, None).await.ok();
+        let errors: Vec<_> = validator
+            .iter_errors(&document)
+            .map(|error| format!("{}: {error:.200}", error.instance_path()))
+            .collect();
+        assert!(errors.is_empty(), "{errors:#?}");
+        let schemas = document["components"]["schemas"].as_object().unwrap();
+        assert!(schemas.len() > 20);
+        for (name, schema) in schemas {
+            let valid = jsonschema::draft202012::meta::validate(schema);
+            assert!(valid.is_ok(), "{name}: {valid:?}");
+        }
+        // A document that it would not take.
+        let mut broken = document;
+        broken["paths"]["/api/me"]["get"]["responses"]["200"]
+            .as_object_mut()
+            .unwrap()
+            .remove("description");
+        assert!(!validator.is_valid(&broken));
+        app.stop().await;
+    }
 }
 
 #[actix_web::test]

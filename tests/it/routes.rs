@@ -166,7 +166,15 @@ async fn the_page_is_served_with_a_strict_policy_and_cached_by_content() {
     let script = text.split("src=\"").nth(1).unwrap().split('"').next().unwrap();
     assert!(script.starts_with("/static/"), "{script}");
     assert_eq!(get("/", Some(&tag)).await.status(), 304);
-    assert_eq!(get("/i/some-code", None).await.text().await.unwrap(), text);
+    for link in [
+        "/i/some-code",
+        "/i/some-code/",
+        "/i/some-code.",
+        "/i/some-code/)?utm_source=x",
+        "/i/some-code%0A",
+    ] {
+        assert_eq!(get(link, None).await.text().await.unwrap(), text, "{link}");
+    }
     let file = get(script, None).await;
     assert_eq!(header(&file, "content-type"), "text/javascript; charset=utf-8");
     assert!(header(&file, "cache-control").contains("immutable"));

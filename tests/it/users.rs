@@ -33,9 +33,97 @@ async fn admins_see_everything_and_others_names() {
     let public = json!({"id": bob.id, "name": "Bob", "kind": "person"});
     assert_eq!(gus.get(&path).await.ok(), public);
     let list = bob.get("/api/users").await.ok();
-    assert_eq!(names(&list), ["Ann", "Bob", "Gus"]);
+    assert_eq!(
+        names(&list),
+        ["Ann", "Bob"],
+        "guests are many, and mostly not looked for"
+    );
+    let everybody = ann.get("/api/users?guests=true").await.ok();
+    assert_eq!(names(&everybody), ["Ann", "Bob", "Gus"]);
     assert_eq!(list["items"][0], json!({"id": ann.id, "name": "Ann", "kind": "person"}));
-    assert_eq!(ann.get("/api/users").await.ok()["items"][2]["role"], "guest");
+    assert_eq!(everybody["items"][2]["role"], "guest");
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn people_are_found_by_ids_and_by_the_beginnings_of_words() {
+    let app = TestApp::start().await;
+    let ([ann, lee, zoe, odd], conversation) = app
+        .conversation_of(["Ann Lee", "Jean-Luc O'Neil", "Zo\u{eb} 50%_off", "Hannah"])
+        .await;
+    let gus = app.guest("Anna the guest", &ann.invite(conversation).await).await;
+    let other = app.register("Ann of elsewhere").await;
+    let found = async |by: &Person, query: &[(&str, &str)]| {
+        let query = serde_urlencoded::to_string(query).unwrap();
+        let page = by.get(&format!("/api/users?{query}")).await.ok();
+        names(&page).into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    for (q, expected) in [
+        ("an", vec!["Ann Lee"]),
+        ("ANN L", vec!["Ann Lee"]),
+        ("lee", vec!["Ann Lee"]),
+        ("luc", vec!["Jean-Luc O'Neil"]),
+        ("jean-l", vec!["Jean-Luc O'Neil"]),
+        ("neil", vec!["Jean-Luc O'Neil"]),
+        ("o'n", vec!["Jean-Luc O'Neil"]),
+        ("zoe\u{308}", vec!["Zo\u{eb} 50%_off"]),
+        ("50%_", vec!["Zo\u{eb} 50%_off"]),
+        ("off", vec!["Zo\u{eb} 50%_off"]),
+        ("%", vec![]),
+        ("_", vec![]),
+        ("annah", vec![]),
+        ("\\", vec![]),
+    ] {
+        for by in [&ann, &odd] {
+            assert_eq!(found(by, &[("q", q)]).await, expected, "{q}");
+        }
+    }
+    assert_eq!(
+        found(&lee, &[("q", "an"), ("guests", "true")]).await,
+        ["Ann Lee", "Anna the guest"]
+    );
+    // An address is found by its beginning by those who see it; by others only as a whole.
+    let address = zoe.email.clone().unwrap();
+    let beginning = address.split('.').nth(2).unwrap().get(..20).unwrap();
+    assert_eq!(found(&ann, &[("q", beginning)]).await, [&*zoe.name]);
+    assert_eq!(found(&ann, &[("q", &address.to_uppercase())]).await, [&*zoe.name]);
+    assert_eq!(found(&lee, &[("q", beginning)]).await, Vec::<String>::new());
+    assert_eq!(found(&lee, &[("q", &address)]).await, [&*zoe.name]);
+
+    let ids = |people: &[&Person]| {
+        let ids: Vec<_> = people.iter().map(|person| person.id.to_string()).collect();
+        ids.join(",")
+    };
+    let asked = ids(&[&zoe, &ann, &gus, &other]);
+    assert_eq!(
+        found(&lee, &[("ids", &asked)]).await,
+        ["Ann Lee", &*zoe.name],
+        "nobody of elsewhere"
+    );
+    assert_eq!(
+        found(&lee, &[("ids", &asked), ("guests", "true")]).await,
+        ["Ann Lee", &*zoe.name, "Anna the guest"]
+    );
+    assert_eq!(found(&lee, &[("ids", &asked), ("q", "zo")]).await, [&*zoe.name]);
+    let many = vec![ann.id.to_string(); 100].join(",");
+    assert_eq!(found(&lee, &[("ids", &many)]).await, ["Ann Lee"]);
+    for (query, field) in [
+        (format!("ids={many},{}", ann.id), "ids"),
+        ("ids=".to_owned(), "ids"),
+        ("ids=x".to_owned(), "ids"),
+        ("q=".to_owned(), "q"),
+        ("q=%20".to_owned(), "q"),
+        ("q=%00".to_owned(), "q"),
+        (format!("q={}", "x".repeat(255)), "q"),
+        ("guests=maybe".to_owned(), "guests"),
+    ] {
+        let problem = ann
+            .get(&format!("/api/users?{query}"))
+            .await
+            .problem(400, "bad_request");
+        assert_eq!(problem["errors"][0]["field"], field, "{query}");
+    }
+    gus.get("/api/users?q=a").await.problem(403, "forbidden");
     app.stop().await;
 }
 
@@ -49,7 +137,10 @@ async fn the_list_comes_in_pages() {
     }
     let (mut offset, mut seen) = ("0".to_owned(), Vec::new());
     loop {
-        let page = ann.get(&format!("/api/users?limit=2&offset={offset}")).await.ok();
+        let page = ann
+            .get(&format!("/api/users?limit=2&offset={offset}&guests=true"))
+            .await
+            .ok();
         seen.extend(names(&page).into_iter().map(str::to_owned));
         match page["next"].as_str() {
             Some(next) => offset = next.to_owned(),

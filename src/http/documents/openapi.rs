@@ -3,12 +3,14 @@
 //! Every operation gets the problems that it shares with others and the two ways to show
 //! credentials. So a handler only says what is special about it.
 
+use crate::http::request::cookies::CookieNames;
 use crate::http::response::problem::{PROBLEM_JSON, Problem};
 use crate::http::routes::{
     access, auth, conversations, health, invites, keys, me, members, messages, metrics, search, socket, tenant, users,
 };
-use actix_web::HttpResponse;
+use crate::http::state::AppState;
 use actix_web::http::StatusCode;
+use actix_web::{HttpResponse, web};
 use std::sync::LazyLock;
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::security::{
@@ -59,11 +61,8 @@ impl Modify for SharedParts {
                 "An access token, or an API key (`pk_…`) with the scope that the route needs.",
             ))
             .build();
-        let cookie = |name: &str| SecurityScheme::ApiKey(ApiKey::Cookie(ApiKeyValue::new(name)));
         let components = document.components.get_or_insert_default();
         components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
-        components.add_security_scheme("session", cookie("session"));
-        components.add_security_scheme("refresh", cookie("refresh"));
         for (path, item) in &mut document.paths.paths {
             complete(path, item.get.as_mut(), OperationKind::Reads);
             for operation in [&mut item.post, &mut item.patch, &mut item.delete] {
@@ -98,6 +97,17 @@ fn complete(path: &str, operation: Option<&mut Operation>, kind: OperationKind) 
         let responses = &mut operation.responses.responses;
         responses.entry(status.as_str().to_owned()).or_insert(RefOr::T(problem));
     }
+    for (status, response) in &mut operation.responses.responses {
+        // OpenAPI wants a description of each.
+        let words = StatusCode::from_bytes(status.as_bytes())
+            .ok()
+            .and_then(|status| status.canonical_reason());
+        if let (RefOr::T(response), Some(words)) = (response, words)
+            && response.description.is_empty()
+        {
+            words.clone_into(&mut response.description);
+        }
+    }
     if needs_credentials && operation.security.is_none() {
         let requirement = |name: &str| SecurityRequirement::new(name, Vec::<String>::new());
         operation.security = Some(vec![requirement("bearer"), requirement("session")]);
@@ -118,6 +128,9 @@ fn problems(path: &str, operation: &Operation, kind: OperationKind, needs_creden
     if operation.request_body.is_some() {
         statuses.extend([StatusCode::REQUEST_TIMEOUT, StatusCode::PAYLOAD_TOO_LARGE]);
     }
+    if path == "/ws" {
+        statuses.push(StatusCode::UPGRADE_REQUIRED);
+    }
     // An invitation that is unknown, an address that is taken, a quantity that is used up.
     let makes_somebody = matches!(path, "/auth/register" | "/auth/guest");
     // What the body names may not be there either.
@@ -136,12 +149,27 @@ fn problems(path: &str, operation: &Operation, kind: OperationKind, needs_creden
     statuses
 }
 
-/// The document as JSON; made once.
-static TEXT: LazyLock<String> = LazyLock::new(|| ApiDocument::openapi().to_json().unwrap_or_default());
+/// The document as JSON of a server whose people come by TLS, and of another; each made once.
+static SECURE_TEXT: LazyLock<String> = LazyLock::new(|| text(CookieNames::of(true)));
+static TEXT: LazyLock<String> = LazyLock::new(|| text(CookieNames::of(false)));
+
+fn text(names: CookieNames) -> String {
+    let cookie = |name: &str| SecurityScheme::ApiKey(ApiKey::Cookie(ApiKeyValue::new(name)));
+    let mut document = ApiDocument::openapi();
+    let components = document.components.get_or_insert_default();
+    components.add_security_scheme("session", cookie(names.session));
+    components.add_security_scheme("refresh", cookie(names.refresh));
+    document.to_json().unwrap_or_default()
+}
 
 /// `GET /openapi.json`.
-pub(crate) async fn show() -> HttpResponse {
-    HttpResponse::Ok().content_type("application/json").body(TEXT.as_str())
+pub(crate) async fn show(state: web::Data<AppState>) -> HttpResponse {
+    let text = if state.config.http.secure_cookies {
+        &SECURE_TEXT
+    } else {
+        &TEXT
+    };
+    HttpResponse::Ok().content_type("application/json").body(text.as_str())
 }
 
 /// The routes of the document as path and method, for tests that go through all of them.
@@ -238,6 +266,7 @@ mod tests {
         let undocumented = [
             "/",
             "/i/{code}",
+            "/i/{code}/{rest:.*}",
             "/static/{hash}/{path:.*}",
             "/docs",
             "/docs/socket",

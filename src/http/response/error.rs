@@ -17,6 +17,9 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
+/// The version of WebSocket that the server speaks (RFC 6455).
+pub(crate) const WEBSOCKET_VERSION: &str = "13";
+
 /// A failed request.
 #[derive(Debug)]
 pub struct Error {
@@ -90,6 +93,14 @@ impl Error {
     /// `rate_limited`, because someone's quota is used up.
     pub(crate) fn over_quota(decision: QuotaDecision) -> Self {
         Self::too_many(Duration::from_millis(decision.retry_after_ms.unwrap_or_default())).with_quota(decision)
+    }
+
+    /// `bad_request` with 426, because a handshake is of another version of WebSocket than ours.
+    pub(crate) fn other_websocket() -> Self {
+        Self {
+            status: Some(StatusCode::UPGRADE_REQUIRED),
+            ..Self::with_detail(Code::BadRequest, "The version of WebSocket here is 13.")
+        }
     }
 
     /// `bad_request` because of one field.
@@ -178,6 +189,7 @@ impl Error {
     /// those that describe another body.
     pub(crate) fn to_response(&self, request_id: &str, headers: &HeaderMap) -> HttpResponse {
         let status = self.status_code();
+        let retry_after_ms = self.advice(headers);
         let problem = Problem {
             r#type: "about:blank",
             title: status.canonical_reason().unwrap_or("Error"),
@@ -185,6 +197,7 @@ impl Error {
             detail: self.detail.to_string(),
             code: self.code,
             request_id: request_id.to_owned(),
+            retry_after_ms,
             errors: self.errors.clone(),
         };
         let mut response = HttpResponseBuilder::new(status);
@@ -200,18 +213,16 @@ impl Error {
         ) {
             response.force_close();
         }
-        // A more precise advice, of the failure or on the response already, goes before that of the
-        // code.
-        let general = || {
-            self.code
-                .retry_after_ms()
-                .filter(|_| !headers.contains_key(header::RETRY_AFTER))
-        };
-        if let Some(wait_ms) = self.retry_after_ms.or_else(general) {
+        if let Some(wait_ms) = retry_after_ms {
             response.insert_header((header::RETRY_AFTER, retry_after(Duration::from_millis(wait_ms))));
         }
         if status == StatusCode::UNAUTHORIZED {
             response.insert_header((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
+        }
+        if status == StatusCode::UPGRADE_REQUIRED {
+            let version = HeaderValue::from_static(WEBSOCKET_VERSION);
+            response.insert_header((header::SEC_WEBSOCKET_VERSION, version));
+            response.insert_header((header::UPGRADE, HeaderValue::from_static("websocket")));
         }
         let body = serde_json::to_string(&problem).unwrap_or_default();
         let mut response = response.content_type(PROBLEM_JSON).body(body);
@@ -219,6 +230,19 @@ impl Error {
             quota_headers::apply(response.headers_mut(), quota);
         }
         response
+    }
+}
+
+impl Error {
+    /// When to try again. A more precise advice, of the failure or on the response already, goes
+    /// before that of the code.
+    fn advice(&self, headers: &HeaderMap) -> Option<u64> {
+        let given = || {
+            let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?;
+            Some(seconds.parse::<u64>().ok()?.saturating_mul(1_000))
+        };
+        let general = self.code.retry_after_ms()?;
+        Some(self.retry_after_ms.or_else(given).unwrap_or(general))
     }
 }
 
@@ -280,11 +304,29 @@ mod tests {
                 head.headers().contains_key(header::RETRY_AFTER),
                 code.retry_after_ms().is_some()
             );
+            assert_eq!(body["retry_after_ms"].as_u64(), code.retry_after_ms());
             assert_eq!(
                 head.headers().contains_key(header::WWW_AUTHENTICATE),
                 code == Code::Unauthenticated
             );
         }
+    }
+
+    #[actix_web::test]
+    async fn the_body_and_the_header_give_the_same_advice() {
+        let (head, body) = document(&Error::too_many(Duration::from_millis(61_001))).await;
+        assert_eq!(head.headers().get(header::RETRY_AFTER).unwrap(), "62");
+        assert_eq!(body["retry_after_ms"], 61_001);
+        // What another part of the server has put on the response.
+        let mut given = HeaderMap::new();
+        given.insert(header::RETRY_AFTER, HeaderValue::from_static("7"));
+        let response = Error::new(Code::RateLimited).to_response("r", &given);
+        assert_eq!(
+            response.headers().get_all(header::RETRY_AFTER).collect::<Vec<_>>(),
+            ["7"]
+        );
+        let body: Value = serde_json::from_slice(&to_bytes(response.into_body()).await.unwrap()).unwrap();
+        assert_eq!(body["retry_after_ms"], 7_000);
     }
 
     #[actix_web::test]

@@ -31,6 +31,9 @@ pub struct Problem {
     pub code: Code,
     /// The `X-Request-Id` of the response, to quote in a report.
     pub request_id: String,
+    /// How long to wait before the same is tried again, in milliseconds; where that is of use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
     /// The fields that are wrong, where input was invalid.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FieldError>,

@@ -11,7 +11,7 @@ use actix_web::http::header::{self, AcceptEncoding, ContentEncoding, Encoding, H
 use actix_web::web::{self, Bytes};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 
-/// `GET /`, `/i/{code}`: the page.
+/// `GET /`, `/i/{code}` and whatever a messenger has added to it: the page.
 pub(crate) async fn index(request: HttpRequest, state: web::Data<AppState>) -> Result<HttpResponse, Error> {
     page(&request, &state.assets, files::INDEX)
 }

@@ -8,13 +8,14 @@
 
 use crate::auth::Principal;
 use crate::error::Code;
+use crate::http::request::headers::header_text;
 use crate::http::request::log_fields::{self, RequestId};
 use crate::http::request::params::QueryString;
 use crate::http::request::{address_quota, caller, origin};
-use crate::http::response::error::Error;
+use crate::http::response::error::{Error, WEBSOCKET_VERSION};
 use crate::http::state::AppState;
 use crate::sessions::{self, AdmissionError, OpenError, Socket, SocketRequest};
-use actix_web::http::header;
+use actix_web::http::{Version, header};
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 use std::sync::Arc;
@@ -52,6 +53,7 @@ pub(crate) async fn open(
         Ok(principal) => principal,
         Err(error) => return Err(address_quota::charge(&request, &state, error).await),
     };
+    check_version(&request)?;
     let socket = request.conn_data::<Arc<Socket>>().cloned();
     let network = state.client_address(&request).into();
     sessions::open(
@@ -95,6 +97,18 @@ async fn authenticate(request: &HttpRequest, state: &AppState, ticket: Option<St
     let principal = state.auth.redeem_ticket(&ticket).await?;
     log_fields::note_caller(&principal);
     Ok(principal)
+}
+
+/// The one version of WebSocket there is. The library also takes drafts of before.
+fn check_version(request: &HttpRequest) -> Result<(), Error> {
+    if request.version() < Version::HTTP_11 {
+        let detail = "This is not a WebSocket handshake: that takes HTTP/1.1.";
+        return Err(Error::with_detail(Code::BadRequest, detail));
+    }
+    match header_text(request, "sec-websocket-version") {
+        Some(version) if version.trim() != WEBSOCKET_VERSION => Err(Error::other_websocket()),
+        _ => Ok(()),
+    }
 }
 
 /// Takes our sub-protocol from those that are offered; a client that offers none gets none.

@@ -28,6 +28,8 @@ fn pages_and_socket(config: &mut ServiceConfig) {
     config
         .service(to("/").get(pages::index))
         .service(to("/i/{code}").get(pages::index))
+        // With what was added to a link on its way; the page finds the code.
+        .service(to("/i/{code}/{rest:.*}").get(pages::index))
         .service(to("/docs").get(pages::docs))
         .service(to("/docs/socket").get(pages::docs_socket))
         .service(to("/static/{hash}/{path:.*}").get(pages::file))

@@ -1,5 +1,6 @@
 //! Who gets in, and what they are told first.
 
+use crate::support::raw::exchange;
 use crate::support::{Answer, PATIENCE, Person, RawSocket, Site, Socket, TestApp};
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
@@ -68,7 +69,7 @@ async fn a_foreign_page_does_not_get_in_whatever_its_credentials() {
         answer(handshake(&app, "/ws").header("Origin", origin))
             .await
             .problem(403, "forbidden");
-        let cookie = format!("session={}", ann.token);
+        let cookie = format!("parlance_session={}", ann.token);
         let request = handshake(&app, "/ws")
             .header("Cookie", &cookie)
             .header("Origin", origin);
@@ -117,11 +118,38 @@ async fn the_session_cookie_opens_a_socket() {
     let app = TestApp::start().await;
     let ann = app.register("Ann").await;
     let request = ClientRequestBuilder::new(format!("ws://{}/ws", app.address).parse().unwrap())
-        .with_header("Cookie", format!("session={}", ann.token))
+        .with_header("Cookie", format!("parlance_session={}", ann.token))
         .with_header("Origin", format!("http://{}", app.address));
     let socket = Socket::handshake(app.address, request).await.unwrap();
     assert_eq!(socket.hello()["user"]["id"], json!(ann.id));
     socket.close().await;
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn another_websocket_than_ours_is_told_which_one_is() {
+    let app = TestApp::start().await;
+    let ann = app.register("Ann").await;
+    for version in ["8", "7", "14", "13, 8", "x", ""] {
+        let request = app
+            .http()
+            .get(app.url("/ws"))
+            .header("Connection", "Upgrade")
+            .header("Upgrade", "websocket")
+            .header("Sec-WebSocket-Version", version)
+            .header("Sec-WebSocket-Key", "cGFybGFuY2UtdGVzdC0wMA==");
+        let refused = answer(request.bearer_auth(&ann.token)).await;
+        assert_eq!(refused.header("sec-websocket-version"), Some("13"), "{version}");
+        assert_eq!(refused.header("upgrade"), Some("websocket"));
+        refused.problem(426, "bad_request");
+    }
+    let old = format!(
+        "GET /ws HTTP/1.0\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Key: cGFybGFuY2UtdGVzdC0wMA==\r\nAuthorization: Bearer {}\r\n\r\n",
+        app.address, ann.token
+    );
+    let refused = exchange(app.address, old.as_bytes()).await;
+    assert!(refused.text.contains(" 400 Bad Request"), "{}", refused.text);
     app.stop().await;
 }
 

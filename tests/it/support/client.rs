@@ -56,6 +56,13 @@ impl Answer {
         let kind = self.headers.get("content-type").and_then(|kind| kind.to_str().ok());
         assert_eq!(kind, Some("application/problem+json"));
         assert_eq!(self.body["status"], status);
+        let is_later = matches!(code, "rate_limited" | "overloaded" | "unavailable");
+        let wait = self.body["retry_after_ms"].as_u64();
+        assert_eq!(wait.is_some(), is_later, "{}", self.body);
+        if let Some(wait_ms) = wait {
+            let seconds = wait_ms.div_ceil(1_000).max(1).to_string();
+            assert_eq!(self.header("retry-after"), Some(&*seconds), "the header says the same");
+        }
         assert!(
             self.body["request_id"].is_string() && self.body["title"].is_string(),
             "{}",
