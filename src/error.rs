@@ -149,6 +149,8 @@ pub enum CloseCode {
     Overloaded,
     /// 4103: the access token ran out.
     TokenExpired,
+    /// 4104: too many connections of this client address, whoever they are of.
+    AddressFull,
     /// 4201: the client does not read fast enough.
     TooSlow,
     /// 4202: nothing heard from the client for too long.
@@ -175,6 +177,7 @@ impl CloseCode {
             Self::Flooding => 4101,
             Self::Overloaded => 4102,
             Self::TokenExpired => 4103,
+            Self::AddressFull => 4104,
             Self::TooSlow => 4201,
             Self::HeartbeatLost => 4202,
             Self::Draining => 4203,
@@ -197,6 +200,7 @@ impl CloseCode {
             Self::Flooding => "flooding",
             Self::Overloaded => "server overloaded",
             Self::TokenExpired => "access token expired",
+            Self::AddressFull => "too many connections of this address",
             Self::TooSlow => "reading too slowly",
             Self::HeartbeatLost => "heartbeat lost",
             Self::Draining => "server going away",

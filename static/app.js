@@ -15,6 +15,7 @@ import { conversationPath, inviteCode, replaceAddress } from './ui/router.js';
 import { isGuest } from './ui/store.js';
 import { Chat } from './ui/views/chat.js';
 import { entryView } from './ui/views/entry.js';
+import { closeOverlays } from './ui/widgets/dialog.js';
 import { h } from './ui/widgets/dom.js';
 import { brand } from './ui/widgets/icons.js';
 import { toast } from './ui/widgets/toast.js';
@@ -42,6 +43,7 @@ async function boot(notice = null) {
   chat?.destroy();
   chat = null;
   client.clear();
+  closeOverlays();
   if (!client.rest.maybeSignedIn) return enter(notice);
   try {
     await client.rest.ensureFresh();
@@ -82,7 +84,7 @@ async function open(me) {
   }
   chat = new Chat({ client, me, signOut });
   show(chat.node);
-  await chat.start();
+  chat.start();
 }
 
 /**
@@ -116,6 +118,14 @@ function remember(code) {
   }
 }
 
+function forget() {
+  try {
+    localStorage.removeItem(INVITE);
+  } catch {
+    // Then nothing was kept.
+  }
+}
+
 function remembered() {
   try {
     return localStorage.getItem(INVITE);
@@ -129,6 +139,7 @@ async function signOut() {
     client.disconnect();
     await client.rest.leave();
     chat?.clearOutbox();
+    forget();
     replaceAddress('/');
     await boot('You are signed out.');
   } catch (problem) {

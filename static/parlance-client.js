@@ -17,8 +17,8 @@
  * - A dead connection is found by `ping`: browsers do not show WebSocket pings.
  *
  * @import {
- *   AckFrame, ConversationFrame, Fetch, HelloFrame, Limits, ReplyFrame, RenewedToken, ServerFrame,
- *   Status, Storage, SubscribedFrame, TokenSource, User,
+ *   AckFrame, ConversationFrame, Fetch, HelloFrame, Limits, NoticeFrame, ReplyFrame, RenewedToken,
+ *   ServerFrame, Status, Storage, SubscribedFrame, TokenSource, User,
  * } from './client/types.js'
  * @import { ClientEvents } from './client/emitter.js'
  */
@@ -145,6 +145,7 @@ export class ParlanceClient {
     this.#operations.rejectAll(new Refusal('unauthenticated', 'Signed out.'));
     this.#conversations.clear();
     this.#followed.clear();
+    this.#typingAt.clear();
     this.#user = null;
   }
 
@@ -155,9 +156,15 @@ export class ParlanceClient {
 
   /** @param {ServerFrame} frame */
   #received(frame) {
-    if (frame.type === 'notice') this.#events.emit('notice', frame);
+    if (frame.type === 'notice') this.#notice(frame);
     else if (frame.ref === undefined) this.#apply(/** @type {ConversationFrame} */ (frame));
     else this.#operations.handleReply(frame);
+  }
+
+  /** @param {NoticeFrame} frame */
+  #notice(frame) {
+    this.#conversations.get(frame.conversation)?.noticed(frame);
+    this.#events.emit('notice', frame);
   }
 
   /**
@@ -174,7 +181,8 @@ export class ParlanceClient {
     this.#user = frame.user;
     this.#limits = frame.limits;
     for (const conversation of this.#conversations.values()) conversation.self = frame.user.id;
-    this.#credentials.planRenewal(frame.token_expires_at, frame.server_time);
+    const { token_expires_at: expiresAt, server_time: serverTime } = frame;
+    this.#credentials.planRenewal(expiresAt && Date.parse(expiresAt) - Date.parse(serverTime));
     this.#operations.open(frame.limits.window);
     for (const id of this.#followed) this.#subscribe(this.conversation(id));
     this.#events.emit('hello', frame);
@@ -196,9 +204,9 @@ export class ParlanceClient {
   // ---- Credentials ----
 
   /** @param {RenewedToken} renewed */
-  #renewed({ access_token: token, expires_at: expiresAt }) {
+  #renewed({ access_token: token, life_ms: life }) {
     if (!this.#connection.greeted) return;
-    this.#credentials.planRenewal(expiresAt);
+    this.#credentials.planRenewal(life);
     this.#operations.ask({ type: 'refresh', token }).catch(() => {});
   }
 

@@ -12,7 +12,9 @@
 use super::envelope::{Envelope, Invalidation};
 use super::presence::PresenceMessage;
 use crate::ids::{ConversationId, MemberRole, MessageId, NodeId, Rev, Seq, UserId, UserKind};
-use crate::wire::frames::{ConversationChanged, MemberChange, MemberChanged, MemberUser, Message, Reaction};
+use crate::wire::frames::{
+    ConversationChanged, MemberChange, MemberChanged, MemberUser, Message, Notice, NoticeMessage, Reaction,
+};
 use crate::wire::{Change, Committed};
 use bytestring::ByteString;
 use chrono::{DateTime, Utc};
@@ -21,7 +23,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 /// The form of the bytes that follow. Another one is not read.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// Why bytes are not an envelope.
 #[derive(Debug, thiserror::Error)]
@@ -66,11 +68,36 @@ enum EncodedContent<'a> {
     },
     Presence(PresenceMessage),
     Notices {
-        conversation_id: ConversationId,
-        last_seq: Seq,
+        #[serde(borrow)]
+        notice: EncodedNotice<'a>,
         unread: Vec<(UserId, i64)>,
     },
     Invalidated(Invalidation),
+}
+
+/// A notice without what is different for each user.
+#[derive(Serialize, Deserialize)]
+struct EncodedNotice<'a> {
+    conversation: ConversationId,
+    rev: Rev,
+    #[serde(borrow)]
+    title: Cow<'a, str>,
+    last_seq: Seq,
+    last_message: Option<EncodedNoticeMessage<'a>>,
+    last_message_at: Option<Micros>,
+    removed: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct EncodedNoticeMessage<'a> {
+    id: MessageId,
+    seq: Seq,
+    author: UserId,
+    #[serde(borrow)]
+    author_name: Option<Cow<'a, str>>,
+    kind: UserKind,
+    body: Option<Cow<'a, str>>,
+    created_at: Micros,
 }
 
 /// A change without its conversation, which stands once in the envelope.
@@ -148,13 +175,8 @@ pub(super) fn encode(from: NodeId, at: DateTime<Utc>, envelope: &Envelope) -> Op
             on: *on,
         },
         Envelope::Presence(message) => EncodedContent::Presence(message.clone()),
-        Envelope::Notices {
-            conversation_id,
-            last_seq,
-            unread,
-        } => EncodedContent::Notices {
-            conversation_id: *conversation_id,
-            last_seq: *last_seq,
+        Envelope::Notices { notice, unread } => EncodedContent::Notices {
+            notice: encode_notice(notice),
             unread: unread.clone(),
         },
         Envelope::Invalidated(invalidation) => EncodedContent::Invalidated(invalidation.clone()),
@@ -220,13 +242,8 @@ pub(super) fn decode(bytes: &[u8]) -> Result<DecodedEnvelope, Error> {
             on,
         },
         EncodedContent::Presence(message) => Envelope::Presence(message),
-        EncodedContent::Notices {
-            conversation_id,
-            last_seq,
-            unread,
-        } => Envelope::Notices {
-            conversation_id,
-            last_seq,
+        EncodedContent::Notices { notice, unread } => Envelope::Notices {
+            notice: decode_notice(notice)?,
             unread,
         },
         EncodedContent::Invalidated(invalidation) => Envelope::Invalidated(invalidation),
@@ -234,6 +251,51 @@ pub(super) fn decode(bytes: &[u8]) -> Result<DecodedEnvelope, Error> {
     Ok(DecodedEnvelope {
         published_at: time(encoded.published_at)?,
         envelope,
+    })
+}
+
+fn encode_notice(notice: &Notice) -> EncodedNotice<'_> {
+    EncodedNotice {
+        conversation: notice.conversation,
+        rev: notice.rev,
+        title: Cow::Borrowed(&notice.title),
+        last_seq: notice.last_seq,
+        last_message: notice.last_message.as_ref().map(|last| EncodedNoticeMessage {
+            id: last.id,
+            seq: last.seq,
+            author: last.author,
+            author_name: last.author_name.as_deref().map(Cow::Borrowed),
+            kind: last.kind,
+            body: last.body.as_deref().map(Cow::Borrowed),
+            created_at: last.created_at.timestamp_micros(),
+        }),
+        last_message_at: notice.last_message_at.as_ref().map(DateTime::timestamp_micros),
+        removed: notice.removed,
+    }
+}
+
+fn decode_notice(notice: EncodedNotice<'_>) -> Result<Notice, Error> {
+    let text = |text: Cow<'_, str>| ByteString::from(text.into_owned());
+    let last_message = notice.last_message.map(|last| {
+        Ok::<_, Error>(NoticeMessage {
+            id: last.id,
+            seq: last.seq,
+            author: last.author,
+            author_name: last.author_name.map(text),
+            kind: last.kind,
+            body: last.body.map(text),
+            created_at: time(last.created_at)?,
+        })
+    });
+    Ok(Notice {
+        conversation: notice.conversation,
+        rev: notice.rev,
+        title: text(notice.title),
+        last_seq: notice.last_seq,
+        last_message: last_message.transpose()?,
+        last_message_at: notice.last_message_at.map(time).transpose()?,
+        removed: notice.removed,
+        unread: 0,
     })
 }
 
@@ -439,6 +501,35 @@ mod tests {
         assert_eq!(committed.changes, changes);
     }
 
+    #[test]
+    fn a_notice_arrives_as_it_was_sent() {
+        let notice = Notice {
+            conversation: ConversationId::new(),
+            rev: Rev(9),
+            title: "Grüße".into(),
+            last_seq: Seq(4),
+            last_message: Some(NoticeMessage {
+                id: MessageId::new(),
+                seq: Seq(4),
+                author: UserId::new(),
+                author_name: Some("Ann".into()),
+                kind: UserKind::Person,
+                body: None,
+                created_at: at(1_700_000_000),
+            }),
+            last_message_at: Some(at(1_700_000_000)),
+            removed: true,
+            unread: 0,
+        };
+        let unread = vec![(UserId::new(), 3), (UserId::new(), 0)];
+        let sent = Envelope::Notices {
+            notice: notice.clone(),
+            unread: unread.clone(),
+        };
+        let received = decode(&encode(NodeId::new(), at(5), &sent).unwrap()).unwrap();
+        assert!(matches!(received.envelope, Envelope::Notices { notice: n, unread: u } if n == notice && u == unread));
+    }
+
     /// Nodes of two versions read each other while an installation is upgraded. If this fails,
     /// [`VERSION`] must change.
     #[test]
@@ -446,7 +537,7 @@ mod tests {
         let id = |n: u128| uuid::Uuid::from_u128(n);
         let node = NodeId(id(1));
         let uuid = |n: u8| [&[16][..], &[0; 15], &[n]].concat();
-        let head = [&[1][..], &uuid(1), &[10]].concat();
+        let head = [&[VERSION][..], &uuid(1), &[10]].concat();
         let five_micros = DateTime::from_timestamp_micros(5).unwrap();
         let (conversation_id, user_id) = (ConversationId(id(2)), UserId(id(3)));
         let read = Envelope::Read {

@@ -6,6 +6,7 @@
 use super::presence::PresenceMessage;
 use crate::ids::{ConversationId, NodeId, Seq, UserId};
 use crate::wire::Committed;
+use crate::wire::frames::Notice;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Instant;
@@ -32,12 +33,11 @@ pub enum Envelope {
     /// Envelopes of these conversations may have been lost until now. From now on they arrive. A
     /// bus delivers this to its own node; it is never published.
     Resumed(Vec<ConversationId>),
-    /// These users should be notified of messages on their connections that are not subscribed to
-    /// the conversation.
+    /// These users should get a notice on their connections that are not subscribed to the
+    /// conversation.
     Notices {
-        conversation_id: ConversationId,
-        /// The number of its latest message.
-        last_seq: Seq,
+        /// What is the same for all of them.
+        notice: Notice,
         /// Users, each with the number of messages they have not read.
         unread: Vec<(UserId, i64)>,
     },

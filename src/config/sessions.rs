@@ -49,7 +49,7 @@ impl SessionsConfig {
             "PARLANCE_CONNECTIONS_PER_ADDRESS",
             &mut self.connections_per_address,
             1..=1_000_000,
-            "Sockets of one client address (IPv6: of one /64). One more is closed with 4005. Behind a proxy this needs \
+            "Sockets of one client address (IPv6: of one /64). One more is closed with 4104. Behind a proxy this needs \
              `TRUSTED_PROXIES`.",
         );
         walk.bounded(

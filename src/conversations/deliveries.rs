@@ -9,7 +9,8 @@ use super::event::ConversationEvent;
 use super::first_page_observer::invalidate_first_pages;
 use crate::bus::Envelope;
 use crate::cache::Subject;
-use crate::ids::{ConversationId, Seq, UserId};
+use crate::ids::{ConversationId, Rev, Seq, UserId};
+use crate::wire::NoticeFrames;
 use crate::wire::frames::Notice;
 
 /// Passes an envelope on. The ids of conversations whose revisions must be compared, if the bus may
@@ -41,37 +42,32 @@ pub(super) fn deliver(context: &ConversationContext, envelope: Envelope) -> Opti
             .slots
             .notify(conversation_id, ConversationEvent::Typing { user, on }),
         Envelope::Resumed(ids) => return Some(ids),
-        Envelope::Notices {
-            conversation_id,
-            last_seq,
-            unread,
-        } => deliver_notices(context, conversation_id, last_seq, unread),
+        Envelope::Notices { notice, unread } => deliver_notices(context, &notice, unread),
         // They have subscriptions of their own.
         Envelope::Presence(_) | Envelope::Invalidated(_) => {}
     }
     None
 }
 
-fn deliver_notices(context: &ConversationContext, id: ConversationId, last_seq: Seq, notices: Vec<(UserId, i64)>) {
+/// A notice that another node sends, because the conversation may not be active here.
+fn deliver_notices(context: &ConversationContext, notice: &Notice, unread: Vec<(UserId, i64)>) {
+    let id = notice.conversation;
+    // A new conversation has no actor that was notified of a change.
+    let is_new = notice.last_seq == Seq::ZERO;
     let slot = context.slots.find(id);
-    if slot.is_some() && last_seq != Seq::ZERO {
-        // Active here: its own actor is notified of the change, and sends the notices.
+    if !is_new && slot.as_ref().is_some_and(|slot| slot.rev() != Rev::ZERO) {
+        // Active here: its own actor is notified of the change, and sends the notices. One that is
+        // just being loaded may know the change already, and then sends none.
         return;
     }
-    let subscribed = |connection| {
-        slot.as_ref()
-            .is_some_and(|slot| slot.subscribers.lock().contains(connection))
-    };
-    for (user, unread) in notices {
-        if last_seq == Seq::ZERO {
-            // A new conversation: no commit has invalidated the user's pages.
-            context.cache.invalidate(Subject::User(user));
-        }
-        let notice = Notice {
-            conversation: id,
-            last_seq,
-            unread,
-        };
-        context.audience.notify(user, notice, &subscribed);
+    for (user, _) in &unread {
+        // The commit may not have invalidated the user's pages here.
+        context.cache.invalidate(Subject::User(*user));
+    }
+    let subscribers = slot.as_ref().map(|slot| slot.subscribers.lock());
+    let wanted = |connection| !subscribers.as_ref().is_some_and(|table| table.contains(connection));
+    let mut frames = NoticeFrames::new(notice);
+    for (user, unread) in unread {
+        context.audience.notify(user, id, &wanted, &mut || frames.frame(unread));
     }
 }

@@ -8,10 +8,9 @@ use crate::cache::CacheHandle;
 use crate::commit::CommitHandle;
 use crate::config::ConversationsConfig;
 use crate::database::Database;
-use crate::ids::{ConversationId, NodeId, Seq, UserId};
+use crate::ids::{ConversationId, NodeId};
 use crate::presence::PresenceHandle;
 use crate::supervision::{ArbiterPool, RestartPolicy};
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -81,32 +80,14 @@ impl ConversationContext {
         }
     }
 
-    /// Publishes to the other nodes on which the conversation is active, if there are other nodes.
-    pub(super) fn publish(&self, conversation: ConversationId, envelope: impl FnOnce() -> Envelope) {
-        if self.bus.has_peers(self.node) {
-            self.bus.publish(self.node, To::Conversation(conversation), envelope());
-        }
+    pub(super) fn has_peers(&self) -> bool {
+        self.bus.has_peers(self.node)
     }
 
-    /// Publishes notices to the nodes that the users are connected to; each node gets those of its
-    /// own users.
-    pub(super) fn publish_notices(&self, conversation_id: ConversationId, last_seq: Seq, notices: Vec<(UserId, i64)>) {
-        if !self.bus.has_peers(self.node) {
-            return;
-        }
-        let mut by_node = HashMap::<NodeId, Vec<(UserId, i64)>>::new();
-        for (user, unread) in notices {
-            for node in self.presence.nodes_of(user) {
-                by_node.entry(node).or_default().push((user, unread));
-            }
-        }
-        for (node, unread) in by_node {
-            let envelope = Envelope::Notices {
-                conversation_id,
-                last_seq,
-                unread,
-            };
-            self.bus.publish(self.node, To::Node(node), envelope);
+    /// Publishes to the other nodes on which the conversation is active, if there are other nodes.
+    pub(super) fn publish(&self, conversation: ConversationId, envelope: impl FnOnce() -> Envelope) {
+        if self.has_peers() {
+            self.bus.publish(self.node, To::Conversation(conversation), envelope());
         }
     }
 }

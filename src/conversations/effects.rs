@@ -3,6 +3,7 @@
 
 use crate::ids::{Rev, Seq, UserId};
 use crate::wire::Change;
+use std::collections::HashSet;
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
@@ -18,9 +19,8 @@ pub enum Effect {
     MarkRead { user: UserId, seq: Seq },
     /// Publish to other nodes how far a member has read.
     PublishRead { user: UserId, seq: Seq },
-    /// Notify connections of these members that are not subscribed; with each, the number of
-    /// messages the member has not read.
-    Notify(Vec<(UserId, i64)>),
+    /// Notify connections of these members that are not subscribed.
+    Notify(NoticeRecipients),
     /// End the subscriptions of a user who is no longer a member.
     Detach { user: UserId, farewell: Change },
     /// The conversation is deleted: end every subscription.
@@ -29,4 +29,13 @@ pub enum Effect {
     CatchUp { after: Rev },
     /// The set of members changed.
     MembersChanged { user: UserId, joined: bool },
+}
+
+/// Who gets a notice of what lists show of the conversation.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NoticeRecipients {
+    /// Every member: what is shown is another for all of them.
+    pub all: bool,
+    /// These, also without that: they were added, or have read.
+    pub users: HashSet<UserId>,
 }

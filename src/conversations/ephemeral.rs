@@ -5,11 +5,10 @@
 //! latest form. Part of the conversation's state (`state.rs`), which decides who is a member and
 //! whether the conversation is small enough.
 
-use super::effects::Effect;
-use super::member::Member;
+use super::effects::{Effect, NoticeRecipients};
 use super::timer::{Millis, Timer};
 use crate::ids::{Seq, UserId};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 /// A typist is passed on at most this often.
 const TYPING_REPEAT_MS: Millis = 3_000;
@@ -37,18 +36,6 @@ impl Typist {
     }
 }
 
-/// Who has to be notified that something was posted.
-#[derive(Clone, Debug, Default)]
-struct PendingNotices {
-    /// Everybody, because two people posted.
-    all: bool,
-    /// The only author since the last notice, who needs none.
-    author: Option<UserId>,
-    /// These, whatever was posted: they were added, or read elsewhere.
-    users: HashSet<UserId>,
-    timer: Timer,
-}
-
 /// Typing, read markers, presence and notices that wait to be passed on. Every map is bounded by
 /// the members.
 #[derive(Clone, Debug, Default)]
@@ -58,7 +45,9 @@ pub(super) struct EphemeralState {
     reads_timer: Timer,
     presences: HashMap<UserId, bool>,
     presences_timer: Timer,
-    notices: PendingNotices,
+    /// Who gets a notice with the next tick.
+    notices: NoticeRecipients,
+    notices_timer: Timer,
 }
 
 impl EphemeralState {
@@ -112,19 +101,17 @@ impl EphemeralState {
         self.presences_timer.arm_if_idle(now, PRESENCE_INTERVAL_MS);
     }
 
-    /// A message was posted: everybody else's connections that are not subscribed get a notice.
-    pub(super) fn posted(&mut self, author: UserId, now: Millis) {
-        match self.notices.author {
-            Some(known) if known != author => self.notices.all = true,
-            _ => self.notices.author = Some(author),
-        }
-        self.notices.timer.arm_if_idle(now, NOTICE_INTERVAL_MS);
+    /// What lists show of the conversation has changed: the connections of members that are not
+    /// subscribed get a notice, the author's too.
+    pub(super) fn notify_all(&mut self, now: Millis) {
+        self.notices.all = true;
+        self.notices_timer.arm_if_idle(now, NOTICE_INTERVAL_MS);
     }
 
-    /// A member was added, or has read: their connections that are not subscribed get a notice.
+    /// A member was added, or has read: their connections get a notice.
     pub(super) fn notify_member(&mut self, user: UserId, now: Millis) {
         self.notices.users.insert(user);
-        self.notices.timer.arm_if_idle(now, NOTICE_INTERVAL_MS);
+        self.notices_timer.arm_if_idle(now, NOTICE_INTERVAL_MS);
     }
 
     pub(super) fn remove_member(&mut self, user: UserId) {
@@ -137,17 +124,11 @@ impl EphemeralState {
     /// When [`Self::tick`] has something to do.
     pub(super) fn next_deadline(&self) -> Option<Millis> {
         let typing = self.typing.values().map(Typist::deadline);
-        let timers = [self.reads_timer, self.presences_timer, self.notices.timer];
+        let timers = [self.reads_timer, self.presences_timer, self.notices_timer];
         timers.iter().filter_map(Timer::at).chain(typing).min()
     }
 
-    pub(super) fn tick(
-        &mut self,
-        now: Millis,
-        members: &HashMap<UserId, Member>,
-        last_seq: Seq,
-        effects: &mut Vec<Effect>,
-    ) {
+    pub(super) fn tick(&mut self, now: Millis, effects: &mut Vec<Effect>) {
         self.tick_typing(now, effects);
         if self.reads_timer.fire(now) {
             let reads = std::mem::take(&mut self.reads);
@@ -162,12 +143,12 @@ impl EphemeralState {
                     .map(|(user, online)| Effect::BroadcastPresence { user, online }),
             );
         }
-        if self.notices.timer.fire(now) {
-            let notices = self.notices.take(members, last_seq);
-            if !notices.is_empty() {
-                effects.push(Effect::Notify(notices));
+        if self.notices_timer.fire(now) {
+            let recipients = std::mem::take(&mut self.notices);
+            if recipients.all || !recipients.users.is_empty() {
+                effects.push(Effect::Notify(recipients));
             }
-            self.notices.timer.rest(now, NOTICE_INTERVAL_MS);
+            self.notices_timer.rest(now, NOTICE_INTERVAL_MS);
         }
     }
 
@@ -179,25 +160,5 @@ impl EphemeralState {
             }
             typing.deadline() > now
         });
-    }
-}
-
-impl PendingNotices {
-    /// Who gets a notice now, each with the number of messages they have not read.
-    fn take(&mut self, members: &HashMap<UserId, Member>, last_seq: Seq) -> Vec<(UserId, i64)> {
-        let author = self.author.take();
-        let spared = if std::mem::take(&mut self.all) { None } else { author };
-        let users = std::mem::take(&mut self.users);
-        let unread = |member: &Member| last_seq.0 - member.read_seq.0;
-        if author.is_none() {
-            return users
-                .iter()
-                .filter_map(|user| Some((*user, unread(members.get(user)?))))
-                .collect();
-        }
-        let notified = members
-            .iter()
-            .filter(|(user, _)| Some(**user) != spared || users.contains(user));
-        notified.map(|(user, member)| (*user, unread(member))).collect()
     }
 }

@@ -114,12 +114,12 @@ impl ConversationsHandle {
                 "Too many members; add the others afterwards.",
             ));
         }
-        let first = std::iter::once(access.user_id).chain(others.iter().copied());
+        let first = || std::iter::once(access.user_id).chain(others.iter().copied());
         // Also when the caller goes away while it is being made.
         let changed = self
             .context
             .cache
-            .invalidate_on_drop(first.map(Subject::User).collect());
+            .invalidate_on_drop(first().map(Subject::User).collect());
         let made = store::insert(&self.context.database, access.tenant_id, access.user_id, title, &others).await?;
         let id = made.map_err(|store::UnknownMember| {
             Error::Refused(Code::NotFound, "A member is not a user who can be added.")
@@ -127,14 +127,17 @@ impl ConversationsHandle {
         drop(changed);
         let notice = Notice {
             conversation: id,
+            // Each of the first members took one.
+            rev: Rev(i64::try_from(others.len() + 1).unwrap_or(i64::MAX)),
+            title: title.into(),
             last_seq: Seq::ZERO,
+            last_message: None,
+            last_message_at: None,
+            removed: false,
             unread: 0,
         };
-        for user in &others {
-            self.context.audience.notify(*user, notice, &|_| false);
-        }
-        let unread = others.into_iter().map(|user| (user, 0)).collect();
-        self.context.publish_notices(id, Seq::ZERO, unread);
+        // Also the caller's other devices.
+        self.context.notify_made(notice, first());
         Ok(id)
     }
 

@@ -96,9 +96,15 @@ async fn run(mut guard: SlotGuard) {
 /// One generation after the other, until the conversation passivates or cannot be kept up.
 async fn supervise_slot(slot: &Arc<Slot>, context: &Arc<ConversationContext>) {
     let mut budget = RestartBudget::new(context.restarts);
+    let mut is_successor = false;
     loop {
         let death = match load(context, slot).await {
-            Ok(Some(state)) => run_generation(slot, context, state).await,
+            Ok(Some(mut state)) => {
+                if is_successor {
+                    state.succeeds(context.clock.now());
+                }
+                run_generation(slot, context, state).await
+            }
             Ok(None) => return close(context, slot, Code::NotFound).await,
             Err(code) => return close(context, slot, code).await,
         };
@@ -106,6 +112,7 @@ async fn supervise_slot(slot: &Arc<Slot>, context: &Arc<ConversationContext>) {
             let mut commands = slot.commands.reader().await;
             return context.slots.passivate(slot, &mut commands).await;
         }
+        is_successor = true;
         metrics().actor_restarted(ACTOR);
         match budget.record(Instant::now()) {
             RestartDecision::Restart(delay) => {

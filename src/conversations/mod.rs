@@ -12,8 +12,8 @@
 //! |---|---|
 //! | `handle.rs` | the way in |
 //! | `command.rs`, `event.rs`, `slot.rs`, `slot_table.rs` | what is sent to a conversation, and where it waits |
-//! | `actor.rs`, `perform.rs`, `replay.rs`, `replay_pages.rs`, `adoption.rs`, `memberships.rs` | the actor |
-//! | `state.rs`, `replay_plan.rs`, `change_log.rs`, `ephemeral.rs` | what it decides; pure |
+//! | `actor.rs`, `perform.rs`, `notices.rs`, `replay.rs`, `replay_pages.rs`, `adoption.rs`, `memberships.rs` | the actor |
+//! | `state.rs`, `replay_plan.rs`, `notice_plan.rs`, `change_log.rs`, `ephemeral.rs` | what it decides; pure |
 //! | `effects.rs`, `member.rs`, `timer.rs` | the words in which it decides; pure |
 //! | `subscribers.rs` | who is subscribed, beside the actor |
 //! | `registry.rs`, `lifecycle.rs`, `revisions.rs`, `deliveries.rs` | starting, supervising, repairing |
@@ -49,6 +49,8 @@ mod lifecycle;
 mod listing;
 pub mod member;
 mod memberships;
+mod notice_plan;
+mod notices;
 mod perform;
 mod permissions;
 mod presence_listener;

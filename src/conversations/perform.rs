@@ -12,7 +12,7 @@ use crate::bus::Envelope;
 use crate::cache::Subject;
 use crate::error::Code;
 use crate::ids::{Rev, UserId};
-use crate::wire::frames::{Notice, Presence, ReadMoved, Typing};
+use crate::wire::frames::{Presence, ReadMoved, Typing};
 use crate::wire::{Change, Class, Frame, encode};
 use actix::prelude::*;
 
@@ -85,9 +85,17 @@ impl ConversationActor {
                     seq,
                 });
             }
-            Effect::Notify(notices) => self.notify(notices),
-            Effect::Detach { user, farewell } => self.detach(&farewell, |subscriber| subscriber.user == user),
-            Effect::End { farewell } => self.detach(&farewell, |_| true),
+            Effect::Notify(recipients) => self.notify(&recipients),
+            Effect::Detach { user, farewell } => {
+                // First: who is subscribed gets the farewell, and nothing after it.
+                self.notify_gone(&[user]);
+                self.detach(&farewell, |subscriber| subscriber.user == user);
+            }
+            Effect::End { farewell } => {
+                let members: Vec<_> = self.state.member_ids().collect();
+                self.notify_gone(&members);
+                self.detach(&farewell, |_| true);
+            }
             Effect::CatchUp { after } => {
                 // The cache has missed it too.
                 self.context.cache.invalidate(Subject::Conversation(conversation));
@@ -110,26 +118,6 @@ impl ConversationActor {
             self.memberships.add(user);
             let online = self.context.presence.is_online(user);
             self.state.presence(user, online, self.context.clock.now());
-        }
-    }
-
-    fn notify(&mut self, notices: Vec<(UserId, i64)>) {
-        let (conversation, last_seq) = (self.state.id, self.state.last_seq);
-        {
-            let subscribers = self.slot.subscribers.lock();
-            for (user, unread) in &notices {
-                let notice = Notice {
-                    conversation,
-                    last_seq,
-                    unread: *unread,
-                };
-                self.context
-                    .audience
-                    .notify(*user, notice, &|connection| subscribers.contains(connection));
-            }
-        }
-        if std::mem::take(&mut self.changed_here) {
-            self.context.publish_notices(conversation, last_seq, notices);
         }
     }
 

@@ -62,7 +62,7 @@ pub struct ConversationState {
     observed: Rev,
     gap: Timer,
     catching_up: bool,
-    ephemeral: EphemeralState,
+    pub(super) ephemeral: EphemeralState,
 }
 
 impl ConversationState {
@@ -197,12 +197,15 @@ impl ConversationState {
         match change {
             Change::Message(message) => self.apply_message(message, now, effects),
             Change::Member(member) => self.apply_member(&member, now, effects),
-            Change::Properties(properties) => self.apply_properties(&properties, effects),
+            Change::Properties(properties) => self.apply_properties(&properties, now, effects),
         }
     }
 
     fn apply_message(&mut self, message: Arc<Message>, now: Millis, effects: &mut Vec<Effect>) {
         if message.seq <= self.last_seq {
+            if self.shows_otherwise(&message) {
+                self.ephemeral.notify_all(now);
+            }
             if let Some(known) = self.recent.iter_mut().rev().find(|known| known.seq == message.seq) {
                 *known = message;
             }
@@ -215,11 +218,6 @@ impl ConversationState {
             self.recent.pop_front();
         }
         if let Some(member) = self.members.get_mut(&author) {
-            if member.read_seq.next() < self.last_seq {
-                // Others' messages were unread until now: the author's other connections count
-                // anew.
-                self.ephemeral.notify_member(author, now);
-            }
             member.read_seq = self.last_seq;
             effects.push(Effect::MarkRead {
                 user: author,
@@ -228,7 +226,7 @@ impl ConversationState {
         }
         // What was being typed is there now.
         self.ephemeral.stop_typing(author, effects);
-        self.ephemeral.posted(author, now);
+        self.ephemeral.notify_all(now);
     }
 
     fn apply_member(&mut self, member: &Arc<MemberChanged>, now: Millis, effects: &mut Vec<Effect>) {
@@ -258,7 +256,10 @@ impl ConversationState {
         self.ephemeral.notify_member(user, now);
     }
 
-    fn apply_properties(&mut self, properties: &Arc<ConversationChanged>, effects: &mut Vec<Effect>) {
+    fn apply_properties(&mut self, properties: &Arc<ConversationChanged>, now: Millis, effects: &mut Vec<Effect>) {
+        if self.title != properties.title {
+            self.ephemeral.notify_all(now);
+        }
         self.title = properties.title.clone();
         self.deleted_at = properties.deleted_at;
         if self.deleted_at.is_some() {
@@ -340,7 +341,7 @@ impl ConversationState {
             self.catching_up = true;
             effects.push(Effect::CatchUp { after: self.rev });
         }
-        self.ephemeral.tick(now, &self.members, self.last_seq, effects);
+        self.ephemeral.tick(now, effects);
     }
 }
 

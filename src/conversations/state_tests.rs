@@ -4,6 +4,7 @@
 
 use super::*;
 use crate::conversations::change_log::latest_of_each;
+use crate::conversations::effects::NoticeRecipients;
 use crate::conversations::replay_plan::ReplayPlan;
 use crate::ids::{MessageId, UserKind};
 use crate::wire::Thing;
@@ -463,29 +464,86 @@ fn read_markers_go_forward_are_clamped_and_pushed_once_a_second() {
     assert_eq!(state.subscribed(user, None, true).read_seq, Seq(3));
 }
 
+fn notified(effects: &[Effect]) -> Option<&NoticeRecipients> {
+    effects.iter().find_map(|effect| match effect {
+        Effect::Notify(recipients) => Some(recipients),
+        _ => None,
+    })
+}
+
 #[test]
-fn notices_go_to_everybody_but_the_only_author_at_most_once_a_second() {
+fn notices_go_to_everybody_at_most_once_a_second() {
     let mut model = Model::new();
     let mut state = model.state();
     let mut effects = Vec::new();
     state.committed(vec![model.post(0), model.post(0)], Rev::ZERO, 0, &mut effects);
     let ticked_effects = ticked(&mut state, 100);
-    let Some(Effect::Notify(notices)) = ticked_effects.first() else {
-        panic!("no notices: {ticked_effects:?}")
-    };
-    assert_eq!(notices.len(), 3);
-    assert!(
-        notices
-            .iter()
-            .all(|(user, unread)| *user != model.users[0] && *unread == 2)
+    assert!(notified(&ticked_effects).is_some_and(|recipients| recipients.all));
+    let mut unread = HashMap::new();
+    state.each_recipient(notified(&ticked_effects).unwrap(), |user, count| {
+        unread.insert(user, count);
+    });
+    assert_eq!(
+        (unread.len(), unread[&model.users[0]], unread[&model.users[1]]),
+        (4, 0, 2)
     );
     state.committed(vec![model.post(0), model.post(1)], Rev::ZERO, 200, &mut effects);
     assert_eq!(ticked(&mut state, 1_000), []);
-    let ticked_effects = ticked(&mut state, 1_100);
-    assert!(
-        matches!(&ticked_effects[..], [Effect::Notify(notices)] if notices.len() == 4),
-        "two authors: everybody gets a notice"
-    );
+    assert!(notified(&ticked(&mut state, 1_100)).is_some());
+    assert_eq!(ticked(&mut state, 10_000), []);
+}
+
+#[test]
+fn lists_learn_of_what_they_show_and_of_nothing_else() {
+    let mut model = Model::new();
+    let mut state = model.state();
+    let mut now = 0;
+    // Whether a change is worth a notice to everybody.
+    let mut tells_all = |state: &mut ConversationState, change: Change| {
+        now += 10_000;
+        state.committed(vec![change], Rev::ZERO, now, &mut Vec::new());
+        now += 10_000;
+        notified(&ticked(state, now)).is_some_and(|recipients| recipients.all)
+    };
+    let first = model.post(0);
+    let last = model.post(1);
+    assert!(tells_all(&mut state, first.clone()) && tells_all(&mut state, last.clone()));
+    let of = |change: &Change| match change {
+        Change::Message(message) => (**message).clone(),
+        _ => panic!("not a message"),
+    };
+    let mut again = |message: &Message| {
+        let rev = model.rev().next();
+        model.commit(Change::Message(Arc::new(Message { rev, ..message.clone() })))
+    };
+    let edited = |message: &Message| Message {
+        body: Some("edited".into()),
+        ..message.clone()
+    };
+    let earlier = again(&edited(&of(&first)));
+    assert!(!tells_all(&mut state, earlier), "an earlier message is not shown");
+    let reacted = again(&of(&last));
+    assert!(!tells_all(&mut state, reacted), "reactions are not shown");
+    let latest = again(&edited(&of(&last)));
+    assert!(tells_all(&mut state, latest));
+    let deleted = again(&Message {
+        body: None,
+        deleted_at: Some(AT),
+        ..of(&last)
+    });
+    assert!(tells_all(&mut state, deleted));
+    assert_eq!(state.notice().last_message.map(|last| last.body), Some(None));
+    let renamed = model.rename();
+    assert!(tells_all(&mut state, renamed));
+    assert_eq!(state.notice().title, state.title);
+}
+
+#[test]
+fn a_successor_tells_everybody_what_its_predecessor_may_not_have_told() {
+    let model = Model::new();
+    let mut state = model.state();
+    state.succeeds(0);
+    assert!(notified(&ticked(&mut state, 1_000)).is_some_and(|recipients| recipients.all));
 }
 
 #[test]

@@ -11,9 +11,8 @@ use super::connection::Connection;
 use crate::config::SessionsConfig;
 use crate::conversations::Audience;
 use crate::error::CloseCode;
-use crate::ids::{ConnectionId, Network, UserId};
-use crate::wire::frames::Notice;
-use crate::wire::{Class, encode};
+use crate::ids::{ConnectionId, ConversationId, Network, UserId};
+use crate::wire::{Class, Frame};
 use parking_lot::RwLock;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -35,7 +34,8 @@ impl AdmissionError {
     /// What the connection is closed with.
     pub(super) const fn close_code(self) -> CloseCode {
         match self {
-            Self::UserFull | Self::NetworkFull => CloseCode::TooManyConnections,
+            Self::UserFull => CloseCode::TooManyConnections,
+            Self::NetworkFull => CloseCode::AddressFull,
             Self::NodeFull => CloseCode::Overloaded,
             Self::Draining => CloseCode::Draining,
         }
@@ -139,15 +139,26 @@ impl Directory {
 }
 
 impl Audience for Directory {
-    fn notify(&self, user: UserId, notice: Notice, subscribed: &dyn Fn(ConnectionId) -> bool) {
-        // `subscribed` takes another lock, and its holders look in here: it must not be called
-        // under the lock of the index.
-        let connections = self.of_user(user);
-        let mut frame = None;
-        for connection in connections.iter().filter(|connection| !subscribed(connection.id)) {
-            let frame = frame.get_or_insert_with(|| encode(&notice));
-            // A connection that overflows is cut by its outbox; there is nothing to do here.
-            connection.outbox.push(frame.clone(), Class::Durable);
+    fn notify(
+        &self,
+        user: UserId,
+        conversation: ConversationId,
+        wanted: &dyn Fn(ConnectionId) -> bool,
+        frame: &mut dyn FnMut() -> Frame,
+    ) {
+        // Asked for each member of an active conversation: most are not here, or subscribed, and
+        // then nothing is allocated.
+        let connections: Vec<_> = {
+            let index = self.index.read();
+            let of_user = index.users.get(&user).map(Vec::as_slice).unwrap_or_default();
+            of_user.iter().filter(|other| wanted(other.id)).cloned().collect()
+        };
+        for connection in connections {
+            // A guest who is a member of further conversations is confined to one all the same.
+            if connection.principal().access().allows(conversation) {
+                // A connection that overflows is cut by its outbox; there is nothing to do here.
+                connection.outbox.push(frame(), Class::Durable);
+            }
         }
     }
 }

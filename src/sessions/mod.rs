@@ -15,7 +15,8 @@
 //! | `drain.rs` | how sockets are closed when the node stops |
 //! | `socket.rs` | the descriptor by which a stuck socket is ended |
 //!
-//! Bounds: 50,000 connections on a node (then 503), 20 of a user and 100 of an address (then 4005).
+//! Bounds: 50,000 connections on a node (then 503), 20 of a user (then 4005), 100 of an address
+//! (then 4104).
 //! Of one connection: 32 unanswered frames (then it is not read), 1 MiB or 1,024 frames that wait
 //! for it (then it is cut).
 

@@ -40,6 +40,8 @@ pub mod limits {
     pub const SUBSCRIBE_MESSAGES: usize = 50;
     /// Interval between WebSocket pings, in milliseconds.
     pub const HEARTBEAT_MS: u64 = 25_000;
+    /// What `notice` shows of the latest message, in bytes.
+    pub const NOTICE_BODY_BYTES: usize = 200;
     /// Longest conversation title and user name, in bytes.
     pub const NAME_BYTES_MAX: usize = 200;
 }

@@ -91,6 +91,11 @@ pub fn encode<F: ServerFrame>(frame: &F) -> Frame {
     finish(buffer, OPCODE_TEXT)
 }
 
+/// JSON as one WebSocket text frame.
+pub(super) fn text_frame(json: &[u8]) -> Frame {
+    Frame::raw(OPCODE_TEXT, json)
+}
+
 const OPCODE_TEXT: u8 = 0x1;
 const OPCODE_CLOSE: u8 = 0x8;
 const OPCODE_PING: u8 = 0x9;

@@ -7,37 +7,12 @@
 use crate::error::Code;
 use crate::ids::{ConnectionId, ConversationId, MemberRole, MessageId, NodeId, Rev, Seq, Tier, UserId, UserKind};
 use bytestring::ByteString;
-use chrono::{DateTime, SecondsFormat, Utc};
-use serde::{Deserialize, Serialize, Serializer};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// A moment on the wire: RFC 3339, UTC, milliseconds.
-pub type Timestamp = DateTime<Utc>;
-
-/// The wire form of a moment: `2026-11-22T10:00:00.123Z`.
-#[must_use]
-pub fn format_timestamp(at: &Timestamp) -> String {
-    at.to_rfc3339_opts(SecondsFormat::Millis, true)
-}
-
-/// For `#[serde(serialize_with)]` on a [`Timestamp`].
-///
-/// # Errors
-/// Those of the serializer.
-pub fn timestamp<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&format_timestamp(at))
-}
-
-/// For `#[serde(serialize_with)]` on an optional [`Timestamp`].
-///
-/// # Errors
-/// Those of the serializer.
-pub fn optional_timestamp<S: Serializer>(at: &Option<DateTime<Utc>>, serializer: S) -> Result<S::Ok, S::Error> {
-    match at {
-        Some(at) => timestamp(at, serializer),
-        None => serializer.serialize_none(),
-    }
-}
+pub use super::notice::{Notice, NoticeMessage};
+pub use super::timestamp::{Timestamp, format_timestamp, optional_timestamp, timestamp};
 
 /// A frame with its `type`.
 #[derive(Serialize)]
@@ -435,17 +410,6 @@ pub struct Presence {
     pub user: UserId,
     /// Whether they have a connection on any node.
     pub online: bool,
-}
-
-/// `notice`: something happened in a conversation this connection is not subscribed to.
-#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
-pub struct Notice {
-    /// The conversation.
-    pub conversation: ConversationId,
-    /// The number of its latest message.
-    pub last_seq: Seq,
-    /// How many messages this user has not read.
-    pub unread: i64,
 }
 
 /// `goodbye`: the server is about to close.

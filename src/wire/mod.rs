@@ -6,7 +6,8 @@
 //! | file | what |
 //! |---|---|
 //! | `client.rs` | client frames, and every limit of the protocol; pure |
-//! | `frames.rs` | server frames |
+//! | `frames.rs`, `timestamp.rs` | server frames, and their moments |
+//! | `notice.rs`, `notice_frames.rs` | what a list shows of a conversation, and as frames for many users |
 //! | `change.rs` | a durable change, and how it is shown; pure |
 //! | `encode.rs` | a frame as WebSocket bytes, once for all readers |
 //! | `outbox.rs`, `outbox_queue.rs` | what waits for one socket, and how it is counted |
@@ -17,16 +18,21 @@ mod change;
 mod client;
 mod encode;
 pub mod frames;
+mod notice;
+mod notice_frames;
 mod outbox;
 mod outbox_queue;
 mod replay_page;
 mod reply;
+mod timestamp;
 
 pub use change::{Change, Committed, Thing};
 pub use client::{
     ClientFrame, InvalidField, ParseError, ParsedFrame, Ref, limits, parse, validate_body, validate_emoji,
 };
 pub use encode::{Frame, encode, encode_close};
+pub use notice::beginning;
+pub use notice_frames::NoticeFrames;
 pub use outbox::{Drained, Outbox};
 pub use outbox_queue::{Class, Pushed};
 pub use replay_page::{PageSent, ReplayInterest, ReplayWatch};

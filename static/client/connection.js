@@ -172,7 +172,6 @@ export class Connection {
     this.#drop();
     if (!this.#wanted) return;
     switch (verdict(code)) {
-      case 'normal':
       case 'stop':
         this.#refused({ code, reason });
         break;

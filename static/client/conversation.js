@@ -23,7 +23,7 @@
  *
  * @import {
  *   AckFrame, ConversationFrame, DurableFrame, HistoryPage, Member, MemberFrame, Message,
- *   MessageFrame, PendingMessage, PresenceFrame, SubscribedFrame, WireMessage,
+ *   MessageFrame, NoticeFrame, PendingMessage, PresenceFrame, SubscribedFrame, WireMessage,
  * } from './types.js'
  */
 export class Conversation {
@@ -172,6 +172,15 @@ export class Conversation {
       default:
         return 'ignored';
     }
+  }
+
+  /**
+   * How far the user has read, elsewhere. It only moves forward, so what is old does no harm.
+   *
+   * @param {NoticeFrame} notice
+   */
+  noticed({ last_seq: lastSeq, unread }) {
+    this.readSeq = Math.max(this.readSeq, lastSeq - unread);
   }
 
   /**

@@ -9,10 +9,20 @@
  * @import { Rest } from './rest.js'
  * @import { TokenSource } from './types.js'
  */
+
+/**
+ * REST has just said that the credentials are good: not asked again within this time. Where sockets
+ * fail for another reason, the person's quota would go into asking.
+ */
+const GOOD_MS = 300_000;
+/** A renewal that failed is repeated after half of this. */
+const AGAIN_MS = 20_000;
+
 export class Credentials {
   #rest;
   #base;
   #token;
+  #goodUntil = 0;
   /** @type {string | null} the API key that the next socket carries */
   #key = null;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -38,7 +48,10 @@ export class Credentials {
    */
   async address(doubtful) {
     await this.#rest.ensureFresh();
-    if (doubtful) await this.#rest.get('/api/me');
+    if (doubtful && Date.now() > this.#goodUntil) {
+      await this.#rest.get('/api/me');
+      this.#goodUntil = Date.now() + GOOD_MS;
+    }
     const url = new URL(`${this.#base}/ws`, globalThis.location?.href);
     url.protocol = url.protocol.replace('http', 'ws');
     if (this.#token) {
@@ -65,18 +78,17 @@ export class Credentials {
    * Renews some time before the token runs out, spread out so that not all clients of a restarted
    * server come at once.
    *
-   * @param {string | null} expiresAt null: never
-   * @param {string} [serverTime]
+   * @param {number | null} life of the token from now on, in milliseconds, by the server's clock
+   *   only: one that is wrong here would renew all the time, or too late. null: it does not run out
    */
-  planRenewal(expiresAt, serverTime) {
+  planRenewal(life) {
     this.cancelRenewal();
-    if (!expiresAt || this.#token) return;
-    const life = Date.parse(expiresAt) - (serverTime ? Date.parse(serverTime) : Date.now());
+    if (life === null || this.#token) return;
     const early = Math.min(life / 2, 60_000 + Math.random() * 60_000);
     this.#timer = setTimeout(
       () => {
         this.#rest.refresh().catch((problem) => {
-          if (problem.code !== 'unauthenticated') this.planRenewal(new Date(Date.now() + 20_000).toISOString());
+          if (problem.code !== 'unauthenticated') this.planRenewal(Math.max(AGAIN_MS, problem.retryAfterMs ?? 0));
         });
       },
       Math.min(Math.max(1_000, life - early), 2 ** 31 - 1),

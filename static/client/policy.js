@@ -26,16 +26,31 @@ export function backoffDelay(attempt, random = Math.random) {
   return Math.floor(random() * step);
 }
 
+/** What is asked for in the background waits this long at most before it is tried again. */
+const PAUSE_MAX_MS = 300_000;
+
+/**
+ * The pause after a failure in the background: it doubles, so that trying again does not use up the
+ * person's quota.
+ *
+ * @param {number} firstMs
+ * @param {number} failures in a row before this one
+ */
+export function growingPause(firstMs, failures) {
+  return Math.min(PAUSE_MAX_MS, firstMs * 2 ** Math.min(failures, 20));
+}
+
 /**
  * What a close code asks of the client; the first two digits are the verdict.
  *
  * @param {number} code
- * @returns {'normal' | 'stop' | 'back_off' | 'refresh' | 'at_once'} `stop`: tell the person, do not
- *   come back; `refresh`: renew the credentials, then back off; `at_once`: reconnect now, or after
+ * @returns {'stop' | 'back_off' | 'refresh' | 'at_once'} `stop`: tell the person, do not come back;
+ *   `refresh`: renew the credentials, then back off; `at_once`: reconnect now, or after
  *   `goodbye.retry_after_ms`
  */
 export function verdict(code) {
-  if (code === 1000 || code === 1001) return 'normal';
+  // Nobody here asked for it: proxies that are restarted say so.
+  if (code === 1000 || code === 1001) return 'at_once';
   if (code === 1002 || code === 1007 || code === 1009) return 'stop';
   if (code === 4103) return 'refresh';
   switch (Math.floor(code / 100)) {

@@ -263,7 +263,8 @@ export class Rest {
       }
       const { access_token, expires_at } = await read(response);
       this.#storage.set(EXPIRES_AT, expires_at);
-      const renewed = { access_token, expires_at };
+      const now = Date.parse(response.headers.get('date') ?? '') || Date.now();
+      const renewed = { access_token, life_ms: Date.parse(expires_at) - now };
       this.#channel?.postMessage({ renewed });
       this.#onRenewed(renewed);
     };

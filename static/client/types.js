@@ -152,11 +152,31 @@
 /** @typedef {OfUser & { type: 'presence', online: boolean }} PresenceFrame */
 
 /**
+ * The latest message of a conversation as a list shows it.
+ *
+ * @typedef {object} NoticeMessage
+ * @property {string} id
+ * @property {number} seq
+ * @property {string} author user id
+ * @property {string | null} [author_name] null when they are no longer a member
+ * @property {Kind} kind
+ * @property {string | null} body at most its first 200 bytes; null once deleted
+ * @property {string} created_at
+ */
+
+/**
+ * What a list shows of a conversation, when that has changed.
+ *
  * @typedef {object} NoticeFrame
  * @property {'notice'} type
  * @property {undefined} [ref]
  * @property {string} conversation
+ * @property {number} rev
+ * @property {string} title
  * @property {number} last_seq
+ * @property {NoticeMessage | null} last_message
+ * @property {string | null} last_message_at
+ * @property {true} [removed] the conversation is gone for this user
  * @property {number} unread
  */
 
@@ -203,8 +223,19 @@
  * @property {string} [reason]
  */
 
-/** @typedef {{ access_token: string, expires_at: string }} RenewedToken */
-/** @typedef {RenewedToken & { user: User, tenant: { id: string, name: string } }} SignedIn */
+/**
+ * `life_ms` is how long the token lives from when it was made, in milliseconds.
+ *
+ * @typedef {{ access_token: string, life_ms: number }} RenewedToken
+ */
+/**
+ * @typedef {{
+ *   access_token: string,
+ *   expires_at: string,
+ *   user: User,
+ *   tenant: { id: string, name: string },
+ * }} SignedIn
+ */
 
 /**
  * Gives an access token or an API key.

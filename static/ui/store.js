@@ -3,18 +3,22 @@
  * yet.
  *
  * Owned by the chat view, which draws it. It listens to the client's events, changes its parts and
- * reports that there is something to draw. The list is loaded over REST: at most ten pages, and at
- * most once in two seconds.
+ * reports that there is something to draw. It goes with the person: whoever comes next gets another
+ * one.
  *
- * @import { Conversation, ParlanceClient } from '../parlance-client.js'
- * @import { User } from '../client/types.js'
+ * The list is loaded over REST once after each `hello`, in at most ten pages; notices keep it true.
+ * So a page that only stands open asks for nothing. After a failure it is tried again, after a
+ * pause that doubles from 2 s to 5 min.
+ *
+ * @import { Conversation, ParlanceClient, Problem } from '../parlance-client.js'
+ * @import { NoticeFrame, Status, User } from '../client/types.js'
  */
+import { growingPause } from '../client/policy.js';
 import { ConversationList } from './store/conversation-list.js';
 import { Outbox } from './store/outbox.js';
 import { People } from './store/people.js';
 
-/** The list is loaded again for previews at most once in this time. */
-const RELOAD_MS = 2_000;
+const PAUSE_MS = 2_000;
 const PAGES_MAX = 10;
 
 /**
@@ -27,11 +31,17 @@ const PAGES_MAX = 10;
 export class Store {
   #client;
   #observer;
-  /** @type {ReturnType<typeof setTimeout> | null} */
-  #reloadTimer = null;
+  /** @type {object | null} stands for the loading under way; another object is another loading */
+  #loading = null;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #retry;
+  /** Loadings in a row that failed. */
+  #failures = 0;
   #closed = false;
   #offs;
   list = new ConversationList();
+  /** @type {Map<string, string>} what is written and not sent, by conversation id */
+  drafts = new Map();
   /** @type {string | null} id of the open conversation */
   openId = null;
 
@@ -50,19 +60,18 @@ export class Store {
     this.outbox = new Outbox(client, me.id);
     this.#offs = [
       client.on('change', ({ conversation }) => this.#follow(conversation)),
-      client.on('notice', (frame) => {
-        if (this.list.notice(frame, Date.now())) this.#planReload();
-        observer.changed();
-      }),
-      client.on('gone', ({ id }) => this.#remove(id)),
-      client.on('hello', () => this.reload()),
+      client.on('notice', (frame) => this.#notice(frame)),
+      client.on('gone', ({ id, code }) => this.#remove(id, code)),
+      client.on('hello', () => this.load()),
+      client.on('status', (status) => this.#status(status)),
     ];
   }
 
   destroy() {
     this.#closed = true;
+    this.#loading = null;
     for (const off of this.#offs) off();
-    if (this.#reloadTimer !== null) clearTimeout(this.#reloadTimer);
+    clearTimeout(this.#retry);
   }
 
   /** @param {Conversation} conversation */
@@ -73,38 +82,69 @@ export class Store {
     this.#observer.changed();
   }
 
-  /** @param {string} id */
-  #remove(id) {
-    const title = this.list.get(id)?.title;
-    this.list.remove(id);
-    this.#observer.gone(id, title);
-    this.#planReload();
+  /** @param {NoticeFrame} frame */
+  #notice(frame) {
+    const { last_message: last } = frame;
+    if (last?.author_name) this.people.learn([{ id: last.author, name: last.author_name }]);
+    this.list.notice(frame, Date.now());
+    this.#observer.changed();
   }
 
-  #planReload() {
-    this.#reloadTimer ??= setTimeout(() => {
-      this.#reloadTimer = null;
-      this.reload();
-    }, RELOAD_MS);
+  /**
+   * @param {string} id
+   * @param {string} code why it cannot be followed
+   */
+  #remove(id, code) {
+    const title = this.list.get(id)?.title;
+    // Otherwise it is only the server that cannot show it now.
+    if (code === 'not_found') this.list.remove(id);
+    this.#observer.gone(id, title);
+  }
+
+  /**
+   * Where no `hello` comes, the list need not wait for it.
+   *
+   * @param {Status} status
+   */
+  #status({ state, code }) {
+    const without = state === 'waiting' || (state === 'stopped' && code !== undefined);
+    if (without && !this.list.loaded && !this.#loading && this.#failures === 0) this.load();
   }
 
   /** Loads the list; tries again later when that fails. */
-  async reload() {
+  async load() {
+    clearTimeout(this.#retry);
+    const loading = (this.#loading = {});
+    const since = this.list.turn;
+    let problem;
     try {
       const items = [];
       let cursor;
       for (let page = 0; page < PAGES_MAX; page += 1) {
         const response = await this.#client.rest.get('/api/conversations', { limit: 100, cursor });
+        if (this.#loading !== loading) return;
         items.push(...response.items);
         cursor = response.next;
         if (!cursor) break;
       }
-      this.list.replace(items);
-      if (this.openId) this.list.follow(this.#client.conversation(this.openId));
-      this.#observer.listed();
-    } catch (problem) {
-      if (problem.code !== 'unauthenticated' && !this.#closed) this.#planReload();
+      this.list.replace(items, since);
+      this.#failures = 0;
+    } catch (failure) {
+      problem = failure;
     }
+    if (this.#loading !== loading) return;
+    this.#loading = null;
+    if (problem) return this.#planRetry(problem);
+    if (this.openId) this.list.follow(this.#client.conversation(this.openId));
+    this.#observer.listed();
+  }
+
+  /** @param {Problem} problem */
+  #planRetry({ code, retryAfterMs }) {
+    if (code === 'unauthenticated' || this.#closed) return;
+    const pause = growingPause(PAUSE_MS, this.#failures);
+    this.#failures += 1;
+    this.#retry = setTimeout(() => this.load(), Math.max(pause, retryAfterMs ?? 0));
   }
 
   /**
@@ -115,8 +155,7 @@ export class Store {
    */
   async create(title) {
     const conversation = await this.#client.rest.post('/api/conversations', { title });
-    const blank = { last_seq: 0, unread: 0, last_message: null, last_message_at: null };
-    this.list.put({ ...blank, ...conversation, created_at: new Date().toISOString() });
+    this.list.put(conversation);
     return conversation.id;
   }
 }

@@ -244,6 +244,27 @@ test('close codes: stop for 40xx, at once for 42xx, renewal first for 4103', asy
   assert.equal(world.client.status.state, 'stopped');
 });
 
+test('an end that nobody here asked for is no end: 1000 and 1001 of a proxy, 4104 of a full address', async () => {
+  const world = new World();
+  await world.online();
+  for (const code of [1000, 1001]) {
+    world.last().cut(code);
+    await pass(100);
+    assert.equal(world.client.status.state, 'online', `after ${code}`);
+    await pass(31_000);
+  }
+  const sockets = world.sockets.length;
+  world.last().cut(4104);
+  assert.equal(world.client.status.state, 'waiting');
+  await pass(600);
+  assert.equal(world.client.status.state, 'online');
+  assert.equal(world.sockets.length, sockets + 1);
+  world.client.disconnect();
+  world.last().cut(1000);
+  await pass(60_000);
+  assert.equal(world.client.status.state, 'stopped', 'what was asked for is one');
+});
+
 test('after a refused upgrade it is asked whether the login is still valid, and its end is reported', async () => {
   const world = new World();
   let over = 0;
@@ -270,6 +291,28 @@ test('the token is renewed before it runs out, once, and handed to the connectio
   );
 });
 
+test('a clock that is wrong neither renews all the time nor too late', async () => {
+  for (const skew of [-7_200_000, 7_200_000]) {
+    const world = new World();
+    world.server.clock = () => Date.now() + skew;
+    await world.online();
+    world.renewsTokens();
+    await pass(3_600_000);
+    const renewals = world.requests.filter((request) => request === 'POST /auth/refresh').length;
+    assert.ok(renewals >= 4 && renewals <= 6, `${renewals} renewals in an hour`);
+  }
+});
+
+test('where sockets fail and the login is good, asking for it does not use up the quota', async () => {
+  const world = new World();
+  world.renewsTokens();
+  world.refusing = true;
+  world.client.connect();
+  await pass(3_600_000);
+  assert.ok(world.sockets.length > 60, 'it goes on trying');
+  assert.ok(world.requests.length <= 20, `${world.requests.length} requests in an hour`);
+});
+
 test('back-off: full jitter, doubling to thirty seconds', () => {
   assert.equal(
     backoffDelay(0, () => 0.999999),
@@ -291,8 +334,8 @@ test('back-off: full jitter, doubling to thirty seconds', () => {
 
 test('what each close code asks', () => {
   const table = {
-    1000: 'normal',
-    1001: 'normal',
+    1000: 'at_once',
+    1001: 'at_once',
     1006: 'back_off',
     1009: 'stop',
     4000: 'stop',
@@ -300,6 +343,7 @@ test('what each close code asks', () => {
     4005: 'stop',
     4101: 'back_off',
     4102: 'back_off',
+    4104: 'back_off',
     4103: 'refresh',
     4201: 'at_once',
     4203: 'at_once',

@@ -1,6 +1,8 @@
 /**
  * The page without a browser: the words it shows, the list of conversations, and what its files
  * import.
+ *
+ * @import { NoticeFrame } from '../../static/client/types.js'
  */
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
@@ -48,13 +50,14 @@ test('the list moves with notices and is not set back by an older response', () 
   const list = new ConversationList();
   /**
    * @param {string} id
-   * @param {number} lastSeq
+   * @param {number} rev of which each is a message
    * @param {string} at
    */
-  const item = (id, lastSeq, at) => ({
+  const item = (id, rev, at) => ({
     id,
     title: id,
-    last_seq: lastSeq,
+    rev,
+    last_seq: rev,
     unread: 0,
     last_message: null,
     last_message_at: at,
@@ -66,22 +69,45 @@ test('the list moves with notices and is not set back by an older response', () 
   );
   /**
    * @param {string} conversation
-   * @param {number} lastSeq
-   * @param {number} unread
+   * @param {number} rev
+   * @param {Partial<NoticeFrame>} [extra]
    */
-  const notice = (conversation, lastSeq, unread) =>
-    list.notice({ type: 'notice', conversation, last_seq: lastSeq, unread }, Date.parse('2026-11-22T11:00:00.000Z'));
-  assert.equal(notice('b', 6, 1), true);
-  assert.deepEqual(
-    list.sorted().map(({ id }) => id),
-    ['b', 'a'],
-  );
+  const notice = (conversation, rev, extra = {}) =>
+    list.notice(
+      {
+        type: 'notice',
+        conversation,
+        rev,
+        title: conversation,
+        last_seq: rev,
+        last_message: null,
+        last_message_at: '2026-11-22T11:00:00.000Z',
+        unread: 1,
+        ...extra,
+      },
+      Date.parse('2026-11-22T11:00:00.000Z'),
+    );
+  const ids = () => list.sorted().map(({ id }) => id);
+  const asked = list.turn;
+  notice('b', 6);
+  assert.deepEqual(ids(), ['b', 'a']);
   assert.equal(list.unread, 1);
-  list.replace([item('a', 5, '2026-11-22T10:00:00.000Z'), item('b', 5, '2026-11-22T09:00:00.000Z')]);
+  notice('c', 1, { title: 'New here', last_message_at: null });
+  notice('a', 7, { removed: true });
+  const older = [item('a', 5, '2026-11-22T10:00:00.000Z'), item('b', 5, '2026-11-22T09:00:00.000Z')];
+  list.replace(older, asked);
+  assert.deepEqual(ids(), ['c', 'b'], 'what was noticed after the question counts');
   assert.equal(list.get('b')?.unread, 1);
-  assert.equal(notice('b', 6, 0), false);
-  assert.equal(list.unread, 0);
-  assert.equal(notice('new', 1, 1), true);
+  assert.equal(list.get('c')?.title, 'New here');
+  notice('b', 5, { title: 'old news', unread: 9 });
+  assert.equal(list.get('b')?.title, 'b', 'a notice that is late changes nothing');
+  notice('b', 6, { unread: 0 });
+  assert.equal(list.unread, 1, 'what was read elsewhere');
+  list.replace([item('b', 8, '2026-11-22T12:00:00.000Z')]);
+  assert.deepEqual(ids(), ['b'], 'what is not in a younger response is gone');
+  assert.equal(list.get('b')?.last_seq, 8);
+  for (let n = 0; n < 1_100; n += 1) notice(`n${n}`, 1);
+  assert.equal(list.size, 1_000);
 });
 
 const STATIC = join(dirname(fileURLToPath(import.meta.url)), '../../static');

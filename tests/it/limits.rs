@@ -408,7 +408,7 @@ async fn caps_on_connections_stay_when_limits_are_off() {
     let app = TestApp::with(|config| config.sessions.connections_per_address = 2).await;
     let (ann, bob) = (app.register("Ann").await, app.register("Bob").await);
     let (one, _two) = (ann.connect().await, bob.connect().await);
-    assert_eq!(ann.connect_raw().await.close_code().await, Some(4005));
+    assert_eq!(ann.connect_raw().await.close_code().await, Some(4104));
     one.close().await;
     // Its place is free again, for anybody.
     let since = Instant::now();

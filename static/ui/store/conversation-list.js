@@ -1,15 +1,19 @@
 /**
  * The person's conversations, newest activity first, as data: pure but for what is given in.
  *
- * Owned by the store; the sidebar draws it. It holds what the server lists, at most a thousand.
+ * Owned by the store; the sidebar draws it. It holds a thousand at most, those with the newest
+ * activity.
  *
- * The list comes from REST. `notice` frames keep the counts live for conversations that are not
- * open, and the open one's own state does for that one. A notice carries no text, so its owner
- * loads the list again, not too often, for the previews.
+ * The list comes from REST once after each `hello`. Then `notice` frames keep it true for
+ * conversations that are not open, and the open one's own state does for that one. What a notice
+ * said while the list was loading is not set back by the older response: each has the `rev` of the
+ * conversation, and a count of notices says which came after the question.
  *
  * @import { Conversation } from '../../client/conversation.js'
- * @import { Message, NoticeFrame, WireMessage } from '../../client/types.js'
+ * @import { Message, NoticeFrame, NoticeMessage, WireMessage } from '../../client/types.js'
  */
+
+const HELD_MAX = 1_000;
 
 /**
  * A conversation as REST lists it.
@@ -17,22 +21,28 @@
  * @typedef {object} ListedConversation
  * @property {string} id
  * @property {string} title
+ * @property {number} rev
  * @property {string | null} [role] the person's own
  * @property {number} last_seq
  * @property {number} unread
  * @property {number} [member_count]
- * @property {Message | WireMessage | null} last_message
+ * @property {Message | WireMessage | NoticeMessage | null} last_message
  * @property {string | null} last_message_at
  * @property {string} [created_at]
  */
 
 /**
- * @typedef {ListedConversation & { activity: number }} ListItem `activity` is in Unix milliseconds
+ * @typedef {ListedConversation & { activity: number, turn: number }} ListItem `activity` is in Unix
+ *   milliseconds, `turn` is that of the latest notice
  */
 
 export class ConversationList {
   /** @type {Map<string, ListItem>} */
   #items = new Map();
+  /** @type {Map<string, number>} conversations that are gone, with the turn of the notice of it */
+  #gone = new Map();
+  /** Counts notices. */
+  turn = 0;
   loaded = false;
 
   /** @param {string} id */
@@ -45,55 +55,64 @@ export class ConversationList {
   }
 
   /**
-   * What the server says now. An activity that was noticed meanwhile is not set back.
+   * What the server listed. What was noticed after it was asked stays.
    *
    * @param {ListedConversation[]} items
+   * @param {number} [since] the turn at which it was asked
    */
-  replace(items) {
+  replace(items, since = this.turn) {
     const before = this.#items;
-    this.#items = new Map();
-    for (const item of items) this.put(item, before.get(item.id));
+    const noticed = [...before.values()].filter(({ turn }) => turn > since);
+    this.#items = new Map(noticed.map((item) => [item.id, item]));
+    for (const item of items) {
+      if ((this.#gone.get(item.id) ?? 0) <= since) this.put(item);
+    }
+    this.#gone.clear();
     this.loaded = true;
+    this.#bound();
   }
 
-  /**
-   * @param {ListedConversation} item
-   * @param {ListItem} [before] what was known of it
-   */
-  put(item, before = this.#items.get(item.id)) {
-    const activity = Date.parse(item.last_message_at ?? item.created_at ?? '') || before?.activity || 0;
-    const newer = before && before.last_seq > item.last_seq ? before : item;
-    this.#items.set(item.id, {
-      ...item,
-      last_seq: newer.last_seq,
-      unread: newer.unread,
-      last_message: newer.last_message,
-      last_message_at: newer.last_message_at,
-      activity: Math.max(activity, before?.activity ?? 0),
-    });
+  /** @param {ListedConversation} item */
+  put(item) {
+    const before = this.#items.get(item.id);
+    const at = item.last_message_at ?? item.created_at ?? '';
+    const listed = { ...item, activity: Date.parse(at) || 0, turn: before?.turn ?? 0 };
+    // Of what was noticed already, the rest of what REST says is still welcome.
+    this.#items.set(item.id, before && before.rev >= item.rev ? { ...listed, ...before } : listed);
   }
 
   /** @param {string} id */
   remove(id) {
+    this.#gone.set(id, this.turn);
     return this.#items.delete(id);
   }
 
   /**
    * @param {NoticeFrame} frame
    * @param {number} now in Unix milliseconds
-   * @returns {boolean} whether the previews are out of date
    */
-  notice({ conversation, last_seq: lastSeq, unread }, now) {
-    const item = this.#items.get(conversation);
-    if (!item) return true;
-    const posted = lastSeq > item.last_seq;
-    this.#items.set(conversation, {
-      ...item,
-      unread,
-      last_seq: Math.max(lastSeq, item.last_seq),
-      activity: posted ? now : item.activity,
+  notice(frame, now) {
+    const { conversation: id, removed = false, rev } = frame;
+    this.turn += 1;
+    const before = this.#items.get(id);
+    if (removed) return void this.remove(id);
+    // From two nodes they may come in another order.
+    if (before && before.rev > rev) return;
+    const at = frame.last_message_at;
+    this.#gone.delete(id);
+    this.#items.set(id, {
+      ...before,
+      id,
+      rev,
+      title: frame.title,
+      last_seq: frame.last_seq,
+      unread: frame.unread,
+      last_message: frame.last_message,
+      last_message_at: at,
+      activity: at ? Date.parse(at) : (before?.activity ?? now),
+      turn: this.turn,
     });
-    return posted;
+    this.#bound();
   }
 
   /**
@@ -103,10 +122,12 @@ export class ConversationList {
    */
   follow(conversation) {
     const item = this.#items.get(conversation.id);
-    if (!item || conversation.rev === null || conversation.phase === 'snapshot') return;
+    const { rev, phase } = conversation;
+    if (!item || rev === null || rev < item.rev || phase === 'snapshot') return;
     const last = conversation.messages.at(-1) ?? null;
     this.#items.set(conversation.id, {
       ...item,
+      rev,
       title: conversation.title,
       last_seq: conversation.lastSeq,
       unread: conversation.unread,
@@ -116,6 +137,11 @@ export class ConversationList {
       last_message_at: last?.created_at ?? item.last_message_at,
       activity: Math.max(item.activity, Date.parse(last?.created_at ?? '') || 0),
     });
+  }
+
+  #bound() {
+    if (this.#items.size <= HELD_MAX) return;
+    for (const { id } of this.sorted().slice(HELD_MAX)) this.#items.delete(id);
   }
 
   /** How many messages are unread in all conversations. */

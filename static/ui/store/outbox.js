@@ -29,7 +29,7 @@ export class Outbox {
     this.#user = user;
   }
 
-  /** Sends what this tab had not sent before it was reloaded. */
+  /** Sends what this tab had not sent before a reload; removes what somebody else left. */
   restore() {
     for (const { conversation, id, body, replyTo } of load(this.#user)) {
       this.#client.send(conversation, body, { replyTo, id });
@@ -69,7 +69,9 @@ export class Outbox {
 function load(user) {
   try {
     const kept = JSON.parse(sessionStorage.getItem(KEY) ?? 'null');
-    return kept?.user === user ? kept.entries : [];
+    if (kept?.user === user) return kept.entries;
+    sessionStorage.removeItem(KEY);
+    return [];
   } catch {
     return [];
   }

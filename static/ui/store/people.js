@@ -4,17 +4,26 @@
  *
  * Owned by the store; views ask it for names. It holds 5,000 names, then starts anew.
  */
+import { growingPause } from '../../client/policy.js';
+
 const KNOWN_MAX = 5_000;
-/** A name that could not be loaded is asked for again after this time. */
-const RETRY_MS = 5_000;
+/** After a failure nothing is asked for this long, and twice as long after each further one. */
+const PAUSE_MS = 5_000;
 
 export class People {
   /** @type {Map<string, string>} id → name */
   #known = new Map();
-  /** @type {Set<string>} */
+  /** @type {Set<string>} who was asked for, or waits to be */
   #asked = new Set();
+  /** @type {string[]} who waits: one is asked for at a time, so that a refusal stops the others */
+  #waiting = [];
+  #loading = false;
   #load;
   #changed;
+  /** Until when nothing is asked, in Unix milliseconds. */
+  #pausedUntil = 0;
+  /** Failures in a row. */
+  #failures = 0;
   /** Grows when a name was learnt, so that views can tell. */
   version = 0;
 
@@ -31,7 +40,10 @@ export class People {
   learn(users) {
     for (const { id, name } of users) {
       if (!id || !name || this.#known.get(id) === name) continue;
-      if (this.#known.size >= KNOWN_MAX) this.#known.clear();
+      if (this.#known.size >= KNOWN_MAX) {
+        this.#known.clear();
+        this.#asked.clear();
+      }
       this.#known.set(id, name);
       this.version += 1;
     }
@@ -49,17 +61,39 @@ export class People {
   }
 
   /** @param {string} id */
-  async #ask(id) {
-    if (!id || this.#asked.has(id)) return;
+  #ask(id) {
+    if (!id || this.#asked.has(id) || Date.now() < this.#pausedUntil) return;
     if (this.#asked.size >= KNOWN_MAX) this.#asked.clear();
     this.#asked.add(id);
-    try {
-      this.learn([await this.#load(id)]);
-      this.#changed();
-    } catch (problem) {
-      // Someone who may not be seen stays without a name. Without a connection, the next drawing
-      // asks again.
-      if (problem.code !== 'not_found') setTimeout(() => this.#asked.delete(id), RETRY_MS);
+    this.#waiting.push(id);
+    if (!this.#loading) this.#loadWaiting();
+  }
+
+  async #loadWaiting() {
+    this.#loading = true;
+    for (let id = this.#waiting.shift(); id !== undefined; id = this.#waiting.shift()) {
+      if (this.#known.has(id)) continue;
+      try {
+        this.learn([await this.#load(id)]);
+        this.#failures = 0;
+        this.#changed();
+      } catch (problem) {
+        // Someone who may not be seen stays without a name.
+        if (problem.code !== 'not_found' && problem.code !== 'forbidden') this.#pause(id, problem);
+      }
     }
+    this.#loading = false;
+  }
+
+  /**
+   * Drawings after the pause ask again.
+   *
+   * @param {string} id that could not be loaded
+   * @param {{ retryAfterMs?: number | null }} problem
+   */
+  #pause(id, { retryAfterMs }) {
+    for (const later of [id, ...this.#waiting.splice(0)]) this.#asked.delete(later);
+    this.#pausedUntil = Date.now() + Math.max(growingPause(PAUSE_MS, this.#failures), retryAfterMs ?? 0);
+    this.#failures += 1;
   }
 }

@@ -37,6 +37,8 @@ export class Chat {
   /** @type {ReturnType<typeof setInterval> | undefined} */
   #countdown;
   #offStatus;
+  #wasListed = false;
+  #closed = false;
 
   /** @param {{ client: ParlanceClient, me: User, signOut: () => void }} options */
   constructor({ client, me, signOut }) {
@@ -45,7 +47,7 @@ export class Chat {
     this.draw = scheduler(() => this.#draw());
     const store = new Store(client, me, {
       changed: () => this.draw(),
-      listed: () => this.#showMain(),
+      listed: () => this.#listed(),
       gone: (id, title) => this.#gone(id, title),
     });
     this.#store = store;
@@ -72,19 +74,26 @@ export class Chat {
     this.#offStatus = client.on('status', (status) => this.#status(status));
   }
 
-  async start() {
-    const store = this.#store;
+  start() {
     this.#showMain();
     this.#client.connect();
     this.#router.route();
-    store.outbox.restore();
-    await store.reload();
-    if (store.guest && !store.openId && store.list.size > 0) {
-      this.#router.open(store.list.sorted()[0].id, { replace: true });
+    this.#store.outbox.restore();
+  }
+
+  #listed() {
+    const { guest, list, openId } = this.#store;
+    const first = !this.#wasListed;
+    this.#wasListed = true;
+    if (first && guest && !openId && list.size > 0) {
+      this.#router.open(list.sorted()[0].id, { replace: true });
     }
+    this.#showMain();
   }
 
   destroy() {
+    // A drawing, or a response, that is still under way must not bring this person back.
+    this.#closed = true;
     this.#router.destroy();
     this.#store.destroy();
     this.#offStatus();
@@ -117,7 +126,7 @@ export class Chat {
    */
   #show(id) {
     const store = this.#store;
-    if (id === store.openId) return;
+    if (this.#closed || id === store.openId) return;
     if (store.openId) this.#client.unsubscribe(store.openId);
     this.#view?.destroy();
     this.#view = null;
@@ -130,6 +139,7 @@ export class Chat {
         conversation,
         people: store.people,
         title: conversation.title || store.list.get(id)?.title || '',
+        drafts: store.drafts,
         back: () => this.#router.close(),
       });
     }
@@ -151,6 +161,7 @@ export class Chat {
   }
 
   #draw() {
+    if (this.#closed) return;
     const { list, openId } = this.#store;
     this.sidebar.draw(openId);
     this.#view?.draw();

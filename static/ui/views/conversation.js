@@ -32,6 +32,7 @@ const CONTEXT_MESSAGES = 15;
  * @property {Conversation} conversation
  * @property {People} people
  * @property {string} title until the conversation is loaded
+ * @property {Map<string, string>} drafts the person's, by conversation id
  * @property {() => void} back to the list
  */
 
@@ -48,12 +49,12 @@ export class ConversationView {
   membersButton;
 
   /** @param {ConversationOptions} options */
-  constructor({ client, conversation, people, title, back }) {
+  constructor({ client, conversation, people, title, drafts, back }) {
     this.#client = client;
     this.#conversation = conversation;
     this.#people = people;
     this.thread = new Thread({ client, conversation, people, actions: this.#actions() });
-    this.composer = this.#composer(title);
+    this.composer = this.#composer(title, drafts);
     this.#offPaused = client.on('paused', ({ until }) => this.composer.paused(until));
     this.details = this.#details();
     this.heading = h('h1', { class: 'conversation-heading', dataset: { testid: 'title' }, text: title });
@@ -88,12 +89,16 @@ export class ConversationView {
     };
   }
 
-  /** @param {string} title */
-  #composer(title) {
+  /**
+   * @param {string} title
+   * @param {Map<string, string>} drafts
+   */
+  #composer(title, drafts) {
     const { id, self } = this.#conversation;
     return new Composer({
       id,
       title,
+      drafts,
       bytesMax: () => this.#client.limits.body_bytes,
       nameOf: (user) => (user === self ? 'yourself' : this.#people.of(user)),
       lastOwn: () => this.#conversation.messages.findLast((message) => message.author === self && !message.deleted_at),

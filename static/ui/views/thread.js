@@ -17,6 +17,7 @@
  * @import { MessageActions } from '../widgets/message.js'
  * @import { InviteActions, Row } from './thread-rows.js'
  */
+import { HistoryLoader } from '../store/history-loader.js';
 import { focusedIn, h, reconcile, scheduler } from '../widgets/dom.js';
 import { icon } from '../widgets/icons.js';
 import { MessageToolbar } from '../widgets/message-toolbar.js';
@@ -27,12 +28,10 @@ import { threadRows } from './thread-rows.js';
 const END_PX = 48;
 /** History is asked for when this much of it is left above the view. */
 const PREFETCH_PX = 700;
-/** Beyond so many messages, those far above the end are dropped. */
+/** Beyond so many messages, those far above the end are dropped, but not what is in view. */
 const HELD_MAX = 600;
 const HELD_KEPT = 200;
 const READ_DELAY_MS = 250;
-/** History that could not be loaded is tried again after this time. */
-const RETRY_MS = 2_000;
 /**
  * Pages that are loaded to find a message that was replied to, or found; and their size where it is
  * far back.
@@ -55,7 +54,6 @@ export class Thread {
   #rows = new Map();
   #atEnd = true;
   #opened = false;
-  #loading = false;
   /** @type {number | null} the `seq` after which the new messages begin */
   #dividerAfter = null;
   #lastSeen = 0;
@@ -108,6 +106,13 @@ export class Thread {
       role: () => conversation.role,
       actions: this.#actions,
     });
+    this.history = new HistoryLoader({
+      conversation,
+      load: (limit) => client.loadOlder(conversation.id, limit),
+      wanted: () => this.scroller.isConnected && this.scroller.scrollTop <= PREFETCH_PX,
+      busy: (busy) => this.list.setAttribute('aria-busy', String(busy)),
+      loaded: () => this.#draw(),
+    });
     this.draw = scheduler(() => this.#draw());
     this.#listen();
     this.draw();
@@ -128,6 +133,7 @@ export class Thread {
 
   destroy() {
     this.#abort.abort();
+    this.history.close();
     this.#resize.disconnect();
     if (this.#readTimer !== null) clearTimeout(this.#readTimer);
   }
@@ -152,10 +158,11 @@ export class Thread {
 
   #draw() {
     const conversation = this.#conversation;
+    if (this.#abort.signal.aborted) return;
     if (conversation.floor === null) return this.#drawWaiting();
     const anchor = this.#atEnd ? null : this.#anchor();
     this.#noteNew();
-    if (this.#atEnd && conversation.messages.length > HELD_MAX) conversation.trim(HELD_KEPT);
+    this.#trim();
     const rows = threadRows({
       conversation,
       people: this.#people,
@@ -170,8 +177,17 @@ export class Thread {
     this.#drawAround();
     this.toolbar.refresh();
     this.#planRead();
-    this.#loadIfNear();
+    this.history.fill();
     if (conversation.phase === 'live') for (const resolve of this.#waiting.splice(0)) resolve();
+  }
+
+  /** In a very high window it would drop what is loaded again at once, without end. */
+  #trim() {
+    const held = this.#conversation.messages.length;
+    if (!this.#atEnd || held <= HELD_MAX) return;
+    const { scrollHeight, clientHeight } = this.scroller;
+    const left = (scrollHeight / held) * HELD_KEPT;
+    if (left > 2 * (clientHeight + PREFETCH_PX)) this.#conversation.trim(HELD_KEPT);
   }
 
   #drawWaiting() {
@@ -283,6 +299,8 @@ export class Thread {
   }
 
   #scrolled() {
+    // What stands there until the messages come is no place to stay at.
+    if (this.#conversation.floor === null) return;
     const { scrollTop, scrollHeight, clientHeight } = this.scroller;
     const atEnd = scrollHeight - scrollTop - clientHeight < END_PX;
     if (atEnd !== this.#atEnd) {
@@ -290,28 +308,7 @@ export class Thread {
       this.#drawAround();
     }
     this.#planRead();
-    this.#loadIfNear();
-  }
-
-  async #loadIfNear() {
-    if (this.#loading || this.#conversation.complete || this.scroller.scrollTop > PREFETCH_PX) return;
-    await this.#loadOlder();
-  }
-
-  /** @param {number} [limit] messages of the page */
-  async #loadOlder(limit) {
-    this.#loading = true;
-    this.list.setAttribute('aria-busy', 'true');
-    try {
-      await this.#client.loadOlder(this.#conversation.id, limit);
-      this.#draw();
-    } catch (problem) {
-      // Tried again by the next scroll; the connection banner says what is wrong.
-      await new Promise((resolve) => setTimeout(resolve, problem.retryAfterMs ?? RETRY_MS));
-    }
-    this.list.removeAttribute('aria-busy');
-    this.#loading = false;
-    if (!this.#abort.signal.aborted) this.#loadIfNear();
+    this.history.fill();
   }
 
   #planRead() {
@@ -361,9 +358,8 @@ export class Thread {
     if (seq !== null && (conversation.floor ?? 0) - seq > SHOW_PAGES_MAX * SHOW_PAGE) return false;
     // At the end, history that is loaded would be dropped again.
     if (!conversation.byId.has(id)) this.#atEnd = false;
-    for (let page = 0; page < SHOW_PAGES_MAX && !conversation.byId.has(id) && !conversation.complete; page += 1) {
-      if (this.#loading) await new Promise((resolve) => setTimeout(resolve, 100));
-      else await this.#loadOlder(seq === null ? undefined : SHOW_PAGE);
+    for (let page = 0; page < SHOW_PAGES_MAX && !conversation.byId.has(id); page += 1) {
+      if (!(await this.history.page(seq === null ? undefined : SHOW_PAGE))) break;
     }
     if (this.#abort.signal.aborted) return true;
     this.#draw();

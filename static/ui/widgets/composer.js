@@ -1,8 +1,8 @@
 /**
  * Where messages are written: new ones, replies, and changes of old ones.
  *
- * Used by the conversation view. It keeps one draft a conversation for as long as the tab is open,
- * and reports typing. It decides nothing about sending.
+ * Used by the conversation view. It keeps a draft for each conversation, in the store's map, which
+ * goes when the person goes; and reports typing. It decides nothing about sending.
  *
  * @import { Message } from '../../client/types.js'
  * @import { IconName } from './icons.js'
@@ -18,9 +18,6 @@ const IDLE_MS = 5_000;
 /** What is left of the bytes of a message is shown when it gets short. */
 const WARN_BYTES = 1_000;
 
-/** @type {Map<string, string>} by conversation id */
-const drafts = new Map();
-
 /** On a touch keyboard there is no Shift+Enter: Enter begins a line there, and the button sends. */
 const touches = () => matchMedia('(pointer: coarse)').matches;
 
@@ -28,6 +25,7 @@ const touches = () => matchMedia('(pointer: coarse)').matches;
  * @typedef {object} ComposerOptions
  * @property {string} id of the conversation
  * @property {string} title of the conversation
+ * @property {Map<string, string>} drafts the person's, by conversation id
  * @property {() => number} bytesMax of a message
  * @property {(body: string, replyTo: string | null) => void} send
  * @property {(message: Message, body: string) => void} edit
@@ -38,6 +36,7 @@ const touches = () => matchMedia('(pointer: coarse)').matches;
 
 export class Composer {
   #id;
+  #drafts;
   #options;
   /** @type {Message | null} */
   #replyTo = null;
@@ -51,6 +50,7 @@ export class Composer {
   /** @param {ComposerOptions} options */
   constructor(options) {
     this.#id = options.id;
+    this.#drafts = options.drafts;
     this.#options = options;
     this.input = h('textarea', {
       class: 'composer-input',
@@ -60,7 +60,7 @@ export class Composer {
       enterKeyHint: touches() ? 'enter' : 'send',
       dataset: { testid: 'composer' },
     });
-    this.input.value = drafts.get(this.#id) ?? '';
+    this.input.value = this.#drafts.get(this.#id) ?? '';
     this.context = h('div', { class: 'composer-context', hidden: true, dataset: { testid: 'composer-context' } });
     this.left = h('span', { class: 'composer-left', role: 'status', dataset: { testid: 'composer-room' } });
     this.notice = h('p', {
@@ -143,7 +143,7 @@ export class Composer {
   }
 
   cancel() {
-    if (this.#editing) this.input.value = drafts.get(this.#id) ?? '';
+    if (this.#editing) this.input.value = this.#drafts.get(this.#id) ?? '';
     this.#editing = null;
     this.#replyTo = null;
     this.context.hidden = true;
@@ -197,7 +197,7 @@ export class Composer {
       if (body !== message.body) this.#options.edit(message, body);
     } else {
       this.input.value = '';
-      drafts.delete(this.#id);
+      this.#drafts.delete(this.#id);
       this.cancel();
       this.#options.send(body, replyTo?.id ?? null);
     }
@@ -231,8 +231,8 @@ export class Composer {
     this.submit.disabled = !this.#sendable(value);
     this.submit.setAttribute('aria-label', this.#editing ? 'Save' : 'Send');
     if (this.#editing) return;
-    if (value) drafts.set(this.#id, value);
-    else drafts.delete(this.#id);
+    if (value) this.#drafts.set(this.#id, value);
+    else this.#drafts.delete(this.#id);
     if (!byPerson) return;
     if (value.trim()) this.#startTyping();
     else this.#stopTyping();

@@ -75,6 +75,14 @@ export function dialog({ title, content, action, perform, danger = false, testid
   return node;
 }
 
+/**
+ * Removes what lies over the page: dialogs, menus, toasts. For when another person comes to it:
+ * what is open is of the one before.
+ */
+export function closeOverlays() {
+  for (const node of document.querySelectorAll('dialog, [popover], .toast')) node.remove();
+}
+
 /** @param {{ errors?: { message: string }[] }} problem */
 const messages = (problem) => problem.errors?.map(({ message }) => message).join(' ');
 

@@ -118,6 +118,7 @@ export class FakeServer {
     if (!member || member.removed) return;
     member.rev = ++conversation.rev;
     this.publish(conversation, memberFrame(conversation, member, 'removed'));
+    this.notice(conversation, userId, { removed: true });
     member.removed = true;
     for (const connection of this.connections)
       if (connection.user.id === userId) connection.subscriptions.delete(conversation.id);
@@ -131,6 +132,7 @@ export class FakeServer {
     conversation.title = title;
     conversation.propertiesRev = ++conversation.rev;
     this.publish(conversation, propertiesFrame(conversation));
+    this.noticeAll(conversation, conversation.deletedAt ? { removed: true } : {});
   }
 
   /** @param {FakeConversation} conversation */
@@ -190,7 +192,7 @@ export class FakeServer {
     };
     conversation.sent.set(id, { digest, ack });
     this.publish(conversation, messageFrame(message, 'message'));
-    for (const userId of conversation.members.keys()) if (userId !== author.id) this.notice(conversation, userId);
+    this.noticeAll(conversation);
     return ack;
   }
 
@@ -209,6 +211,7 @@ export class FakeServer {
     }
     Object.assign(message, changes, { rev: ++conversation.rev });
     this.publish(conversation, messageFrame(message, 'updated'));
+    if (message.seq === conversation.lastSeq) this.noticeAll(conversation);
     return message.rev;
   }
 
@@ -269,14 +272,61 @@ export class FakeServer {
 
   /**
    * @param {FakeConversation} conversation
-   * @param {string} userId
+   * @param {{ removed?: true }} [extra]
    */
-  notice(conversation, userId) {
+  noticeAll(conversation, extra = {}) {
+    for (const [userId, { removed }] of conversation.members) if (!removed) this.notice(conversation, userId, extra);
+  }
+
+  /**
+   * @param {FakeConversation} conversation
+   * @param {string} userId
+   * @param {{ removed?: true }} [extra]
+   */
+  notice(conversation, userId, extra = {}) {
     const unread = this.unread(conversation, userId);
+    const { id, title, rev, lastSeq } = conversation;
+    const last = [...conversation.messages.values()].find(({ seq }) => seq === lastSeq) ?? null;
     for (const connection of this.connections) {
-      if (connection.user.id !== userId || connection.subscriptions.has(conversation.id)) continue;
-      connection.push({ type: 'notice', conversation: conversation.id, last_seq: conversation.lastSeq, unread });
+      if (connection.user.id !== userId || connection.subscriptions.has(id)) continue;
+      connection.push({
+        type: 'notice',
+        conversation: id,
+        rev,
+        title,
+        last_seq: lastSeq,
+        last_message: last && { ...last, author_name: this.users.get(last.author)?.name },
+        last_message_at: last?.created_at ?? null,
+        ...extra,
+        unread,
+      });
     }
+  }
+
+  /**
+   * The list of conversations, as REST has it.
+   *
+   * @param {User} user
+   */
+  list(user) {
+    const items = [...this.conversations.values()]
+      .filter((conversation) => this.isMember(conversation, user.id))
+      .map((conversation) => {
+        const { id, title, rev, lastSeq } = conversation;
+        const last = [...conversation.messages.values()].find(({ seq }) => seq === lastSeq) ?? null;
+        const unread = this.unread(conversation, user.id);
+        return {
+          id,
+          title,
+          rev,
+          last_seq: lastSeq,
+          unread,
+          last_message: last,
+          last_message_at: last?.created_at ?? null,
+          created_at: this.now(),
+        };
+      });
+    return { items, next: null };
   }
 
   /** @param {string} userId */

@@ -9,6 +9,7 @@
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { chromium } from 'playwright-core';
+import { BACKOFF_MAX_MS } from '../../../static/client/policy.js';
 
 const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium';
 const ARGUMENTS = [
@@ -173,7 +174,7 @@ export class Person {
     await this.by('new-conversation').click();
     await this.by('new-title').fill(title);
     await this.by('dialog-submit').click();
-    await this.inConversation();
+    await this.#titled(title);
   }
 
   async inConversation() {
@@ -184,8 +185,11 @@ export class Person {
     );
   }
 
+  /** Waits as long as the page may wait before it tries again. */
   async connected() {
-    await this.page.locator('[data-testid=connection][data-state=online]').waitFor({ state: 'attached' });
+    await this.page
+      .locator('[data-testid=connection][data-state=online]')
+      .waitFor({ state: 'attached', timeout: BACKOFF_MAX_MS + PATIENCE_MS });
   }
 
   /** Makes an invite link and reads it from the dialog. */
@@ -200,6 +204,16 @@ export class Person {
   /** @param {string} title */
   async open(title) {
     await this.by('conversation').filter({ hasText: title }).click();
+    await this.#titled(title);
+  }
+
+  /**
+   * Waits until a conversation is open: another one may have been until now.
+   *
+   * @param {string} title
+   */
+  async #titled(title) {
+    await eventually(`${title} is open`, async () => (await textOf(this.by('title'))) === title);
     await this.inConversation();
   }
 

@@ -124,7 +124,8 @@ export class World {
         this.requests.push(`${options?.method} ${pathname}`);
         if (this.down) throw new TypeError('down');
         const { status = 200, body = {} } = this.responds(pathname);
-        return new Response(JSON.stringify(body), { status });
+        const date = new Date(this.server.clock()).toUTCString();
+        return new Response(JSON.stringify(body), { status, headers: { date } });
       },
       createSocket: () => /** @type {any} */ (new FakeSocket(this)),
     });
@@ -151,7 +152,12 @@ export class World {
   /** REST renews access tokens from now on. */
   renewsTokens() {
     this.responds = (path) =>
-      path === '/auth/refresh' ? { body: { access_token: 'fresh', expires_at: laterOn() } } : {};
+      path === '/auth/refresh' ? { body: { access_token: 'fresh', expires_at: this.#laterOn() } } : {};
+  }
+
+  /** By the server's clock. */
+  #laterOn() {
+    return new Date(this.server.clock() + LOGIN_MS).toISOString();
   }
 
   /** Connects, subscribes to the conversation, and gives what the client holds of it. */

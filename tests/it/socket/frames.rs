@@ -348,6 +348,12 @@ async fn the_thirty_third_frame_waits_for_a_reply() {
     let (ann, c) = app.person_with_conversation("Ann").await;
     let mut socket = ann.at(&node).connect().await;
     socket.post(c, MessageId::new(), "the conversation is awake").await;
+    // It does not follow the conversation, so it is told of its own message, too.
+    socket
+        .expect_where("the message", |frame| {
+            frame["type"] == "notice" && frame["last_seq"] == 1
+        })
+        .await;
     // PostgreSQL stands still, so nothing is answered but what needs it not.
     proxy.set(Chaos::Freeze);
     for at in 0..31 {

@@ -1,11 +1,13 @@
 //! The socket as docs/protocol.md describes it, sentence by sentence, spoken to by somebody who means no good.
 //!
 //! `handshake.rs`: who gets in. `frames.rs`: the form of frames, replies, the window. `messages.rs`: what is done to
-//! messages, ids and order. `social.rs`: read markers, typing, presence, notices. `lifetime.rs`: heartbeat and tokens.
+//! messages, ids and order. `social.rs`: read markers, typing, presence, notices. `lists.rs`:
+//! a list that is kept by notices. `lifetime.rs`: heartbeat and tokens.
 
 mod frames;
 mod handshake;
 mod lifetime;
+mod lists;
 mod messages;
 mod social;
 

@@ -226,7 +226,9 @@ async fn notices_tell_of_what_one_does_not_follow() {
         "at most one per second: {notices:?}"
     );
     following.expect_none("notice").await;
-    own.expect_none("notice").await;
+    // The author's other connections: nothing is unread there, but the list shows another message.
+    let own = own.expect_where("the last", |frame| frame["last_seq"] == 50).await;
+    assert_eq!((&own["type"], &own["unread"]), (&json!("notice"), &json!(0)));
     // Read elsewhere.
     ok(&mut following, read(c, 40)).await;
     assert_eq!(bobs.expect("notice").await["unread"], 10);
@@ -274,7 +276,13 @@ async fn a_large_conversation_has_no_small_talk() {
     bobs.expect("message").await;
     ok(&mut bobs, read(c, 1)).await;
     ok(&mut bobs, typing(c, true)).await;
-    let _third = bob.connect().await;
+    // There are no `read` frames, so a notice says on every connection that one has read, subscribed or not.
+    let mut third = bob.connect().await;
+    third.subscribe(c, None).await;
+    anns.post(c, MessageId::new(), "y").await;
+    ok(&mut bobs, read(c, 2)).await;
+    let has_read = |frame: &Value| frame["type"] == "notice" && frame["last_seq"] == 2 && frame["unread"] == 0;
+    third.expect_where("that Bob has read", has_read).await;
     while let Ok(frame) = anns.next_frame(Duration::from_millis(1_300)).await {
         assert!(
             !["read", "typing", "presence"].contains(&frame["type"].as_str().unwrap()),
