@@ -213,6 +213,26 @@ vocabulary!(
     }
 );
 
+vocabulary!(
+    /// What a member may do in a conversation besides reading, posting, reacting and leaving.
+    MemberAction {
+        /// See, make and withdraw invitations.
+        Invite = "invite",
+        /// Change the title.
+        Rename = "rename",
+        /// Add members.
+        AddMembers = "add_members",
+        /// Remove members; only owners remove moderators and owners.
+        RemoveMembers = "remove_members",
+        /// Delete others' messages.
+        Moderate = "moderate",
+        /// Give roles.
+        ChangeRoles = "change_roles",
+        /// Delete the conversation.
+        Delete = "delete",
+    }
+);
+
 /// The network of a client, as far as limits tell addresses apart: an IPv4 address, or the first 64
 /// bits of an IPv6 address, because a client with one address of a /64 has all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

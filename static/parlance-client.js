@@ -182,7 +182,8 @@ export class ParlanceClient {
     this.#limits = frame.limits;
     for (const conversation of this.#conversations.values()) conversation.self = frame.user.id;
     const { token_expires_at: expiresAt, server_time: serverTime } = frame;
-    this.#credentials.planRenewal(expiresAt && Date.parse(expiresAt) - Date.parse(serverTime));
+    const life = expiresAt === null ? null : Date.parse(expiresAt) - Date.parse(serverTime);
+    this.#credentials.planRenewal(life);
     this.#operations.open(frame.limits.window);
     for (const id of this.#followed) this.#subscribe(this.conversation(id));
     this.#events.emit('hello', frame);
@@ -309,6 +310,8 @@ export class ParlanceClient {
     if (outcome === 'gap') {
       this.#subscribe(conversation, { sameConnection: true });
     } else if (outcome === 'applied') {
+      // `may` is in `subscribed` only, and what one may follows from one's role.
+      if (isOwnRole(frame, conversation)) this.#subscribe(conversation, { sameConnection: true });
       if (conversation.deletedAt || conversation.removed) {
         this.#followed.delete(conversation.id);
         conversation.end();
@@ -465,4 +468,14 @@ export class ParlanceClient {
     await this.#operations.ask({ type: 'ping' });
     return performance.now() - askedAt;
   }
+}
+
+/**
+ * Whether a live frame says that the user's own role is another.
+ *
+ * @param {ConversationFrame} frame
+ * @param {Conversation} conversation
+ */
+function isOwnRole(frame, { self, phase }) {
+  return phase === 'live' && frame.type === 'member' && frame.change === 'changed' && frame.user.id === self;
 }

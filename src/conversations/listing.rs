@@ -6,11 +6,12 @@
 
 use super::error::Error;
 use super::handle::ConversationsHandle;
+use super::permissions::actions_of;
 use crate::auth::Access;
 use crate::commit::{message_columns, message_from_row};
 use crate::database::{Client, Statement};
 use crate::error::Code;
-use crate::ids::{ConversationId, MemberRole, Rev, Seq, UserId};
+use crate::ids::{ConversationId, MemberAction, MemberRole, Rev, Seq, UserId};
 use crate::wire::frames::{Message, Timestamp, optional_timestamp, timestamp};
 use serde::Serialize;
 use tokio_postgres::Row;
@@ -45,6 +46,9 @@ pub struct Summary {
     #[serde(serialize_with = "timestamp")]
     #[schema(value_type = chrono::DateTime<chrono::Utc>)]
     pub created_at: Timestamp,
+    /// What the caller may do besides reading, posting, reacting and leaving; not in lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub may: Option<Vec<MemberAction>>,
 }
 
 impl Summary {
@@ -120,6 +124,7 @@ fn summary_of(row: &Row, access: UserId, latest: impl Fn(ConversationId) -> Opti
         last_message_at: row.get("page_last_message_at"),
         member_count: row.get("page_member_count"),
         created_at: row.get("page_created_at"),
+        may: None,
     }
 }
 
@@ -156,7 +161,9 @@ impl ConversationsHandle {
             only: Some(id),
         };
         let mut found = self.summaries_on(&client, access, page).await?;
-        found.pop().ok_or(NOT_FOUND)
+        let summary = found.pop().ok_or(NOT_FOUND)?;
+        let may = Some(actions_of(summary.role));
+        Ok(Summary { may, ..summary })
     }
 
     pub(super) async fn summaries_on(

@@ -12,7 +12,7 @@
 //! in `commit/change.rs`.
 
 use crate::commit::{Request, Requirement};
-use crate::ids::{MemberRole, UserId};
+use crate::ids::{MemberAction, MemberRole, UserId};
 
 /// What an actor must be for a request.
 #[must_use]
@@ -26,6 +26,26 @@ pub(super) fn requirement(actor: UserId, request: &Request) -> Requirement {
         Request::ChangeMember { .. } | Request::DeleteConversation => Requirement::Role(MemberRole::Owner),
         Request::Join { .. } => Requirement::Invitation,
     }
+}
+
+/// What clients are told that a role may.
+#[must_use]
+pub(super) fn actions_of(role: MemberRole) -> Vec<MemberAction> {
+    const BY_ROLE: [(MemberRole, &[MemberAction]); 2] = [
+        (
+            MemberRole::Moderator,
+            &[
+                MemberAction::Invite,
+                MemberAction::Rename,
+                MemberAction::AddMembers,
+                MemberAction::RemoveMembers,
+                MemberAction::Moderate,
+            ],
+        ),
+        (MemberRole::Owner, &[MemberAction::ChangeRoles, MemberAction::Delete]),
+    ];
+    let allowed = BY_ROLE.iter().filter(|(least, _)| role >= *least);
+    allowed.flat_map(|(_, actions)| actions.iter().copied()).collect()
 }
 
 /// What a member must be to see, make and withdraw invitations.
@@ -45,6 +65,37 @@ pub(super) fn may_meet(role: Option<MemberRole>, requirement: Requirement) -> bo
 mod tests {
     use super::*;
     use crate::ids::{InviteId, MessageId};
+
+    #[test]
+    fn clients_are_told_what_the_table_says() {
+        let (me, other, id) = (UserId::new(), UserId::new(), MessageId::new());
+        let user_id = other;
+        let requests = [
+            (MemberAction::Rename, Request::Rename { title: "x".into() }),
+            (MemberAction::AddMembers, Request::AddMember { user_id, role: None }),
+            (MemberAction::RemoveMembers, Request::RemoveMember { user_id }),
+            (
+                MemberAction::ChangeRoles,
+                Request::ChangeMember {
+                    user_id,
+                    role: MemberRole::Owner,
+                },
+            ),
+            (MemberAction::Delete, Request::DeleteConversation),
+        ];
+        for role in [MemberRole::Member, MemberRole::Moderator, MemberRole::Owner] {
+            let told = actions_of(role);
+            for (action, request) in &requests {
+                let may = may_meet(Some(role), requirement(me, request));
+                assert_eq!(told.contains(action), may, "{role} {action}");
+            }
+            assert_eq!(told.contains(&MemberAction::Invite), may_meet(Some(role), INVITE));
+            // Own messages need no role.
+            let moderates =
+                matches!(requirement(me, &Request::Delete { id }), Requirement::AuthorOrRole(least) if role >= least);
+            assert_eq!(told.contains(&MemberAction::Moderate), moderates);
+        }
+    }
 
     #[test]
     fn the_table_is_as_documented() {

@@ -1,8 +1,9 @@
 //! What the state knows of bringing a subscriber to the present. Pure.
 
 use super::member::Member;
+use super::permissions::actions_of;
 use super::state::ConversationState;
-use crate::ids::{Rev, Seq, UserId};
+use crate::ids::{MemberRole, Rev, Seq, UserId};
 use crate::wire::frames::{MemberEntry, Subscribed};
 use crate::wire::{Change, Ref};
 
@@ -56,13 +57,17 @@ impl ConversationState {
             members.sort_unstable_by_key(|member| member.id);
             members
         });
+        let own = self.members.get(&user);
+        let role = own.map_or(MemberRole::Member, |member| member.role);
         Subscribed {
             reference,
             conversation: self.id,
             title: self.title.clone(),
             rev: self.rev,
             last_seq: self.last_seq,
-            read_seq: self.members.get(&user).map_or(Seq::ZERO, |member| member.read_seq),
+            read_seq: own.map_or(Seq::ZERO, |member| member.read_seq),
+            role,
+            may: actions_of(role),
             member_count: self.members.len(),
             members,
             complete,

@@ -5,7 +5,9 @@
 //! `docs/protocol.md` and to the list in `http/documents/asyncapi/server.rs`.
 
 use crate::error::Code;
-use crate::ids::{ConnectionId, ConversationId, MemberRole, MessageId, NodeId, Rev, Seq, Tier, UserId, UserKind};
+use crate::ids::{
+    ConnectionId, ConversationId, MemberAction, MemberRole, MessageId, NodeId, Rev, Seq, Tier, UserId, UserKind,
+};
 use bytestring::ByteString;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -193,6 +195,10 @@ pub struct Subscribed {
     pub last_seq: Seq,
     /// How far this user has read.
     pub read_seq: Seq,
+    /// This user's role.
+    pub role: MemberRole,
+    /// What this user may do besides reading, posting, reacting and leaving.
+    pub may: Vec<MemberAction>,
     /// How many members it has.
     pub member_count: usize,
     /// The members, when they are at most 200.

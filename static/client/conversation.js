@@ -22,8 +22,9 @@
  * another state, so a view can compare by identity.
  *
  * @import {
- *   AckFrame, ConversationFrame, DurableFrame, HistoryPage, Member, MemberFrame, Message,
- *   MessageFrame, NoticeFrame, PendingMessage, PresenceFrame, SubscribedFrame, WireMessage,
+ *   AckFrame, ConversationFrame, DurableFrame, HistoryPage, Member, MemberAction, MemberFrame,
+ *   Message, MessageFrame, NoticeFrame, PendingMessage, PresenceFrame, Role, SubscribedFrame,
+ *   WireMessage,
  * } from './types.js'
  */
 export class Conversation {
@@ -39,6 +40,10 @@ export class Conversation {
   readSeq;
   /** @type {number} */
   memberCount;
+  /** @type {Role | null} the user's own; null until it is known */
+  role;
+  /** @type {Set<MemberAction>} what the user may do besides reading, posting and reacting */
+  may;
   /** @type {Map<string, Member>} */
   members;
   /** @type {boolean} false if too large for member lists, presence, typing and read markers */
@@ -94,6 +99,8 @@ export class Conversation {
     this.lastSeq = 0;
     this.readSeq = 0;
     this.memberCount = 0;
+    this.role = null;
+    this.may = new Set();
     this.members = new Map();
     this.membersListed = true;
     this.messages = [];
@@ -114,11 +121,6 @@ export class Conversation {
   /** How many messages the user has not read. */
   get unread() {
     return Math.max(0, this.lastSeq - this.readSeq);
-  }
-
-  /** The user's own role, or null when it is not known. */
-  get role() {
-    return this.members.get(this.self ?? '')?.role ?? null;
   }
 
   /**
@@ -221,6 +223,8 @@ export class Conversation {
     this.lastSeq = Math.max(this.lastSeq, frame.last_seq);
     this.readSeq = Math.max(this.readSeq, frame.read_seq);
     this.memberCount = frame.member_count;
+    this.role = frame.role;
+    this.may = new Set(frame.may);
     this.membersListed = Array.isArray(frame.members);
     this.members = new Map((frame.members ?? []).map((member) => [member.id, member]));
     this.removed = false;

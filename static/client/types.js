@@ -8,6 +8,12 @@
 /** @typedef {'person' | 'agent' | 'system'} Kind */
 /** @typedef {'member' | 'moderator' | 'owner'} Role of a member in a conversation */
 /** @typedef {{ id: string, name: string, kind: Kind, role?: string, tier?: string }} User */
+/**
+ * What a member may do besides reading, posting, reacting and leaving.
+ *
+ * @typedef {'invite' | 'rename' | 'add_members' | 'remove_members' | 'moderate' | 'change_roles'
+ *   | 'delete'} MemberAction
+ */
 /** @typedef {{ id: string, name: string, kind: Kind, role: Role, online: boolean }} Member */
 /** @typedef {{ emoji: string, count: number, users: string[] }} Reaction `users`: the first 20 */
 
@@ -117,6 +123,8 @@
  * @property {number} rev
  * @property {number} last_seq
  * @property {number} read_seq
+ * @property {Role} role the user's own
+ * @property {MemberAction[]} may
  * @property {number} member_count
  * @property {Member[]} [members] left out in conversations too large for it
  * @property {boolean} complete

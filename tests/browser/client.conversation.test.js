@@ -48,6 +48,8 @@ function subscribed(rev, lastSeq, extra = {}) {
     rev,
     last_seq: lastSeq,
     read_seq: 0,
+    role: 'member',
+    may: [],
     member_count: 0,
     members: [],
     complete: true,

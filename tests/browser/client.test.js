@@ -197,6 +197,20 @@ test('a subscription ahead of the server begins anew', async () => {
   assert.equal(conversation.rev, 1);
 });
 
+test('what one may do follows from another role at once, also where members are not listed', async () => {
+  const world = new World();
+  const conversation = await world.online();
+  assert.deepEqual([conversation.role, conversation.may.has('delete')], ['owner', true]);
+  conversation.membersListed = false;
+  conversation.members.clear();
+  world.server.setMember(world.talk, world.user, 'moderator');
+  await settle();
+  assert.deepEqual(
+    [conversation.role, conversation.may.has('delete'), conversation.may.has('invite')],
+    ['moderator', false, true],
+  );
+});
+
 test('leaving and opening at once ends in the present state', async () => {
   const world = new World();
   const conversation = await world.online();

@@ -3,10 +3,11 @@
  * conversation opens in each of them, also over a slow line.
  *
  * @import { Page } from 'playwright-core'
+ * @import { Person } from './support/person.js'
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { eventually } from './support/person.js';
+import { eventually, textOf } from './support/person.js';
 import { useSite } from './support/site.js';
 
 const site = useSite();
@@ -69,14 +70,43 @@ test('a conversation opens in short and narrow windows, also over a slow line', 
       // Another document, not only another address in it.
       await ada.page.reload();
       await ada.open(title);
-      await eventually(`the end is in view at ${width}×${height}`, () => ada.message(last[title]).isVisible());
+      await eventually(`the end is in view at ${width}×${height}`, () => isInView(ada, last[title]));
       last[title] = `Still alive at ${width}×${height}`;
       await ada.say(last[title]);
       await ada.confirmed(last[title]);
+      await eventually(`what was written is in view at ${width}×${height}`, () => isInView(ada, last[title]));
     }
   }
   assert.deepEqual(ada.problems(), []);
 });
+
+/**
+ * Whether a message is in the part of the history that can be seen.
+ *
+ * @param {Person} person
+ * @param {string} text
+ */
+async function isInView(person, text) {
+  const scroller = await person.by('scroller').boundingBox();
+  const body = await person.message(text).getByTestId('body').boundingBox();
+  if (!scroller || !body) return false;
+  return body.y >= scroller.y - 1 && body.y + body.height <= scroller.y + scroller.height + 1;
+}
+
+/**
+ * Guests who are let in and never look.
+ *
+ * @param {string} invite
+ * @param {number} count
+ */
+async function letGuestsIn(invite, count) {
+  const headers = { 'content-type': 'application/json' };
+  for (let n = 1; n <= count; n += 1) {
+    const body = JSON.stringify({ name: `Guest ${n}`, invite });
+    const response = await fetch(`${site.url}/auth/guest`, { method: 'POST', headers, body });
+    assert.equal(response.status, 201, await response.text());
+  }
+}
 
 /**
  * What sticks out of the window, or has no room in it.
@@ -84,7 +114,8 @@ test('a conversation opens in short and narrow windows, also over a slow line', 
  * @param {Page} page
  */
 function misplaced(page) {
-  return page.evaluate(() => {
+  return page.evaluate(async () => {
+    await Promise.all(document.getAnimations().map(({ finished }) => finished));
     const wrong = [];
     const { scrollWidth, scrollHeight } = document.documentElement;
     if (scrollWidth > innerWidth || scrollHeight > innerHeight) wrong.push(`the page: ${scrollWidth}×${scrollHeight}`);
@@ -115,12 +146,8 @@ test('forty conversations, sixty members, many hits and a long draft leave every
   await ada.signUp();
   for (let n = 1; n <= 39; n += 1) await ada.api('POST', '/api/conversations', { title: `Conversation ${n}` });
   await ada.create('Harbour festival');
-  const invite = new URL(await ada.inviteLink()).pathname.split('/').at(-1);
-  for (let n = 1; n <= 59; n += 1) {
-    const headers = { 'content-type': 'application/json' };
-    const body = JSON.stringify({ name: `Guest ${n}`, invite });
-    assert.equal((await fetch(`${site.url}/auth/guest`, { method: 'POST', headers, body })).status, 201);
-  }
+  const invite = new URL(await ada.inviteLink()).pathname.split('/').at(-1) ?? '';
+  await letGuestsIn(invite, 59);
   await ada.fill(Array.from({ length: 40 }, (_, idx) => `The harbour at dawn, ${idx + 1}`));
   const address = ada.page.url();
   const draft = Array.from({ length: 60 }, (_, idx) => `a long draft, line ${idx + 1}`).join('\n');
@@ -173,4 +200,24 @@ test('a window that is larger than all that is kept does not load and drop it wi
   for (let n = 1; n <= 10; n += 1) await ada.say(`Further on, ${n}`);
   await ada.confirmed('Further on, 10');
   assert.ok(pages <= 20, `${pages} pages of 50 for 900 messages`);
+});
+
+test('the owner of a conversation too large to list its members has all that owners have', async () => {
+  const ada = await site.arrive('Ada Lindqvist');
+  await ada.signUp();
+  await ada.create('Everybody');
+  const invite = new URL(await ada.inviteLink()).pathname.split('/').at(-1) ?? '';
+  await letGuestsIn(invite, 200);
+  await ada.page.reload();
+  await ada.inConversation();
+  await eventually('they are counted', async () => /201 members/u.test(await textOf(ada.by('subtitle'))));
+  assert.equal(await ada.by('member').count(), 0, 'too many to be listed');
+  assert.ok(await ada.by('invite').isVisible());
+  assert.ok(await ada.by('add-people').isVisible());
+  await ada.by('conversation-menu').click();
+  for (const testid of ['rename', 'menu-invite', 'delete-conversation']) assert.ok(await ada.by(testid).isVisible());
+  await ada.by('delete-conversation').click();
+  await ada.by('dialog-submit').click();
+  await ada.by('welcome').waitFor();
+  assert.deepEqual(ada.problems(), []);
 });

@@ -19,7 +19,7 @@ import { menu } from '../widgets/menu.js';
 import { plural } from '../widgets/text.js';
 import { toast } from '../widgets/toast.js';
 import * as dialogs from './conversation-dialogs.js';
-import { Details, rank } from './details.js';
+import { Details } from './details.js';
 import { Thread } from './thread.js';
 
 const WIDE = '(min-width: 1180px)';
@@ -85,7 +85,7 @@ export class ConversationView {
       retry: (entry) => client.resend(conversation.id, entry.id),
       discard: (entry) => client.discard(conversation.id, entry.id),
       invite: () => this.invite(),
-      mayInvite: () => rank(conversation.role) >= 1,
+      mayInvite: () => conversation.may.has('invite'),
     };
   }
 
@@ -175,14 +175,14 @@ export class ConversationView {
   }
 
   draw() {
-    const { title, members, role } = this.#conversation;
+    const { title, members, may } = this.#conversation;
     this.#people.learn(members.values());
     if (title) {
       this.heading.textContent = title;
       this.composer.titled(title);
     }
     this.subtitle.textContent = this.#subtitleText();
-    this.inviteButton.hidden = rank(role) < 1;
+    this.inviteButton.hidden = !may.has('invite');
     this.thread.draw();
     this.details.draw();
   }
@@ -234,16 +234,21 @@ export class ConversationView {
   #menu() {
     const client = this.#client;
     const conversation = this.#conversation;
-    const role = rank(conversation.role);
+    const { may } = conversation;
     return [
       { label: 'Members', symbol: 'people', testid: 'menu-members', perform: () => this.#showDetails(true) },
-      role >= 1 && {
+      may.has('rename') && {
         label: 'Rename',
         symbol: 'edit',
         testid: 'rename',
         perform: () => dialogs.askRename(client, conversation),
       },
-      role >= 1 && { label: 'Invite link', symbol: 'link', testid: 'menu-invite', perform: () => this.invite() },
+      may.has('invite') && {
+        label: 'Invite link',
+        symbol: 'link',
+        testid: 'menu-invite',
+        perform: () => this.invite(),
+      },
       {
         label: 'Leave',
         symbol: 'leave',
@@ -251,7 +256,7 @@ export class ConversationView {
         testid: 'leave',
         perform: () => dialogs.confirmLeave(client, conversation),
       },
-      role === 2 && {
+      may.has('delete') && {
         label: 'Delete conversation',
         symbol: 'trash',
         danger: true,

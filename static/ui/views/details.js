@@ -6,6 +6,7 @@
  *
  * @import { Conversation } from '../../client/conversation.js'
  * @import { Member, Role } from '../../client/types.js'
+ * @import { IconName } from '../widgets/icons.js'
  * @import { MenuItem } from '../widgets/menu.js'
  */
 import { h } from '../widgets/dom.js';
@@ -54,38 +55,14 @@ export class Details {
     const members = [...conversation.members.values()].sort(
       (a, b) => Number(b.online) - Number(a.online) || rank(b.role) - rank(a.role) || a.name.localeCompare(b.name),
     );
-    const signature = JSON.stringify([members, conversation.memberCount, conversation.role]);
+    const { may } = conversation;
+    const signature = JSON.stringify([members, conversation.memberCount, [...may]]);
     if (signature === this.signature) return;
     this.signature = signature;
     this.count.textContent = plural(conversation.memberCount, 'member');
-    const moderates = rank(conversation.role) >= 1;
     this.actions.replaceChildren(
-      ...(moderates
-        ? [
-            h(
-              'button',
-              {
-                type: 'button',
-                class: 'button',
-                dataset: { testid: 'details-invite' },
-                on: { click: this.#options.invite },
-              },
-              icon('link'),
-              'Invite link',
-            ),
-            h(
-              'button',
-              {
-                type: 'button',
-                class: 'button',
-                dataset: { testid: 'add-people' },
-                on: { click: this.#options.addPeople },
-              },
-              icon('add'),
-              'Add people',
-            ),
-          ]
-        : []),
+      ...(may.has('invite') ? [action('details-invite', 'link', 'Invite link', this.#options.invite)] : []),
+      ...(may.has('add_members') ? [action('add-people', 'add', 'Add people', this.#options.addPeople)] : []),
     );
     this.members.replaceChildren(
       ...(conversation.membersListed
@@ -134,25 +111,27 @@ export class Details {
    */
   #items(member) {
     const { conversation, self, changeRole, removeMember } = this.#options;
-    const mine = rank(conversation.role);
-    if (member.id === self || mine < 1 || (mine < 2 && rank(member.role) >= 1)) return [];
+    const { may } = conversation;
+    // Only those who give roles remove who has one.
+    const givesRoles = may.has('change_roles');
+    if (member.id === self || !may.has('remove_members') || (!givesRoles && member.role !== 'member')) return [];
     /** @type {(MenuItem | false)[]} */
     const items = [
-      mine === 2 &&
+      givesRoles &&
         member.role === 'member' && {
           label: 'Make moderator',
           symbol: 'shield',
           testid: 'make-moderator',
           perform: () => changeRole(member, 'moderator'),
         },
-      mine === 2 &&
+      givesRoles &&
         member.role !== 'owner' && {
           label: 'Make owner',
           symbol: 'crown',
           testid: 'make-owner',
           perform: () => changeRole(member, 'owner'),
         },
-      mine === 2 &&
+      givesRoles &&
         member.role !== 'member' && {
           label: 'Make member',
           symbol: 'people',
@@ -166,7 +145,16 @@ export class Details {
 }
 
 /**
+ * @param {string} testid
+ * @param {IconName} symbol
+ * @param {string} label
+ * @param {() => void} click
+ */
+const action = (testid, symbol, label, click) =>
+  h('button', { type: 'button', class: 'button', dataset: { testid }, on: { click } }, icon(symbol), label);
+
+/**
  * @param {Role | null} role
  * @returns {number} more is more; -1 when it is not known
  */
-export const rank = (role) => ['member', 'moderator', 'owner'].indexOf(role ?? '');
+const rank = (role) => ['member', 'moderator', 'owner'].indexOf(role ?? '');

@@ -53,6 +53,8 @@ export class Thread {
   /** @type {Map<string, { inputs: unknown[], node: HTMLElement }>} by the row's key */
   #rows = new Map();
   #atEnd = true;
+  /** Where the view was at the last scroll. */
+  #top = 0;
   #opened = false;
   /** @type {number | null} the `seq` after which the new messages begin */
   #dividerAfter = null;
@@ -103,7 +105,7 @@ export class Thread {
     this.toolbar = new MessageToolbar({
       list: this.list,
       find: (id) => conversation.byId.get(id),
-      role: () => conversation.role,
+      moderates: () => conversation.may.has('moderate'),
       actions: this.#actions,
     });
     this.history = new HistoryLoader({
@@ -302,7 +304,10 @@ export class Thread {
     // What stands there until the messages come is no place to stay at.
     if (this.#conversation.floor === null) return;
     const { scrollTop, scrollHeight, clientHeight } = this.scroller;
-    const atEnd = scrollHeight - scrollTop - clientHeight < END_PX;
+    // Who has not gone up stays at the end, also when the list has grown since it was scrolled.
+    const stays = this.#atEnd && scrollTop >= this.#top;
+    this.#top = scrollTop;
+    const atEnd = stays || scrollHeight - scrollTop - clientHeight < END_PX;
     if (atEnd !== this.#atEnd) {
       this.#atEnd = atEnd;
       this.#drawAround();

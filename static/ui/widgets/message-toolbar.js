@@ -5,7 +5,7 @@
  * Used by the thread. One instead of one per row keeps long histories light, and in the row it is
  * next in the tab order.
  *
- * @import { Message, Role } from '../../client/types.js'
+ * @import { Message } from '../../client/types.js'
  * @import { MessageActions } from './message.js'
  */
 import { focusedIn, h } from './dom.js';
@@ -14,7 +14,7 @@ import { QUICK_EMOJIS, emojiPicker } from './menu.js';
 
 export class MessageToolbar {
   #find;
-  #role;
+  #moderates;
   #actions;
   /** @type {HTMLElement | null} the row it is in */
   #row = null;
@@ -25,12 +25,12 @@ export class MessageToolbar {
    * @param {object} options
    * @param {HTMLElement} options.list of the rows
    * @param {(id: string) => Message | undefined} options.find
-   * @param {() => Role | null} options.role the user's own
+   * @param {() => boolean} options.moderates whether the user may delete others' messages
    * @param {MessageActions} options.actions
    */
-  constructor({ list, find, role, actions }) {
+  constructor({ list, find, moderates, actions }) {
     this.#find = find;
-    this.#role = role;
+    this.#moderates = moderates;
     this.#actions = actions;
     this.node = h('div', {
       class: 'toolbar',
@@ -88,7 +88,7 @@ export class MessageToolbar {
   /** @param {Message} message */
   #fill(message) {
     const own = message.author === this.#actions.self;
-    const moderates = ['owner', 'moderator'].includes(this.#role() ?? '');
+    const moderates = this.#moderates();
     const self = this.#actions.self ?? '';
     /** @param {string} emoji */
     const mine = (emoji) =>

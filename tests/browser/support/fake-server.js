@@ -14,6 +14,9 @@
 import { randomUUID } from 'node:crypto';
 
 const SNAPSHOT = 50;
+const MODERATOR = ['invite', 'rename', 'add_members', 'remove_members', 'moderate'];
+/** @type {Record<Role, string[]>} */
+const MAY = { member: [], moderator: MODERATOR, owner: [...MODERATOR, 'change_roles', 'delete'] };
 
 /** @typedef {Omit<AckFrame, 'type'>} Ack */
 /** @typedef {{ user: User, role: Role, rev: number, removed: boolean }} FakeMember */
@@ -465,6 +468,7 @@ class FakeConnection {
     this.subscriptions.add(conversation.id);
     for (const frame of replay(conversation, after)) this.push(frame);
     const members = [...conversation.members.values()].filter((member) => !member.removed);
+    const role = conversation.members.get(this.user.id)?.role ?? 'member';
     this.push({
       type: 'subscribed',
       ref,
@@ -473,13 +477,15 @@ class FakeConnection {
       rev: conversation.rev,
       last_seq: conversation.lastSeq,
       read_seq: conversation.reads.get(this.user.id) ?? 0,
+      role,
+      may: MAY[role],
       member_count: members.length,
-      members: members.map(({ user, role }) => ({
-        id: user.id,
-        name: user.name,
-        kind: user.kind,
-        role,
-        online: this.server.online(user.id),
+      members: members.map((member) => ({
+        id: member.user.id,
+        name: member.user.name,
+        kind: member.user.kind,
+        role: member.role,
+        online: this.server.online(member.user.id),
       })),
       complete: after !== undefined || conversation.messages.size <= SNAPSHOT,
     });
