@@ -60,7 +60,7 @@ function enter(notice = null) {
   const invite = inviteCode(location.pathname);
   /** @param {SignedIn} session */
   const entered = (session) => {
-    if (invite) remember(invite);
+    if (invite) kept((storage) => storage.setItem(INVITE, invite));
     open(session.user);
   };
   show(entryView({ client, invite, notice, entered }));
@@ -77,7 +77,7 @@ async function open(me) {
   if (invite) {
     // A guest belongs to the one conversation of the link and has accepted it by coming in.
     if (!isGuest(me)) target = await accept(invite);
-    else if (remembered() !== invite) {
+    else if (kept((storage) => storage.getItem(INVITE)) !== invite) {
       toast('You are a guest in this conversation. To join another one, leave it first.');
     }
     replaceAddress(target ? conversationPath(target) : '/');
@@ -106,29 +106,15 @@ async function accept(code) {
 }
 
 /**
- * Keeps by which link one came in, so that following it again is not taken for another one.
+ * By which link one came in, so that following it again is not taken for another one. Without
+ * storage it is, which costs a hint that is not needed.
  *
- * @param {string} code
+ * @template T
+ * @param {(storage: Storage) => T} use
  */
-function remember(code) {
+function kept(use) {
   try {
-    localStorage.setItem(INVITE, code);
-  } catch {
-    // Then the link is taken for another one, which costs a hint that is not needed.
-  }
-}
-
-function forget() {
-  try {
-    localStorage.removeItem(INVITE);
-  } catch {
-    // Then nothing was kept.
-  }
-}
-
-function remembered() {
-  try {
-    return localStorage.getItem(INVITE);
+    return use(localStorage);
   } catch {
     return null;
   }
@@ -139,7 +125,7 @@ async function signOut() {
     client.disconnect();
     await client.rest.leave();
     chat?.clearOutbox();
-    forget();
+    kept((storage) => storage.removeItem(INVITE));
     replaceAddress('/');
     await boot('You are signed out.');
   } catch (problem) {

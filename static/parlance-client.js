@@ -471,8 +471,6 @@ export class ParlanceClient {
 }
 
 /**
- * Whether a live frame says that the user's own role is another.
- *
  * @param {ConversationFrame} frame
  * @param {Conversation} conversation
  */

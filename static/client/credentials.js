@@ -10,10 +10,7 @@
  * @import { TokenSource } from './types.js'
  */
 
-/**
- * REST has just said that the credentials are good: not asked again within this time. Where sockets
- * fail for another reason, the person's quota would go into asking.
- */
+/** Where sockets fail for another reason, asking again would only cost of the quota. */
 const GOOD_MS = 300_000;
 /** A renewal that failed is repeated after half of this. */
 const AGAIN_MS = 20_000;
@@ -78,8 +75,8 @@ export class Credentials {
    * Renews some time before the token runs out, spread out so that not all clients of a restarted
    * server come at once.
    *
-   * @param {number | null} life of the token from now on, in milliseconds, by the server's clock
-   *   only: one that is wrong here would renew all the time, or too late. null: it does not run out
+   * @param {number | null} life of the token in milliseconds, by the server's clock alone: that of
+   *   the browser may be wrong. null: for ever
    */
   planRenewal(life) {
     this.cancelRenewal();

@@ -26,12 +26,10 @@ export function backoffDelay(attempt, random = Math.random) {
   return Math.floor(random() * step);
 }
 
-/** What is asked for in the background waits this long at most before it is tried again. */
 const PAUSE_MAX_MS = 300_000;
 
 /**
- * The pause after a failure in the background: it doubles, so that trying again does not use up the
- * person's quota.
+ * The pause after a failure in the background: trying again must not use up the person's quota.
  *
  * @param {number} firstMs
  * @param {number} failures in a row before this one

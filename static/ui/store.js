@@ -2,13 +2,9 @@
  * The state of someone who is signed in: their conversations, the names of people, what is not sent
  * yet.
  *
- * Owned by the chat view, which draws it. It listens to the client's events, changes its parts and
- * reports that there is something to draw. It goes with the person: whoever comes next gets another
- * one.
- *
- * The list is loaded over REST once after each `hello`, in at most ten pages; notices keep it true.
- * So a page that only stands open asks for nothing. After a failure it is tried again, after a
- * pause that doubles from 2 s to 5 min.
+ * Owned by the chat view, which draws it, and gone with the person. It listens to the client's
+ * events, changes its parts and reports that there is something to draw. The list is loaded once
+ * after each `hello`, in at most ten pages; notices keep it true.
  *
  * @import { Conversation, ParlanceClient, Problem } from '../parlance-client.js'
  * @import { NoticeFrame, Status, User } from '../client/types.js'
@@ -31,7 +27,7 @@ const PAGES_MAX = 10;
 export class Store {
   #client;
   #observer;
-  /** @type {object | null} stands for the loading under way; another object is another loading */
+  /** @type {object | null} stands for the loading under way */
   #loading = null;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #retry;

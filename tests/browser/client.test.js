@@ -311,7 +311,7 @@ test('a clock that is wrong neither renews all the time nor too late', async () 
     world.server.clock = () => Date.now() + skew;
     await world.online();
     world.renewsTokens();
-    await pass(3_600_000);
+    await pass(3_600_000, 1_000);
     const renewals = world.requests.filter((request) => request === 'POST /auth/refresh').length;
     assert.ok(renewals >= 4 && renewals <= 6, `${renewals} renewals in an hour`);
   }
@@ -322,7 +322,7 @@ test('where sockets fail and the login is good, asking for it does not use up th
   world.renewsTokens();
   world.refusing = true;
   world.client.connect();
-  await pass(3_600_000);
+  await pass(3_600_000, 1_000);
   assert.ok(world.sockets.length > 60, 'it goes on trying');
   assert.ok(world.requests.length <= 20, `${world.requests.length} requests in an hour`);
 });

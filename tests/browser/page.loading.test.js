@@ -34,7 +34,7 @@ function greedy(answer) {
 test('history is not asked for before the conversation is there, however often the view asks', async () => {
   const { loader, loads } = greedy(() => false);
   for (let n = 0; n < 100; n += 1) loader.fill();
-  await pass(HOUR_MS / 60);
+  await pass(60_000, 1_000);
   assert.equal(loads(), 0);
 });
 
@@ -62,14 +62,14 @@ test('a page that brings nothing, or fails, is not asked for again and again', a
     conversation.floor = 100;
     for (let second = 0; second < 3_600; second += 1) {
       loader.fill();
-      await pass(1_000);
+      await pass(1_000, 1_000);
     }
     assert.ok(loads() > 10 && loads() < 25, `${loads()} requests in an hour`);
     loader.close();
-    await pass(600_000);
+    await pass(600_000, 1_000);
     loader.fill();
     const before = loads();
-    await pass(600_000);
+    await pass(600_000, 1_000);
     assert.equal(loads(), before, 'nothing after the end');
   }
 });
@@ -85,7 +85,7 @@ test('names that cannot be loaded do not use up the quota', async () => {
   );
   for (let second = 0; second < 3_600; second += 1) {
     for (let n = 0; n < 40; n += 1) people.of(`user ${n}`);
-    await pass(1_000);
+    await pass(1_000, 1_000);
   }
   assert.ok(loads > 10 && loads < 25, `${loads} requests in an hour`);
 });
@@ -114,7 +114,7 @@ test('a page that only stands open for an hour beside an active one makes hardly
     const { id } = world.server.post(elsewhere, world.other, { body: `line ${second}` });
     if (second % 60 === 0) world.server.change(elsewhere, id, { body: `line ${second}, edited` });
     if (second % 600 === 0) world.server.rename(elsewhere, `Elsewhere ${second}`);
-    await pass(1_000);
+    await pass(1_000, 1_000);
   }
   assert.ok(world.requests.length <= 10, world.requests.join('\n'));
   const item = store.list.get(elsewhere.id);
@@ -157,7 +157,7 @@ test('a list that cannot be loaded is asked for after longer and longer pauses',
   world.responds = () => ({ status: 503, body: { code: 'unavailable' } });
   const store = new Store(world.client, world.user, { changed() {}, listed() {}, gone() {} });
   world.client.connect();
-  await pass(HOUR_MS);
+  await pass(HOUR_MS, 1_000);
   const asked = world.requests.filter((request) => request === 'GET /api/conversations').length;
   assert.ok(asked > 10 && asked < 25, `${asked} requests in an hour`);
   store.destroy();

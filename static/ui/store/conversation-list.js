@@ -1,13 +1,9 @@
 /**
- * The person's conversations, newest activity first, as data: pure but for what is given in.
+ * The person's conversations, newest activity first, as data: a thousand at most.
  *
- * Owned by the store; the sidebar draws it. It holds a thousand at most, those with the newest
- * activity.
- *
- * The list comes from REST once after each `hello`. Then `notice` frames keep it true for
- * conversations that are not open, and the open one's own state does for that one. What a notice
- * said while the list was loading is not set back by the older response: each has the `rev` of the
- * conversation, and a count of notices says which came after the question.
+ * Owned by the store; the sidebar draws it. REST gives it once after each `hello`. Then `notice`
+ * frames keep it true, and for the open one its own state. A response does not set back what was
+ * noticed after its question: notices are counted, and each has the conversation's `rev`.
  *
  * @import { Conversation } from '../../client/conversation.js'
  * @import { Message, NoticeFrame, NoticeMessage, WireMessage } from '../../client/types.js'
@@ -33,13 +29,13 @@ const HELD_MAX = 1_000;
 
 /**
  * @typedef {ListedConversation & { activity: number, turn: number }} ListItem `activity` is in Unix
- *   milliseconds, `turn` is that of the latest notice
+ *   milliseconds; `turn` counts notices
  */
 
 export class ConversationList {
   /** @type {Map<string, ListItem>} */
   #items = new Map();
-  /** @type {Map<string, number>} conversations that are gone, with the turn of the notice of it */
+  /** @type {Map<string, number>} id of what is gone → turn */
   #gone = new Map();
   /** Counts notices. */
   turn = 0;
@@ -77,7 +73,6 @@ export class ConversationList {
     const before = this.#items.get(item.id);
     const at = item.last_message_at ?? item.created_at ?? '';
     const listed = { ...item, activity: Date.parse(at) || 0, turn: before?.turn ?? 0 };
-    // Of what was noticed already, the rest of what REST says is still welcome.
     this.#items.set(item.id, before && before.rev >= item.rev ? { ...listed, ...before } : listed);
   }
 

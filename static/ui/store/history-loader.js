@@ -1,10 +1,9 @@
 /**
- * Loads older messages for as long as they are wanted: one page at a time, and the next one only
- * when the one before has brought something.
- *
- * Owned by the thread. It knows no DOM, so tests drive it without a browser. A page that failed, or
- * brought nothing, is followed by a pause that doubles from 2 s to 5 min. So it neither turns
+ * Loads older messages while they are wanted: page by page, and the next one only when the one
+ * before has brought something. Otherwise there is a pause that doubles, so that it neither turns
  * without end nor spends the person's quota, whatever the server or the view do.
+ *
+ * Owned by the thread.
  *
  * @import { Conversation } from '../../client/conversation.js'
  */
@@ -17,7 +16,7 @@ const PAUSE_MS = 2_000;
  * @property {Conversation} conversation
  * @property {(limit?: number) => Promise<unknown>} load asks for the page before what is held
  * @property {() => boolean} wanted whether the person is near the oldest message that is held
- * @property {(busy: boolean) => void} busy a page is under way, or no longer
+ * @property {(busy: boolean) => void} busy
  * @property {() => void} loaded a page has come
  */
 
@@ -42,7 +41,7 @@ export class HistoryLoader {
     if (this.#pause !== null) clearTimeout(this.#pause);
   }
 
-  /** Loads while more is wanted. Call it as often as the view changes. */
+  /** Call it as often as the view changes. */
   async fill() {
     if (this.#filling || this.#pause !== null) return;
     this.#filling = true;

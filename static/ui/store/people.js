@@ -13,9 +13,9 @@ const PAUSE_MS = 5_000;
 export class People {
   /** @type {Map<string, string>} id → name */
   #known = new Map();
-  /** @type {Set<string>} who was asked for, or waits to be */
+  /** @type {Set<string>} */
   #asked = new Set();
-  /** @type {string[]} who waits: one is asked for at a time, so that a refusal stops the others */
+  /** @type {string[]} one is asked for at a time, so that a refusal stops the others */
   #waiting = [];
   #loading = false;
   #load;
@@ -88,7 +88,7 @@ export class People {
   /**
    * Drawings after the pause ask again.
    *
-   * @param {string} id that could not be loaded
+   * @param {string} id
    * @param {{ retryAfterMs?: number | null }} problem
    */
   #pause(id, { retryAfterMs }) {

@@ -92,7 +92,7 @@ export class Chat {
   }
 
   destroy() {
-    // A drawing, or a response, that is still under way must not bring this person back.
+    // What is still under way must not bring this person back.
     this.#closed = true;
     this.#router.destroy();
     this.#store.destroy();

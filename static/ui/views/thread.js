@@ -53,7 +53,6 @@ export class Thread {
   /** @type {Map<string, { inputs: unknown[], node: HTMLElement }>} by the row's key */
   #rows = new Map();
   #atEnd = true;
-  /** Where the view was at the last scroll. */
   #top = 0;
   #opened = false;
   /** @type {number | null} the `seq` after which the new messages begin */
@@ -183,7 +182,7 @@ export class Thread {
     if (conversation.phase === 'live') for (const resolve of this.#waiting.splice(0)) resolve();
   }
 
-  /** In a very high window it would drop what is loaded again at once, without end. */
+  /** Not in very high windows, where it would be loaded again at once. */
   #trim() {
     const held = this.#conversation.messages.length;
     if (!this.#atEnd || held <= HELD_MAX) return;
@@ -304,7 +303,7 @@ export class Thread {
     // What stands there until the messages come is no place to stay at.
     if (this.#conversation.floor === null) return;
     const { scrollTop, scrollHeight, clientHeight } = this.scroller;
-    // Who has not gone up stays at the end, also when the list has grown since it was scrolled.
+    // Who has not gone up stays at the end, also when the list has grown.
     const stays = this.#atEnd && scrollTop >= this.#top;
     this.#top = scrollTop;
     const atEnd = stays || scrollHeight - scrollTop - clientHeight < END_PX;

@@ -75,10 +75,7 @@ export function dialog({ title, content, action, perform, danger = false, testid
   return node;
 }
 
-/**
- * Removes what lies over the page: dialogs, menus, toasts. For when another person comes to it:
- * what is open is of the one before.
- */
+/** Removes dialogs, menus and toasts, which are of the person before. */
 export function closeOverlays() {
   for (const node of document.querySelectorAll('dialog, [popover], .toast')) node.remove();
 }

@@ -24,10 +24,13 @@ export async function settle() {
   for (let turn = 0; turn < 12; turn += 1) await new Promise((resolve) => setImmediate(resolve));
 }
 
-/** @param {number} milliseconds */
-export async function pass(milliseconds) {
-  for (let left = milliseconds; left > 0; left -= 100) {
-    mock.timers.tick(Math.min(left, 100));
+/**
+ * @param {number} milliseconds
+ * @param {number} [step] after which promises settle; larger ones for hours
+ */
+export async function pass(milliseconds, step = 100) {
+  for (let left = milliseconds; left > 0; left -= step) {
+    mock.timers.tick(Math.min(left, step));
     await settle();
   }
 }
