@@ -1,6 +1,7 @@
 //! The backup that operators make (`ops/backup`): taken while people write, restored into another database, proven, and
 //! served from. And what must not pass for one: a damaged file, another database's manifest, a database that has tables.
 
+use crate::program::parlance;
 use crate::support::db::connect;
 use crate::support::{ServerProcess, TempDir, environment};
 use parlance::ids::MessageId;
@@ -37,6 +38,19 @@ async fn database_beside(server: &ServerProcess, name: &str) -> String {
     server
         .database_url()
         .replace(":5432/parlance", &format!(":5432/{name}"))
+}
+
+/// Another secret than that of the nodes it was dumped from, so it has to be said that this is meant.
+fn server_on_restored(url: &str) -> ServerProcess {
+    let environment = [
+        ("JWT_SECRET", "0123456789abcdef0123456789abcdef"),
+        ("DATABASE_URL", url),
+    ];
+    let refusal = ServerProcess::try_start(&environment).err().unwrap();
+    assert!(refusal.contains("parlance secrets rotate"), "{refusal}");
+    let rotated = parlance(&["secrets", "rotate", "--force"], &environment);
+    assert!(rotated.status.success());
+    ServerProcess::start(&environment)
 }
 
 #[tokio::test]
@@ -80,11 +94,7 @@ async fn a_backup_taken_while_people_write_is_whole() {
     refused(&run("restore.sh", &url, &file), "tables already");
 
     // A node on it has all that was there at the moment of the dump, and nothing in between is missing.
-    let key = [
-        ("JWT_SECRET", "0123456789abcdef0123456789abcdef"),
-        ("DATABASE_URL", &*url),
-    ];
-    let second = ServerProcess::start(&key);
+    let second = server_on_restored(&url);
     let rows = connect(&url)
         .await
         .query("SELECT seq FROM messages ORDER BY seq", &[])

@@ -46,6 +46,7 @@ mod health;
 mod keys;
 mod limits;
 mod limits_shared;
+mod limits_sliding;
 mod log;
 mod logins;
 mod members;
