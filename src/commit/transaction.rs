@@ -10,8 +10,8 @@ use super::change::{self, ChangeError};
 use super::error::Error;
 use super::operation::{Operation, Request};
 use super::receipt::Receipt;
-use super::store::{self, APPEND, LOCK, PostColumns, PostVerdict};
-use crate::database::{Database, Dedicated, Error as DatabaseError};
+use super::store::{self, APPEND, APPEND_NEW, LOCK, PostColumns, PostVerdict};
+use crate::database::{self, Database, Dedicated, Error as DatabaseError, Params};
 use crate::error::Code;
 use crate::wire::Change;
 use crate::wire::frames::Message;
@@ -34,11 +34,27 @@ impl OperationOutcome {
     }
 }
 
+/// The index that a post violates whose id is known.
+const KNOWN_POST: &str = "messages_tenant_id_id_key";
+
+/// How many groups are judged after one with a known post.
+const JUDGED_GROUPS: u32 = 100;
+
+/// The statement of a flight, and its prepared form.
+#[derive(Clone, Copy)]
+struct Append<'a> {
+    named: &'a database::Statement,
+    prepared: &'a Statement,
+}
+
 /// A connection with what every group needs prepared.
 pub(super) struct LaneConnection {
     client: Dedicated,
     lock: Statement,
     append: Statement,
+    append_new: Statement,
+    /// Groups that are judged, and not expected to be new, because one was not.
+    judged_next: u32,
 }
 
 impl LaneConnection {
@@ -54,7 +70,14 @@ impl LaneConnection {
             .await?;
         let lock = client.prepare_named(&LOCK).await?;
         let append = client.prepare_named(&APPEND).await?;
-        Ok(Self { client, lock, append })
+        let append_new = client.prepare_named(&APPEND_NEW).await?;
+        Ok(Self {
+            client,
+            lock,
+            append,
+            append_new,
+            judged_next: 0,
+        })
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -64,31 +87,70 @@ impl LaneConnection {
     /// Commits a group as one transaction. The outcomes are in the order of posts, then changes.
     pub(super) async fn commit(&mut self, group: &Group<Operation>) -> Result<Vec<OperationOutcome>, DatabaseError> {
         if group.changes.is_empty() {
-            // A failed flight has ended its transaction itself: COMMIT of a failed one is a
-            // rollback.
-            self.append_in_one_flight(group).await
+            self.append(group).await
         } else {
             self.apply_in_steps(group).await
         }
     }
 
-    async fn append_in_one_flight(&self, group: &Group<Operation>) -> Result<Vec<OperationOutcome>, DatabaseError> {
+    /// Expects posts to be new, which is cheaper, unless some were not a moment ago: repeated posts
+    /// come in crowds, after a network or a node has failed.
+    async fn append(&mut self, group: &Group<Operation>) -> Result<Vec<OperationOutcome>, DatabaseError> {
         let ids = conversation_ids(group);
-        let columns = PostColumns::of(&group.posts);
-        let Self { client, lock, append } = self;
-        let append_params = columns.params();
-        let lock_params: [&(dyn ToSql + Sync); 1] = [&ids];
+        let columns = PostColumns::of(&group.posts, &ids);
+        if self.judged_next == 0 {
+            let new = columns.params_new(&ids);
+            match self
+                .fly(
+                    group,
+                    &ids,
+                    Append {
+                        named: &APPEND_NEW,
+                        prepared: &self.append_new,
+                    },
+                    &new,
+                )
+                .await
+            {
+                Err(error) if error.constraint() == Some(KNOWN_POST) => self.judged_next = JUDGED_GROUPS,
+                done => return done,
+            }
+        }
+        self.judged_next -= 1;
+        self.fly(
+            group,
+            &ids,
+            Append {
+                named: &APPEND,
+                prepared: &self.append,
+            },
+            &columns.params(),
+        )
+        .await
+    }
+
+    /// One flight. A failed one has ended its transaction itself: COMMIT of a failed transaction is
+    /// a rollback.
+    async fn fly(
+        &self,
+        group: &Group<Operation>,
+        ids: &Vec<uuid::Uuid>,
+        append: Append<'_>,
+        params: Params<'_>,
+    ) -> Result<Vec<OperationOutcome>, DatabaseError> {
+        let Self { client, lock, .. } = self;
+        let lock_params: [&(dyn ToSql + Sync); 1] = [ids];
         let flight = async {
             // Polled in this order, so sent in this order; the server responds in the same.
             tokio::join!(
                 biased;
                 client.batch_execute("BEGIN"),
                 client.query(lock, &lock_params),
-                client.query(append, &append_params),
+                client.query(append.prepared, params),
                 client.batch_execute("COMMIT"),
             )
         };
-        let (begun, locked, appended, committed) = client.time(&APPEND, flight).await;
+        let (begun, locked, appended, committed) = client.time(append.named, flight).await;
         begun?;
         locked?;
         let rows = appended?;
@@ -107,7 +169,7 @@ impl LaneConnection {
         tx.query(&LOCK, &[&ids]).await?;
         let mut outcomes = Vec::with_capacity(group.len());
         if !group.posts.is_empty() {
-            let columns = PostColumns::of(&group.posts);
+            let columns = PostColumns::of(&group.posts, &ids);
             let rows = tx.query(&APPEND, &columns.params()).await?;
             let posted = rows.iter().zip(&group.posts);
             outcomes.extend(posted.map(|(row, operation)| outcome_of_post(&store::posted_from_row(row), operation)));

@@ -117,7 +117,7 @@ impl GroupWriter {
             if is_locked(&error) {
                 tracing::warn!(
                     operations = group.len(),
-                    "a conversation's row is locked by somebody else"
+                    "a conversation's row is locked by another transaction"
                 );
                 return Err(GroupError::Locked);
             }

@@ -301,3 +301,110 @@ async fn read_markers_of_a_second_are_one_write() {
     );
     app.stop().await;
 }
+
+/// New posts, repeated ones, replies, and posts to what is not there, in one group after the other: each gets what is its
+/// own, whatever the others of its group are, also in the groups after one with a repeated post.
+#[actix_web::test]
+async fn repeated_posts_among_new_ones() {
+    let lane = Lane::start(3).await;
+    let ids: Vec<MessageId> = (0..40).map(|_| MessageId::new()).collect();
+    let first = lane.freeze(DEADLINE).await;
+    let answers: Vec<_> = (0..40)
+        .map(|n| lane.submit(n % 3, post(ids[n], &format!("{n}")), DEADLINE))
+        .collect();
+    lane.proxy.heal();
+    first.await.unwrap().unwrap();
+    let mut receipts = Vec::new();
+    for answer in answers {
+        receipts.push(answer.await.unwrap().unwrap());
+    }
+    assert!(receipts.iter().all(|receipt| !receipt.duplicate));
+    for _ in 0..3 {
+        let first = lane.freeze(DEADLINE).await;
+        let mut answers = Vec::new();
+        for (n, id) in ids.iter().copied().enumerate() {
+            // A repeated one, one that is new and replies to it, and one that took another's id.
+            answers.push((n, "repeated", lane.submit(n % 3, post(id, &format!("{n}")), DEADLINE)));
+            let reply = Request::Post {
+                id: MessageId::new(),
+                body: ByteString::from("a reply"),
+                reply_to: Some(id),
+            };
+            answers.push((n, "new", lane.submit(n % 3, reply, DEADLINE)));
+        }
+        answers.push((0, "conflict", lane.submit(0, post(ids[1], "other"), DEADLINE)));
+        let astray = Request::Post {
+            id: MessageId::new(),
+            body: ByteString::from("a reply to nothing"),
+            reply_to: Some(MessageId::new()),
+        };
+        answers.push((0, "astray", lane.submit(0, astray, DEADLINE)));
+        lane.proxy.heal();
+        first.await.unwrap().unwrap();
+        for (n, kind, answer) in answers {
+            match (kind, answer.await.unwrap()) {
+                ("repeated", Ok(again)) => {
+                    assert!(again.duplicate);
+                    assert_eq!((again.seq, again.created_at), (receipts[n].seq, receipts[n].created_at));
+                }
+                ("new", Ok(receipt)) => assert!(!receipt.duplicate),
+                ("conflict", Err(Error::Refused(code, _))) => assert_eq!(code.as_str(), "conflict"),
+                ("astray", Err(Error::Refused(code, _))) => assert_eq!(code.as_str(), "not_found"),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    // Numbers without holes, and every conversation knows its last.
+    let holes = "SELECT count(*) FROM (SELECT conversation_id, max(seq) AS last, count(*) AS n, max(rev) AS rev FROM messages
+                                       GROUP BY 1) m
+                 JOIN conversations c ON c.id = m.conversation_id WHERE last <> n OR last <> c.last_seq OR m.rev <> c.rev";
+    assert_eq!(lane.count(holes).await, 0);
+    // 40, and three rounds of 40 replies, and for each freeze one that connects and one that is in flight.
+    assert_eq!(lane.count("SELECT count(*) FROM messages").await, 40 + 3 * 40 + 4 * 2);
+    lane.stop().await;
+}
+
+/// Where most conversations have one member, a large one is still looked up by its member, and not read whole for each post.
+#[actix_web::test]
+async fn memberships_are_looked_up_one_by_one_whatever_the_statistics_say() {
+    let app = TestApp::start().await;
+    let (ann, hall) = app.person_with_conversation("Ann").await;
+    let sql = "WITH made AS (
+                   INSERT INTO conversations (id, tenant_id, user_id, title, member_count)
+                   SELECT gen_random_uuid(), $1, $2, 'Alone', 1 FROM generate_series(1, 500) RETURNING id)
+               INSERT INTO conversation_members (conversation_id, user_id, tenant_id, role, joined_rev, rev)
+               SELECT id, $2, $1, 'owner', 0, 0 FROM made RETURNING 1";
+    app.database.query(sql, &[&ann.tenant.0, &ann.id.0]).await;
+    let raw = connect(app.database.url()).await;
+    raw.batch_execute("ANALYZE conversation_members").await.unwrap();
+    // The settings of a lane, and the look-up as its statement has it.
+    raw.batch_execute(
+        "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off;
+         SET plan_cache_mode = force_generic_plan;
+         PREPARE look_up(uuid[], uuid[]) AS SELECT m.user_id FROM unnest($1, $2) AS i (conversation_id, author_id)
+         LEFT JOIN LATERAL (
+             SELECT m.user_id FROM conversation_members m
+             WHERE m.conversation_id = i.conversation_id AND m.user_id = i.author_id AND m.removed_at IS NULL
+             LIMIT 1) m ON true",
+    )
+    .await
+    .unwrap();
+    let plan: Vec<String> = raw
+        .simple_query("EXPLAIN (COSTS OFF) EXECUTE look_up('{}', '{}')")
+        .await
+        .unwrap()
+        .into_iter()
+        .filter_map(|row| match row {
+            tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+            _ => None,
+        })
+        .collect();
+    let plan = plan.join("\n");
+    assert!(
+        plan.contains("(user_id = i.author_id)") && plan.contains("Index Cond"),
+        "{plan}"
+    );
+    assert!(!plan.contains("Filter"), "{plan}");
+    drop((raw, hall));
+    app.stop().await;
+}

@@ -119,7 +119,7 @@ async fn a_slow_statement_is_warned_of_by_its_name_and_not_its_values() {
         .await
         .unwrap();
     tokio::spawn(connection);
-    for (table, place) in [("users", "users."), ("messages", "messages.append")] {
+    for (table, place) in [("users", "users."), ("messages", "messages.append_new")] {
         // Whoever wants the table meanwhile waits.
         let lock = format!("BEGIN; LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE");
         client.batch_execute(&lock).await.unwrap();

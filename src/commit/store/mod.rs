@@ -11,7 +11,7 @@ mod members;
 mod messages;
 mod read_markers;
 
-pub(super) use append::{APPEND, LOCK, PostColumns, PostVerdict, Posted, posted_from_row};
+pub(super) use append::{APPEND, APPEND_NEW, LOCK, PostColumns, PostVerdict, Posted, posted_from_row};
 pub(super) use conversations::{LockedConversation, advance_rev, delete_conversation, load_conversation, update_title};
 pub(super) use members::{
     Candidate, count_owners, find_candidate, find_member, remove_member, update_member_role, upsert_member, use_invite,
