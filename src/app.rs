@@ -21,7 +21,7 @@ use crate::onboarding::Onboarding;
 use crate::presence::PresenceHandle;
 use crate::rate_limit::RateLimitHandle;
 use crate::redis::{self, Redis};
-use crate::search::Search;
+use crate::search::{Search, SearchIndex};
 use crate::sessions::{Directory, SessionDependencies, SessionsHandle};
 use crate::shutdown::Shutdown;
 use crate::supervision::ArbiterPool;
@@ -45,7 +45,7 @@ pub enum Error {
     Descriptors(String),
 }
 
-/// A node.
+/// A node: everything of it is made, and its port is bound. It serves once [`App::run_until`] runs.
 pub struct App {
     servers: HttpServers,
     shutdown: Shutdown,
@@ -162,12 +162,15 @@ impl NodeParts {
         let presence = PresenceHandle::start(node, bus.clone(), config.sessions.presence_grace, &arbiters);
         let directory = Arc::new(Directory::new(&config.sessions));
         let slots = Arc::new(SlotTable::new(&config.conversations));
+        let search_index = SearchIndex::new(database.clone());
         let observers = CommitObservers::new(vec![
             // First, because the author who gets the receipt may list conversations next.
             Arc::new(FirstPageObserver::new(cache.clone())),
             Arc::new(BusObserver::new(node, bus.clone())),
             Arc::new(SlotObserver::new(slots.clone())),
+            Arc::new(search_index.observer()),
         ]);
+        search_index.start(&arbiters);
         let lanes = config.conversations.persistence_lanes;
         let commits = CommitHandle::start(database.clone(), lanes, &arbiters, &observers);
         let dependencies = ConversationDependencies {

@@ -8,11 +8,13 @@ use parlance::config::Config;
 use parlance::database::Database;
 use parlance::http::Assets;
 use parlance::probe::{self, HealthQuestion};
+use parlance::search::{IndexReport, SearchIndex};
 use parlance::signals::StopSignals;
 use parlance::telemetry;
 use rustix::process::{Resource, getrlimit, setrlimit};
+use std::cell::Cell;
 use std::error::Error;
-use std::io::Write;
+use std::io::{IsTerminal as _, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -55,6 +57,9 @@ enum Command {
         #[command(subcommand)]
         command: SecretsCommand,
     },
+    /// Look after the index of words that search uses, also while nodes serve.
+    #[command(subcommand)]
+    Search(SearchCommand),
     /// Run only the private PostgreSQL, print its address, and stop it again when told to stop.
     Database,
 }
@@ -67,6 +72,14 @@ enum SecretsCommand {
         #[arg(long)]
         force: bool,
     },
+}
+
+#[derive(Clone, Copy, Subcommand)]
+enum SearchCommand {
+    /// Compare the index with the messages; exit code 1 where they differ.
+    Verify,
+    /// Make the index anew. Interrupted, it is finished by the nodes.
+    Rebuild,
 }
 
 fn main() -> ExitCode {
@@ -117,6 +130,7 @@ fn run(command: Command) -> Result<(), Box<dyn Error>> {
             Command::Secrets {
                 command: SecretsCommand::Rotate { force },
             } => rotate_secret(&config, if force { Proof::Waived } else { Proof::Needed }).await,
+            Command::Search(command) => search(&config, command).await,
             // What does not need a runtime has been done.
             _ => Box::pin(serve(config)).await,
         }
@@ -203,4 +217,66 @@ async fn database(config: &Config) -> Result<(), Box<dyn Error>> {
     signals.stop().await;
     database.close().await;
     Ok(())
+}
+
+async fn search(config: &Config, command: SearchCommand) -> Result<(), Box<dyn Error>> {
+    let database = Database::open(config).await?;
+    let index = SearchIndex::new(database.clone());
+    let progress = Progress::new(std::io::stderr().is_terminal());
+    let show = |report: &IndexReport| progress.show(report.messages, report.total);
+    let result = match command {
+        SearchCommand::Verify => index.verify(show).await,
+        SearchCommand::Rebuild => index.rebuild(show).await,
+    };
+    database.close().await;
+    let report = result?;
+    let IndexReport {
+        messages,
+        wrong,
+        superfluous,
+        ..
+    } = report;
+    match (command, report.first) {
+        (SearchCommand::Rebuild, _) => writeln!(std::io::stdout(), "{messages} messages indexed")?,
+        (_, None) if superfluous == 0 => writeln!(std::io::stdout(), "{messages} messages compared, all right")?,
+        (_, first) => {
+            let first = first.map_or(String::new(), |(conversation, seq)| {
+                format!("; the first is message {seq} of conversation {conversation}")
+            });
+            return Err(format!(
+                "{messages} messages compared: {wrong} are missing or have other words{first}; {superfluous} entries \
+                 without a message. `parlance search rebuild` mends it"
+            )
+            .into());
+        }
+    }
+    Ok(())
+}
+
+/// A line on a terminal that says how far it is, and nothing elsewhere.
+struct Progress {
+    is_shown: bool,
+    percent: Cell<u64>,
+}
+
+impl Progress {
+    const fn new(is_shown: bool) -> Self {
+        let percent = Cell::new(u64::MAX);
+        Self { is_shown, percent }
+    }
+
+    fn show(&self, done: u64, total: u64) {
+        let percent = (100 * done / total.max(1)).min(100);
+        if self.is_shown && self.percent.replace(percent) != percent {
+            const WIDTH: usize = 40;
+            let bar = "#".repeat(usize::try_from(percent).unwrap_or(0) * WIDTH / 100);
+            let end = if percent == 100 { "\n" } else { "" };
+            // Only for the eye: a terminal that is gone is no reason to stop.
+            let written = write!(
+                std::io::stderr(),
+                "\r[{bar:<WIDTH$}] {percent:3} %  {done} of {total}{end}"
+            );
+            drop(written);
+        }
+    }
 }

@@ -17,7 +17,6 @@ const TIME_MAX: Duration = Duration::from_secs(3);
 /// Longest response that is read; a real one has some hundred bytes.
 const RESPONSE_BYTES_MAX: u64 = 16 * 1_024;
 
-/// What is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HealthQuestion {
     /// `/health/live`: whether the process responds. Who fails it should be restarted.

@@ -114,7 +114,7 @@ impl Error {
         }
     }
 
-    /// What clients see.
+    /// The code that clients get; causes go to the log.
     #[must_use]
     pub fn code(&self) -> Code {
         match self {

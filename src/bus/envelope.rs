@@ -14,7 +14,7 @@ use std::time::Instant;
 /// What a node publishes for others.
 #[derive(Clone, Debug)]
 pub enum Envelope {
-    /// Changes were committed.
+    /// Changes of a conversation that the sender has committed.
     Committed(Committed),
     /// A member has read up to `seq`.
     Read {
@@ -64,10 +64,8 @@ pub struct Delivery {
 /// Whom an envelope concerns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum To {
-    /// Every node.
     Everybody,
     /// The nodes that have subscribed to the conversation.
     Conversation(ConversationId),
-    /// One node.
     Node(NodeId),
 }

@@ -45,7 +45,7 @@ impl<T> Key<T> {
     }
 }
 
-/// A user: `user:{tenant}:{id}`.
+/// The key of a user: `user:{tenant}:{id}`.
 #[must_use]
 pub fn user<T: Cacheable>(tenant: TenantId, id: UserId) -> Key<T> {
     const {
@@ -54,7 +54,7 @@ pub fn user<T: Cacheable>(tenant: TenantId, id: UserId) -> Key<T> {
     Key::new(format!("user:{tenant}:{id}"))
 }
 
-/// A tenant: `tenant:{id}`.
+/// The key of a tenant: `tenant:{id}`.
 #[must_use]
 pub fn tenant<T: Cacheable>(id: TenantId) -> Key<T> {
     const {

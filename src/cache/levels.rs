@@ -56,7 +56,7 @@ struct ReadCounts {
 pub struct Reads {
     /// Found in this process.
     pub local: u64,
-    /// Found in Redis.
+    /// Values that were found in Redis.
     pub remote: u64,
     /// Loaded, by the reader or by a load that was under way.
     pub misses: u64,

@@ -23,9 +23,9 @@ pub struct QuotaConfig {
 /// How much one client address may ask for in a short time, no matter who is behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FloodConfig {
-    /// Sustained.
+    /// Requests a second that are let through for any length of time.
     pub per_second: usize,
-    /// At once.
+    /// Requests that are let through at once, after a pause.
     pub burst: usize,
 }
 
@@ -38,7 +38,7 @@ pub struct LimitsConfig {
     pub premium: QuotaConfig,
     pub expensive_per_minute: usize,
     pub flood: FloodConfig,
-    /// For `/auth/…`, besides.
+    /// The same guard for `/auth/…`, in addition to the one for everything.
     pub flood_auth: FloodConfig,
     pub trusted_proxies: Vec<IpNet>,
     /// The minute of the quotas. Not a setting.

@@ -65,7 +65,7 @@ impl<'a> SettingsWalk<'a> {
         self.vars.is_some()
     }
 
-    /// Begins a section.
+    /// Begins a section of the page and of the example: the settings that follow are in it.
     pub(super) fn section(&mut self, title: &'static str, introduction: &'static str) {
         self.section = title;
         self.sections.push(SettingsSection { title, introduction });

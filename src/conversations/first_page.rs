@@ -36,7 +36,7 @@ const DEPENDS_MAX: usize = 1_000;
 /// invalidation. Five seconds are promised; the rest is for loading it again.
 const AGE_MAX_WITH_PEERS: Duration = Duration::from_secs(4);
 
-/// An encoded page.
+/// A page as the bytes of its JSON.
 #[derive(Clone, Debug)]
 struct FirstPage(Bytes);
 

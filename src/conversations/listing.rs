@@ -65,7 +65,7 @@ pub(super) struct SummaryPage {
     pub(super) limit: i64,
     /// The last one of the page before.
     pub(super) from: Option<(Timestamp, ConversationId)>,
-    /// Only this conversation.
+    /// Restricts the list to one conversation, if set.
     pub(super) only: Option<ConversationId>,
 }
 

@@ -75,7 +75,6 @@ pub(super) fn latest() -> i64 {
 pub(super) async fn run(address: &Config, config: &DatabaseConfig) -> Result<usize, Error> {
     let mut client = connect::connect(address, config.connect_timeout).await?;
     check_server(&client).await?;
-    warn_of_case(&client).await?;
     // A migration may take long, and so may the wait for another node.
     client
         .batch_execute("SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0")
@@ -121,19 +120,6 @@ async fn check_server(client: &ClientWrapper) -> Result<(), Error> {
              let `make run` fetch a PostgreSQL that has it"
         ))),
     }
-}
-
-/// Warns where this database folds the case of ASCII only. Then search does not find `École` by
-/// `école`, and the operator would not notice.
-async fn warn_of_case(client: &ClientWrapper) -> Result<(), Error> {
-    let sql = "SELECT to_tsvector('pg_catalog.simple', U&'\\00C9') = to_tsvector('pg_catalog.simple', U&'\\00E9')";
-    if !client.query_one(sql, &[]).await?.get::<_, bool>(0) {
-        tracing::warn!(
-            "this database does not know upper and lower case beyond ASCII, so searches tell them apart; see \
-             docs/operations.md, PostgreSQL"
-        );
-    }
-    Ok(())
 }
 
 fn parse_version(text: &str) -> Option<(u32, u32)> {
@@ -228,7 +214,7 @@ async fn lock_holder(client: &ClientWrapper) -> Result<String, Error> {
         )
         .await?;
     let Some(row) = row else {
-        return Ok("whoever held it has just ended".to_owned());
+        return Ok("the process that held it has just ended".to_owned());
     };
     let (pid, program, user, seconds, tables): (i32, String, String, Option<i64>, String) =
         (row.get(0), row.get(1), row.get(2), row.get(3), row.get(4));

@@ -1,8 +1,8 @@
 //! The declarations: the name, the meaning and the buckets of every metric.
 //!
-//! In three groups, so that each can be read at once: requests and statements ([`RequestMetrics`]),
-//! what protects the server ([`ProtectionMetrics`]), and the way of a message from its author to
-//! its readers ([`PipelineMetrics`]).
+//! In groups, so that each can be read at once: requests and statements ([`RequestMetrics`]), what
+//! protects the server ([`ProtectionMetrics`]), the way of a message from its author to its readers
+//! ([`PipelineMetrics`]), and the index of search ([`SearchMetrics`]).
 
 use super::labels::{
     ActorLabel, BusDrop, BusDropLabel, BusRole, BusRoleLabel, CacheLabels, CacheTypeLabel, CodeLabel, Eviction,
@@ -14,6 +14,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
+use std::sync::atomic::AtomicU64;
 
 /// Requests, in seconds: the bounds are what is promised (20 ms, 100 ms for a request, 200 ms for a
 /// login), when a statement is cancelled (5 s) and the deadline of a request (30 s), so that each
@@ -54,6 +55,11 @@ impl Declaration {
         self.add(name, help, M::default())
     }
 
+    fn gauge<M: Metric + Clone + Default>(&mut self, name: &str, help: &str) -> M {
+        self.names.push(name.to_owned());
+        self.add(name, help, M::default())
+    }
+
     fn histogram(&mut self, name: &str, help: &str, buckets: &[f64]) -> Histogram {
         self.names.push(name.to_owned());
         self.add(name, help, Histogram::new(buckets.iter().copied()))
@@ -83,7 +89,6 @@ impl Declaration {
     }
 }
 
-/// Requests and statements.
 pub(super) struct RequestMetrics {
     pub(super) http_requests: Family<RequestLabels, Counter>,
     pub(super) http_request_duration: Histograms<RouteLabels>,
@@ -164,7 +169,7 @@ impl ProtectionMetrics {
                 "Decisions made with local counters because the shared ones were not reachable",
             ),
             actor_restarts: all.counter("actor_restarts", "Actors and tasks that died and were started again"),
-            panics: all.counter("panics", "Panics, whoever had them"),
+            panics: all.counter("panics", "Panics of any actor, task or request"),
             log_lines_dropped: all.counter("log_lines_dropped", "Lines of the log that standard error did not take"),
         };
         // As in `PipelineMetrics`; those of `actor_restarts` begin when the actor does.
@@ -277,5 +282,31 @@ impl PipelineMetrics {
             drop(metrics.bus_reconnects.get_or_create(&BusRoleLabel { role }));
         }
         metrics
+    }
+}
+
+/// The index of search, which is filled behind the commits.
+pub(super) struct SearchMetrics {
+    pub(super) indexed: Counter,
+    pub(super) lag: Gauge<f64, AtomicU64>,
+    pub(super) waiting: Gauge,
+}
+
+impl SearchMetrics {
+    pub(super) fn declare(all: &mut Declaration) -> Self {
+        Self {
+            indexed: all.counter(
+                "search_indexed_messages",
+                "Messages whose words were taken into the index of search",
+            ),
+            lag: all.gauge(
+                "search_index_lag_seconds",
+                "How long the conversation that waits longest for the index of search has waited on this node",
+            ),
+            waiting: all.gauge(
+                "search_index_waiting_conversations",
+                "Conversations with something that this node has to take into the index of search",
+            ),
+        }
     }
 }

@@ -8,9 +8,9 @@ use std::fmt::{Error, Write as _};
 /// A level of the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Level {
-    /// This process.
+    /// The level in this process.
     L1,
-    /// Redis.
+    /// The level in Redis.
     L2,
 }
 
@@ -30,7 +30,7 @@ pub enum Surface {
     Socket,
     /// Routes that cost much.
     Expensive,
-    /// Logins and registrations.
+    /// The throttle of logins and registrations.
     Login,
     /// The flood guard of an address.
     Flood,
@@ -151,7 +151,7 @@ pub(super) struct ActorLabel {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct CodeLabel {
-    /// 0 for none.
+    /// The close code; 0 where the connection ended without one.
     pub(super) code: u16,
 }
 

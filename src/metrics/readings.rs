@@ -47,9 +47,8 @@ pub struct Readings {
     pub replica: Option<(bool, Option<f64>)>,
     pub sockets_open: usize,
     pub sockets_max: usize,
-    /// Conversations in memory.
     pub conversations_active: usize,
-    /// Values in L1.
+    /// Values in the level of this process.
     pub cache_entries: u64,
     pub cache_bytes: u64,
     /// Invalidations that Redis has not taken yet.

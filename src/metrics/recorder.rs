@@ -2,7 +2,7 @@
 //!
 //! Used by every folder, through [`metrics`].
 
-use super::declared::{Declaration, PipelineMetrics, ProtectionMetrics, RequestMetrics};
+use super::declared::{Declaration, PipelineMetrics, ProtectionMetrics, RequestMetrics, SearchMetrics};
 use super::labels::{
     self, ActorLabel, BusDrop, BusDropLabel, BusRole, BusRoleLabel, CacheLabels, CacheTypeLabel, CodeLabel, Eviction,
     EvictionLabel, Level, QueryLabel, ReadTarget, RefusalLabels, RequestLabels, RouteLabels, Surface, TargetLabel,
@@ -33,15 +33,17 @@ pub struct Metrics {
     requests: RequestMetrics,
     protection: ProtectionMetrics,
     pipeline: PipelineMetrics,
+    search: SearchMetrics,
 }
 
 impl Metrics {
     fn declare() -> Self {
         let mut all = Declaration::default();
-        let (requests, protection, pipeline) = (
+        let (requests, protection, pipeline, search) = (
             RequestMetrics::declare(&mut all),
             ProtectionMetrics::declare(&mut all),
             PipelineMetrics::declare(&mut all),
+            SearchMetrics::declare(&mut all),
         );
         all.version(env!("CARGO_PKG_VERSION"));
         Self {
@@ -50,6 +52,7 @@ impl Metrics {
             requests,
             protection,
             pipeline,
+            search,
         }
     }
 
@@ -251,5 +254,17 @@ impl Metrics {
     /// An envelope was received this long after it was published.
     pub fn bus_lagged(&self, lag: Duration) {
         self.pipeline.bus_lag.observe(lag.as_secs_f64());
+    }
+
+    /// Messages were taken into the index of search.
+    pub fn search_indexed(&self, messages: usize) {
+        self.search.indexed.inc_by(messages as u64);
+    }
+
+    /// What waits for the index of search, and how long the first of it has waited.
+    pub fn search_lagged(&self, lag: Duration, conversations: usize) {
+        self.search.lag.set(lag.as_secs_f64());
+        let conversations = i64::try_from(conversations).unwrap_or(i64::MAX);
+        self.search.waiting.set(conversations);
     }
 }

@@ -26,7 +26,7 @@ pub(super) struct ServerSettings {
     /// Connections to each server.
     pub(super) pool_size: u32,
     pub(super) deadline: Duration,
-    /// Where connections live.
+    /// The runtime whose tasks drive the connections.
     pub(super) runtime: Handle,
 }
 

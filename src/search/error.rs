@@ -16,7 +16,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// What clients see.
+    /// The code that clients get; causes go to the log.
     #[must_use]
     pub fn code(&self) -> Code {
         match self {

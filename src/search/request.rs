@@ -1,5 +1,6 @@
 //! What is searched for.
 
+use super::query::Query;
 use crate::ids::{ConversationId, UserId};
 use crate::wire::frames::Timestamp;
 use uuid::Uuid;
@@ -32,7 +33,7 @@ pub struct SearchRequest {
 
 /// The conditions of a request, as the statements take them.
 pub(super) struct Criteria<'a> {
-    pub(super) words: &'a str,
+    pub(super) query: &'a Query,
     pub(super) author: Option<UserId>,
     pub(super) before: Option<Timestamp>,
     pub(super) after: Option<Timestamp>,

@@ -1,6 +1,6 @@
 //! In which order a search looks at slices, and when it has seen enough. Pure.
 //!
-//! The messages of a conversation are in slices of 8,192 (migration V0003). Slices are searched in
+//! The messages of a conversation are in slices of 8,192 (`slices.rs`). Slices are searched in
 //! rounds, those with the youngest messages first. A message has its place on the page as soon as
 //! no slice is left that may hold a younger one. So a word that everybody uses is found in the
 //! first few slices, and a word that hardly anybody uses costs no more than finding out that it is
@@ -13,6 +13,7 @@
 //! Bounds: [`SLICES_MAX`] slices, [`TIME_MAX`]. A search that ends at one of them returns what it
 //! has found, and says that it is not complete.
 
+use crate::ids::Rev;
 use crate::wire::frames::Timestamp;
 use std::time::Duration;
 use uuid::Uuid;
@@ -33,13 +34,15 @@ const QUICK: Duration = Duration::from_millis(100);
 /// A slice of a conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Slice {
-    /// What the index knows it by.
-    pub(super) key: i64,
     pub(super) conversation: Uuid,
+    /// Its number in the conversation.
+    pub(super) n: i64,
     /// Nothing in it is younger.
     pub(super) newest_at: Timestamp,
     /// Whether something in it is so young that a replica may not have it.
     pub(super) is_fresh: bool,
+    /// The conversation has changes beyond this revision that are not in the index.
+    pub(super) unindexed_after: Option<Rev>,
 }
 
 /// A message that was found.
@@ -65,11 +68,13 @@ pub(super) struct Hits {
 /// A search under way.
 #[derive(Debug)]
 pub(super) struct Rounds {
-    /// Ordered, youngest first.
+    /// Those with the youngest messages first.
     slices: Vec<Slice>,
     looked_at: usize,
     /// Whether there are more slices than may be looked through.
     cut: bool,
+    /// Whether there are more messages outside the index than were read.
+    missed_unindexed: bool,
     /// One more than the page has.
     wanted: usize,
     size: usize,
@@ -88,12 +93,20 @@ impl Rounds {
             slices,
             looked_at: 0,
             cut,
+            missed_unindexed: false,
             wanted: limit + 1,
             size: ROUND_MIN,
             size_max: ROUND_MAX,
             spent: Duration::ZERO,
             hits: Vec::new(),
         }
+    }
+
+    /// Adds what was found among the messages that are not in the index; `is_cut` where there are
+    /// too many of them to read all.
+    pub(super) fn add_unindexed(&mut self, hits: impl IntoIterator<Item = Hit>, is_cut: bool) {
+        self.missed_unindexed |= is_cut;
+        self.merge(hits);
     }
 
     /// The slices to look through next; `None` when it is enough.
@@ -125,15 +138,22 @@ impl Rounds {
         if elapsed < QUICK {
             self.size = (self.size * 4).min(self.size_max);
         }
+        self.merge(hits);
+    }
+
+    fn merge(&mut self, hits: impl IntoIterator<Item = Hit>) {
         self.hits.extend(hits);
         self.hits
             .sort_unstable_by_key(|hit| std::cmp::Reverse((hit.created_at, hit.id)));
+        // What is just being indexed may be found twice.
+        self.hits.dedup();
         self.hits.truncate(self.wanted);
     }
 
     /// Ends the search, and gives the page.
     pub(super) fn finish(mut self) -> Hits {
-        let complete = self.is_final() && (!self.cut || self.looked_at < self.slices.len());
+        let all_slices = !self.cut || self.looked_at < self.slices.len();
+        let complete = self.is_final() && all_slices && !self.missed_unindexed;
         let more = self.hits.len() == self.wanted;
         self.hits.truncate(self.wanted - 1);
         Hits {
@@ -168,12 +188,13 @@ mod tests {
         DateTime::from_timestamp_millis(ms).unwrap()
     }
 
-    fn slice(key: i64, newest_at: i64) -> Slice {
+    fn slice(n: i64, newest_at: i64) -> Slice {
         Slice {
-            key,
             conversation: Uuid::nil(),
+            n,
             newest_at: at(newest_at),
             is_fresh: false,
+            unindexed_after: None,
         }
     }
 
@@ -234,7 +255,7 @@ mod tests {
         rounds.add([], Duration::ZERO);
         let mut tried = Vec::new();
         while let Some(round) = rounds.next_round() {
-            tried.push((round[0].key, round.len(), rounds.time_left().as_millis()));
+            tried.push((round[0].n, round.len(), rounds.time_left().as_millis()));
             match round.len() {
                 256 => rounds.break_off(Duration::from_secs(1)),
                 _ => rounds.add([], Duration::from_millis(250)),
@@ -294,8 +315,8 @@ mod tests {
             all.sort_by_key(|hit| std::cmp::Reverse((hit.created_at, hit.id)));
             let mut rounds = Rounds::new(known.iter().map(|(slice, _)| *slice).collect(), limit);
             while let Some(round) = rounds.next_round() {
-                let keys: Vec<i64> = round.iter().map(|slice| slice.key).collect();
-                let of_round = known.iter().filter(|(slice, _)| keys.contains(&slice.key));
+                let keys: Vec<i64> = round.iter().map(|slice| slice.n).collect();
+                let of_round = known.iter().filter(|(slice, _)| keys.contains(&slice.n));
                 let mut hits: Vec<Hit> = of_round.flat_map(|(_, hits)| hits.clone()).collect();
                 hits.sort_by_key(|hit| std::cmp::Reverse((hit.created_at, hit.id)));
                 hits.truncate(rounds.wanted());

@@ -1,14 +1,16 @@
 //! Searches messages. Called by `http/`. No actor; it keeps nothing.
 //!
-//! A search has three steps.
+//! A search has four steps.
 //!
 //! 1. The database itself finds which slices of which conversations may hold something. So only
 //!    conversations are searched of which the caller is a member at this moment.
-//! 2. The slices are searched in rounds (`rounds.rs`), by the index of migration V0003. This is the
-//!    work, and a replica may do it.
-//! 3. What was found is read from the database itself, once more with the membership and the words.
-//!    So a replica that is seconds behind decides nothing, and a response never shows a deleted
-//!    message, an old body, or a conversation that the caller has just lost.
+//! 2. What is not in the index yet is read from the database itself and judged by its text. So
+//!    nobody misses what they have just written (`index/`).
+//! 3. The slices are searched in rounds (`rounds.rs`), by the index. This is the work, and a
+//!    replica may do it. A phrase is not in the index, so its candidates are judged by their text.
+//! 4. What was found is read from the database itself, with the membership, and judged by what it
+//!    says now. So a replica or an index that is seconds behind decides nothing, and a response
+//!    never shows a deleted message, an old body, or a conversation that the caller has just lost.
 //!
 //! Bounds: the quota of expensive routes, the slices and the time of `rounds.rs`, and [`PERMITS`].
 //! So many searches use a connection of the database at a time, because its pool is everybody's.
@@ -19,23 +21,27 @@
 //! a rank would have to read every hit before the first could be shown.
 
 use super::error::Error;
-use super::query;
+use super::query::Query;
 use super::request::{Criteria, SearchCursor, SearchRequest};
 use super::results::{FoundMessage, SearchResults};
 use super::rounds::{Hit, Hits, Rounds, Slice};
 use super::snippet::snippet;
-use super::store::{self, ReadHit};
+use super::store::{self, Candidate, ReadHit};
 use crate::auth::{Access, AllowedConversations};
 use crate::database::{self, Client, Database};
-use crate::ids::ConversationId;
+use crate::ids::{ConversationId, Rev};
 use crate::metrics::{ReadTarget, metrics};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
+use uuid::Uuid;
 
 /// Searches of this node that query the database itself at a time. Those on a replica are not
 /// counted.
 const PERMITS: usize = 4;
+/// Candidates that are read and judged at a time.
+const CANDIDATES: usize = 200;
 /// How long a search waits for a permit.
 const PERMIT_WAIT: Duration = Duration::from_secs(2);
 
@@ -69,37 +75,24 @@ impl Search {
                 });
             }
         };
-        let words = query::prepare(&request.words);
+        let query = Query::parse(&request.words);
         let criteria = Criteria {
-            words: &words,
+            query: &query,
             author: request.author,
             before: request.before,
             after: request.after,
             from: request.from,
         };
-        let listing = self.on_primary(async |client| {
-            let slices = store::list_slices(client, access, only, &criteria).await?;
-            let is_nowhere = match request.conversation {
-                Some(id) if slices.is_empty() => !store::is_member(client, access, id).await?,
-                _ => false,
-            };
-            Ok((slices, is_nowhere))
-        });
-        let (slices, is_nowhere) = listing.await?;
-        if is_nowhere {
-            return Err(Error::NotFound);
-        }
-        let hits = self
-            .run_rounds(access, Rounds::new(slices, request.limit), &criteria)
-            .await?;
+        let rounds = self.begin(access, only, request, &criteria).await?;
+        let hits = self.run_rounds(access, rounds, &criteria).await?;
         let next = hits.page.last().filter(|_| hits.more).map(|last| SearchCursor {
             created_at: last.created_at,
             id: last.id,
         });
         let mut items = Vec::new();
         if !hits.page.is_empty() {
-            let reading = self.on_primary(async |client| store::read(client, access, &hits.page, &words).await);
-            items.extend(reading.await?.into_iter().map(found_message));
+            let reading = self.on_primary(async |client| store::read(client, access, &hits.page).await);
+            items.extend(reading.await?.into_iter().filter_map(|hit| found_message(hit, &query)));
         }
         Ok(SearchResults {
             items,
@@ -108,28 +101,73 @@ impl Search {
         })
     }
 
+    /// The slices to search, and what is found outside the index.
+    async fn begin(
+        &self,
+        access: Access,
+        only: Option<ConversationId>,
+        request: &SearchRequest,
+        criteria: &Criteria<'_>,
+    ) -> Result<Rounds, Error> {
+        let listing = self.on_primary(async |client| {
+            if criteria.query.is_empty() {
+                let is_here = match request.conversation {
+                    Some(id) => store::is_member(client, access, id).await?,
+                    None => true,
+                };
+                return Ok(is_here.then(|| Rounds::new(Vec::new(), request.limit)));
+            }
+            let slices = store::list_slices(client, access, only, criteria).await?;
+            if slices.is_empty()
+                && let Some(id) = request.conversation
+                && !store::is_member(client, access, id).await?
+            {
+                return Ok(None);
+            }
+            let beyond: HashMap<Uuid, Rev> = slices
+                .iter()
+                .filter_map(|slice| Some((slice.conversation, slice.unindexed_after?)))
+                .collect();
+            let mut rounds = Rounds::new(slices, request.limit);
+            if !beyond.is_empty() {
+                let beyond: Vec<_> = beyond.into_iter().collect();
+                let (candidates, is_cut) = store::read_unindexed(client, access, &beyond, criteria).await?;
+                rounds.add_unindexed(
+                    candidates.into_iter().filter_map(|one| judge(one, criteria.query)),
+                    is_cut,
+                );
+            }
+            Ok(Some(rounds))
+        });
+        listing.await?.ok_or(Error::NotFound)
+    }
+
     async fn run_rounds(&self, access: Access, mut rounds: Rounds, criteria: &Criteria<'_>) -> Result<Hits, Error> {
         while let Some(slices) = rounds.next_round() {
             let started = Instant::now();
             let (most, time) = (rounds.wanted(), rounds.time_left());
             let find = async |client: &mut Client, slices: &[Slice]| {
-                store::find_hits(client, access, slices, criteria, most, time).await
+                find_hits(client, access, slices, criteria, most, time).await
             };
             match self.run_round(slices, find).await {
                 Err(Error::Database(error)) if error.is_cancelled() => rounds.break_off(started.elapsed()),
-                hits => rounds.add(hits?, started.elapsed()),
+                hits => match hits? {
+                    Some(hits) => rounds.add(hits, started.elapsed()),
+                    None => rounds.break_off(started.elapsed()),
+                },
             }
         }
         Ok(rounds.finish())
     }
 
     /// One round: on the replica, if there is one. It may not have what is very young, and nobody
-    /// should miss what they have just written, so that is looked for on the database itself.
+    /// should miss what they have just written, so that is looked for on the database itself. `None`
+    /// where it took too long.
     async fn run_round(
         &self,
         slices: &[Slice],
-        find: impl AsyncFn(&mut Client, &[Slice]) -> Result<Vec<Hit>, database::Error>,
-    ) -> Result<Vec<Hit>, Error> {
+        find: impl AsyncFn(&mut Client, &[Slice]) -> Result<Option<Vec<Hit>>, database::Error>,
+    ) -> Result<Option<Vec<Hit>>, Error> {
         let (fresh, older): (Vec<Slice>, Vec<Slice>) = slices.iter().partition(|slice| slice.is_fresh);
         if !older.is_empty()
             && let Some(found) = self
@@ -137,12 +175,15 @@ impl Search {
                 .read_stale(async |client| find(client, &older).await)
                 .await
         {
-            let mut hits = found?;
+            let Some(mut hits) = found? else { return Ok(None) };
             if !fresh.is_empty() {
                 metrics().read_stale(ReadTarget::Primary);
-                hits.extend(self.on_primary(async |client| find(client, &fresh).await).await?);
+                match self.on_primary(async |client| find(client, &fresh).await).await? {
+                    Some(more) => hits.extend(more),
+                    None => return Ok(None),
+                }
             }
-            return Ok(hits);
+            return Ok(Some(hits));
         }
         metrics().read_stale(ReadTarget::Primary);
         self.on_primary(async |client| find(client, slices).await).await
@@ -160,13 +201,52 @@ impl Search {
     }
 }
 
-fn found_message(hit: ReadHit) -> FoundMessage {
+/// The youngest hits of some slices, at most `limit`. Candidates that have to be judged are read in
+/// pages; `None` when that takes longer than `time`.
+async fn find_hits(
+    client: &mut Client,
+    access: Access,
+    slices: &[Slice],
+    criteria: &Criteria<'_>,
+    limit: usize,
+    time: Duration,
+) -> Result<Option<Vec<Hit>>, database::Error> {
+    let started = Instant::now();
+    let mut hits = Vec::new();
+    let mut older_than = None;
+    loop {
+        let left = time.saturating_sub(started.elapsed());
+        if left.is_zero() {
+            return Ok(None);
+        }
+        let page = if criteria.query.is_exact() { limit } else { CANDIDATES };
+        let candidates = store::find_candidates(client, access, slices, criteria, older_than, page, left).await?;
+        let is_last = candidates.len() < page;
+        older_than = candidates.last().map(|last| last.hit);
+        if criteria.query.is_exact() {
+            return Ok(Some(candidates.into_iter().map(|one| one.hit).collect()));
+        }
+        hits.extend(candidates.into_iter().filter_map(|one| judge(one, criteria.query)));
+        if is_last || hits.len() >= limit {
+            hits.truncate(limit);
+            return Ok(Some(hits));
+        }
+    }
+}
+
+/// The hit, if its text is what is asked for.
+fn judge(candidate: Candidate, query: &Query) -> Option<Hit> {
+    query.hits(&candidate.body?).map(|_| candidate.hit)
+}
+
+/// `None` where the message says something else by now.
+fn found_message(hit: ReadHit, query: &Query) -> Option<FoundMessage> {
     let body = hit.message.body.as_deref().unwrap_or_default();
-    FoundMessage {
-        snippet: snippet(body, &hit.marked),
+    Some(FoundMessage {
+        snippet: snippet(body, &query.hits(body)?),
         message: hit.message,
         conversation: hit.conversation,
-    }
+    })
 }
 
 /// Which conversations to search: those the caller may touch, or of them the one that is wanted.

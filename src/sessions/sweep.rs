@@ -25,7 +25,6 @@ use std::time::{Duration, Instant};
 
 /// What the sweep is called in logs and metrics.
 const ACTOR: &str = "session_sweep";
-/// Between two sweeps.
 const INTERVAL: Duration = Duration::from_secs(1);
 /// How long a closing connection may take until its TCP connection is shut down.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);

@@ -32,7 +32,7 @@ impl From<Arc<Self>> for Error {
 }
 
 impl Error {
-    /// What clients see.
+    /// The code that clients get; causes go to the log.
     #[must_use]
     pub fn code(&self) -> Code {
         match self {

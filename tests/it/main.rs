@@ -66,6 +66,7 @@ mod resume;
 mod revocation;
 mod routes;
 mod search;
+mod search_index;
 mod secret_rotation;
 mod shutdown;
 mod slow_reader;

@@ -86,6 +86,7 @@ async fn restarts_and_refusals_are_counted_from_zero() {
         "read_markers",
         "registry",
         "revocations",
+        "search_index",
         "session_sweep",
     ];
     let said = |scrape: &Scrape, name: &str, label: &str| -> BTreeSet<String> {
@@ -132,7 +133,7 @@ async fn the_road_of_a_message_is_counted() {
     );
     assert_eq!(moved("resume_changes_sum", &[]), 2.0);
     assert!(moved("resume_bytes_sum", &[]) > 200.0);
-    let append = [("query", "messages.append")];
+    let append = [("query", "messages.append_new")];
     assert!(moved("db_query_duration_seconds_count", &append) >= 1.0);
     assert!(moved("append_to_ack_seconds_sum", &[]) >= moved("commit_duration_seconds_sum", &[]));
     assert_eq!(

@@ -96,6 +96,7 @@ async fn say(person: &Person, conversation: ConversationId, body: &str) -> Messa
 
 /// Makes what was said in a conversation an hour old: what is young is searched on the primary.
 async fn age(world: &World, conversation: ConversationId) {
+    world.app.indexed(conversation).await;
     for sql in [
         "UPDATE messages SET created_at = created_at - interval '1 hour' WHERE conversation_id = $1 RETURNING 1",
         "UPDATE conversations SET created_at = created_at - interval '2 hours',
@@ -103,7 +104,15 @@ async fn age(world: &World, conversation: ConversationId) {
     ] {
         world.app.database.query(sql, &[&conversation.0]).await;
     }
+    age_index(world, conversation).await;
     catch_up(&world.primary, &world.replica).await;
+}
+
+/// Waits until all of a conversation is indexed, and makes that an hour old.
+async fn age_index(world: &World, conversation: ConversationId) {
+    world.app.indexed(conversation).await;
+    let sql = "UPDATE search_positions SET indexed_at = indexed_at - interval '1 hour' WHERE conversation_id = $1 RETURNING 1";
+    world.app.database.query(sql, &[&conversation.0]).await;
 }
 
 #[actix_web::test]
@@ -176,6 +185,7 @@ async fn a_replica_is_not_believed() {
     // Whoever was removed finds nothing, although the replica has them as a member; whoever is new finds all there is.
     assert_eq!(bodies(&ben, "harbour").await, Vec::<String>::new());
     assert_eq!(bodies(&dora, "harbour").await, all[..1]);
+    age_index(&world, quay).await;
     assert_eq!(world.search(&cem, "harbour", 1).await, "replica");
     assert_eq!(bodies(&cem, "deleted").await, Vec::<String>::new());
     // What has just been written is found, wherever.
@@ -260,14 +270,12 @@ async fn a_slow_search_does_not_condemn_it() {
     let world = World::make(NEVER).await;
     let (ann, quay) = world.app.person_with_conversation("Ann").await;
     say(&ann, quay, "harbour").await;
-    let client = connect(world.app.database.url()).await;
-    let slow =
-        "CREATE OR REPLACE FUNCTION search_query(asked text) RETURNS tsquery LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN
-                    IF pg_is_in_recovery() THEN PERFORM pg_sleep(60); END IF;
-                    RETURN websearch_to_tsquery('simple', asked);
-                END $$";
-    client.batch_execute(slow).await.unwrap();
-    drop(client);
+    world.app.indexed(quay).await;
+    // The lock is replayed on the replica, where searches wait for it until their time is up.
+    let lock = connect(world.app.database.url()).await;
+    lock.batch_execute("BEGIN; LOCK TABLE search_index IN ACCESS EXCLUSIVE MODE")
+        .await
+        .unwrap();
     age(&world, quay).await;
     let page = ann.get("/api/search?q=harbour").await.ok();
     assert_eq!((&page["items"], &page["complete"]), (&json!([]), &json!(false)));
@@ -279,6 +287,7 @@ async fn a_slow_search_does_not_condemn_it() {
     let scrape = Scrape::of(&world.app).await;
     assert_eq!(scrape.value("db_replica_failures_total", &[]), 0.0);
     assert_eq!(scrape.value("db_replica_up", &[]), 1.0);
+    drop(lock);
     world.app.stop().await;
 }
 

@@ -15,7 +15,7 @@ use syn::visit::{self, Visit};
 
 /// Folder: the folders that it imports, from the top of the house down.
 const TABLE: &str = "\
-main: app, probe, signals, http, auth, database, telemetry, config
+main: app, probe, signals, http, search, auth, database, telemetry, config
 app: shutdown, http, onboarding, sessions, conversations, search, tenants, auth, commit, rate_limit, presence, cache, bus, database, redis, config, supervision, ids
 shutdown: http, sessions, auth, commit, cache, database, supervision
 probe:
@@ -24,7 +24,7 @@ http: onboarding, sessions, conversations, search, tenants, auth, commit, rate_l
 onboarding: conversations, auth
 sessions: conversations, auth, commit, rate_limit, presence, wire, config, supervision, metrics, ids, error
 conversations: auth, commit, presence, cache, bus, database, wire, config, supervision, metrics, ids, error
-search: auth, commit, database, wire, metrics, ids, error
+search: auth, commit, database, wire, supervision, metrics, ids, error
 tenants: auth, cache, database, wire, supervision, ids, error
 auth: cache, database, wire, config, supervision, metrics, ids, error
 commit: database, wire, supervision, metrics, ids, error

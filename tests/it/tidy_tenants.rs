@@ -10,7 +10,7 @@ use crate::tidy::{Source, expect_none, first_word, product, sources};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Statements on things of tenants that name no tenant, each with what stands in its place.
-const WITHOUT_TENANT: [(&str, &str); 23] = [
+const WITHOUT_TENANT: [(&str, &str); 26] = [
     // By a secret, which is what proves the right: no tenant is known before.
     (
         "invites.find_open",
@@ -36,6 +36,15 @@ const WITHOUT_TENANT: [(&str, &str); 23] = [
         "what was revoked anywhere: every node has to know all of it",
     ),
     ("auth_events.delete_old", "upkeep by time"),
+    (
+        "search_positions.list_behind",
+        "upkeep of the index of search; what it finds is indexed with its own tenant",
+    ),
+    (
+        "search_index.list_conversations",
+        "a command of the operator; each is compared with its own tenant",
+    ),
+    ("search_index.count_messages", "a command of the operator; a number"),
     // A conversation's actor reads its own rows; it knows its tenant from the first of them, and compares every caller's.
     (
         "conversations.load",

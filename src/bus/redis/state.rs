@@ -285,7 +285,7 @@ mod tests {
         assert!(state.has_peers());
         silent_for_long();
         state.receive(b"a node of another version");
-        assert!(state.has_peers(), "whoever it is, somebody is there");
+        assert!(state.has_peers(), "another node is there, even if unknown");
         silent_for_long();
         drop(connected);
         assert!(state.has_peers());

@@ -31,7 +31,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
-/// Between two pings.
+/// Between two pings, which find out that a connection is dead.
 const PING_INTERVAL: Duration = Duration::from_secs(2);
 /// Channels that are subscribed to in one round trip.
 const CHANNELS_MAX: usize = 500;

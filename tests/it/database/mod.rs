@@ -140,11 +140,16 @@ async fn nodes_that_start_together_migrate_once() {
 #[actix_web::test]
 async fn a_migration_that_gets_no_lock_lets_others_pass_and_says_who_is_in_the_way() {
     let there = TestDatabase::create().await;
-    there
-        .query("DELETE FROM refinery_schema_history WHERE version = 3", &[])
-        .await;
+    // As before the migration that drops an index of messages.
+    for sql in [
+        "DROP TABLE search_index, search_positions",
+        "CREATE INDEX messages_search_idx ON messages USING gin (search_vector(body))",
+        "DELETE FROM refinery_schema_history WHERE version >= 6",
+    ] {
+        there.query(sql, &[]).await;
+    }
     let holder = connect(there.url()).await;
-    // What posting takes; making an index waits for it.
+    // What posting takes; dropping an index waits for it.
     let lock = "BEGIN; SET LOCAL lock_timeout = 0; LOCK TABLE messages IN ROW EXCLUSIVE MODE";
     holder.batch_execute(lock).await.unwrap();
     let pid: i32 = holder.query_one("SELECT pg_backend_pid()", &[]).await.unwrap().get(0);

@@ -8,6 +8,8 @@ use super::{PATIENCE, TempDir};
 use parlance::app::App;
 use parlance::bus::{Bus, InProcessBus};
 use parlance::config::{Config, LogFormat, RedisConfig, Secret};
+use parlance::database::Database;
+use parlance::ids::ConversationId;
 use parlance::telemetry::{self, Terminal};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::Deref;
@@ -90,6 +92,22 @@ impl TestApp {
         config.sessions.connections_per_address = 100_000;
         change(&mut config);
         Self::run(config, Arc::new(database), directory, Arc::new(InProcessBus::default())).await
+    }
+
+    /// Waits until the index of search has all of a conversation.
+    pub async fn indexed(&self, conversation: ConversationId) {
+        let sql = "SELECT coalesce((SELECT through_rev FROM search_positions WHERE conversation_id = $1), 0)
+                          >= (SELECT rev FROM conversations WHERE id = $1)";
+        // Behind a lot that was put there at once, or a sweep.
+        super::eventually_within(Duration::from_secs(60), "it is indexed", async || {
+            self.database.query(sql, &[&conversation.0]).await[0].get::<_, bool>(0)
+        })
+        .await;
+    }
+
+    /// The database of this node, opened once more, as by a command of an operator.
+    pub async fn open_database(&self) -> Database {
+        Database::open(&self.config).await.unwrap()
     }
 
     /// Starts another node on the same database and bus.
