@@ -167,7 +167,6 @@ impl Postmaster {
         Some(end)
     }
 
-    /// The process number.
     pub(crate) fn number(&self) -> i32 {
         self.process.number()
     }

@@ -31,7 +31,7 @@ impl ChildProcess {
         self.child.id()
     }
 
-    /// For its output.
+    /// The process itself, to read its output or send it a signal.
     pub(crate) fn child(&mut self) -> &mut Child {
         &mut self.child
     }

@@ -33,7 +33,7 @@ pub(crate) struct Cpu {
     pub redis: f64,
     /// The proxy with all its workers.
     pub proxy: f64,
-    /// This process.
+    /// Of the load tool itself.
     pub tool: f64,
 }
 

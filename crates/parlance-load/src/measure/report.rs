@@ -20,7 +20,7 @@ pub(crate) fn print(line: &str) {
     drop(writeln!(std::io::stdout().lock(), "{line}"));
 }
 
-/// Percentiles in milliseconds.
+/// Percentiles of latencies, in milliseconds.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Latency {
     pub p50_ms: f64,
@@ -47,7 +47,7 @@ pub(crate) struct Traffic {
     /// What was run, for people.
     pub profile: String,
     pub rooms: usize,
-    /// In each room.
+    /// Members of each room; all of them read.
     pub members: usize,
     /// How long was measured.
     pub seconds: f64,
@@ -93,7 +93,7 @@ pub(crate) struct Circumstances {
     /// What was run, for people.
     pub profile: String,
     pub rooms: usize,
-    /// In each room.
+    /// Members of each room; all of them read.
     pub members: usize,
     /// Messages due per second; none when as fast as acknowledgements allow.
     pub rate: Option<f64>,
