@@ -20,7 +20,7 @@ use crate::ids::NodeId;
 use crate::onboarding::Onboarding;
 use crate::presence::PresenceHandle;
 use crate::rate_limit::RateLimitHandle;
-use crate::redis::{self, Redis};
+use crate::redis::{self, Redis, SealPurpose, Sealer};
 use crate::search::{Search, SearchIndex};
 use crate::sessions::{Directory, SessionDependencies, SessionsHandle};
 use crate::shutdown::Shutdown;
@@ -152,7 +152,10 @@ impl NodeParts {
         let node = NodeId::new();
         let database = Database::open(config).await?;
         let arbiters = ArbiterPool::start(config.conversations.arbiters);
-        let bus = bus.unwrap_or_else(|| bus_of(config, node, &arbiters));
+        let bus = match bus {
+            Some(bus) => bus,
+            None => bus_of(config, node, &arbiters)?,
+        };
         let redis = Redis::open(&config.redis)?;
         let cache = CacheHandle::start(node, bus.clone(), redis.clone(), &config.cache, &arbiters);
         let auth = Auth::start(config, database.clone(), cache.clone()).await?;
@@ -257,11 +260,15 @@ fn fit(mut config: Config) -> Result<(Arc<Config>, Capacity), Error> {
 }
 
 /// The bus of the configuration.
-fn bus_of(config: &Config, node: NodeId, arbiters: &ArbiterPool) -> Arc<dyn Bus> {
-    match RedisBus::start(node, &config.redis, arbiters) {
+fn bus_of(config: &Config, node: NodeId, arbiters: &ArbiterPool) -> Result<Arc<dyn Bus>, Error> {
+    let secret = auth::load_signing_key(config)?;
+    let previous = config.auth.jwt_secret_previous.as_ref();
+    let accepted = previous.map(|secret| secret.expose().as_bytes());
+    let sealer = Sealer::new(&secret, accepted, SealPurpose::Bus);
+    Ok(match RedisBus::start(node, &config.redis, sealer, arbiters)? {
         Some(bus) => Arc::new(bus),
         // A database of the operator's may have other nodes on it; the private one has not.
         None if config.database.url.is_some() => Arc::new(InProcessBus::among_others()),
         None => Arc::new(InProcessBus::default()),
-    }
+    })
 }

@@ -31,4 +31,5 @@ pub mod signals;
 pub mod supervision;
 pub mod telemetry;
 pub mod tenants;
+pub mod tls;
 pub mod wire;

@@ -70,5 +70,6 @@ pub use registration::Registration;
 pub use scopes::{Scope, Scopes};
 pub use secret_rotation::Proof;
 pub use service::{Auth, rotate_secret};
+pub use signing_key::load_signing_key;
 pub use tickets::SocketTicket;
 pub use token::TokenError;

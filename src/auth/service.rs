@@ -20,7 +20,7 @@ use super::password::Passwords;
 use super::principal::{CredentialId, Principal};
 use super::revocation::RevocationCache;
 use super::secret_rotation::{self, Neighbours, NodeSecrets, Proof};
-use super::signing_key;
+use super::signing_key::load_signing_key;
 use super::token::Signer;
 use super::upkeep::{Upkeep, UpkeepTask};
 use crate::cache::CacheHandle;
@@ -63,7 +63,7 @@ impl Auth {
     /// [`Error::Database`] if the events cannot be read.
     pub async fn start(config: &Config, database: Database, cache: CacheHandle) -> Result<Self, Error> {
         let (access_token_ttl, refresh_token_ttl) = (config.auth.access_token_ttl, config.auth.refresh_token_ttl);
-        let key = signing_key::load(config.auth.jwt_secret.as_ref(), &config.data_dir)?;
+        let key = load_signing_key(config)?;
         let secrets = node_secrets(config, &key);
         let neighbours = match config.database.url {
             Some(_) => Neighbours::Possible,
@@ -190,7 +190,7 @@ impl Auth {
 /// # Errors
 /// [`Error::NotThePreviousSecret`], [`Error::Key`], [`Error::Database`].
 pub async fn rotate_secret(config: &Config, database: &Database, proof: Proof) -> Result<(), Error> {
-    let key = signing_key::load(config.auth.jwt_secret.as_ref(), &config.data_dir)?;
+    let key = load_signing_key(config)?;
     let secrets = node_secrets(config, &key);
     secret_rotation::rotate(database, &secrets, proof, config.auth.access_token_ttl).await
 }

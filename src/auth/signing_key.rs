@@ -5,7 +5,7 @@
 //! at once on one directory end up with the same key, and a crash never leaves half a key.
 
 use super::error::Error;
-use crate::config::Secret;
+use crate::config::{Config, Secret};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD_NO_PAD;
 use std::fs::{self, OpenOptions, Permissions};
@@ -16,12 +16,17 @@ use std::path::Path;
 const FILE_NAME: &str = "jwt.key";
 const KEY_BYTES: usize = 32;
 
-/// The signing key: `secret` if there is one, else the one in `data_dir`, which is made at the
-/// first start.
+/// The secret that all nodes of an installation have: the signing key.
 ///
 /// # Errors
 /// [`Error::Key`] if the file can neither be read nor made.
-pub(super) fn load(secret: Option<&Secret>, data_dir: &Path) -> Result<Vec<u8>, Error> {
+pub fn load_signing_key(config: &Config) -> Result<Vec<u8>, Error> {
+    load(config.auth.jwt_secret.as_ref(), &config.data_dir)
+}
+
+/// The signing key: `secret` if there is one, else the one in `data_dir`, which is made at the
+/// first start.
+fn load(secret: Option<&Secret>, data_dir: &Path) -> Result<Vec<u8>, Error> {
     if let Some(secret) = secret {
         // Its length is checked where it is read.
         return Ok(secret.expose().as_bytes().to_vec());

@@ -1,10 +1,15 @@
 //! Envelopes as bytes, between nodes that may be of different versions while an installation is
 //! upgraded.
 //!
-//! A version byte, the sender, the time, then the envelope in postcard's form. A node ignores
-//! another version, and bytes that are not an envelope: what they said is repaired from PostgreSQL
-//! like anything lost. So a change of these types means another [`VERSION`], and a rolling upgrade
-//! across it costs seconds of delay. The order of variants and fields is the form on the wire.
+//! A version byte, the seal, the sender, the time, then the envelope in postcard's form. A node
+//! ignores another version, and bytes that are not an envelope: what they said is repaired from
+//! PostgreSQL like anything lost. So a change of these types means another [`VERSION`], and a
+//! rolling upgrade across it costs seconds of delay. The order of variants and fields is the form on
+//! the wire.
+//!
+//! An envelope is believed only with a seal over its channel and everything behind the seal: nodes
+//! that share the secret have it, others who can write to Redis do not. What is older or younger
+//! than [`AGE_MAX`] is not believed either, so that nobody sends it a second time much later.
 //!
 //! Changes have their own form here, because their `Serialize` is that of the client protocol. It
 //! leaves out what clients need not know, and times are text in it.
@@ -12,18 +17,25 @@
 use super::envelope::{Envelope, Invalidation};
 use super::presence::PresenceMessage;
 use crate::ids::{ConversationId, MemberRole, MessageId, NodeId, Rev, Seq, UserId, UserKind};
+use crate::redis::{SEAL_BYTES, Sealer};
 use crate::wire::frames::{
     ConversationChanged, MemberChange, MemberChanged, MemberUser, Message, Notice, NoticeMessage, Reaction,
 };
 use crate::wire::{Change, Committed};
 use bytestring::ByteString;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::Arc;
 
-/// The form of the bytes that follow. Another one is not read.
+/// The form of the bytes that follow. Another one is not read. Version 1 had no seal.
 const VERSION: u8 = 2;
+/// Where the seal stands.
+const SEAL: Range<usize> = 1..1 + SEAL_BYTES;
+/// How far the sender's clock may be from ours, and how long an envelope may be under way. Clocks of
+/// nodes are within seconds of each other.
+const AGE_MAX: TimeDelta = TimeDelta::minutes(2);
 
 /// Why bytes are not an envelope.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +47,19 @@ pub(super) enum Error {
     Broken(#[from] postcard::Error),
     #[error("not an envelope: a time is out of range")]
     Time,
+    /// From somebody who does not have the secret of the nodes, or for another channel.
+    #[error("the seal is not right")]
+    Seal,
+    /// Sent again by somebody, or a clock is wrong.
+    #[error("published {0} ms ago")]
+    Age(i64),
+}
+
+impl Error {
+    /// Whether somebody wants to be taken for a node.
+    pub(super) const fn is_forgery(&self) -> bool {
+        matches!(self, Self::Seal | Self::Age(_))
+    }
 }
 
 /// Microseconds of Unix time.
@@ -148,7 +173,7 @@ pub(super) struct DecodedEnvelope {
     pub(super) envelope: Envelope,
 }
 
-/// The bytes of an envelope; `None` for one that is never published.
+/// The bytes of an envelope, with room for its seal; `None` for one that is never published.
 pub(super) fn encode(from: NodeId, at: DateTime<Utc>, envelope: &Envelope) -> Option<Vec<u8>> {
     let content = match envelope {
         Envelope::Committed(committed) => EncodedContent::Committed {
@@ -188,27 +213,57 @@ pub(super) fn encode(from: NodeId, at: DateTime<Utc>, envelope: &Envelope) -> Op
         content,
     };
     // Writing to a vector fails for nothing that these types can hold.
-    postcard::to_extend(&encoded, vec![VERSION]).ok()
+    let mut bytes = vec![0; SEAL.end];
+    bytes[0] = VERSION;
+    postcard::to_extend(&encoded, bytes).ok()
 }
 
-/// The node that published an envelope, without decoding the rest.
+/// Seals an encoded envelope for a channel.
+pub(super) fn seal(sealer: &Sealer, channel: &str, bytes: &mut [u8]) {
+    if let Some((head, content)) = bytes.split_at_mut_checked(SEAL.end) {
+        head[SEAL].copy_from_slice(&sealer.seal(channel.as_bytes(), content));
+    }
+}
+
+/// The node that published an envelope, without a look at the seal or the rest.
 pub(super) fn sender(bytes: &[u8]) -> Option<NodeId> {
-    let (&VERSION, rest) = bytes.split_first()? else {
-        return None;
-    };
-    postcard::take_from_bytes(rest).ok().map(|(from, _)| from)
+    let (_, content) = split(bytes).ok()?;
+    postcard::take_from_bytes(content).ok().map(|(from, _)| from)
 }
 
-/// The envelope of some bytes.
+/// The seal and the content.
+fn split(bytes: &[u8]) -> Result<(&[u8], &[u8]), Error> {
+    match bytes.first() {
+        Some(&VERSION) => {}
+        Some(version) => return Err(Error::Version(*version)),
+        None => return Err(postcard::Error::DeserializeUnexpectedEnd.into()),
+    }
+    let (head, content) = bytes
+        .split_at_checked(SEAL.end)
+        .ok_or(postcard::Error::DeserializeUnexpectedEnd)?;
+    Ok((&head[SEAL], content))
+}
+
+/// The envelope of some bytes that arrived on a channel.
 ///
 /// # Errors
 /// [`Error`]: ignore the bytes.
-pub(super) fn decode(bytes: &[u8]) -> Result<DecodedEnvelope, Error> {
-    let encoded: EncodedEnvelope<'_> = match bytes.split_first() {
-        Some((&VERSION, rest)) => postcard::from_bytes(rest)?,
-        Some((version, _)) => return Err(Error::Version(*version)),
-        None => return Err(postcard::Error::DeserializeUnexpectedEnd.into()),
-    };
+pub(super) fn decode(
+    sealer: &Sealer,
+    channel: &[u8],
+    bytes: &[u8],
+    now: DateTime<Utc>,
+) -> Result<DecodedEnvelope, Error> {
+    let (seal, content) = split(bytes)?;
+    if !sealer.is_sealed(channel, content, seal) {
+        return Err(Error::Seal);
+    }
+    let encoded: EncodedEnvelope<'_> = postcard::from_bytes(content)?;
+    let published_at = time(encoded.published_at)?;
+    let age = now.signed_duration_since(published_at);
+    if age.abs() > AGE_MAX {
+        return Err(Error::Age(age.num_milliseconds()));
+    }
     let envelope = match encoded.content {
         EncodedContent::Committed {
             conversation_id,
@@ -248,10 +303,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<DecodedEnvelope, Error> {
         },
         EncodedContent::Invalidated(invalidation) => Envelope::Invalidated(invalidation),
     };
-    Ok(DecodedEnvelope {
-        published_at: time(encoded.published_at)?,
-        envelope,
-    })
+    Ok(DecodedEnvelope { published_at, envelope })
 }
 
 fn encode_notice(notice: &Notice) -> EncodedNotice<'_> {
@@ -421,6 +473,7 @@ fn time(micros: Micros) -> Result<DateTime<Utc>, Error> {
 mod tests {
     use super::*;
     use crate::bus::SnapshotPart;
+    use crate::redis::SealPurpose;
 
     fn at(seconds: i64) -> DateTime<Utc> {
         DateTime::from_timestamp(seconds, 123_456_000).unwrap()
@@ -488,7 +541,7 @@ mod tests {
             observed: Rev(12),
             since: Some(std::time::Instant::now()),
         });
-        let received = decode(&encode(node, at(5), &sent).unwrap()).unwrap();
+        let received = received(&encode(node, at(5), &sent).unwrap(), at(5)).unwrap();
         assert_eq!(received.published_at, at(5));
         assert_eq!(sender(&encode(node, at(5), &sent).unwrap()), Some(node));
         let Envelope::Committed(committed) = received.envelope else {
@@ -526,7 +579,7 @@ mod tests {
             notice: notice.clone(),
             unread: unread.clone(),
         };
-        let received = decode(&encode(NodeId::new(), at(5), &sent).unwrap()).unwrap();
+        let received = received(&encode(NodeId::new(), at(5), &sent).unwrap(), at(5)).unwrap();
         assert!(matches!(received.envelope, Envelope::Notices { notice: n, unread: u } if n == notice && u == unread));
     }
 
@@ -537,7 +590,8 @@ mod tests {
         let id = |n: u128| uuid::Uuid::from_u128(n);
         let node = NodeId(id(1));
         let uuid = |n: u8| [&[16][..], &[0; 15], &[n]].concat();
-        let head = [&[VERSION][..], &uuid(1), &[10]].concat();
+        // No envelope is published without its seal; its bytes are pinned in `redis/seal.rs`.
+        let head = [&[2][..], &[0; 16], &uuid(1), &[10]].concat();
         let five_micros = DateTime::from_timestamp_micros(5).unwrap();
         let (conversation_id, user_id) = (ConversationId(id(2)), UserId(id(3)));
         let read = Envelope::Read {
@@ -572,18 +626,70 @@ mod tests {
         };
         let bytes = encode(NodeId::new(), at(0), &read).unwrap();
         assert!(matches!(
-            decode(&bytes).unwrap().envelope,
+            received(&bytes, at(0)).unwrap().envelope,
             Envelope::Read { seq: Seq(3), .. }
         ));
-        let mut newer = bytes.clone();
-        newer[0] = VERSION + 1;
-        assert!(matches!(decode(&newer), Err(Error::Version(_))));
-        assert_eq!(sender(&newer), None);
+        for version in [VERSION - 1, VERSION + 1] {
+            let mut other = bytes.clone();
+            other[0] = version;
+            let error = received(&other, at(0)).unwrap_err();
+            assert!(matches!(error, Error::Version(_)) && !error.is_forgery());
+            assert_eq!(sender(&other), None);
+        }
         for length in 0..bytes.len() {
-            assert!(decode(&bytes[..length]).is_err(), "{length} bytes");
-            assert!(length > 17 || sender(&bytes[..length]).is_none(), "{length} bytes");
+            assert!(received(&bytes[..length], at(0)).is_err(), "{length} bytes");
+            assert!(length > 33 || sender(&bytes[..length]).is_none(), "{length} bytes");
         }
         assert!(encode(NodeId::new(), at(0), &Envelope::Resumed(Vec::new())).is_none());
+    }
+
+    #[test]
+    fn only_nodes_are_believed_on_the_channel_and_at_the_time_they_mean() {
+        let (conversation_id, user_id, seq) = (ConversationId::new(), UserId::new(), Seq(3));
+        let read = Envelope::Read {
+            conversation_id,
+            user_id,
+            seq,
+        };
+        let mut bytes = encode(NodeId::new(), at(0), &read).unwrap();
+        let forged = |result: Result<DecodedEnvelope, Error>| result.is_err_and(|error| error.is_forgery());
+        assert!(forged(decode(&sealer(), CHANNEL.as_bytes(), &bytes, at(0))), "no seal");
+        seal(&sealer(), CHANNEL, &mut bytes);
+        let decoded =
+            |sealer: &Sealer, channel: &str, bytes: &[u8], now| decode(sealer, channel.as_bytes(), bytes, now);
+        assert!(decoded(&sealer(), CHANNEL, &bytes, at(0)).is_ok());
+        assert!(forged(decoded(
+            &Sealer::new(b"another", None, SealPurpose::Bus),
+            CHANNEL,
+            &bytes,
+            at(0)
+        )));
+        assert!(forged(decoded(&sealer(), "another channel", &bytes, at(0))));
+        for n in SEAL.start..bytes.len() {
+            let mut changed = bytes.clone();
+            changed[n] ^= 1;
+            assert!(forged(decoded(&sealer(), CHANNEL, &changed, at(0))), "byte {n}");
+        }
+        for (seconds, is_forged) in [(-121, true), (-119, false), (119, false), (121, true)] {
+            assert_eq!(
+                forged(decoded(&sealer(), CHANNEL, &bytes, at(seconds))),
+                is_forged,
+                "{seconds}"
+            );
+        }
+    }
+
+    const CHANNEL: &str = "a channel";
+
+    fn sealer() -> Sealer {
+        Sealer::new(b"a secret", None, SealPurpose::Bus)
+    }
+
+    /// Sealed and decoded again.
+    fn received(bytes: &[u8], now: DateTime<Utc>) -> Result<DecodedEnvelope, Error> {
+        let mut bytes = bytes.to_vec();
+        seal(&sealer(), CHANNEL, &mut bytes);
+        decode(&sealer(), CHANNEL.as_bytes(), &bytes, now)
     }
 
     /// Nodes of the version before read these bytes, and write them.
@@ -618,7 +724,7 @@ mod tests {
         ];
         for (message, expected) in cases {
             let bytes = encode(node, DateTime::UNIX_EPOCH, &Envelope::Presence(message)).unwrap();
-            let head = [&[VERSION][..], &id(1), &[0], &[3]].concat();
+            let head = [&[VERSION][..], &[0; SEAL_BYTES], &id(1), &[0], &[3]].concat();
             assert_eq!(bytes, [head, expected].concat());
         }
     }

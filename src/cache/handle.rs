@@ -197,7 +197,7 @@ impl CacheHandle {
         remote.redis().ping().await.map_err(|error| match error {
             redis::Error::BreakerOpen => "not asked for now, after it failed several times",
             redis::Error::Timeout { .. } => "no answer in time",
-            redis::Error::InvalidUrl | redis::Error::NoOwner | redis::Error::Failed { .. } => "no usable answer",
+            redis::Error::Settings(_) | redis::Error::NoOwner | redis::Error::Failed { .. } => "no usable answer",
         })?;
         match remote.waiting() {
             0 => Ok(()),

@@ -16,6 +16,7 @@ use crate::error::Code;
 use crate::wire::Change;
 use crate::wire::frames::Message;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tokio_postgres::Statement;
 use tokio_postgres::types::ToSql;
 
@@ -40,6 +41,12 @@ const KNOWN_POST: &str = "messages_tenant_id_id_key";
 /// How many groups are judged after one with a known post.
 const JUDGED_GROUPS: u32 = 100;
 
+/// A connection that was idle for longer is tried before a group is entrusted to it: a firewall may
+/// have forgotten it, and the group would lose seconds.
+const TRUSTED_FOR: Duration = Duration::from_secs(1);
+/// How long it may take to give a sign of life.
+const TRIAL_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// The statement of a flight, and its prepared form.
 #[derive(Clone, Copy)]
 struct Append<'a> {
@@ -50,6 +57,8 @@ struct Append<'a> {
 /// A connection with what every group needs prepared.
 pub(super) struct LaneConnection {
     client: Dedicated,
+    /// When it replied last.
+    replied: Instant,
     lock: Statement,
     append: Statement,
     append_new: Statement,
@@ -73,11 +82,17 @@ impl LaneConnection {
         let append_new = client.prepare_named(&APPEND_NEW).await?;
         Ok(Self {
             client,
+            replied: Instant::now(),
             lock,
             append,
             append_new,
             judged_next: 0,
         })
+    }
+
+    /// Whether it is there. Asks it, if it was idle for long.
+    pub(super) async fn is_alive(&self) -> bool {
+        !self.is_closed() && (self.replied.elapsed() < TRUSTED_FOR || self.client.is_alive(TRIAL_TIMEOUT).await)
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -86,11 +101,16 @@ impl LaneConnection {
 
     /// Commits a group as one transaction. The outcomes are in the order of posts, then changes.
     pub(super) async fn commit(&mut self, group: &Group<Operation>) -> Result<Vec<OperationOutcome>, DatabaseError> {
-        if group.changes.is_empty() {
+        let outcomes = if group.changes.is_empty() {
             self.append(group).await
         } else {
             self.apply_in_steps(group).await
+        };
+        match &outcomes {
+            Ok(_) => self.replied = Instant::now(),
+            Err(error) => self.client.note(error),
         }
+        outcomes
     }
 
     /// Expects posts to be new, which is cheaper, unless some were not a moment ago: repeated posts

@@ -137,6 +137,11 @@ impl GroupWriter {
     }
 
     async fn attempt(&mut self, group: &Group<Operation>) -> Result<Vec<OperationOutcome>, DatabaseError> {
+        if let Some(known) = &self.connection
+            && !known.is_alive().await
+        {
+            self.connection = None;
+        }
         let connection = match &mut self.connection {
             Some(connection) => connection,
             none => none.insert(LaneConnection::open(&self.database).await?),

@@ -1,6 +1,7 @@
 //! The settings of PostgreSQL: where it is, how many connections it gets, and how long anybody
 //! waits for it.
 
+use super::postgres::PostgresAddress;
 use super::values::{DAY, Secret, pause, seconds};
 use super::walk::SettingsWalk;
 use std::path::PathBuf;
@@ -42,7 +43,9 @@ impl DatabaseConfig {
             "DATABASE_URL",
             &mut self.url,
             "A PostgreSQL of your own, 15 or newer, with pgvector 0.8 or newer: \
-             `postgres://user:password@host:5432/database`.",
+             `postgres://user:password@host:5432/database`. TLS as libpq does it: \
+             `?sslmode=verify-full&sslrootcert=/etc/ssl/db-ca.pem` (or `sslrootcert=system`), `sslcert` and `sslkey` for \
+             a certificate of its own. Without `sslmode` it is `prefer`: TLS if the server offers it, unchecked.",
         );
         walk.unset("the server runs a private PostgreSQL in `DATA_DIR`");
         walk.bounded(
@@ -96,12 +99,11 @@ impl DatabaseConfig {
         walk.unset("`.dev/postgres/bin`, then what `pg_config` says");
     }
 
-    /// What is wrong with the address. The parser's own error would quote it, with its password.
+    /// What is wrong with the address.
     pub(super) fn check(&self, errors: &mut Vec<String>) {
-        if let Some(url) = &self.url
-            && url.expose().parse::<tokio_postgres::Config>().is_err()
-        {
-            errors.push("DATABASE_URL: not of the form postgres://user:password@host:5432/database".to_owned());
+        let address = self.url.as_ref().map(|url| PostgresAddress::parse(url.expose()));
+        if let Some(Err(problem)) = address {
+            errors.push(format!("DATABASE_URL: {problem}"));
         }
     }
 }

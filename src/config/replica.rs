@@ -1,5 +1,6 @@
 //! The settings of the read replica: where it is, and how old it may be.
 
+use super::postgres::PostgresAddress;
 use super::values::Secret;
 use super::walk::SettingsWalk;
 use std::time::Duration;
@@ -37,12 +38,11 @@ impl ReplicaConfig {
         );
     }
 
-    /// What is wrong with the address. The parser's own error would quote it, with its password.
+    /// What is wrong with the address.
     pub(super) fn check(&self, errors: &mut Vec<String>) {
-        if let Some(url) = &self.url
-            && url.expose().parse::<tokio_postgres::Config>().is_err()
-        {
-            errors.push("DATABASE_REPLICA_URL: not of the form postgres://user:password@host:5432/database".to_owned());
+        let address = self.url.as_ref().map(|url| PostgresAddress::parse(url.expose()));
+        if let Some(Err(problem)) = address {
+            errors.push(format!("DATABASE_REPLICA_URL: {problem}"));
         }
     }
 }

@@ -90,7 +90,16 @@ fn mistakes_are_refused_by_name() {
     check_error(&[("REDIS_URL", "http://x")], &["REDIS_URL"]);
     check_error(&[("METRICS_BIND", "9464")], &["METRICS_BIND"]);
     check_error(&[("METRICS_BIND", "127.0.0.1:8080")], &["another address than BIND"]);
-    check_error(&[("REDIS_URL", "rediss://x:6379")], &["TLS"]);
+    check_error(
+        &[("REDIS_URL", "redis://x"), ("REDIS_TLS_CA", "ca.pem")],
+        &["rediss://"],
+    );
+    check_error(
+        &[("REDIS_URL", "rediss://x"), ("REDIS_TLS_KEY", "key.pem")],
+        &["REDIS_TLS_CERT"],
+    );
+    check_error(&[("DATABASE_URL", "postgres://x/y?sslmode=on")], &["sslmode"]);
+    check_error(&[("DATABASE_REPLICA_URL", "postgres://x/y?sslmode=on")], &["sslmode"]);
     check_error(
         &[("PARLANCE_REDIS_TIMEOUT", "51ms")],
         &["PARLANCE_REDIS_TIMEOUT: must be from 5ms to 50ms"],

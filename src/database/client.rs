@@ -2,26 +2,20 @@
 //! connection.
 //!
 //! Every statement has a name, is prepared once per connection, and is timed. One slower than half
-//! a second is logged by its name, never with its values. PostgreSQL ends a statement at
-//! `statement_timeout`. A server that does not even do that (frozen, or behind a network that
-//! swallows packets) has [`REPLY_GRACE`] more. Then the caller gets [`Error::Timeout`], and the
-//! connection is not used again, because its state is unknown.
+//! a second is logged by its name, never with its values. No wait is without an end (`reply.rs`). A
+//! connection that an error has shown to be of no use does not go back to the pool
+//! (`condition.rs`).
 
+use super::condition::{Fault, ServerCondition};
 use super::error::Error;
-use crate::metrics::metrics;
+use super::reply::{ReplyWatch, time_taken};
 use deadpool_postgres::{ClientWrapper, Object};
 use std::future::Future;
 use std::ops::{Deref, DerefMut};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{IsolationLevel, Row};
-
-/// A statement slower than this is logged.
-const SLOW: Duration = Duration::from_millis(500);
-
-/// How long after `statement_timeout` a reply may still come.
-const REPLY_GRACE: Duration = Duration::from_secs(1);
 
 pub type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
 
@@ -45,55 +39,6 @@ const BEGIN: &str = "transaction.begin";
 const COMMIT: &str = "transaction.commit";
 const ROLLBACK: &str = "transaction.rollback";
 
-/// How long to wait for replies on one connection.
-#[derive(Debug)]
-struct ReplyDeadline {
-    after: Duration,
-    /// A reply did not come. The state of the connection is unknown.
-    passed: AtomicBool,
-}
-
-impl ReplyDeadline {
-    fn new(statement_timeout: Duration) -> Self {
-        Self {
-            after: statement_timeout + REPLY_GRACE,
-            passed: AtomicBool::new(false),
-        }
-    }
-
-    /// Waits for a reply, times it, and names the statement in the error.
-    async fn wait_for<T>(
-        &self,
-        statement: &'static str,
-        reply: impl Future<Output = Result<T, tokio_postgres::Error>>,
-    ) -> Result<T, Error> {
-        let started = Instant::now();
-        let result = tokio::time::timeout(self.after, reply).await;
-        let elapsed = started.elapsed();
-        note(statement, elapsed);
-        let Ok(result) = result else {
-            self.passed.store(true, Ordering::Relaxed);
-            return Err(Error::Timeout {
-                statement,
-                after: self.after,
-            });
-        };
-        result.map_err(|source| Error::Statement { statement, source })
-    }
-}
-
-/// Counts how long a statement took, and logs it by its name if that was long.
-fn note(statement: &'static str, elapsed: Duration) {
-    metrics().db_queried(statement, elapsed);
-    if elapsed > SLOW {
-        tracing::warn!(
-            statement,
-            duration_ms = elapsed.as_secs_f64() * 1e3,
-            "Slow statement {statement}"
-        );
-    }
-}
-
 /// The four ways to run a statement, on whatever `self.connection()` is.
 macro_rules! statement_methods {
     () => {
@@ -107,7 +52,7 @@ macro_rules! statement_methods {
                 let prepared = connection.prepare_cached(statement.sql).await?;
                 connection.query(&prepared, params).await
             };
-            self.deadline.wait_for(statement.name, reply).await
+            self.replies.wait_for(statement.name, reply).await
         }
 
         /// Runs a statement that returns at most one row.
@@ -120,7 +65,7 @@ macro_rules! statement_methods {
                 let prepared = connection.prepare_cached(statement.sql).await?;
                 connection.query_opt(&prepared, params).await
             };
-            self.deadline.wait_for(statement.name, reply).await
+            self.replies.wait_for(statement.name, reply).await
         }
 
         /// Runs a statement that returns exactly one row.
@@ -133,7 +78,7 @@ macro_rules! statement_methods {
                 let prepared = connection.prepare_cached(statement.sql).await?;
                 connection.query_one(&prepared, params).await
             };
-            self.deadline.wait_for(statement.name, reply).await
+            self.replies.wait_for(statement.name, reply).await
         }
 
         /// Runs a statement for its effect and returns how many rows it touched.
@@ -146,7 +91,7 @@ macro_rules! statement_methods {
                 let prepared = connection.prepare_cached(statement.sql).await?;
                 connection.execute(&prepared, params).await
             };
-            self.deadline.wait_for(statement.name, reply).await
+            self.replies.wait_for(statement.name, reply).await
         }
     };
 }
@@ -158,16 +103,21 @@ pub struct Client {
     object: Option<Object>,
     /// How many connections the pool keeps.
     keep_max: usize,
-    deadline: ReplyDeadline,
+    replies: ReplyWatch,
 }
 
 impl Client {
-    pub(super) fn new(object: Object, keep_max: usize, statement_timeout: Duration) -> Self {
+    pub(super) const fn new(object: Object, keep_max: usize, replies: ReplyWatch) -> Self {
         Self {
             object: Some(object),
             keep_max,
-            deadline: ReplyDeadline::new(statement_timeout),
+            replies,
         }
+    }
+
+    /// Notes an error that was found by looking at what a statement returned.
+    pub(super) fn note(&self, error: &Error) {
+        self.replies.note(error);
     }
 
     fn connection(&self) -> Result<&ClientWrapper, Error> {
@@ -183,10 +133,10 @@ impl Client {
     /// [`Error::Statement`] or [`Error::Timeout`].
     pub async fn transaction(&mut self) -> Result<Transaction<'_>, Error> {
         let connection = self.object.as_deref_mut().ok_or(Error::Closed)?;
-        let inner = self.deadline.wait_for(BEGIN, connection.transaction()).await?;
+        let inner = self.replies.wait_for(BEGIN, connection.transaction()).await?;
         Ok(Transaction {
             inner,
-            deadline: &self.deadline,
+            replies: &self.replies,
         })
     }
 }
@@ -203,23 +153,30 @@ impl Client {
             .build_transaction()
             .isolation_level(IsolationLevel::RepeatableRead)
             .read_only(true);
-        let inner = self.deadline.wait_for(BEGIN, begin.start()).await?;
+        let inner = self.replies.wait_for(BEGIN, begin.start()).await?;
         Ok(Transaction {
             inner,
-            deadline: &self.deadline,
+            replies: &self.replies,
         })
     }
 }
 
-/// Gives the connection back to the pool. Closes it instead where its state is unknown, or where it
-/// is beyond those kept.
+/// Gives the connection back to the pool. Closes it instead where it is of no use any more, or where
+/// it is beyond those kept.
 impl Drop for Client {
     fn drop(&mut self) {
         let Some(object) = self.object.take() else { return };
         // While others wait, closing this one would only make them open another.
         let surplus =
             Object::pool(&object).is_some_and(|pool| pool.status().size > self.keep_max && pool.status().waiting == 0);
-        if surplus || self.deadline.passed.load(Ordering::Relaxed) {
+        let fault = self
+            .replies
+            .fault()
+            .filter(|fault| fault.ends(Object::metrics(&object).age()));
+        if fault == Some(Fault::Server) {
+            self.replies.condition().distrust_server(Instant::now());
+        }
+        if surplus || fault.is_some() {
             drop(Object::take(object));
         }
     }
@@ -228,7 +185,7 @@ impl Drop for Client {
 /// A transaction. Rolled back when dropped without [`Transaction::commit`].
 pub struct Transaction<'a> {
     inner: deadpool_postgres::Transaction<'a>,
-    deadline: &'a ReplyDeadline,
+    replies: &'a ReplyWatch,
 }
 
 impl Transaction<'_> {
@@ -244,7 +201,7 @@ impl Transaction<'_> {
 
     /// After so long PostgreSQL ends a statement, unless the transaction has set another time.
     pub fn statement_timeout(&self) -> Duration {
-        self.deadline.after.saturating_sub(REPLY_GRACE)
+        self.replies.statement_timeout()
     }
 
     /// Makes the transaction's changes durable.
@@ -253,7 +210,7 @@ impl Transaction<'_> {
     /// [`Error::Statement`] or [`Error::Timeout`]; where the connection was lost, it is unknown
     /// whether it committed.
     pub async fn commit(self) -> Result<(), Error> {
-        self.deadline.wait_for(COMMIT, self.inner.commit()).await
+        self.replies.wait_for(COMMIT, self.inner.commit()).await
     }
 
     /// Discards the transaction's changes.
@@ -261,7 +218,7 @@ impl Transaction<'_> {
     /// # Errors
     /// [`Error::Statement`] or [`Error::Timeout`].
     pub async fn rollback(self) -> Result<(), Error> {
-        self.deadline.wait_for(ROLLBACK, self.inner.rollback()).await
+        self.replies.wait_for(ROLLBACK, self.inner.rollback()).await
     }
 }
 
@@ -270,22 +227,39 @@ impl Transaction<'_> {
 #[derive(Debug)]
 pub struct Dedicated {
     wrapper: ClientWrapper,
-    deadline: ReplyDeadline,
+    replies: ReplyWatch,
 }
 
 impl Dedicated {
-    pub(super) fn new(wrapper: ClientWrapper, statement_timeout: Duration) -> Self {
+    pub(super) fn new(wrapper: ClientWrapper, statement_timeout: Duration, condition: Arc<ServerCondition>) -> Self {
         Self {
             wrapper,
-            deadline: ReplyDeadline::new(statement_timeout),
+            replies: ReplyWatch::new(statement_timeout, condition),
         }
     }
 
-    /// Whether the connection is lost, or its state unknown because a reply did not come. Then make
-    /// another.
+    /// Whether the connection is lost, or of no use any more (`condition.rs`). Then make another.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.wrapper.is_closed() || self.deadline.passed.load(Ordering::Relaxed)
+        self.wrapper.is_closed() || self.replies.fault().is_some()
+    }
+
+    /// Notes an error of the bare connection.
+    pub fn note(&self, error: &Error) {
+        self.replies.note(error);
+    }
+
+    /// Whether the other side gives a sign of life within `patience`. If not, the connection counts
+    /// as closed.
+    pub async fn is_alive(&self, patience: Duration) -> bool {
+        let alive = matches!(
+            tokio::time::timeout(patience, self.wrapper.simple_query("")).await,
+            Ok(Ok(_))
+        );
+        if !alive {
+            self.replies.note(&Error::ConnectTimeout(patience));
+        }
+        alive
     }
 
     /// The driver's prepared form of a statement, prepared at its first use on this connection.
@@ -293,7 +267,7 @@ impl Dedicated {
     /// # Errors
     /// [`Error::Statement`] or [`Error::Timeout`].
     pub async fn prepare_named(&self, statement: &Statement) -> Result<tokio_postgres::Statement, Error> {
-        self.deadline
+        self.replies
             .wait_for(statement.name, self.wrapper.prepare_cached(statement.sql))
             .await
     }
@@ -303,7 +277,7 @@ impl Dedicated {
     pub async fn time<T>(&self, statement: &Statement, flight: impl Future<Output = T>) -> T {
         let started = Instant::now();
         let result = flight.await;
-        note(statement.name, started.elapsed());
+        time_taken(statement.name, started.elapsed());
         result
     }
 
@@ -312,10 +286,10 @@ impl Dedicated {
     /// # Errors
     /// [`Error::Statement`] or [`Error::Timeout`].
     pub async fn begin(&mut self) -> Result<Transaction<'_>, Error> {
-        let inner = self.deadline.wait_for(BEGIN, self.wrapper.transaction()).await?;
+        let inner = self.replies.wait_for(BEGIN, self.wrapper.transaction()).await?;
         Ok(Transaction {
             inner,
-            deadline: &self.deadline,
+            replies: &self.replies,
         })
     }
 }

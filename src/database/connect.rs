@@ -1,58 +1,25 @@
-//! How a connection to PostgreSQL is made: its session settings, its keep-alives, and where its
-//! task runs.
+//! How a connection to PostgreSQL is opened, and where its task runs.
 //!
 //! A connection's socket lives in the runtime that opened it. Every worker thread of the server has
 //! a runtime. A worker that opened a connection of the pool would carry everyone's traffic on it,
 //! and end it when it stops. So the pool opens its connections on the runtime that opened the
 //! database. A dedicated connection runs where its owner runs, without a hop between threads.
 
+use super::address::ServerAddress;
 use super::error::{Brief, Error};
-use crate::config::DatabaseConfig;
 use deadpool_postgres::ClientWrapper;
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
-use tokio_postgres::{Config, NoTls};
-
-/// Our name in `pg_stat_activity`.
-const APPLICATION_NAME: &str = "parlance";
-
-/// A transaction that a stalled node leaves open holds row locks. PostgreSQL ends it after this
-/// many statement timeouts.
-const IDLE_IN_TRANSACTION_FACTOR: u32 = 2;
-
-/// Adds the settings of every connection to an address.
-pub(super) fn with_session_settings(mut address: Config, config: &DatabaseConfig) -> Config {
-    let timeout = config.statement_timeout;
-    // `synchronous_commit` is the default, but receipts depend on it, whatever the server's
-    // configuration says. Notices are of no use here, and may quote what people write or search
-    // for.
-    let ours = format!(
-        "-c synchronous_commit=on -c statement_timeout={} -c idle_in_transaction_session_timeout={} -c jit=off \
-         -c client_min_messages=warning",
-        timeout.as_millis(),
-        (timeout * IDLE_IN_TRANSACTION_FACTOR).as_millis(),
-    );
-    let options = address
-        .get_options()
-        .map_or_else(|| ours.clone(), |theirs| format!("{theirs} {ours}"));
-    address
-        .options(options)
-        .application_name(APPLICATION_NAME)
-        .connect_timeout(config.connect_timeout)
-        .keepalives(true)
-        .keepalives_idle(Duration::from_secs(30))
-        .keepalives_interval(Duration::from_secs(10))
-        .keepalives_retries(5)
-        // As long as keep-alives take to notice a dead connection.
-        .tcp_user_timeout(Duration::from_secs(80));
-    address
-}
+use tokio_postgres::tls::{NoTls, TlsStream};
+use tokio_postgres::{Config, Connection};
 
 /// Opens a connection whose task runs on the present runtime.
-pub(super) async fn connect(address: &Config, timeout: Duration) -> Result<ClientWrapper, Error> {
+pub(super) async fn connect(address: &ServerAddress, timeout: Duration) -> Result<ClientWrapper, Error> {
     match tokio::time::timeout(timeout, open(address)).await {
         Ok(Ok((client, task))) => Ok(ClientWrapper::new(client, task)),
         Ok(Err(error)) => Err(Error::Connect(error)),
@@ -62,29 +29,51 @@ pub(super) async fn connect(address: &Config, timeout: Duration) -> Result<Clien
 
 type Opened = (tokio_postgres::Client, JoinHandle<()>);
 
-async fn open(address: &Config) -> Result<Opened, tokio_postgres::Error> {
-    let (client, connection) = address.connect(NoTls).await?;
-    let task = tokio::spawn(async move {
+async fn open(address: &ServerAddress) -> Result<Opened, tokio_postgres::Error> {
+    if let Some(tls) = &address.tls {
+        match address.driver.connect(tls.clone()).await {
+            Ok((client, connection)) => return Ok((client, drive(connection))),
+            Err(error) if address.is_plain_allowed && is_of_handshake(&error) => {
+                tracing::debug!("no TLS with the database: {}", Brief(&error));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    let (client, connection) = address.driver.connect(NoTls).await?;
+    Ok((client, drive(connection)))
+}
+
+fn drive<S, T>(connection: Connection<S, T>) -> JoinHandle<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    T: TlsStream + Unpin + Send + 'static,
+{
+    tokio::spawn(async move {
         if let Err(error) = connection.await {
             tracing::warn!("Database connection lost: {}", Brief(&error));
         }
-    });
-    Ok((client, task))
+    })
+}
+
+/// Whether a handshake of TLS failed, or was broken off by the other side.
+fn is_of_handshake(error: &tokio_postgres::Error) -> bool {
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());
+    source.is_some_and(|source| matches!(source.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof))
 }
 
 /// Opens the pool's connections, all on one runtime.
-pub(super) struct OnRuntime(pub(super) Handle);
+pub(super) struct OnRuntime {
+    pub(super) runtime: Handle,
+    pub(super) address: ServerAddress,
+}
 
 impl deadpool_postgres::Connect for OnRuntime {
-    fn connect(
-        &self,
-        address: &Config,
-    ) -> Pin<Box<dyn Future<Output = Result<Opened, tokio_postgres::Error>> + Send + '_>> {
-        let address = address.clone();
+    fn connect(&self, _: &Config) -> Pin<Box<dyn Future<Output = Result<Opened, tokio_postgres::Error>> + Send + '_>> {
+        let address = self.address.clone();
         Box::pin(async move {
             // A caller that gives up drops this future. Then the task still finishes, and its
             // connection closes with its client.
-            match self.0.spawn(async move { open(&address).await }).await {
+            match self.runtime.spawn(async move { open(&address).await }).await {
                 Ok(opened) => opened,
                 // The runtime is stopping, so there is nothing to connect for.
                 Err(_) => std::future::pending().await,

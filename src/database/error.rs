@@ -5,6 +5,7 @@
 //! ([`Error::constraint`])? Everything else is a defect of ours. Neither the text nor the debug
 //! form of an error holds a value of a row: PostgreSQL's `DETAIL`, which does, is left out.
 
+use super::condition::Fault;
 use crate::error::Code;
 use std::fmt;
 use std::time::Duration;
@@ -41,6 +42,20 @@ pub enum Error {
     /// The private server could not be started; for the operator.
     #[error("{0}")]
     Embedded(String),
+    /// The database replies, and takes no changes.
+    #[error("the database takes no changes: {0}")]
+    NotWritable(NotWritable),
+}
+
+/// Why a database takes no changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotWritable {
+    #[error("it is a standby")]
+    Standby,
+    #[error("it is read-only")]
+    ReadOnly,
+    #[error("its disk is full")]
+    DiskFull,
 }
 
 impl Error {
@@ -49,7 +64,11 @@ impl Error {
     #[must_use]
     pub fn is_unavailable(&self) -> bool {
         match self {
-            Self::PoolExhausted(_) | Self::Closed | Self::ConnectTimeout(_) | Self::Timeout { .. } => true,
+            Self::PoolExhausted(_)
+            | Self::Closed
+            | Self::ConnectTimeout(_)
+            | Self::Timeout { .. }
+            | Self::NotWritable(_) => true,
             Self::Connect(source) => source.code().is_none_or(is_transient),
             Self::Statement { source, .. } => source.code().map_or_else(|| lost_connection(source), is_transient),
             Self::Unusable(_) | Self::Migration(_) | Self::Embedded(_) => false,
@@ -60,10 +79,21 @@ impl Error {
     /// statement, and not too many callers.
     pub(super) fn is_of_connection(&self) -> bool {
         match self {
-            Self::ConnectTimeout(_) | Self::Timeout { .. } => true,
-            Self::Connect(source) => source.code().is_none_or(is_of_server),
-            Self::Statement { source, .. } => source.code().map_or_else(|| lost_connection(source), is_of_server),
-            _ => false,
+            Self::Connect(source) => source.code().is_none_or(|state| Fault::of(state).is_some()),
+            _ => self.fault().is_some(),
+        }
+    }
+
+    /// What the error says of the connection on which it happened.
+    pub(super) fn fault(&self) -> Option<Fault> {
+        match self {
+            Self::ConnectTimeout(_) | Self::Timeout { .. } => Some(Fault::Connection),
+            Self::NotWritable(NotWritable::Standby | NotWritable::ReadOnly) => Some(Fault::Server),
+            Self::Statement { source, .. } => match source.code() {
+                Some(state) => Fault::of(state),
+                None => lost_connection(source).then_some(Fault::Connection),
+            },
+            _ => None,
         }
     }
 
@@ -124,32 +154,16 @@ impl From<tokio_postgres::Error> for Error {
     }
 }
 
-/// Whether a code of PostgreSQL is about the server's condition and not about the statement.
+/// Whether a code of PostgreSQL is about the server's condition or the connection's, and not about
+/// the statement.
 fn is_transient(state: &SqlState) -> bool {
-    const STATES: [&SqlState; 9] = [
-        &SqlState::ADMIN_SHUTDOWN,
-        &SqlState::CRASH_SHUTDOWN,
-        &SqlState::CANNOT_CONNECT_NOW,
-        &SqlState::DATABASE_DROPPED,
+    const STATES: [&SqlState; 3] = [
         &SqlState::QUERY_CANCELED,
-        &SqlState::READ_ONLY_SQL_TRANSACTION,
-        &SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
         &SqlState::LOCK_NOT_AVAILABLE,
         &SqlState::IO_ERROR,
     ];
-    // Classes: 08 connection, 53 insufficient resources.
-    STATES.contains(&state) || state.code().starts_with("08") || state.code().starts_with("53")
-}
-
-/// Whether a code of PostgreSQL says that this server, or this connection, cannot be used now.
-fn is_of_server(state: &SqlState) -> bool {
-    const STATES: [&SqlState; 4] = [
-        &SqlState::ADMIN_SHUTDOWN,
-        &SqlState::CRASH_SHUTDOWN,
-        &SqlState::CANNOT_CONNECT_NOW,
-        &SqlState::DATABASE_DROPPED,
-    ];
-    STATES.contains(&state) || state.code().starts_with("08")
+    // Class 53: insufficient resources.
+    STATES.contains(&state) || state.code().starts_with("53") || Fault::of(state).is_some()
 }
 
 /// Whether an error without a code of PostgreSQL is the loss of the connection and not a value of
@@ -181,25 +195,32 @@ mod tests {
 
     #[test]
     fn codes_of_postgresql_are_sorted() {
-        for (state, transient, of_server) in [
-            ("08006", true, true),
-            ("53300", true, false),
-            ("57P01", true, true),
-            ("57P03", true, true),
-            ("57014", true, false),
-            ("25006", true, false),
-            ("40001", false, false),
-            ("23505", false, false),
-            ("42P01", false, false),
-            ("28P01", false, false),
-            ("22021", false, false),
+        for (state, transient) in [
+            ("08006", true),
+            ("53300", true),
+            ("53100", true),
+            ("57P01", true),
+            ("57P03", true),
+            ("57014", true),
+            ("25006", true),
+            ("25P04", true),
+            ("26000", true),
+            ("40001", false),
+            ("23505", false),
+            ("42P01", false),
+            ("28P01", false),
+            ("22021", false),
         ] {
             let state = SqlState::from_code(state);
-            assert_eq!(
-                (is_transient(&state), is_of_server(&state)),
-                (transient, of_server),
-                "{state:?}"
-            );
+            assert_eq!(is_transient(&state), transient, "{state:?}");
+        }
+        for (reason, fault) in [
+            (NotWritable::Standby, Some(Fault::Server)),
+            (NotWritable::ReadOnly, Some(Fault::Server)),
+            (NotWritable::DiskFull, None),
+        ] {
+            let error = Error::NotWritable(reason);
+            assert_eq!((error.fault(), error.code()), (fault, Code::Unavailable), "{reason}");
         }
         assert!(!Error::PoolExhausted(Duration::ZERO).is_of_connection());
         assert_eq!(Error::PoolExhausted(Duration::ZERO).code(), Code::Unavailable);

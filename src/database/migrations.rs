@@ -14,13 +14,13 @@
 //! * The server is checked first: a PostgreSQL that is too old, or lacks pgvector, or a database in
 //!   another encoding than UTF-8, is refused in one sentence.
 
+use super::address::ServerAddress;
 use super::connect;
 use super::error::Error;
 use crate::config::DatabaseConfig;
 use deadpool_postgres::ClientWrapper;
 use refinery::{Report, Runner};
 use std::time::Duration;
-use tokio_postgres::Config;
 use tokio_postgres::error::SqlState;
 
 /// The oldest PostgreSQL that can be used, as in `server_version_num`.
@@ -72,7 +72,7 @@ pub(super) fn latest() -> i64 {
 }
 
 /// Checks the server and migrates the database. Returns how many migrations were applied.
-pub(super) async fn run(address: &Config, config: &DatabaseConfig) -> Result<usize, Error> {
+pub(super) async fn run(address: &ServerAddress, config: &DatabaseConfig) -> Result<usize, Error> {
     let mut client = connect::connect(address, config.connect_timeout).await?;
     check_server(&client).await?;
     // A migration may take long, and so may the wait for another node.

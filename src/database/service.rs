@@ -1,17 +1,17 @@
 //! The service: opens the database, borrows connections, and closes it. Cheap to clone.
 
+use super::address::ServerAddress;
 use super::client::{Client, Dedicated, Statement};
 use super::error::Error;
+use super::pool::ConnectionPool;
 use super::replica::{Replica, ReplicaStatus};
-use super::{connect, migrations, pool, private};
-use crate::config::{Config, DatabaseConfig};
+use super::{connect, migrations, private, writable};
+use crate::config::{Config, DatabaseConfig, PostgresAddress};
 use crate::metrics::{ReadTarget, metrics};
-use deadpool_postgres::Pool;
 use embedded_postgres::EmbeddedPostgres;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Instant;
-use tokio_postgres::config::SslMode;
 
 /// The database of a node.
 #[derive(Clone)]
@@ -20,12 +20,12 @@ pub struct Database {
 }
 
 struct DatabaseState {
-    pool: Pool,
+    pool: ConnectionPool,
     /// `None` without `DATABASE_REPLICA_URL`.
     replica: Option<Replica>,
     /// The private server; `None` with `DATABASE_URL`, and once stopped.
     embedded: Mutex<Option<EmbeddedPostgres>>,
-    address: tokio_postgres::Config,
+    address: ServerAddress,
     config: DatabaseConfig,
 }
 
@@ -77,27 +77,22 @@ impl Database {
     }
 
     /// The operator's server, or else the private one, with our session settings.
-    async fn locate(config: &Config) -> Result<(tokio_postgres::Config, Option<EmbeddedPostgres>), Error> {
-        let (address, embedded): (tokio_postgres::Config, _) = match &config.database.url {
-            Some(url) => {
-                let invalid = |_| Error::Unusable("DATABASE_URL is not valid".to_owned());
-                (url.expose().parse().map_err(invalid)?, None)
-            }
-            None => {
-                let embedded = private::start(config).await?;
-                (embedded.address().clone(), Some(embedded))
-            }
-        };
-        if address.get_ssl_mode() == SslMode::Require {
-            let reason = "DATABASE_URL demands TLS (sslmode=require), which this build does not speak";
-            return Err(Error::Unusable(reason.to_owned()));
+    async fn locate(config: &Config) -> Result<(ServerAddress, Option<EmbeddedPostgres>), Error> {
+        const NAME: &str = "DATABASE_URL";
+        if let Some(url) = &config.database.url {
+            let invalid = |problem| Error::Unusable(format!("{NAME}: {problem}"));
+            let address = PostgresAddress::parse(url.expose()).map_err(invalid)?;
+            let address = ServerAddress::new(NAME, address, &config.database)?;
+            return Ok((address.for_changes(), None));
         }
-        Ok((connect::with_session_settings(address, &config.database), embedded))
+        let embedded = private::start(config).await?;
+        let address = PostgresAddress::plain(embedded.address().clone());
+        Ok((ServerAddress::new(NAME, address, &config.database)?, Some(embedded)))
     }
 
-    async fn prepare(address: &tokio_postgres::Config, config: &DatabaseConfig) -> Result<Pool, Error> {
+    async fn prepare(address: &ServerAddress, config: &DatabaseConfig) -> Result<ConnectionPool, Error> {
         migrations::run(address, config).await?;
-        pool::build(address, config)
+        ConnectionPool::build(address, config)
     }
 
     /// Borrows a connection of the pool.
@@ -105,20 +100,14 @@ impl Database {
     /// # Errors
     /// [`Error::PoolExhausted`] after `acquire_timeout`, [`Error::Connect`], [`Error::Closed`].
     pub async fn client(&self) -> Result<Client, Error> {
-        let config = &self.state.config;
         let started = Instant::now();
-        match tokio::time::timeout(config.acquire_timeout, self.state.pool.get()).await {
-            Ok(Ok(object)) => {
-                metrics().db_pool_waited(started.elapsed());
-                Ok(Client::new(object, config.pool_size, config.statement_timeout))
-            }
-            Ok(Err(deadpool_postgres::PoolError::Backend(error))) => Err(Error::Connect(error)),
-            Ok(Err(deadpool_postgres::PoolError::Closed)) => Err(Error::Closed),
-            Ok(Err(_)) | Err(_) => {
-                metrics().db_pool_timed_out();
-                Err(Error::PoolExhausted(config.acquire_timeout))
-            }
+        let client = self.state.pool.client(self.state.config.acquire_timeout).await;
+        match &client {
+            Ok(_) => metrics().db_pool_waited(started.elapsed()),
+            Err(Error::PoolExhausted(_)) => metrics().db_pool_timed_out(),
+            Err(_) => {}
         }
+        client
     }
 
     /// Does `work`, which only reads, on the replica. `None` where there is no replica that is
@@ -150,7 +139,8 @@ impl Database {
     pub async fn dedicated(&self) -> Result<Dedicated, Error> {
         let config = &self.state.config;
         let wrapper = connect::connect(&self.state.address, config.connect_timeout).await?;
-        Ok(Dedicated::new(wrapper, config.statement_timeout))
+        let condition = self.state.pool.condition().clone();
+        Ok(Dedicated::new(wrapper, config.statement_timeout, condition))
     }
 
     /// Whether PostgreSQL replies.
@@ -160,6 +150,14 @@ impl Database {
     pub async fn ping(&self) -> Result<(), Error> {
         const PING: Statement = Statement::new("database.ping", "SELECT 1");
         self.client().await?.query_one(&PING, &[]).await.map(drop)
+    }
+
+    /// Whether the database takes changes.
+    ///
+    /// # Errors
+    /// [`Error::NotWritable`], and as [`Self::ping`].
+    pub async fn check_writable(&self) -> Result<(), Error> {
+        writable::check(&self.state.pool, self.state.config.acquire_timeout).await
     }
 
     /// Whether the database has the schema of this program, or a later one.

@@ -207,6 +207,7 @@ pub(super) struct PipelineMetrics {
     pub(super) bus_dropped: Family<BusDropLabel, Counter>,
     pub(super) bus_reconnects: Family<BusRoleLabel, Counter>,
     pub(super) bus_not_understood: Counter,
+    pub(super) bus_forged: Counter,
     pub(super) bus_lag: Histogram,
 }
 
@@ -264,24 +265,32 @@ impl PipelineMetrics {
                 "Connections of the bus to Redis that broke or could not be made, by what they are for",
             ),
             bus_not_understood: all.counter("bus_not_understood", "Envelopes of another version, or that are none"),
+            bus_forged: all.counter(
+                "bus_forged",
+                "Envelopes that were ignored because no node has sealed them, or long ago",
+            ),
             bus_lag: all.histogram(
                 "bus_lag_seconds",
                 "Time from publishing an envelope until a node took it up",
                 &PIPELINE_SECONDS,
             ),
         };
-        // Known series begin with zero: a rate over one that appears with its first event would
-        // miss that event.
+        metrics.begin_known_series();
+        metrics
+    }
+
+    /// Known series begin with zero: a rate over one that appears with its first event would miss
+    /// that event.
+    fn begin_known_series(&self) {
         for reason in [Eviction::Overflow, Eviction::Stalled] {
-            drop(metrics.outbox_evictions.get_or_create(&EvictionLabel { reason }));
+            drop(self.outbox_evictions.get_or_create(&EvictionLabel { reason }));
         }
         for reason in [BusDrop::OutgoingFull, BusDrop::IncomingFull, BusDrop::RedisAway] {
-            drop(metrics.bus_dropped.get_or_create(&BusDropLabel { reason }));
+            drop(self.bus_dropped.get_or_create(&BusDropLabel { reason }));
         }
         for role in [BusRole::Publisher, BusRole::Subscriber] {
-            drop(metrics.bus_reconnects.get_or_create(&BusRoleLabel { role }));
+            drop(self.bus_reconnects.get_or_create(&BusRoleLabel { role }));
         }
-        metrics
     }
 }
 

@@ -251,6 +251,11 @@ impl Metrics {
         self.pipeline.bus_not_understood.inc();
     }
 
+    /// An envelope was ignored: no node has sealed it, or it is old.
+    pub fn bus_forged(&self) {
+        self.pipeline.bus_forged.inc();
+    }
+
     /// An envelope was received this long after it was published.
     pub fn bus_lagged(&self, lag: Duration) {
         self.pipeline.bus_lag.observe(lag.as_secs_f64());

@@ -1,4 +1,4 @@
-//! Connections to Redis, and how the pool knows without asking that one is broken.
+//! The connections of a pool, and how the pool knows without asking that one is of no use.
 //!
 //! A connection has a task that drives it, on the runtime that opened [`super::Redis`]. A worker
 //! thread that opened one would carry everyone's traffic on it, and end it when it stops. Before
@@ -7,49 +7,71 @@
 //! it.
 //!
 //! A connection on which a call did not end well (no reply in time, or a broken one) is not used
-//! again: what may still arrive on it belongs to someone who has gone.
+//! again: what may still arrive on it belongs to someone who has gone. When the server is given up
+//! for a while, all that were made before are replaced ([`Generation`]): if the network has
+//! forgotten them, each would cost a call and lengthen the pause.
 
+use super::endpoint::{RedisEndpoint, RedisLink};
 use bb8_redis::bb8::{ErrorSink, ManageConnection};
 use parking_lot::Mutex;
 use redis::aio::{ConnectionLike, MultiplexedConnection};
-use redis::{AsyncConnectionConfig, Client, ConnectionAddr, ErrorKind, RedisError, RedisResult};
+use redis::{AsyncConnectionConfig, ErrorKind, RedisError};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
 use tokio::runtime::Handle;
-use tokio::task::AbortHandle;
 
 /// How long the making of one connection may take. A caller waits only for its own deadline; the
 /// connection is made in a task of its own, for the next caller.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// Counts how often a server was given up. Connections of an earlier count are not used again.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Generation(Arc<AtomicU64>);
+
+impl Generation {
+    fn now(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// All connections that exist are not used again.
+    pub(super) fn advance(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 /// Makes connections for the pool.
 pub(super) struct ConnectionManager {
-    client: Client,
+    endpoint: RedisEndpoint,
     runtime: Handle,
+    generation: Generation,
 }
 
 impl ConnectionManager {
     /// `runtime` will carry the traffic.
-    pub(super) const fn new(client: Client, runtime: Handle) -> Self {
-        Self { client, runtime }
+    pub(super) const fn new(endpoint: RedisEndpoint, runtime: Handle, generation: Generation) -> Self {
+        Self {
+            endpoint,
+            runtime,
+            generation,
+        }
     }
 }
 
 /// A connection of the pool.
 pub(super) struct PooledConnection {
-    link: MultiplexedConnection,
-    driver: AbortHandle,
+    link: RedisLink,
+    generation: u64,
     /// A call is under way, or did not end well.
     in_doubt: bool,
 }
 
 impl PooledConnection {
     /// The connection for one call. It counts as broken until [`Self::completed`].
-    pub(super) const fn begin(&mut self) -> &mut (impl ConnectionLike + use<>) {
+    pub(super) fn begin(&mut self) -> &mut (impl ConnectionLike + use<>) {
         self.in_doubt = true;
-        &mut self.link
+        let connection: &mut MultiplexedConnection = &mut self.link;
+        connection
     }
 
     /// The call has had its reply, of whatever kind.
@@ -58,63 +80,33 @@ impl PooledConnection {
     }
 }
 
-impl Drop for PooledConnection {
-    fn drop(&mut self) {
-        self.driver.abort();
-    }
-}
-
 impl ManageConnection for ConnectionManager {
     type Connection = PooledConnection;
     type Error = RedisError;
 
     async fn connect(&self) -> Result<PooledConnection, RedisError> {
-        let client = self.client.clone();
-        let opened = self
-            .runtime
-            .spawn(async move { tokio::time::timeout(CONNECT_TIMEOUT, open(&client)).await });
-        match opened.await {
-            Ok(Ok(opened)) => opened,
-            Ok(Err(_)) => Err((ErrorKind::Io, "no connection in time").into()),
+        let (endpoint, generation) = (self.endpoint.clone(), self.generation.now());
+        let opening = async move { endpoint.open(AsyncConnectionConfig::new(), CONNECT_TIMEOUT).await };
+        match self.runtime.spawn(opening).await {
+            Ok(opened) => Ok(PooledConnection {
+                link: opened?,
+                generation,
+                in_doubt: false,
+            }),
             Err(_) => Err((ErrorKind::Client, "the runtime is stopping").into()),
         }
     }
 
     async fn is_valid(&self, connection: &mut PooledConnection) -> Result<(), RedisError> {
-        if connection.driver.is_finished() {
-            return Err((ErrorKind::Io, "Redis has closed the connection").into());
+        if self.has_broken(connection) {
+            return Err((ErrorKind::Io, "the connection is closed or of no use any more").into());
         }
         Ok(())
     }
 
     fn has_broken(&self, connection: &mut PooledConnection) -> bool {
-        connection.in_doubt || connection.driver.is_finished()
+        connection.in_doubt || connection.link.is_closed() || connection.generation != self.generation.now()
     }
-}
-
-async fn open(client: &Client) -> RedisResult<PooledConnection> {
-    match client.get_connection_info().addr() {
-        ConnectionAddr::Tcp(host, port) => {
-            let stream = TcpStream::connect((host.as_str(), *port)).await?;
-            stream.set_nodelay(true)?;
-            greet(client, stream).await
-        }
-        ConnectionAddr::Unix(path) => greet(client, UnixStream::connect(path).await?).await,
-        _ => Err((ErrorKind::InvalidClientConfig, "this kind of address is not supported").into()),
-    }
-}
-
-async fn greet<S>(client: &Client, stream: S) -> RedisResult<PooledConnection>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let settings = client.get_connection_info().redis_settings();
-    let (link, driver) = MultiplexedConnection::new_with_config(settings, stream, AsyncConnectionConfig::new()).await?;
-    Ok(PooledConnection {
-        link,
-        driver: tokio::spawn(driver).abort_handle(),
-        in_doubt: false,
-    })
 }
 
 /// Remembers why no connection could be made: callers see only that none came in time.

@@ -7,9 +7,10 @@ use std::time::Duration;
 /// Why Redis gave no reply. A command whose deadline passed may still have been carried out.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// `REDIS_URL` cannot be used. Its text is not repeated, because there may be a password in it.
-    #[error("REDIS_URL cannot be used")]
-    InvalidUrl,
+    /// The settings cannot be used; for the operator. The address is not repeated, because there
+    /// may be a password in it.
+    #[error("{0}")]
+    Settings(String),
     /// No server of the cluster has the slot of the key.
     #[error("no server of the Redis Cluster has the slot of this key")]
     NoOwner,
@@ -39,7 +40,7 @@ impl Error {
     #[must_use]
     pub const fn code(&self) -> Code {
         match self {
-            Self::InvalidUrl => Code::Internal,
+            Self::Settings(_) => Code::Internal,
             Self::NoOwner | Self::BreakerOpen | Self::Timeout { .. } | Self::Failed { .. } => Code::Unavailable,
         }
     }
@@ -56,7 +57,7 @@ impl Error {
     pub(super) fn is_of_another_layout(&self) -> bool {
         match self {
             Self::NoOwner | Self::Timeout { .. } => true,
-            Self::BreakerOpen | Self::InvalidUrl => false,
+            Self::BreakerOpen | Self::Settings(_) => false,
             Self::Failed { source, .. } => match source.kind() {
                 ErrorKind::Server(kind) => matches!(
                     kind,

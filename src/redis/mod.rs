@@ -6,10 +6,12 @@
 //! | `service.rs` | the way in: run a command at the server that has the key |
 //! | `command.rs` | what can be run in one call |
 //! | `server_pool.rs` | the way to one server: pool, deadline, breaker |
-//! | `connection.rs` | connections, and how a broken one is known without asking |
+//! | `endpoint.rs` | how a connection is opened |
+//! | `connection.rs` | those of a pool, and how a broken one is known without asking |
 //! | `breaker.rs` | whether a server is asked at all; pure |
 //! | `servers.rs` | the servers of `REDIS_URL`, and the question which of them has what |
 //! | `layout.rs` | which server has which slot; pure |
+//! | `seal.rs` | seals of what nodes put there for each other; pure |
 //! | `topology.rs` | the servers as they are known, and the task that keeps that true |
 //!
 //! * Used by: cache, rate_limit, and the bus, which takes the layout from here and has connections
@@ -34,8 +36,10 @@
 mod breaker;
 mod command;
 mod connection;
+mod endpoint;
 mod error;
 mod layout;
+mod seal;
 mod server_pool;
 mod servers;
 mod service;
@@ -43,7 +47,9 @@ mod topology;
 
 pub use breaker::BreakerState;
 pub use command::RedisCommand;
+pub use endpoint::RedisLink;
 pub use error::Error;
 pub use layout::{Address, Layout, slot};
+pub use seal::{SEAL_BYTES, SealPurpose, Sealer};
 pub use servers::RedisServers;
 pub use service::{Redis, RedisStatus};

@@ -6,13 +6,14 @@
 
 use super::breaker::{Breaker, BreakerChange, BreakerPermit, BreakerState, CallOutcome};
 use super::command::RedisCommand;
-use super::connection::{self, ConnectionManager, LastError};
+use super::connection::{self, ConnectionManager, Generation, LastError};
+use super::endpoint::RedisEndpoint;
 use super::error::Error;
 use super::layout::Address;
 use crate::metrics::metrics;
 use bb8_redis::bb8::{Pool, RunError};
 use parking_lot::Mutex;
-use redis::{Client, ErrorKind, FromRedisValue, RedisError};
+use redis::{ErrorKind, FromRedisValue, RedisError};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
@@ -38,12 +39,13 @@ pub(super) struct ServerPool {
     openings: AtomicU64,
     failures: AtomicU64,
     connect_error: LastError,
+    generation: Generation,
 }
 
 impl ServerPool {
     /// Opens no connection. The first call does.
-    pub(super) fn new(address: Address, client: Client, settings: &ServerSettings) -> Self {
-        let connect_error = LastError::default();
+    pub(super) fn new(address: Address, endpoint: RedisEndpoint, settings: &ServerSettings) -> Self {
+        let (connect_error, generation) = (LastError::default(), Generation::default());
         let pool = Pool::builder()
             .max_size(settings.pool_size)
             .max_lifetime(None)
@@ -52,7 +54,11 @@ impl ServerPool {
             // The breaker says when to try again.
             .retry_connection(false)
             .error_sink(Box::new(connect_error.clone()))
-            .build_unchecked(ConnectionManager::new(client, settings.runtime.clone()));
+            .build_unchecked(ConnectionManager::new(
+                endpoint,
+                settings.runtime.clone(),
+                generation.clone(),
+            ));
         Self {
             address,
             pool,
@@ -61,6 +67,7 @@ impl ServerPool {
             openings: AtomicU64::new(0),
             failures: AtomicU64::new(0),
             connect_error,
+            generation,
         }
     }
 
@@ -143,6 +150,7 @@ impl<'a> GuardedCall<'a> {
         };
         match self.record(outcome) {
             Some(BreakerChange::Opened(pause)) => {
+                self.pool.generation.advance();
                 self.pool.openings.fetch_add(1, Ordering::Relaxed);
                 metrics().cache_l2_breaker_opened();
                 let cause = error.map(ToString::to_string).unwrap_or_default();

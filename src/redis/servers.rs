@@ -15,15 +15,18 @@
 //! Bounds: [`ASKED_AT_ONCE`] servers are asked at once, others next time. After the first reply the
 //! rest have [`GRACE`].
 
+use super::endpoint::RedisEndpoint;
+use super::error::Error;
 use super::layout::{Address, Layout};
-use crate::config::RedisConfig;
+use crate::config::{RedisConfig, RedisSeeds};
+use crate::tls;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
-use redis::{
-    AsyncConnectionConfig, Client, ConnectionInfo, ErrorKind, InfoDict, RedisError, RedisResult, Value, cmd, pipe,
-};
+use redis::{AsyncConnectionConfig, ConnectionInfo, ErrorKind, InfoDict, RedisError, RedisResult, Value, cmd, pipe};
+use rustls::ClientConfig;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -69,6 +72,8 @@ fn choose_layout(
 pub struct RedisServers {
     /// With the credentials, which are the same for all.
     template: ConnectionInfo,
+    /// How TLS is spoken to all of them.
+    tls: Option<Arc<ClientConfig>>,
     seeds: Vec<Address>,
     /// Which candidates are asked next.
     turn: AtomicUsize,
@@ -77,15 +82,25 @@ pub struct RedisServers {
 
 impl RedisServers {
     /// The servers of the configuration; `None` if it names none.
-    #[must_use]
-    pub fn of(config: &RedisConfig) -> Option<Self> {
-        let seeds = config.seeds().ok()?;
-        Some(Self {
-            template: seeds.first()?.clone(),
-            seeds: seeds.iter().map(|seed| Address::of(seed.addr())).collect(),
+    ///
+    /// # Errors
+    /// [`Error::Settings`]: the address, or a file of TLS, cannot be used.
+    pub fn of(config: &RedisConfig) -> Result<Option<Self>, Error> {
+        let Some(RedisSeeds { servers, tls }) = config.seeds().map_err(Error::Settings)? else {
+            return Ok(None);
+        };
+        let Some(template) = servers.first().cloned() else {
+            return Ok(None);
+        };
+        let unusable = |error| Error::Settings(format!("REDIS_URL demands TLS: {error}"));
+        let tls = tls.as_ref().map(tls::client_config).transpose().map_err(unusable)?;
+        Ok(Some(Self {
+            template,
+            tls: tls.map(Arc::new),
+            seeds: servers.iter().map(|seed| Address::of(seed.addr())).collect(),
             turn: AtomicUsize::new(0),
             latest: Mutex::default(),
-        })
+        }))
     }
 
     #[must_use]
@@ -99,9 +114,11 @@ impl RedisServers {
         self.template.redis_settings().db()
     }
 
+    /// How a server is spoken to.
     #[must_use]
-    pub fn connection_info(&self, address: &Address) -> ConnectionInfo {
-        self.template.clone().set_addr(address.to_connection_addr())
+    pub fn endpoint(&self, address: &Address) -> RedisEndpoint {
+        let info = self.template.clone().set_addr(address.to_connection_addr());
+        RedisEndpoint::new(info, self.tls.clone())
     }
 
     /// Asks for the layout: some of the servers of the `known` layout and of the configuration.
@@ -146,10 +163,8 @@ impl RedisServers {
 
     async fn ask_one(&self, address: &Address) -> RedisResult<LayoutReply> {
         let asking = async {
-            let client = Client::open(self.connection_info(address))?;
-            let mut link = client
-                .get_multiplexed_async_connection_with_config(&AsyncConnectionConfig::new())
-                .await?;
+            let endpoint = self.endpoint(address);
+            let mut link = endpoint.open(AsyncConnectionConfig::new(), REPLY_TIMEOUT).await?;
             self.question(&mut link, address).await
         };
         let late = || RedisError::from((ErrorKind::Io, "no reply in time"));

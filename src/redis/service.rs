@@ -13,7 +13,7 @@ use crate::config::RedisConfig;
 use futures_util::future::try_join_all;
 use futures_util::{StreamExt as _, stream};
 use parking_lot::RwLock;
-use redis::{Client, Cmd, ErrorKind, FromRedisValue, ServerErrorKind};
+use redis::{Cmd, ErrorKind, FromRedisValue, ServerErrorKind};
 use std::sync::Arc;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
@@ -46,12 +46,11 @@ impl Redis {
     /// although Redis is away. Must be called within a runtime; the connections live on it.
     ///
     /// # Errors
-    /// [`Error::InvalidUrl`].
+    /// [`Error::Settings`].
     pub fn open(config: &RedisConfig) -> Result<Option<Self>, Error> {
-        if config.url.is_none() {
+        let Some(servers) = RedisServers::of(config)? else {
             return Ok(None);
-        }
-        let servers = RedisServers::of(config).ok_or(Error::InvalidUrl)?;
+        };
         let settings = ServerSettings {
             pool_size: u32::try_from(config.pool_size).unwrap_or(u32::MAX),
             deadline: config.timeout,
@@ -60,10 +59,10 @@ impl Redis {
         // Until more is known, the first server is asked for everything. If it belongs to a
         // cluster, it says so.
         let first = servers.first();
-        let client = Client::open(servers.connection_info(&first)).map_err(|_| Error::InvalidUrl)?;
+        let endpoint = servers.endpoint(&first);
         let map = ServerMap {
             layout: Arc::new(Layout::Single(first.clone())),
-            pools: vec![Arc::new(ServerPool::new(first, client, &settings))],
+            pools: vec![Arc::new(ServerPool::new(first, endpoint, &settings))],
         };
         let refresh = Arc::new(Notify::new());
         refresh.notify_one();

@@ -10,7 +10,6 @@ use super::server_pool::{ServerPool, ServerSettings};
 use super::servers::RedisServers;
 use crate::supervision::{Backoff, jittered, supervise_task};
 use parking_lot::RwLock;
-use redis::Client;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -60,12 +59,12 @@ impl Topology {
             return Some(known);
         }
         // It will be in the layout soon. Until then this one call has a pool of its own.
-        self.open(address)
+        Some(self.open(address))
     }
 
-    fn open(&self, address: Address) -> Option<Arc<ServerPool>> {
-        let client = Client::open(self.servers.connection_info(&address)).ok()?;
-        Some(Arc::new(ServerPool::new(address, client, &self.settings)))
+    fn open(&self, address: Address) -> Arc<ServerPool> {
+        let endpoint = self.servers.endpoint(&address);
+        Arc::new(ServerPool::new(address, endpoint, &self.settings))
     }
 
     /// Replaces the layout. Servers that stay keep their pools.
@@ -74,10 +73,10 @@ impl Topology {
         if *map.layout == layout {
             return;
         }
-        let pools = layout.masters().into_iter().filter_map(|address| {
-            let known = map.at(&address);
-            known.or_else(|| self.open(address))
-        });
+        let pools = layout
+            .masters()
+            .into_iter()
+            .map(|address| map.at(&address).unwrap_or_else(|| self.open(address)));
         let pools: Vec<_> = pools.collect();
         if layout.is_cluster() {
             tracing::info!(shards = pools.len(), "Redis is a cluster, or has changed its layout");

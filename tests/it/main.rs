@@ -79,4 +79,5 @@ mod tidy;
 mod tidy_documents;
 mod tidy_imports;
 mod tidy_tenants;
+mod tls;
 mod users;

@@ -1,7 +1,9 @@
 //! The way to Redis, against a real one: answers, deadlines, faults, and the breaker that opens and closes by itself.
 
+use crate::support::chaos::{Proxy, Upstream};
 use crate::support::redis::{TestRedis, timed};
 use crate::support::{eventually, pace};
+use futures_util::future::join_all;
 use parlance::config::{RedisConfig, Secret};
 use parlance::redis::{BreakerState, Error, Redis};
 use redis::{Script, cmd, pipe};
@@ -170,6 +172,33 @@ async fn nobody_waits_for_an_address_that_never_answers() {
         })
     })
     .await;
+}
+
+/// The pause grows with each call that fails, so old connections must not fail one call each.
+#[actix_web::test]
+async fn connections_that_a_firewall_has_forgotten_cost_one_pause() {
+    let server = TestRedis::start().await;
+    let proxy = Proxy::to(Upstream::Unix(server.socket())).await;
+    let redis = Redis::open(&RedisConfig {
+        url: Some(Secret::new(proxy.redis_url())),
+        // Machines that test are busy.
+        timeout: Duration::from_millis(250),
+        ..RedisConfig::default()
+    })
+    .unwrap()
+    .unwrap();
+    ping_until_it_answers(&redis).await;
+    eventually("all connections are made", async || {
+        let mut waits = cmd("BLPOP");
+        waits.arg("none").arg(0.1);
+        join_all((0..10).map(|_| redis.run_for::<Option<String>>("none", "blpop", &waits))).await;
+        redis.status().connections == 10
+    })
+    .await;
+    ping_until_it_answers(&redis).await;
+    proxy.forget();
+    let ((), took) = timed(ping_until_it_answers(&redis)).await;
+    assert!(took < Duration::from_secs(4), "{took:?}");
 }
 
 #[actix_web::test]

@@ -1,7 +1,8 @@
 //! Nodes that speak over a real Redis: what crosses over, and what it costs when Redis is killed, frozen or flushed.
 
 use crate::support::redis::TestRedis;
-use crate::support::{Person, Scrape, Socket, TestApp, eventually};
+use crate::support::{PATIENCE, Person, Scrape, ServerProcess, Socket, TestApp, eventually};
+use futures_util::StreamExt as _;
 use parlance::ids::{ConversationId, MessageId};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -169,4 +170,61 @@ async fn operators_see_what_the_bus_reaches_and_why_it_loses() {
     for app in [peer, app] {
         app.stop().await;
     }
+}
+
+/// An envelope that a node has published on a channel, as somebody sees it who can read Redis.
+async fn overheard(redis: &TestRedis, channel: &str, publish: impl AsyncFnOnce()) -> Vec<u8> {
+    let client = redis::Client::open(redis.url()).unwrap();
+    let mut listener = client.get_async_pubsub().await.unwrap();
+    listener.subscribe(channel).await.unwrap();
+    publish().await;
+    let heard = tokio::time::timeout(PATIENCE, listener.on_message().next()).await;
+    heard.unwrap().unwrap().get_payload().unwrap()
+}
+
+#[actix_web::test]
+async fn whoever_can_write_to_redis_is_not_believed() {
+    let redis = TestRedis::start().await;
+    let process = ServerProcess::start(&[("REDIS_URL", &redis.url())]);
+    let ([ann, bob, carl], conversation) = process.conversation_of(["Ann", "Bob", "Carl"]).await;
+    let mut sockets = [ann.connect().await, bob.connect().await];
+    for socket in &mut sockets {
+        socket.subscribe(conversation, None).await;
+    }
+    eventually("the bus is up", async || {
+        Scrape::of(&process).await.value("bus_servers_connected", &[]) == 1.0
+    })
+    .await;
+    let channel = format!("parlance:bus:0:conversation:{conversation}");
+    let typing = json!({"type": "typing", "conversation": conversation, "on": true});
+    let genuine = overheard(&redis, &channel, async || sockets[0].send_json(&typing).await).await;
+    sockets[1].expect("typing").await;
+
+    // Another node would say the same of Carl, but for the seal.
+    let mut forged = genuine;
+    let place = |bytes: &[u8], what: &[u8]| bytes.windows(what.len()).position(|window| window == what);
+    let user = place(&forged, ann.id.0.as_bytes()).expect("the user stands in it");
+    forged[user..user + 16].copy_from_slice(carl.id.0.as_bytes());
+    let (head, content) = forged.split_at_mut(17);
+    content[1..17].copy_from_slice(uuid::Uuid::new_v4().as_bytes());
+    head[1..].fill(7);
+    for _ in 0..20 {
+        assert!(redis.publish(&channel, &forged).await > 0, "the node listens");
+    }
+    // As it was before there were seals.
+    let unsealed = [&[1], &forged[17..]].concat();
+    redis.publish(&channel, &unsealed).await;
+    eventually("all are counted", async || {
+        let page = Scrape::of(&process).await;
+        page.value("bus_forged_total", &[]) == 20.0 && page.value("bus_not_understood_total", &[]) == 1.0
+    })
+    .await;
+    sockets[1].expect_none("typing").await;
+    assert_eq!(
+        process.log().matches("that are no node's").count(),
+        1,
+        "{}",
+        process.log()
+    );
+    process.terminate();
 }

@@ -32,8 +32,9 @@ rate_limit: redis, config, supervision, metrics, ids
 presence: bus, supervision, metrics, ids
 cache: bus, redis, config, supervision, metrics, ids
 bus: redis, wire, config, supervision, metrics, ids
-database: config, supervision, metrics, error
-redis: config, supervision, metrics, error
+database: tls, config, supervision, metrics, error
+redis: tls, config, supervision, metrics, error
+tls: config
 wire: metrics, ids, error
 telemetry: config, supervision, metrics
 config: supervision

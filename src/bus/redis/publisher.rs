@@ -9,10 +9,11 @@ use super::connection::{ConnectedGuard, RECONNECTS, REPLY_TIMEOUT, is_of_another
 use super::servers::{BusServer, Publication};
 use super::state::RedisBusState;
 use crate::metrics::{BusDrop, BusRole, metrics};
+use crate::redis::RedisLink;
 use crate::supervision::{MailboxReader, jittered};
 use futures_util::StreamExt as _;
-use redis::aio::{ConnectionLike as _, MultiplexedConnection};
-use redis::{AsyncConnectionConfig, Client, RedisError, RedisResult, ServerError, Value, pipe};
+use redis::aio::ConnectionLike as _;
+use redis::{AsyncConnectionConfig, RedisError, RedisResult, ServerError, Value, pipe};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -41,13 +42,10 @@ pub(super) async fn run(state: Arc<RedisBusState>, server: Arc<BusServer>) {
     }
 }
 
-async fn connect(state: &RedisBusState, server: &BusServer) -> RedisResult<MultiplexedConnection> {
-    let config = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(REPLY_TIMEOUT))
-        .set_response_timeout(Some(REPLY_TIMEOUT));
-    Client::open(state.servers.connection_info(&server.address))?
-        .get_multiplexed_async_connection_with_config(&config)
-        .await
+async fn connect(state: &RedisBusState, server: &BusServer) -> RedisResult<RedisLink> {
+    let config = AsyncConnectionConfig::new().set_response_timeout(Some(REPLY_TIMEOUT));
+    let endpoint = state.servers.endpoint(&server.address);
+    endpoint.open(config, REPLY_TIMEOUT).await
 }
 
 /// Publishes until that fails. `Ok` when nothing can come any more.
@@ -55,7 +53,7 @@ async fn publish(
     state: &RedisBusState,
     server: &BusServer,
     outgoing: &mut MailboxReader<Publication>,
-    mut connection: MultiplexedConnection,
+    mut connection: RedisLink,
 ) -> RedisResult<()> {
     while let Some(first) = outgoing.next().await {
         let mut batch = vec![first];

@@ -8,7 +8,7 @@ use crate::bus::{Bus, Delivery, Envelope, Interest, To};
 use crate::config::RedisConfig;
 use crate::ids::{ConversationId, NodeId};
 use crate::metrics::{BusReach, Depth};
-use crate::redis::RedisServers;
+use crate::redis::{self, RedisServers, Sealer};
 use crate::supervision::{ArbiterPool, supervise_task};
 use chrono::Utc;
 use std::sync::Arc;
@@ -24,10 +24,20 @@ pub struct RedisBus {
 }
 
 impl RedisBus {
-    /// Starts the tasks. `None` without a valid `REDIS_URL`.
-    #[must_use]
-    pub fn start(node: NodeId, config: &RedisConfig, arbiters: &ArbiterPool) -> Option<Self> {
-        let state = Arc::new(RedisBusState::new(node, RedisServers::of(config)?));
+    /// Starts the tasks. `None` without `REDIS_URL`. `sealer` has the secret of all nodes.
+    ///
+    /// # Errors
+    /// [`redis::Error::Settings`].
+    pub fn start(
+        node: NodeId,
+        config: &RedisConfig,
+        sealer: Sealer,
+        arbiters: &ArbiterPool,
+    ) -> Result<Option<Self>, redis::Error> {
+        let Some(servers) = RedisServers::of(config)? else {
+            return Ok(None);
+        };
+        let state = Arc::new(RedisBusState::new(node, servers, sealer));
         let publishing = state.clone();
         arbiters.spawn(0, async move {
             let publish = |_| tasks::for_each_server(publishing.clone(), PUBLISHER, publisher::run);
@@ -43,7 +53,7 @@ impl RedisBus {
             };
             supervise_task(SUBSCRIBER, listen).await;
         });
-        Some(Self { state })
+        Ok(Some(Self { state }))
     }
 }
 

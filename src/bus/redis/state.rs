@@ -10,7 +10,7 @@ use crate::bus::codec;
 use crate::bus::{Delivery, ENVELOPES_MAX, Interest, To};
 use crate::ids::{ConversationId, NodeId};
 use crate::metrics::{BusDrop, metrics};
-use crate::redis::{Address, Layout, RedisServers, slot};
+use crate::redis::{Address, Layout, RedisServers, Sealer, slot};
 use chrono::Utc;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -21,9 +21,15 @@ use tokio::sync::{Notify, Semaphore, mpsc, watch};
 /// After so long without an envelope of another node, nothing need be published to everybody.
 pub(super) const PEER_SILENCE_MAX: Duration = Duration::from_secs(60);
 
+/// Between two lines of the log about forgeries.
+const FORGERY_LOG_PAUSE: Duration = Duration::from_secs(60);
+
 pub(super) struct RedisBusState {
     pub(super) node: NodeId,
     pub(super) servers: RedisServers,
+    sealer: Sealer,
+    /// When a forgery was logged last.
+    forgery_logged: Mutex<Option<Instant>>,
     /// The number of the database in Redis. Channels do not belong to one, so their names contain
     /// it.
     database: i64,
@@ -45,11 +51,13 @@ pub(super) struct RedisBusState {
 }
 
 impl RedisBusState {
-    pub(super) fn new(node: NodeId, servers: RedisServers) -> Self {
+    pub(super) fn new(node: NodeId, servers: RedisServers, sealer: Sealer) -> Self {
         let database = servers.database();
         Self {
             node,
             servers,
+            sealer,
+            forgery_logged: Mutex::default(),
             database,
             known: watch::Sender::new(None),
             early: Mutex::default(),
@@ -64,14 +72,14 @@ impl RedisBusState {
         }
     }
 
-    /// Delivers an encoded envelope, if another node has published it.
-    pub(super) fn receive(&self, bytes: &[u8]) {
+    /// Delivers an encoded envelope that arrived on a channel, if another node has published it.
+    pub(super) fn receive(&self, channel: &[u8], bytes: &[u8]) {
         // A node gets its own publications back. Of two nodes each gets half of them, so that is
         // checked first.
         if codec::sender(bytes) == Some(self.node) {
             return;
         }
-        match codec::decode(bytes) {
+        match codec::decode(&self.sealer, channel, bytes, Utc::now()) {
             Ok(received) => {
                 self.note_peer();
                 // By the clocks of two machines: good for a metric and for nothing else.
@@ -81,12 +89,31 @@ impl RedisBusState {
                     published_at: Instant::now().checked_sub(lag).unwrap_or_else(Instant::now),
                 });
             }
+            Err(error) if error.is_forgery() => self.note_forgery(channel, &error),
             Err(error) => {
                 self.note_peer();
                 metrics().bus_not_understood();
                 tracing::debug!(%error, "the bus carried something that is not understood");
             }
         }
+    }
+
+    /// Counts what is no node's, and logs the first of a minute: whoever floods the bus must not
+    /// flood the log.
+    fn note_forgery(&self, channel: &[u8], error: &codec::Error) {
+        metrics().bus_forged();
+        let mut logged = self.forgery_logged.lock();
+        if logged.is_some_and(|at| at.elapsed() < FORGERY_LOG_PAUSE) {
+            return;
+        }
+        *logged = Some(Instant::now());
+        drop(logged);
+        tracing::warn!(
+            %error,
+            channel = %String::from_utf8_lossy(channel),
+            "the bus carries envelopes that are no node's: somebody else writes to Redis, or a node has another \
+             JWT_SECRET or a wrong clock; they are ignored"
+        );
     }
 
     /// Delivers an envelope to its subscribers. Dropped where one does not keep up.
@@ -117,8 +144,8 @@ impl RedisBusState {
         self.known.borrow().as_ref()?.at(address).cloned()
     }
 
-    /// Queues an encoded envelope at a server; taken by its publisher.
-    pub(super) fn publish(&self, to: To, bytes: Vec<u8>) {
+    /// Seals an encoded envelope and queues it at a server; taken by its publisher.
+    pub(super) fn publish(&self, to: To, mut bytes: Vec<u8>) {
         if self.known.borrow().is_none() {
             let mut early = self.early.lock();
             // Anyone who finds the servers takes what waits here afterwards, under this lock.
@@ -134,6 +161,7 @@ impl RedisBusState {
         let Some((server, is_sharded)) = self.server_for(to, &channel) else {
             return metrics().bus_dropped(BusDrop::RedisAway, 1);
         };
+        codec::seal(&self.sealer, &channel, &mut bytes);
         let publication = Publication {
             channel,
             bytes,
@@ -245,8 +273,13 @@ pub(super) fn conversation_of(channel: &[u8]) -> Option<ConversationId> {
 /// A state without tasks.
 #[cfg(test)]
 pub(super) fn state_for_tests() -> Arc<RedisBusState> {
-    let servers = RedisServers::of(&tests::config("")).unwrap_or_else(|| unreachable!("the address is valid"));
-    Arc::new(RedisBusState::new(NodeId::new(), servers))
+    let servers = RedisServers::of(&tests::config("")).ok().flatten();
+    let servers = servers.unwrap_or_else(|| unreachable!("the address is valid"));
+    Arc::new(RedisBusState::new(
+        NodeId::new(),
+        servers,
+        Sealer::new(b"a secret", None, crate::redis::SealPurpose::Bus),
+    ))
 }
 
 #[cfg(test)]
@@ -275,16 +308,21 @@ mod tests {
         assert!(state.has_peers(), "it does not listen");
         let connected = ConnectedGuard::new(&state.own_channels_connected);
         assert!(!state.has_peers());
+        let channel = state.channel(To::Everybody);
         let heartbeat = |node| {
             let envelope = Envelope::Presence(PresenceMessage::Heartbeat { node, version: 1 });
-            codec::encode(node, Utc::now(), &envelope).unwrap()
+            let mut bytes = codec::encode(node, Utc::now(), &envelope).unwrap();
+            codec::seal(&state.sealer, &channel, &mut bytes);
+            bytes
         };
-        state.receive(&heartbeat(state.node));
+        state.receive(channel.as_bytes(), &heartbeat(state.node));
         assert!(!state.has_peers(), "that was its own");
-        state.receive(&heartbeat(NodeId::new()));
+        state.receive(b"another channel", &heartbeat(NodeId::new()));
+        assert!(!state.has_peers(), "that was nobody's");
+        state.receive(channel.as_bytes(), &heartbeat(NodeId::new()));
         assert!(state.has_peers());
         silent_for_long();
-        state.receive(b"a node of another version");
+        state.receive(channel.as_bytes(), b"a node of another version");
         assert!(state.has_peers(), "another node is there, even if unknown");
         silent_for_long();
         drop(connected);
@@ -296,9 +334,11 @@ mod tests {
         let state = state_for_tests();
         let mut receiver = state.add_subscriber(Interest::Presence);
         let request = Envelope::Presence(PresenceMessage::SyncRequest { node: state.node });
-        let bytes = codec::encode(NodeId::new(), Utc::now(), &request).unwrap();
+        let mut bytes = codec::encode(NodeId::new(), Utc::now(), &request).unwrap();
+        let channel = state.channel(To::Everybody);
+        codec::seal(&state.sealer, &channel, &mut bytes);
         for _ in 0..ENVELOPES_MAX + 5 {
-            state.receive(&bytes);
+            state.receive(channel.as_bytes(), &bytes);
         }
         let mut count = 0;
         while receiver.try_recv().is_ok() {
@@ -348,7 +388,7 @@ mod tests {
 
     #[test]
     fn installations_in_different_databases_of_one_redis_have_different_channels() {
-        let database = |path| RedisServers::of(&config(path)).unwrap().database();
+        let database = |path| RedisServers::of(&config(path)).unwrap().unwrap().database();
         assert_eq!(channel(database(""), To::Everybody), "parlance:bus:0:everybody");
         assert_eq!(channel(database("/3"), To::Everybody), "parlance:bus:3:everybody");
     }

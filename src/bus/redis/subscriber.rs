@@ -18,12 +18,12 @@ use super::state::{RedisBusState, conversation_of};
 use crate::bus::{Delivery, Envelope, To};
 use crate::ids::ConversationId;
 use crate::metrics::{BusRole, metrics};
+use crate::redis::RedisLink;
 use crate::supervision::jittered;
 use parking_lot::Mutex;
-use redis::aio::{ConnectionLike as _, MultiplexedConnection};
+use redis::aio::ConnectionLike as _;
 use redis::{
-    AsyncConnectionConfig, Client, ErrorKind, Pipeline, ProtocolVersion, PushInfo, PushKind, RedisError, RedisResult,
-    Value, cmd, pipe,
+    AsyncConnectionConfig, ErrorKind, Pipeline, PushInfo, PushKind, RedisError, RedisResult, Value, cmd, pipe,
 };
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -76,18 +76,13 @@ async fn connect(state: &Arc<RedisBusState>, server: &Arc<BusServer>) -> RedisRe
     });
     let pushes = incoming.clone();
     let config = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(REPLY_TIMEOUT))
         .set_response_timeout(Some(REPLY_TIMEOUT))
         .set_push_sender(move |push| {
             pushes.handle(&push);
             Ok::<(), ()>(())
         });
-    let info = state.servers.connection_info(&server.address);
-    // Only RESP3 tells pushes from replies.
-    let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
-    let link = Client::open(info.set_redis_settings(settings))?
-        .get_multiplexed_async_connection_with_config(&config)
-        .await?;
+    let endpoint = state.servers.endpoint(&server.address).with_pushes();
+    let link = endpoint.open(config, REPLY_TIMEOUT).await?;
     Ok(BusListener { incoming, link })
 }
 
@@ -109,8 +104,8 @@ impl IncomingPushes {
     fn handle(&self, push: &PushInfo) {
         match push.kind {
             PushKind::Message | PushKind::SMessage => {
-                if let [_, Value::BulkString(bytes)] = push.data.as_slice() {
-                    self.state.receive(bytes);
+                if let [Value::BulkString(channel), Value::BulkString(bytes)] = push.data.as_slice() {
+                    self.state.receive(channel, bytes);
                 }
             }
             PushKind::SUnsubscribe => {
@@ -150,7 +145,7 @@ impl IncomingPushes {
 /// A connection that listens.
 struct BusListener {
     incoming: Arc<IncomingPushes>,
-    link: MultiplexedConnection,
+    link: RedisLink,
 }
 
 impl BusListener {

@@ -5,12 +5,12 @@
 
 use super::assessment::{LogIdentity, PrimaryPositions, ReplicaReport, Unusable};
 use super::health::{ReplicaHealth, update};
+use crate::database::address::ServerAddress;
 use crate::database::client::{Dedicated, Statement};
 use crate::database::connect;
 use crate::database::error::Error;
-use crate::database::pool::drop_idle_connections;
+use crate::database::pool::ConnectionPool;
 use crate::supervision::supervise_task;
-use deadpool_postgres::Pool;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -26,11 +26,11 @@ pub(super) const REPLY_TIMEOUT: Duration = Duration::from_secs(1);
 /// What the task needs.
 pub(super) struct Monitor {
     /// The address of the primary.
-    pub(super) primary: tokio_postgres::Config,
+    pub(super) primary: ServerAddress,
     /// The address of the replica.
-    pub(super) replica: tokio_postgres::Config,
+    pub(super) replica: ServerAddress,
     /// The replica's pool, for its idle connections.
-    pub(super) pool: Pool,
+    pub(super) pool: ConnectionPool,
     pub(super) statement_timeout: Duration,
     pub(super) lag_max: Duration,
     pub(super) health: Arc<watch::Sender<ReplicaHealth>>,
@@ -73,7 +73,7 @@ impl Monitor {
                         tracing::debug!(%error, "the replica could not be asked");
                     }
                     to_replica = None;
-                    drop_idle_connections(&self.pool);
+                    self.pool.drop_idle_connections();
                     ReplicaHealth::unusable(Unusable::Away)
                 }
             };
@@ -117,7 +117,7 @@ impl Monitor {
     /// Asks a server, on the connection there is or else on a new one.
     async fn ask(
         &self,
-        address: &tokio_postgres::Config,
+        address: &ServerAddress,
         connection: &mut Option<Dedicated>,
         question: &Statement,
     ) -> Result<tokio_postgres::Row, Error> {
@@ -125,7 +125,7 @@ impl Monitor {
             Some(dedicated) if !dedicated.is_closed() => dedicated,
             gone => {
                 let wrapper = connect::connect(address, REPLY_TIMEOUT).await?;
-                gone.insert(Dedicated::new(wrapper, self.statement_timeout))
+                gone.insert(Dedicated::new(wrapper, self.statement_timeout, Arc::default()))
             }
         };
         let prepared = dedicated.prepare_named(question).await?;

@@ -3,23 +3,22 @@
 use super::assessment::Unusable;
 use super::health::{ReplicaHealth, ReplicaStatus, update};
 use super::monitor::{Monitor, REPLY_TIMEOUT};
-use crate::config::{DatabaseConfig, ReplicaConfig};
+use crate::config::{DatabaseConfig, PostgresAddress, ReplicaConfig};
+use crate::database::address::ServerAddress;
 use crate::database::client::Client;
 use crate::database::error::Error;
-use crate::database::{connect, pool};
+use crate::database::pool::ConnectionPool;
 use crate::metrics::metrics;
-use deadpool_postgres::Pool;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
-use tokio_postgres::config::SslMode;
 
 /// A replica. Owned by the database; its task ends with it.
 pub(in crate::database) struct Replica {
-    pool: Pool,
-    address: tokio_postgres::Config,
+    pool: ConnectionPool,
+    address: ServerAddress,
     config: DatabaseConfig,
     lag_max: Duration,
     health: Arc<watch::Sender<ReplicaHealth>>,
@@ -35,7 +34,7 @@ impl Replica {
         };
         let health = ReplicaHealth::unusable(Unusable::Unknown);
         Ok(Some(Self {
-            pool: pool::build(&address, database)?,
+            pool: ConnectionPool::build(&address, database)?,
             address,
             config: database.clone(),
             lag_max: config.lag_max,
@@ -45,7 +44,7 @@ impl Replica {
     }
 
     /// Starts the task that asks the primary at this address, and the replica.
-    pub(in crate::database) fn monitor(&self, primary: &tokio_postgres::Config) {
+    pub(in crate::database) fn monitor(&self, primary: &ServerAddress) {
         let monitor = Monitor {
             primary: primary.clone(),
             replica: self.address.clone(),
@@ -90,20 +89,14 @@ impl Replica {
             tracing::warn!(%error, "a read on the replica failed; it is made on the primary");
             if error.is_of_connection() {
                 update(&self.health, ReplicaHealth::unusable(Unusable::Failed));
-                pool::drop_idle_connections(&self.pool);
+                self.pool.drop_idle_connections();
             }
         }
         None
     }
 
     async fn run<T>(&self, work: &impl AsyncFn(&mut Client) -> Result<T, Error>) -> Result<T, Error> {
-        let connecting = tokio::time::timeout(REPLY_TIMEOUT, self.pool.get());
-        let object = match connecting.await {
-            Ok(Ok(object)) => object,
-            Ok(Err(deadpool_postgres::PoolError::Backend(error))) => return Err(Error::Connect(error)),
-            Ok(Err(_)) | Err(_) => return Err(Error::PoolExhausted(REPLY_TIMEOUT)),
-        };
-        let mut client = Client::new(object, self.config.pool_size, self.config.statement_timeout);
+        let mut client = self.pool.client(REPLY_TIMEOUT).await?;
         work(&mut client).await
     }
 
@@ -123,17 +116,10 @@ impl Drop for Replica {
 }
 
 /// The address of the replica, with our session settings.
-fn address(config: &ReplicaConfig, database: &DatabaseConfig) -> Result<Option<tokio_postgres::Config>, Error> {
+fn address(config: &ReplicaConfig, database: &DatabaseConfig) -> Result<Option<ServerAddress>, Error> {
+    const NAME: &str = "DATABASE_REPLICA_URL";
     let Some(url) = &config.url else { return Ok(None) };
-    let invalid = |_| Error::Unusable("DATABASE_REPLICA_URL is not valid".to_owned());
-    let address: tokio_postgres::Config = url.expose().parse().map_err(invalid)?;
-    if address.get_ssl_mode() == SslMode::Require {
-        let reason = "DATABASE_REPLICA_URL demands TLS (sslmode=require), which this build does not speak";
-        return Err(Error::Unusable(reason.to_owned()));
-    }
-    let mut address = connect::with_session_settings(address, database);
-    let ours = address.get_options().unwrap_or_default();
-    let options = format!("{ours} -c default_transaction_read_only=on");
-    address.options(options);
-    Ok(Some(address))
+    let invalid = |problem| Error::Unusable(format!("{NAME}: {problem}"));
+    let address = PostgresAddress::parse(url.expose()).map_err(invalid)?;
+    Ok(Some(ServerAddress::new(NAME, address, database)?.for_reads()))
 }

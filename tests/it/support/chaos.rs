@@ -84,6 +84,8 @@ impl Effects {
 struct Weather {
     chaos: Chaos,
     cuts: u64,
+    /// How often the connections that were there were forgotten.
+    forgotten: u64,
 }
 
 /// The proxy.
@@ -110,6 +112,7 @@ impl Proxy {
         let (weather, forecast) = watch::channel(Weather {
             chaos: Chaos::None,
             cuts: 0,
+            forgotten: 0,
         });
         let effects = Arc::new(Mutex::new(Effects::default()));
         let counted = effects.clone();
@@ -187,6 +190,12 @@ impl Proxy {
         self.heal();
     }
 
+    /// Forgets the connections that are there, as a firewall does: nothing passes on them any more, not even an end.
+    /// New ones are served.
+    pub fn forget(&self) {
+        self.weather.send_modify(|weather| weather.forgotten += 1);
+    }
+
     /// What it has done so far.
     pub fn effects(&self) -> Effects {
         *self.effects.lock()
@@ -204,6 +213,8 @@ impl Drop for Proxy {
 struct Link {
     weather: watch::Receiver<Weather>,
     effects: Arc<Mutex<Effects>>,
+    /// How often connections had been forgotten when this one began.
+    forgotten: u64,
 }
 
 async fn serve(
@@ -220,7 +231,12 @@ async fn serve(
         if weather.wait_for(|now| now.chaos != Chaos::Freeze).await.is_err() {
             return;
         }
-        let link = Link { weather, effects };
+        let forgotten = weather.borrow().forgotten;
+        let link = Link {
+            weather,
+            effects,
+            forgotten,
+        };
         // Either may have gone already.
         let _: Result<(), _> = client.set_nodelay(true);
         match upstream {
@@ -283,7 +299,9 @@ impl Link {
             if weather.borrow().chaos == Chaos::Freeze {
                 self.effects.lock().held += bytes;
             }
-            let thawed = weather.wait_for(|now| now.chaos != Chaos::Freeze).await;
+            // A connection that was forgotten waits until the proxy ends.
+            let is_through = |now: &Weather| now.chaos != Chaos::Freeze && now.forgotten == self.forgotten;
+            let thawed = weather.wait_for(is_through).await;
             match thawed.map(|now| now.chaos) {
                 Ok(Chaos::LoseAnswers) if are_answers => {}
                 Ok(_) => {

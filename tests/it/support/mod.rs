@@ -22,6 +22,7 @@ pub mod redis;
 pub mod redis_cluster;
 pub mod scrape;
 pub mod socket;
+pub mod tls;
 
 pub use app::TestApp;
 pub use client::{Answer, Person, RawSocket, Site, Socket};

@@ -3,11 +3,12 @@
 //! The program is the one that `scripts/redis.sh` finds or fetches; `scripts/test.sh` passes it on as `REDIS_SERVER`. It
 //! keeps nothing on disk, so a restart loses everything, as losing a cache does. It ends with the test.
 
+use super::tls::{TestAuthority, TestIdentity};
 use super::{PATIENCE, TempDir};
 use parlance::config::{RedisConfig, Secret};
 use redis::FromRedisValue;
 use rustix::process::{Pid, Signal, kill_process};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -29,27 +30,44 @@ pub struct TestRedis {
     directory: TempDir,
     /// Over TCP, for who knows the password.
     tcp: Option<(u16, String)>,
+    tls: Option<RedisTls>,
+}
+
+/// A port with TLS.
+struct RedisTls {
+    port: u16,
+    identity: TestIdentity,
+    /// Clients need a certificate that is signed by this one.
+    clients: Option<PathBuf>,
 }
 
 impl TestRedis {
     /// Starts one and returns when it answers.
     pub async fn start() -> Self {
-        Self::launch(None).await
+        Self::launch(None, None).await
+    }
+
+    /// Starts one with a port for TLS too. Clients need a certificate of an authority, if one is named.
+    pub async fn start_with_tls(identity: &TestIdentity, clients: Option<&TestAuthority>) -> Self {
+        let tls = RedisTls {
+            port: free_port(),
+            identity: identity.clone(),
+            clients: clients.map(TestAuthority::file),
+        };
+        Self::launch(None, Some(tls)).await
     }
 
     /// Starts one on a TCP port, for which a password is needed.
     pub async fn start_with_password(password: &str) -> Self {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = free.local_addr().unwrap().port();
-        drop(free);
-        Self::launch(Some((port, password.to_owned()))).await
+        Self::launch(Some((free_port(), password.to_owned())), None).await
     }
 
-    async fn launch(tcp: Option<(u16, String)>) -> Self {
+    async fn launch(tcp: Option<(u16, String)>, tls: Option<RedisTls>) -> Self {
         let mut redis = Self {
             child: None,
             directory: TempDir::new("redis"),
             tcp,
+            tls,
         };
         redis.restart().await;
         redis
@@ -64,6 +82,16 @@ impl TestRedis {
             }
             None => format!("unix://{}", self.socket().display()),
         }
+    }
+
+    /// Its port without TLS.
+    pub fn port(&self) -> u16 {
+        self.tcp.as_ref().expect("it listens on a port").0
+    }
+
+    /// Its port with TLS.
+    pub fn tls_port(&self) -> u16 {
+        self.tls.as_ref().expect("it speaks TLS").port
     }
 
     /// A configuration that names it.
@@ -123,6 +151,7 @@ impl TestRedis {
             .arg(self.directory.path())
             .arg("--unixsocket")
             .arg(self.socket())
+            .args(self.tls.iter().flat_map(RedisTls::arguments))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()
@@ -150,6 +179,14 @@ impl TestRedis {
             .unwrap_or_else(|error| panic!("{words:?}: {error}"))
     }
 
+    /// Publishes something past the server; how many have heard it.
+    pub async fn publish(&self, channel: &str, bytes: &[u8]) -> u64 {
+        let mut connection = self.connect().await.unwrap();
+        let mut command = redis::cmd("PUBLISH");
+        command.arg(channel).arg(bytes);
+        command.query_async(&mut connection).await.unwrap()
+    }
+
     /// Everything in it is gone.
     pub async fn flush(&self) {
         self.ask::<()>(&["FLUSHALL"]).await;
@@ -159,6 +196,39 @@ impl TestRedis {
     pub async fn keys(&self, pattern: &str) -> Vec<String> {
         self.ask(&["KEYS", pattern]).await
     }
+}
+
+impl RedisTls {
+    fn arguments(&self) -> Vec<String> {
+        let clients = self.clients.as_ref();
+        let mut all = tls_arguments(self.port, &self.identity, clients.unwrap_or(&self.identity.certificate));
+        all.extend([
+            "--tls-auth-clients".to_owned(),
+            clients.map_or("no", |_| "yes").to_owned(),
+        ]);
+        all
+    }
+}
+
+/// What a redis-server needs to speak TLS.
+pub fn tls_arguments(port: u16, identity: &TestIdentity, authority: &Path) -> Vec<String> {
+    let path = |path: &Path| path.display().to_string();
+    let settings = [
+        ("--tls-port", port.to_string()),
+        ("--tls-cert-file", path(&identity.certificate)),
+        ("--tls-key-file", path(&identity.key)),
+        ("--tls-ca-cert-file", path(authority)),
+    ];
+    settings
+        .into_iter()
+        .flat_map(|(name, value)| [name.to_owned(), value])
+        .collect()
+}
+
+/// A port that nobody had a moment ago.
+fn free_port() -> u16 {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    free.local_addr().unwrap().port()
 }
 
 impl Drop for TestRedis {

@@ -3,13 +3,15 @@
 //! It is put together by commands, without redis-cli, and stays where a shard is away (`cluster-require-full-coverage no`),
 //! as the operator's document recommends. A replica takes over by itself; half a minute is what that may take here.
 
-use super::redis::Redises;
+use super::redis::{Redises, tls_arguments};
+use super::tls::{TestAuthority, TestIdentity};
 use super::{PATIENCE, TempDir, eventually, eventually_within};
 use parlance::config::{RedisConfig, Secret};
 use parlance::redis::slot;
 use redis::{FromRedisValue, Value};
 use rustix::process::{Pid, Signal, kill_process};
 use std::net::{Ipv4Addr, TcpListener};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -24,6 +26,7 @@ struct Server {
     child: Option<Child>,
     port: u16,
     bus_port: u16,
+    tls_port: u16,
     id: String,
 }
 
@@ -31,6 +34,8 @@ struct Server {
 pub struct TestRedisCluster {
     servers: Vec<Server>,
     directory: TempDir,
+    /// Its certificate and the authority of it, where it speaks TLS too.
+    tls: Option<(TestIdentity, PathBuf)>,
 }
 
 impl Redises for TestRedisCluster {
@@ -45,9 +50,19 @@ impl Redises for TestRedisCluster {
 impl TestRedisCluster {
     /// Starts one and returns when all of its servers agree.
     pub async fn start() -> Self {
+        Self::start_as(None).await
+    }
+
+    /// One that speaks TLS, within itself and with nodes. The test goes past it.
+    pub async fn start_with_tls(identity: &TestIdentity, authority: &TestAuthority) -> Self {
+        Self::start_as(Some((identity.clone(), authority.file()))).await
+    }
+
+    async fn start_as(tls: Option<(TestIdentity, PathBuf)>) -> Self {
         let mut cluster = Self {
             servers: free_ports(MASTERS + 1),
             directory: TempDir::new("redis-cluster"),
+            tls,
         };
         for n in 0..cluster.servers.len() {
             cluster.launch(n).await;
@@ -62,7 +77,7 @@ impl TestRedisCluster {
         }
         for n in 1..cluster.servers.len() {
             let (port, bus_port) = (
-                cluster.servers[n].port.to_string(),
+                cluster.advertised_port(n).to_string(),
                 cluster.servers[n].bus_port.to_string(),
             );
             cluster
@@ -81,9 +96,20 @@ impl TestRedisCluster {
 
     /// The addresses of its masters, as `REDIS_URL` takes them.
     pub fn url(&self) -> String {
-        let seeds = self.servers[..MASTERS].iter();
-        let seeds: Vec<_> = seeds.map(|server| format!("127.0.0.1:{}", server.port)).collect();
-        format!("redis://{}", seeds.join(","))
+        let seeds = (0..MASTERS).map(|n| format!("127.0.0.1:{}", self.advertised_port(n)));
+        let seeds: Vec<_> = seeds.collect();
+        let scheme = if self.tls.is_some() { "rediss" } else { "redis" };
+        format!("{scheme}://{}", seeds.join(","))
+    }
+
+    /// The port at which nodes, and the others of the cluster, speak to one.
+    fn advertised_port(&self, n: usize) -> u16 {
+        let server = &self.servers[n];
+        if self.tls.is_some() {
+            server.tls_port
+        } else {
+            server.port
+        }
     }
 
     /// The address of one of them alone.
@@ -129,6 +155,19 @@ impl TestRedisCluster {
         let program = super::environment("REDIS_SERVER").unwrap_or_else(|| "redis-server".to_owned());
         let server = &mut self.servers[n];
         let nodes = format!("nodes-{n}.conf");
+        let tls = self.tls.as_ref().map(|(identity, authority)| {
+            let mut all = tls_arguments(server.tls_port, identity, authority);
+            let settings = [
+                "--tls-auth-clients",
+                "no",
+                "--tls-cluster",
+                "yes",
+                "--tls-replication",
+                "yes",
+            ];
+            all.extend(settings.map(str::to_owned));
+            all
+        });
         let (port, bus_port) = (server.port.to_string(), server.bus_port.to_string());
         let settings = [
             ("--port", port.as_str()),
@@ -149,6 +188,7 @@ impl TestRedisCluster {
             .args(settings.iter().flat_map(|(name, value)| [*name, *value]))
             .arg("--dir")
             .arg(self.directory.path())
+            .args(tls.unwrap_or_default())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()
@@ -273,13 +313,14 @@ fn range(n: usize) -> (u16, u16) {
 /// Ports that nobody had a moment ago; all are held until all are known.
 fn free_ports(count: usize) -> Vec<Server> {
     let bind = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let held: Vec<_> = (0..count).map(|_| (bind(), bind())).collect();
+    let held: Vec<_> = (0..count).map(|_| [bind(), bind(), bind()]).collect();
     let port = |listener: &TcpListener| listener.local_addr().unwrap().port();
     held.iter()
-        .map(|(own, bus)| Server {
+        .map(|[own, bus, tls]| Server {
             child: None,
             port: port(own),
             bus_port: port(bus),
+            tls_port: port(tls),
             id: String::new(),
         })
         .collect()

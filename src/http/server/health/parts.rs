@@ -61,7 +61,10 @@ impl HealthParts {
     }
 
     async fn check_database(&self) -> PartCheck {
-        self.database.ping().await.map_err(|error| error.code().to_string())
+        self.database.check_writable().await.map_err(|error| match error {
+            database::Error::NotWritable(reason) => reason.to_string(),
+            other => other.code().to_string(),
+        })
     }
 
     async fn check_migrations(&self) -> PartCheck {
