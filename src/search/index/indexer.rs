@@ -1,8 +1,9 @@
 //! One batch: locks the positions of some conversations, reads what lies beyond them, writes the
 //! words and moves the positions, in one transaction.
 //!
-//! Bounds: [`EACH_MAX`] messages of a conversation, so that nobody's flood holds up others, and
-//! [`BYTES_MAX`] of bodies together. What is left over goes to the end of the backlog.
+//! Bounds: [`MESSAGES_MAX`] messages, divided evenly between the conversations, so that nobody's
+//! flood holds up others; and [`BYTES_MAX`] of bodies. What is left over goes to the end of the
+//! backlog.
 //!
 //! The position moves to the revision that the conversation had when it was locked here. Messages
 //! are read after that, so all that was changed up to that revision is seen, in its present form;
@@ -18,6 +19,8 @@ use uuid::Uuid;
 
 /// Conversations of a batch.
 pub(super) const CONVERSATIONS: usize = 64;
+/// Most messages of a batch.
+const MESSAGES_MAX: usize = 8_192;
 /// Most messages of one conversation in a batch.
 const EACH_MAX: usize = 4_096;
 /// Most bytes of bodies in a batch, the last body not counted.
@@ -56,13 +59,13 @@ pub(super) async fn index(database: &Database, waiting: &[Waiting]) -> Result<Ba
     store::make_positions(&tx, &conversations).await?;
     let claimed = store::claim(&tx, &conversations).await?;
     let (deleted, positions): (Vec<_>, Vec<_>) = claimed.into_iter().partition(|position| position.is_deleted);
-    let each = i64::try_from(EACH_MAX).unwrap_or(i64::MAX);
+    let each = (MESSAGES_MAX / positions.len().max(1)).min(EACH_MAX);
     let unindexed = match positions.is_empty() {
         true => Vec::new(),
-        false => store::list_unindexed(&tx, &positions, each, BYTES_MAX).await?,
+        false => store::list_unindexed(&tx, &positions, i64::try_from(each).unwrap_or(1), BYTES_MAX).await?,
     };
     batch.messages = unindexed.len();
-    let mut plan = plan(&positions, unindexed);
+    let mut plan = plan(&positions, unindexed, each);
     for position in deleted {
         let most = i64::try_from(DELETED_MAX).unwrap_or(i64::MAX);
         match store::delete_conversation(&tx, &position, most).await? {
@@ -91,7 +94,8 @@ pub(super) async fn index(database: &Database, waiting: &[Waiting]) -> Result<Ba
     Ok(batch)
 }
 
-fn plan(positions: &[Position], unindexed: Vec<Unindexed>) -> Plan {
+/// `each` is how many messages of a conversation were asked for.
+fn plan(positions: &[Position], unindexed: Vec<Unindexed>, each: usize) -> Plan {
     let mut plan = Plan::default();
     let mut of: HashMap<ConversationId, Vec<Unindexed>> = HashMap::new();
     for message in unindexed {
@@ -99,7 +103,7 @@ fn plan(positions: &[Position], unindexed: Vec<Unindexed>) -> Plan {
     }
     for position in positions {
         let messages = of.remove(&position.conversation).unwrap_or_default();
-        let is_whole = messages.len() < EACH_MAX && messages.iter().all(|message| message.is_within);
+        let is_whole = messages.len() < each && messages.iter().all(|message| message.is_within);
         let has_messages = !messages.is_empty();
         let mut through = position.through;
         for message in messages.iter().take_while(|message| message.is_within) {
@@ -167,7 +171,7 @@ mod tests {
             message(&other, 1, Some("?")),
             message(&other, 4, Some("later than its revision")),
         ];
-        let plan = plan(&[one, other], messages);
+        let plan = plan(&[one, other], messages, 3);
         assert_eq!((&*plan.words.seqs, &*plan.wordless.seqs), (&[5, 4][..], &[7, 1][..]));
         assert_eq!(moved(&plan), [9, 4]);
         assert_eq!(plan.unfinished, []);
@@ -185,7 +189,7 @@ mod tests {
             beyond.is_within = false;
         }
         messages.extend((1..=EACH_MAX as i64).map(|rev| message(&many, rev, Some("x"))));
-        let plan = plan(&[one, other, many], messages);
+        let plan = plan(&[one, other, many], messages, EACH_MAX);
         assert_eq!(moved(&plan), [5, EACH_MAX as i64]);
         assert_eq!(
             plan.unfinished,

@@ -32,13 +32,14 @@ pub(super) struct Unindexed {
     pub(super) body: Option<String>,
 }
 
-/// The settings of a batch: plans by the indexes, whatever the sizes of tables were when they were
-/// made; and no wait for the disk, since position and words are lost or kept together.
+/// The settings of a batch: plans by the indexes and in their order, so that what lies beyond the
+/// limit is not read, whatever the sizes of tables were when they were made; and no wait for the disk, since position and words are lost or kept together.
 pub(super) async fn prepare(db: &Transaction<'_>) -> Result<(), Error> {
     const SQL: Statement = Statement::new(
         "search_index.prepare",
-        "SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true),
-                set_config('enable_mergejoin', 'off', true), set_config('jit', 'off', true),
+        "SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),
+                set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true),
+                set_config('jit', 'off', true),
                 set_config('plan_cache_mode', 'force_generic_plan', true),
                 set_config('synchronous_commit', 'off', true)",
     );
