@@ -31,7 +31,7 @@ const DELETED_MAX: u64 = 5_000;
 /// What a batch has done.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
-    /// Messages that were looked at.
+    /// Messages that were taken into the index, or out of it.
     pub(super) messages: usize,
     /// Conversations with more to index.
     pub(super) unfinished: Vec<Waiting>,
@@ -64,8 +64,8 @@ pub(super) async fn index(database: &Database, waiting: &[Waiting]) -> Result<Ba
         true => Vec::new(),
         false => store::list_unindexed(&tx, &positions, i64::try_from(each).unwrap_or(1), BYTES_MAX).await?,
     };
-    batch.messages = unindexed.len();
     let mut plan = plan(&positions, unindexed, each);
+    batch.messages = plan.words.seqs.len() + plan.wordless.seqs.len();
     for position in deleted {
         let most = i64::try_from(DELETED_MAX).unwrap_or(i64::MAX);
         match store::delete_conversation(&tx, &position, most).await? {
