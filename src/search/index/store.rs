@@ -33,7 +33,8 @@ pub(super) struct Unindexed {
 }
 
 /// The settings of a batch: plans by the indexes and in their order, so that what lies beyond the
-/// limit is not read, whatever the sizes of tables were when they were made; and no wait for the disk, since position and words are lost or kept together.
+/// limit is not read, whatever the sizes of tables were when they were made; and no wait for the
+/// disk, since position and words are lost or kept together.
 pub(super) async fn prepare(db: &Transaction<'_>) -> Result<(), Error> {
     const SQL: Statement = Statement::new(
         "search_index.prepare",
