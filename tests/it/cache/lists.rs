@@ -10,8 +10,13 @@ use tokio::sync::mpsc;
 
 const LIST: &str = "/api/conversations";
 /// Statements that run by the clock, or on behalf of nobody.
-const BACKGROUND: [&str; 4] = [
+const BACKGROUND: [&str; 8] = [
     "auth_events.",
+    // The index of search, in its transactions.
+    "search_index.",
+    "search_positions.",
+    "messages.list_unindexed",
+    "transaction.",
     "conversations.list_newer",
     "conversation_members.move_read",
     "ping",

@@ -219,7 +219,7 @@ async fn not_committed_is_not_there_and_is_done_when_repeated() {
         .await;
     let client = db::connect(&server.database_url()).await;
     eventually("a lane has prepared what it commits with", async || {
-        let sql = "SELECT FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND query LIKE 'WITH input AS%'";
+        let sql = "SELECT FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND query LIKE 'WITH found AS%'";
         !client.query(sql, &[]).await.unwrap().is_empty()
     })
     .await;
