@@ -21,7 +21,7 @@ const CHARS_MAX: usize = 256;
 /// More bytes than any password has, in whatever form.
 const BYTES_MAX: usize = 16 * CHARS_MAX;
 
-/// A password that somebody typed, within the bound of bytes.
+/// A password as it was typed, within the bound of bytes.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct TypedPassword(String);
 

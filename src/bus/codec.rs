@@ -47,16 +47,16 @@ pub(super) enum Error {
     Broken(#[from] postcard::Error),
     #[error("not an envelope: a time is out of range")]
     Time,
-    /// From somebody who does not have the secret of the nodes, or for another channel.
+    /// Made without the secret of the nodes, or for another channel.
     #[error("the seal is not right")]
     Seal,
-    /// Sent again by somebody, or a clock is wrong.
+    /// A replayed envelope, or a clock is wrong.
     #[error("published {0} ms ago")]
     Age(i64),
 }
 
 impl Error {
-    /// Whether somebody wants to be taken for a node.
+    /// Whether it looks like a forgery, and not like a fault of a node.
     pub(super) const fn is_forgery(&self) -> bool {
         matches!(self, Self::Seal | Self::Age(_))
     }

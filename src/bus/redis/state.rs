@@ -98,7 +98,7 @@ impl RedisBusState {
         }
     }
 
-    /// Counts what is no node's, and logs the first of a minute: whoever floods the bus must not
+    /// Counts what is no node's, and logs the first of a minute: a flood of the bus must not
     /// flood the log.
     fn note_forgery(&self, channel: &[u8], error: &codec::Error) {
         metrics().bus_forged();
