@@ -2,8 +2,8 @@
 //!
 //! Used by `logins.rs`, under the lock of the login. A token is exchanged once. If the answer is
 //! lost, its client has only the old token, and shows it again. So for [`REPEAT_WITHIN`] an
-//! exchanged token is good once more, as long as its successor was never used: the client that has the
-//! answer uses the successor. Two tabs that refresh at once both get a successor, and the browser
+//! exchanged token is good once more, as long as its successor was never used: a client that has
+//! the answer uses the successor. Two tabs that refresh at once both get a successor, and the browser
 //! keeps one of them.
 //!
 //! Anything else is reuse: two hold tokens of one login, and one of them stole it. A thief who gets
