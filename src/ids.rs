@@ -182,6 +182,17 @@ vocabulary!(
     }
 );
 vocabulary!(
+    /// Whose invitations let people from outside into a tenant.
+    Admission {
+        /// Those of everybody who may invite in a conversation.
+        Moderators = "moderators",
+        /// Of these only those who are also an owner or admin of the tenant.
+        Admins = "admins",
+        /// None.
+        Nobody = "nobody",
+    }
+);
+vocabulary!(
     /// Whether a user may sign in.
     UserStatus {
         /// May.

@@ -47,6 +47,9 @@ pub enum Error {
     /// No such invite, or it is spent, expired or withdrawn.
     #[error("There is no such invite, or it cannot be used any more.")]
     InviteNotFound,
+    /// The invitation is good, but the tenant lets its maker admit nobody from outside with this role.
+    #[error("This workspace does not let people from outside in this way; ask somebody of it.")]
+    NotAdmitted,
     /// An API key that is unknown, deleted or has run out; never which.
     #[error("The API key is not valid.")]
     ApiKey,
@@ -114,6 +117,14 @@ impl Error {
         }
     }
 
+    /// Why a new user could not be written.
+    pub(super) fn of_new_user(error: database::Error) -> Self {
+        match error.constraint() {
+            Some("users_email_key") => Self::EmailTaken,
+            _ => Self::Database(error),
+        }
+    }
+
     /// The code that clients get; causes go to the log.
     #[must_use]
     pub fn code(&self) -> Code {
@@ -122,7 +133,9 @@ impl Error {
             Self::Credentials | Self::Token(_) | Self::Spent | Self::SeveralLogins | Self::Revoked | Self::ApiKey => {
                 Code::Unauthenticated
             }
-            Self::Suspended | Self::NeedsSession | Self::GuestKey | Self::ScopeBeyondRole(_) => Code::Forbidden,
+            Self::Suspended | Self::NeedsSession | Self::GuestKey | Self::ScopeBeyondRole(_) | Self::NotAdmitted => {
+                Code::Forbidden
+            }
             Self::EmailTaken => Code::Conflict,
             Self::InviteNotFound | Self::KeyNotFound => Code::NotFound,
             Self::TooManyTickets | Self::TooManyKeys => Code::LimitReached,

@@ -15,8 +15,10 @@ pub enum Action {
     SeeUserDetails,
     /// Change others' role, tier or status.
     ManageUsers,
-    /// Change the tenant's name.
-    RenameTenant,
+    /// Change the tenant's name, and whom it admits.
+    ChangeTenant,
+    /// See and withdraw all links by which people come in.
+    ManageInvites,
 }
 
 /// Whether a role allows an action.
@@ -24,7 +26,7 @@ pub enum Action {
 pub(super) const fn allows(role: Role, action: Action) -> bool {
     match action {
         Action::CreateConversation | Action::ListUsers => matches!(role, Role::Owner | Role::Admin | Role::Member),
-        Action::SeeUserDetails | Action::ManageUsers | Action::RenameTenant => {
+        Action::SeeUserDetails | Action::ManageUsers | Action::ChangeTenant | Action::ManageInvites => {
             matches!(role, Role::Owner | Role::Admin)
         }
     }
@@ -230,7 +232,8 @@ mod tests {
             Action::CreateConversation,
             Action::ListUsers,
             Action::SeeUserDetails,
-            Action::RenameTenant,
+            Action::ChangeTenant,
+            Action::ManageInvites,
         ] {
             assert!(!allows(Role::Guest, action));
             assert!(allows(Role::Owner, action));

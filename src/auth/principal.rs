@@ -111,7 +111,7 @@ impl Action {
     pub const fn scope(self) -> Scope {
         match self {
             Self::CreateConversation | Self::ListUsers => Scope::Chat,
-            Self::SeeUserDetails | Self::ManageUsers | Self::RenameTenant => Scope::Admin,
+            Self::SeeUserDetails | Self::ManageUsers | Self::ChangeTenant | Self::ManageInvites => Scope::Admin,
         }
     }
 }
@@ -139,7 +139,12 @@ mod tests {
             scopes: [Scope::Chat].into_iter().collect(),
         };
         assert!(owner.allows(Action::CreateConversation));
-        for action in [Action::SeeUserDetails, Action::ManageUsers, Action::RenameTenant] {
+        for action in [
+            Action::SeeUserDetails,
+            Action::ManageUsers,
+            Action::ChangeTenant,
+            Action::ManageInvites,
+        ] {
             assert!(!owner.allows(action), "{action:?}");
         }
         owner.expires_at = Some(chrono::Utc::now());

@@ -13,7 +13,8 @@ use super::password_text::PreparedPassword;
 use super::principal::Principal;
 use super::service::Auth;
 use super::store::accounts::{self as store, NewUser};
-use crate::ids::{ConversationId, Role, SessionId, TenantId, Tier};
+use super::store::invites::{self, OpenInvite};
+use crate::ids::{Role, SessionId, Tier};
 use std::net::IpAddr;
 
 /// What a sign-up takes.
@@ -34,8 +35,8 @@ impl Auth {
     /// needs. `address` is the client's, for the login throttle.
     ///
     /// # Errors
-    /// [`Error::Throttled`], [`Error::Invalid`], [`Error::EmailTaken`], [`Error::InviteNotFound`]
-    /// (then no user was made), [`Error::Overloaded`], [`Error::Database`].
+    /// [`Error::Throttled`], [`Error::Invalid`], [`Error::EmailTaken`], [`Error::InviteNotFound`],
+    /// [`Error::NotAdmitted`] (then no user was made), [`Error::Overloaded`], [`Error::Database`].
     pub async fn register(&self, new: Registration, address: IpAddr) -> Result<(Account, Principal), Error> {
         let throttle = &self.inner.login_throttle;
         let attempt = throttle.begin(AttemptKind::SignUp, &new.email, address)?;
@@ -57,15 +58,17 @@ impl Auth {
                     "An invite leads to a workspace of its own.",
                 ));
             }
-            Some(code) => Some(self.find_invite(code).await?),
+            Some(code) => Some((self.find_invite(code, Role::Member).await?, code)),
             None => None,
         };
         let hash = self.inner.passwords.hash(password).await?;
         let mut client = self.inner.database.client().await?;
         let tx = client.transaction().await?;
-        let (tenant, role) = match invited {
-            Some((tenant_id, _)) => (
-                store::find_tenant(&tx, tenant_id).await?.ok_or(Error::InviteNotFound)?,
+        let (tenant, role) = match &invited {
+            Some((invite, _)) => (
+                store::find_tenant(&tx, invite.tenant_id)
+                    .await?
+                    .ok_or(Error::InviteNotFound)?,
                 Role::Member,
             ),
             None => (store::insert_tenant(&tx, &workspace).await?, Role::Owner),
@@ -78,7 +81,13 @@ impl Auth {
             tier: Tier::Regular,
             password_hash: Some(&hash),
         };
-        let user = store::insert_user(&tx, &row).await?;
+        let user = match invited {
+            Some((_, code)) => {
+                let made = invites::insert_invited_user(&tx, &row, code).await?;
+                made.ok_or(Error::InviteNotFound)?
+            }
+            None => store::insert_user(&tx, &row).await?,
+        };
         tx.commit().await?;
         let account = Account { user, tenant };
         let principal = account.principal(SessionId::new(), None);
@@ -105,31 +114,40 @@ impl Auth {
 
     async fn make_guest(&self, name: &str, invite: &str) -> Result<(Account, Principal), Error> {
         let name = check_name("name", name)?;
-        let (tenant_id, conversation) = self.find_invite(invite).await?;
+        let found = self.find_invite(invite, Role::Guest).await?;
         let mut client = self.inner.database.client().await?;
         let tx = client.transaction().await?;
-        let tenant = store::find_tenant(&tx, tenant_id).await?.ok_or(Error::InviteNotFound)?;
+        let tenant = store::find_tenant(&tx, found.tenant_id)
+            .await?
+            .ok_or(Error::InviteNotFound)?;
         let row = NewUser {
-            tenant_id,
+            tenant_id: tenant.id,
             email: None,
             name,
             role: Role::Guest,
             tier: Tier::Anonymous,
             password_hash: None,
         };
-        let user = store::insert_user(&tx, &row).await?;
+        let made = invites::insert_invited_user(&tx, &row, invite).await?;
+        let user = made.ok_or(Error::InviteNotFound)?;
         tx.commit().await?;
         let account = Account { user, tenant };
-        let principal = account.principal(SessionId::new(), Some(conversation));
+        let principal = account.principal(SessionId::new(), Some(found.conversation_id));
         Ok((account, principal))
     }
 
-    async fn find_invite(&self, code: &str) -> Result<(TenantId, ConversationId), Error> {
+    async fn find_invite(&self, code: &str, role: Role) -> Result<OpenInvite, Error> {
         if !is_plausible(code) {
             return Err(Error::InviteNotFound);
         }
         let client = self.inner.database.client().await?;
-        store::find_invite(&client, code).await?.ok_or(Error::InviteNotFound)
+        let found = invites::find_invite(&client, code, role).await?;
+        let invite = found.ok_or(Error::InviteNotFound)?;
+        if invite.admits {
+            Ok(invite)
+        } else {
+            Err(Error::NotAdmitted)
+        }
     }
 
     /// Takes back a user who was made but could not join. If the join went through after all, the

@@ -3,13 +3,13 @@
 //! A browser cannot send an `Authorization` header with a socket, and a token in an address would
 //! end up in logs. So a ticket is put there instead: good once, for 30 seconds.
 //!
-//! Bound: a hundred unredeemed tickets of a login.
+//! Bound: a hundred unredeemed tickets of a login, counted under its lock.
 
 use super::error::Error;
 use super::opaque::{expiry, hash_opaque, is_plausible, make_opaque};
 use super::principal::Principal;
 use super::service::Auth;
-use super::store::accounts::find_guest_conversation;
+use super::store::invites::find_guest_conversation;
 use super::store::logins as store;
 use crate::ids::{Role, UserStatus};
 use chrono::Utc;
@@ -30,15 +30,23 @@ impl Auth {
     /// A ticket for the socket, bound to the caller's login.
     ///
     /// # Errors
-    /// [`Error::NeedsSession`] for a key, [`Error::TooManyTickets`], [`Error::Database`].
+    /// [`Error::NeedsSession`] for a key, [`Error::Revoked`], [`Error::Suspended`],
+    /// [`Error::TooManyTickets`], [`Error::Database`].
     pub async fn issue_ticket(&self, principal: &Principal) -> Result<SocketTicket, Error> {
         let session_id = principal.session_id().ok_or(Error::NeedsSession)?;
         let (ticket, hash) = make_opaque();
-        let client = self.inner.database.client().await?;
+        let mut client = self.inner.database.client().await?;
+        let tx = client.transaction().await?;
+        // Under the lock of the login, so that those who ask at the same time are counted.
+        let account = store::lock_session(&tx, session_id).await?.ok_or(Error::Revoked)?;
+        if account.user.status == UserStatus::Suspended {
+            return Err(Error::Suspended);
+        }
         let expires_at = expiry(Utc::now(), TICKET_TTL);
-        if !store::insert_ticket(&client, session_id, &hash, expires_at).await? {
+        if !store::insert_ticket(&tx, session_id, &hash, expires_at).await? {
             return Err(Error::TooManyTickets);
         }
+        tx.commit().await?;
         Ok(SocketTicket {
             ticket,
             expires_in: TICKET_TTL,

@@ -162,15 +162,6 @@ impl StreamHandler<ConversationCommand> for ConversationActor {
                 reply.ok(None);
             }
             ConversationCommand::Typing { access, on, reply } => self.typing(&access, on, reply),
-            ConversationCommand::Authorize {
-                access,
-                requirement,
-                respond_to,
-            } => {
-                let result = self.authorize(&access, requirement);
-                // The caller may have gone.
-                drop(respond_to.send(result));
-            }
         }
         self.finish_turn(ctx);
     }

@@ -1,15 +1,13 @@
 //! What a caller asks of a conversation. Commands wait in the mailbox of its slot (`slot.rs`) and
 //! are taken by `actor.rs`.
 
-use super::error::Error;
 use super::subscribers::NewSubscriber;
 use crate::auth::Access;
-use crate::commit::{Completion, Request, Requirement};
+use crate::commit::{Completion, Request};
 use crate::error::Code;
 use crate::ids::{ConnectionId, Rev, Seq};
 use crate::wire::Reply;
 use std::time::Instant;
-use tokio::sync::oneshot;
 
 #[derive(Debug)]
 pub(super) enum ConversationCommand {
@@ -42,13 +40,6 @@ pub(super) enum ConversationCommand {
         on: bool,
         reply: Reply,
     },
-    /// Ask whether the caller may do this; for what is not stored in the conversation itself, like
-    /// invitations.
-    Authorize {
-        access: Access,
-        requirement: Requirement,
-        respond_to: oneshot::Sender<Result<(), Error>>,
-    },
 }
 
 impl ConversationCommand {
@@ -62,10 +53,6 @@ impl ConversationCommand {
             | Self::Unsubscribe { reply, .. }
             | Self::Read { reply, .. }
             | Self::Typing { reply, .. } => reply.refuse(code),
-            Self::Authorize { respond_to, .. } => {
-                // The caller may have gone.
-                drop(respond_to.send(Err(Error::Refused(code, code.text()))));
-            }
         }
     }
 }

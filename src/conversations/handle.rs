@@ -12,8 +12,9 @@ use super::dependencies::{ConversationContext, ConversationDependencies};
 use super::error::Error;
 use super::event::ConversationEvent;
 use super::slot::Slot;
+use super::store::NotMade;
 use super::subscribers::NewSubscriber;
-use super::{permissions, presence_listener, registry, store};
+use super::{presence_listener, registry, store};
 use crate::auth::{Access, AllowedConversations};
 use crate::cache::Subject;
 use crate::commit::{Completion, DEADLINE, Receipt, Request};
@@ -82,21 +83,6 @@ impl ConversationsHandle {
         Ok(response.await.map_err(|_dropped| crate::commit::Error::Unavailable)??)
     }
 
-    /// Asks whether the caller may see, make and withdraw invitations.
-    ///
-    /// # Errors
-    /// `forbidden` for members, `not_found` for everybody else.
-    pub async fn authorize_invites(&self, access: Access, id: ConversationId) -> Result<(), Error> {
-        let (respond_to, response) = oneshot::channel();
-        let command = ConversationCommand::Authorize {
-            access,
-            requirement: permissions::INVITE,
-            respond_to,
-        };
-        self.conversation(id)?.send(command).await;
-        response.await.map_err(|_dropped| crate::commit::Error::Unavailable)?
-    }
-
     /// Makes a conversation; its first member, and owner, is the caller.
     ///
     /// # Errors
@@ -121,8 +107,9 @@ impl ConversationsHandle {
             .cache
             .invalidate_on_drop(first().map(Subject::User).collect());
         let made = store::insert(&self.context.database, access.tenant_id, access.user_id, title, &others).await?;
-        let id = made.map_err(|store::UnknownMember| {
-            Error::Refused(Code::NotFound, "A member is not a user who can be added.")
+        let id = made.map_err(|refusal| match refusal {
+            NotMade::UnknownMember => Error::Refused(Code::NotFound, "A member is not a user who can be added."),
+            NotMade::OwnerMayNot => Error::Refused(Code::Forbidden, Code::Forbidden.text()),
         })?;
         drop(changed);
         let notice = Notice {

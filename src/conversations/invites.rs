@@ -1,9 +1,14 @@
 //! Invitations: links by which people of the tenant, newcomers and guests join a conversation.
 //!
-//! Who may see, make and withdraw them is decided by the conversation
-//! ([`ConversationsHandle::authorize_invites`]). Joining is a durable change like any other, and
-//! its use is counted in the same transaction. A code is 128 random bits. Anyone who has it may join,
-//! so it is never logged. Bounds: [`INVITES_MAX`] open ones a conversation.
+//! Who may see, make and withdraw them is asked in the statement that does it, of the rows as they
+//! are then (the view `inviters`): what an actor remembers of a member may be some seconds old.
+//! Joining is a durable change like any other, and its use is counted in the same transaction.
+//!
+//! An invitation counts while its maker may invite. Whoever is suspended, removed or demoted leaves
+//! none behind that could bring them back. A code is 128 random bits. Anyone who has it may join, so
+//! it is never logged.
+//!
+//! Bounds: [`INVITES_MAX`] open ones a conversation, counted under a lock of their own.
 
 use super::error::Error;
 use super::handle::ConversationsHandle;
@@ -11,13 +16,15 @@ use crate::auth::Access;
 use crate::commit::Request;
 use crate::database::Statement;
 use crate::error::Code;
-use crate::ids::{ConversationId, InviteId};
+use crate::ids::{ConversationId, InviteId, UserId};
 use crate::wire::frames::{Timestamp, optional_timestamp, timestamp};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde::Serialize;
 use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 /// Open invitations of one conversation.
 pub const INVITES_MAX: i64 = 100;
@@ -39,15 +46,92 @@ pub struct Invite {
     pub max_uses: Option<i32>,
     /// How many have.
     pub uses: i32,
+    /// Who made it. It counts while they may invite.
+    pub created_by: UserId,
     /// When it was made.
     #[serde(serialize_with = "timestamp")]
     #[schema(value_type = chrono::DateTime<chrono::Utc>)]
     pub created_at: Timestamp,
+    /// Whether somebody can join by it now: it is not spent or expired, and its maker may invite.
+    pub usable: bool,
 }
 
 const NOT_FOUND: Error = Error::Refused(
     Code::NotFound,
     "There is no such invite, or it cannot be used any more.",
+);
+const NO_MEMBER: Error = Error::Refused(Code::NotFound, Code::NotFound.text());
+const FORBIDDEN: Error = Error::Refused(Code::Forbidden, "Your role in this conversation does not allow it.");
+
+/// The membership of the caller `$3` in the conversation `$2` and whether they may invite; no row for
+/// who is no member.
+macro_rules! caller {
+    () => {
+        "WITH caller AS (
+             SELECT EXISTS (SELECT FROM inviters n
+                            WHERE n.tenant_id = $1 AND n.conversation_id = $2 AND n.user_id = $3) AS may_invite
+             FROM conversation_members p JOIN conversations c ON c.id = p.conversation_id
+             WHERE p.tenant_id = $1 AND p.conversation_id = $2 AND p.user_id = $3 AND p.removed_at IS NULL
+               AND c.tenant_id = $1 AND c.deleted_at IS NULL)
+        "
+    };
+}
+
+/// What is shown of an invitation.
+macro_rules! invite_columns {
+    () => {
+        "id, code, expires_at, max_uses, uses, created_by, created_at,
+         (expires_at IS NULL OR expires_at > now()) AND (max_uses IS NULL OR uses < max_uses)
+         AND EXISTS (SELECT FROM inviters n WHERE n.tenant_id = $1 AND n.conversation_id = $2
+                       AND n.user_id = created_by) AS usable"
+    };
+}
+
+const LIST: Statement = Statement::new(
+    "invites.list",
+    concat!(
+        caller!(),
+        "SELECT caller.may_invite, i.* FROM caller LEFT JOIN LATERAL (
+             SELECT ",
+        invite_columns!(),
+        " FROM invites
+             WHERE caller.may_invite AND tenant_id = $1 AND conversation_id = $2 AND revoked_at IS NULL
+               AND ($5::timestamptz IS NULL OR (created_at, id) < ($5, $6::uuid))
+             ORDER BY created_at DESC, id DESC LIMIT $4) i ON true
+         ORDER BY i.created_at DESC, i.id DESC"
+    ),
+);
+/// Those who make invitations of a conversation wait here for each other, so that the count holds.
+const LOCK: Statement = Statement::new(
+    "invites.lock",
+    "SELECT pg_advisory_xact_lock(hashtextextended('invites of ' || $1::uuid::text, 0))",
+);
+const INSERT: Statement = Statement::new(
+    "invites.insert",
+    concat!(
+        caller!(),
+        ", made AS (
+             INSERT INTO invites (tenant_id, conversation_id, created_by, id, code, expires_at, max_uses)
+             SELECT $1, $2, $3, $4, $5, $6, $7 FROM caller
+             WHERE may_invite AND
+                   (SELECT count(*) FROM invites WHERE tenant_id = $1 AND conversation_id = $2 AND revoked_at IS NULL
+                      AND (expires_at IS NULL OR expires_at > now()) AND (max_uses IS NULL OR uses < max_uses)) < $8
+             RETURNING ",
+        invite_columns!(),
+        ")
+         SELECT caller.may_invite, made.* FROM caller LEFT JOIN made ON true"
+    ),
+);
+const WITHDRAW: Statement = Statement::new(
+    "invites.withdraw",
+    concat!(
+        caller!(),
+        ", withdrawn AS (
+             UPDATE invites SET revoked_at = now() FROM caller
+             WHERE caller.may_invite AND tenant_id = $1 AND conversation_id = $2 AND id = $4 AND revoked_at IS NULL
+             RETURNING id)
+         SELECT may_invite, (SELECT id FROM withdrawn) AS id FROM caller"
+    ),
 );
 
 fn invite_of(row: &Row) -> Invite {
@@ -57,7 +141,19 @@ fn invite_of(row: &Row) -> Invite {
         expires_at: row.get("expires_at"),
         max_uses: row.get("max_uses"),
         uses: row.get("uses"),
+        created_by: UserId(row.get("created_by")),
         created_at: row.get("created_at"),
+        usable: row.get("usable"),
+    }
+}
+
+/// Judges what the statement says of its caller. Whether its row has an invitation besides.
+fn judge(row: Option<&Row>) -> Result<bool, Error> {
+    let row = row.ok_or(NO_MEMBER)?;
+    if row.get("may_invite") {
+        Ok(row.get::<_, Option<Uuid>>("id").is_some())
+    } else {
+        Err(FORBIDDEN)
     }
 }
 
@@ -75,20 +171,18 @@ impl ConversationsHandle {
         limit: i64,
         from: Option<(Timestamp, InviteId)>,
     ) -> Result<Vec<Invite>, Error> {
-        const LIST: Statement = Statement::new(
-            "invites.list",
-            "SELECT id, code, expires_at, max_uses, uses, created_at FROM invites
-             WHERE tenant_id = $1 AND conversation_id = $2 AND revoked_at IS NULL
-               AND ($4::timestamptz IS NULL OR (created_at, id) < ($4, $5::uuid))
-             ORDER BY created_at DESC, id DESC LIMIT $3",
-        );
-        self.authorize_invites(access, id).await?;
+        let (tenant, user) = may_touch(access, id)?;
         let (made_at, last) = from.map(|(at, id)| (at, id.0)).unzip();
         let client = self.context.database.client().await?;
         let rows = client
-            .query(&LIST, &[&access.tenant_id.0, &id.0, &(limit + 1), &made_at, &last])
+            .query(&LIST, &[&tenant, &id.0, &user, &(limit + 1), &made_at, &last])
             .await?;
-        Ok(rows.iter().map(invite_of).collect())
+        // Without an invitation it is one row, that of the caller.
+        if judge(rows.first())? {
+            Ok(rows.iter().map(invite_of).collect())
+        } else {
+            Ok(Vec::new())
+        }
     }
 
     /// Makes an invitation.
@@ -102,35 +196,19 @@ impl ConversationsHandle {
         expires_at: Option<Timestamp>,
         max_uses: Option<i32>,
     ) -> Result<Invite, Error> {
-        const INSERT: Statement = Statement::new(
-            "invites.insert",
-            "INSERT INTO invites (tenant_id, conversation_id, id, code, created_by, expires_at, max_uses)
-             SELECT $1, $2, $3, $4, $5, $6, $7
-             WHERE (SELECT count(*) FROM invites WHERE conversation_id = $2 AND revoked_at IS NULL
-                      AND (expires_at IS NULL OR expires_at > now()) AND (max_uses IS NULL OR uses < max_uses)) < $8
-             RETURNING id, code, expires_at, max_uses, uses, created_at",
-        );
-        self.authorize_invites(access, id).await?;
+        let (tenant, user) = may_touch(access, id)?;
         let code = BASE64_URL_SAFE_NO_PAD.encode(rand::random::<[u8; 16]>());
-        let client = self.context.database.client().await?;
-        let row = client
-            .query_opt(
-                &INSERT,
-                &[
-                    &access.tenant_id.0,
-                    &id.0,
-                    &InviteId::new().0,
-                    &code,
-                    &access.user_id.0,
-                    &expires_at,
-                    &max_uses,
-                    &INVITES_MAX,
-                ],
-            )
-            .await?;
-        row.as_ref().map(invite_of).ok_or(Error::Refused(
+        let mut client = self.context.database.client().await?;
+        let tx = client.transaction().await?;
+        tx.execute(&LOCK, &[&id.0]).await?;
+        let (invite, max) = (InviteId::new().0, INVITES_MAX);
+        let params: [&(dyn ToSql + Sync); 8] = [&tenant, &id.0, &user, &invite, &code, &expires_at, &max_uses, &max];
+        let row = tx.query_opt(&INSERT, &params).await?;
+        tx.commit().await?;
+        let is_made = judge(row.as_ref())?;
+        row.filter(|_| is_made).as_ref().map(invite_of).ok_or(Error::Refused(
             Code::LimitReached,
-            "Too many open invites; withdraw some.",
+            "The conversation has as many open invites as it can; withdraw some.",
         ))
     }
 
@@ -139,29 +217,24 @@ impl ConversationsHandle {
     /// # Errors
     /// As [`ConversationsHandle::list_invites`]; `not_found` if it is not open.
     pub async fn withdraw_invite(&self, access: Access, id: ConversationId, invite: InviteId) -> Result<(), Error> {
-        const WITHDRAW: Statement = Statement::new(
-            "invites.withdraw",
-            "UPDATE invites SET revoked_at = now()
-             WHERE tenant_id = $1 AND conversation_id = $2 AND id = $3 AND revoked_at IS NULL",
-        );
-        self.authorize_invites(access, id).await?;
+        let (tenant, user) = may_touch(access, id)?;
         let client = self.context.database.client().await?;
-        let n = client
-            .execute(&WITHDRAW, &[&access.tenant_id.0, &id.0, &invite.0])
-            .await?;
-        if n == 0 { Err(NOT_FOUND) } else { Ok(()) }
+        let row = client.query_opt(&WITHDRAW, &[&tenant, &id.0, &user, &invite.0]).await?;
+        if judge(row.as_ref())? { Ok(()) } else { Err(NOT_FOUND) }
     }
 
     /// Makes the caller a member of the invitation's conversation; again costs nothing.
     ///
     /// # Errors
-    /// `not_found` if it is spent, expired, withdrawn, another tenant's, or leads a guest
-    /// elsewhere.
+    /// `not_found` if it is spent, expired, withdrawn, another tenant's, of somebody who may not
+    /// invite any more, or leads a guest elsewhere.
     pub async fn accept_invite(&self, access: Access, code: &str) -> Result<ConversationId, Error> {
         const FIND: Statement = Statement::new(
             "invites.find_by_code",
-            "SELECT id, conversation_id FROM invites
-             WHERE tenant_id = $1 AND code = $2 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())",
+            "SELECT i.id, i.conversation_id FROM invites i
+             JOIN inviters n ON n.tenant_id = $1 AND n.conversation_id = i.conversation_id AND n.user_id = i.created_by
+             WHERE i.tenant_id = $1 AND i.code = $2 AND i.revoked_at IS NULL
+               AND (i.expires_at IS NULL OR i.expires_at > now())",
         );
         if code.len() > CODE_BYTES_MAX || code.contains('\0') {
             return Err(NOT_FOUND);
@@ -181,5 +254,14 @@ impl ConversationsHandle {
             Err(error) if error.code() == Code::NotFound => Err(NOT_FOUND),
             Err(error) => Err(error),
         }
+    }
+}
+
+/// The caller's ids, unless a guest asks for another conversation than theirs.
+fn may_touch(access: Access, id: ConversationId) -> Result<(Uuid, Uuid), Error> {
+    if access.allows(id) {
+        Ok((access.tenant_id.0, access.user_id.0))
+    } else {
+        Err(NO_MEMBER)
     }
 }

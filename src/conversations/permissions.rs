@@ -48,8 +48,8 @@ pub(super) fn actions_of(role: MemberRole) -> Vec<MemberAction> {
     allowed.flat_map(|(_, actions)| actions.iter().copied()).collect()
 }
 
-/// What a member must be to see, make and withdraw invitations.
-pub(super) const INVITE: Requirement = Requirement::Role(MemberRole::Moderator);
+/// What a member must be to invite. For the links it is asked of the rows, by the view `inviters`.
+const INVITE: Requirement = Requirement::Role(MemberRole::Moderator);
 
 /// Whether a role can meet a requirement at all; authorship is known only to the writer.
 #[must_use]

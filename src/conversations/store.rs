@@ -81,7 +81,7 @@ pub(super) async fn insert(
     owner: UserId,
     title: &str,
     members: &[UserId],
-) -> Result<Result<ConversationId, UnknownMember>, Error> {
+) -> Result<Result<ConversationId, NotMade>, Error> {
     const CONVERSATION: Statement = Statement::new(
         "conversations.insert",
         "INSERT INTO conversations (tenant_id, id, user_id, title, rev, member_count) VALUES ($1, $2, $3, $4, $5, $6)",
@@ -91,8 +91,8 @@ pub(super) async fn insert(
         "INSERT INTO conversation_members (tenant_id, conversation_id, user_id, role, joined_rev, rev)
          SELECT $1, $2, i.user_id, CASE WHEN i.n = 1 THEN 'owner' ELSE 'member' END, i.n, i.n
          FROM unnest($3::uuid[]) WITH ORDINALITY AS i (user_id, n)
-         JOIN users u ON u.id = i.user_id AND u.tenant_id = $1 AND u.status = 'active'
-             AND (u.role <> 'guest' OR i.n = 1)",
+         JOIN users u ON u.id = i.user_id AND u.tenant_id = $1 AND u.status = 'active' AND u.role <> 'guest'
+         RETURNING user_id",
     );
     let id = ConversationId::new();
     let users: Vec<Uuid> = std::iter::once(owner)
@@ -105,18 +105,27 @@ pub(super) async fn insert(
     let rev = i64::from(count);
     tx.execute(&CONVERSATION, &[&tenant_id.0, &id.0, &owner.0, &title, &rev, &count])
         .await?;
-    let inserted = tx.execute(&MEMBERS, &[&tenant_id.0, &id.0, &users]).await?;
-    if inserted != users.len() as u64 {
+    let inserted = tx.query(&MEMBERS, &[&tenant_id.0, &id.0, &users]).await?;
+    if inserted.len() != users.len() {
         tx.rollback().await?;
-        return Ok(Err(UnknownMember));
+        let has_owner = inserted.iter().any(|row| row.get::<_, Uuid>("user_id") == owner.0);
+        return Ok(Err(match has_owner {
+            true => NotMade::UnknownMember,
+            false => NotMade::OwnerMayNot,
+        }));
     }
     tx.commit().await?;
     Ok(Ok(id))
 }
 
-/// One of the first members is not an active user of the tenant who may be added.
-#[derive(Debug)]
-pub(super) struct UnknownMember;
+/// Why a conversation was not made.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum NotMade {
+    /// One of the first members is not an active user of the tenant who may be added.
+    UnknownMember,
+    /// The one who makes it is not one of those any more.
+    OwnerMayNot,
+}
 
 /// The present revision of a conversation.
 pub(super) async fn load_rev(database: &Database, id: ConversationId) -> Result<Rev, Error> {

@@ -4,9 +4,10 @@
 //! lies in Redis unnoticed. A test pins their bytes. When you change a shape, or a vocabulary in
 //! it, give it another version.
 
+use super::tenant_view::TenantView;
 use crate::auth::{Tenant, User};
 use crate::cache::{Cacheable, Kind, Shareable};
-use crate::ids::{Role, TenantId, Tier, UserId, UserKind, UserStatus};
+use crate::ids::{Admission, Role, TenantId, Tier, UserId, UserKind, UserStatus};
 use bytestring::ByteString;
 use chrono::serde::ts_microseconds;
 use chrono::{DateTime, Utc};
@@ -91,7 +92,7 @@ impl From<CachedUser> for UserShape {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(from = "TenantShape", into = "TenantShape")]
-pub(super) struct CachedTenant(Arc<Tenant>);
+pub(super) struct CachedTenant(Arc<TenantView>);
 
 #[derive(Serialize, Deserialize)]
 struct TenantShape {
@@ -99,43 +100,65 @@ struct TenantShape {
     name: String,
     #[serde(with = "ts_microseconds")]
     created_at: DateTime<Utc>,
+    admits_members: Admission,
+    admits_guests: Admission,
 }
 
 impl Cacheable for CachedTenant {
     const KIND: Kind = Kind::Tenant;
 
     fn weight(&self) -> usize {
-        size_of::<Tenant>() + self.0.name.len()
+        size_of::<TenantView>() + self.0.tenant.name.len()
     }
 }
 
 impl Shareable for CachedTenant {
-    const VERSION: u8 = 1;
+    const VERSION: u8 = 2;
 }
 
-impl From<Tenant> for CachedTenant {
-    fn from(tenant: Tenant) -> Self {
-        Self(Arc::new(tenant))
+impl From<TenantView> for CachedTenant {
+    fn from(view: TenantView) -> Self {
+        Self(Arc::new(view))
     }
 }
 
-impl From<CachedTenant> for Tenant {
-    fn from(tenant: CachedTenant) -> Self {
-        Arc::unwrap_or_clone(tenant.0)
+impl From<CachedTenant> for TenantView {
+    fn from(view: CachedTenant) -> Self {
+        Arc::unwrap_or_clone(view.0)
     }
 }
 
 impl From<TenantShape> for CachedTenant {
     fn from(shape: TenantShape) -> Self {
-        let TenantShape { id, name, created_at } = shape;
-        Self::from(Tenant { id, name, created_at })
+        let TenantShape {
+            id,
+            name,
+            created_at,
+            admits_members,
+            admits_guests,
+        } = shape;
+        Self::from(TenantView {
+            tenant: Tenant { id, name, created_at },
+            admits_members,
+            admits_guests,
+        })
     }
 }
 
 impl From<CachedTenant> for TenantShape {
-    fn from(tenant: CachedTenant) -> Self {
-        let Tenant { id, name, created_at } = tenant.into();
-        Self { id, name, created_at }
+    fn from(view: CachedTenant) -> Self {
+        let TenantView {
+            tenant: Tenant { id, name, created_at },
+            admits_members,
+            admits_guests,
+        } = view.into();
+        Self {
+            id,
+            name,
+            created_at,
+            admits_members,
+            admits_guests,
+        }
     }
 }
 
@@ -168,16 +191,20 @@ mod tests {
         let back: CachedUser = postcard::from_bytes(&bytes).unwrap();
         assert_eq!(User::from(back), user);
 
-        let tenant = Tenant {
-            id: TenantId(Uuid::from_u128(2)),
-            name: "Ours".to_owned(),
-            created_at: moment(3),
+        let view = TenantView {
+            tenant: Tenant {
+                id: TenantId(Uuid::from_u128(2)),
+                name: "Ours".to_owned(),
+                created_at: moment(3),
+            },
+            admits_members: Admission::Admins,
+            admits_guests: Admission::Nobody,
         };
-        let bytes = postcard::to_allocvec(&CachedTenant::from(tenant.clone())).unwrap();
-        let pinned = "1000000000000000000000000000000002044f75727306";
-        assert_eq!((CachedTenant::VERSION, hex(&bytes).as_str()), (1, pinned));
+        let bytes = postcard::to_allocvec(&CachedTenant::from(view.clone())).unwrap();
+        let pinned = "1000000000000000000000000000000002044f757273060102";
+        assert_eq!((CachedTenant::VERSION, hex(&bytes).as_str()), (2, pinned));
         let back: CachedTenant = postcard::from_bytes(&bytes).unwrap();
-        assert_eq!(Tenant::from(back), tenant);
+        assert_eq!(TenantView::from(back), view);
     }
 
     fn hex(bytes: &[u8]) -> String {

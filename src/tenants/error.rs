@@ -11,6 +11,9 @@ pub enum Error {
     /// Not there, or in another tenant.
     #[error("There is no such user here.")]
     NotFound,
+    /// Not there, not open, or in another tenant.
+    #[error("There is no such invite, or it cannot be used any more.")]
+    InviteNotFound,
     /// The caller's role does not allow it, or the tenant would be left without an owner.
     #[error(transparent)]
     Refused(#[from] UserChangeRefusal),
@@ -36,7 +39,7 @@ impl Error {
     #[must_use]
     pub fn code(&self) -> Code {
         match self {
-            Self::NotFound => Code::NotFound,
+            Self::NotFound | Self::InviteNotFound => Code::NotFound,
             Self::Refused(UserChangeRefusal::LastOwner | UserChangeRefusal::Oneself) => Code::Conflict,
             Self::Refused(UserChangeRefusal::Role) => Code::Forbidden,
             Self::Auth(error) => error.code(),

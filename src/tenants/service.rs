@@ -12,10 +12,11 @@
 use super::cached::{CachedTenant, CachedUser};
 use super::error::Error;
 use super::store::{AddressMatch, ListPart};
+use super::tenant_view::{TenantPatch, TenantView};
 use super::user_filter::UserFilter;
 use super::user_view::{UserPatch, UserView};
 use super::{invalidation, store};
-use crate::auth::{self, Account, Action, Auth, ChangedUser, Principal, Tenant, User, UserChange, UserChangeRefusal};
+use crate::auth::{self, Account, Action, Auth, ChangedUser, Principal, User, UserChange, UserChangeRefusal};
 use crate::cache::{CacheHandle, keys};
 use crate::database::{Database, Transaction};
 use crate::ids::{Role, TenantId, UserId, UserStatus};
@@ -24,7 +25,7 @@ use crate::supervision::ArbiterPool;
 /// The way in. Cheap to clone.
 #[derive(Clone)]
 pub struct Tenants {
-    database: Database,
+    pub(super) database: Database,
     auth: Auth,
     cache: CacheHandle,
 }
@@ -43,8 +44,9 @@ impl Tenants {
     /// [`Error::NotFound`] if the user has been removed, [`Error::Database`].
     pub async fn account(&self, caller: &Principal) -> Result<Account, Error> {
         let user = self.find_user(caller.tenant_id, caller.user_id);
-        let (user, tenant) = tokio::try_join!(user, self.tenant(caller))?;
+        let (user, view) = tokio::try_join!(user, self.tenant(caller))?;
         let user = user.ok_or(Error::NotFound)?;
+        let tenant = view.tenant;
         Ok(Account { user, tenant })
     }
 
@@ -52,7 +54,7 @@ impl Tenants {
     ///
     /// # Errors
     /// [`Error::NotFound`] if it has been removed, [`Error::Database`].
-    pub async fn tenant(&self, caller: &Principal) -> Result<Tenant, Error> {
+    pub async fn tenant(&self, caller: &Principal) -> Result<TenantView, Error> {
         let (id, database) = (caller.tenant_id, self.database.clone());
         let load = move || async move {
             let client = database.client().await?;
@@ -60,7 +62,7 @@ impl Tenants {
             Ok::<_, Error>(tenant.map(CachedTenant::from))
         };
         let tenant = self.cache.get_or_load(&keys::tenant(id), load).await?;
-        tenant.map(Tenant::from).ok_or(Error::NotFound)
+        tenant.map(TenantView::from).ok_or(Error::NotFound)
     }
 
     async fn find_user(&self, tenant_id: TenantId, id: UserId) -> Result<Option<User>, Error> {
@@ -74,21 +76,30 @@ impl Tenants {
         Ok(user.map(User::from))
     }
 
-    /// Renames the caller's tenant.
+    /// Changes the caller's tenant: its name, and whom it admits.
     ///
     /// # Errors
-    /// [`Error::Refused`], [`Error::Auth`] for a bad name, [`Error::Database`].
-    pub async fn rename_tenant(&self, caller: &Principal, name: &str) -> Result<Tenant, Error> {
-        if !caller.allows(Action::RenameTenant) {
+    /// [`Error::Refused`] unless the caller is an admin at this moment, [`Error::Auth`] for a bad
+    /// name, [`Error::Database`].
+    pub async fn update_tenant(&self, caller: &Principal, mut patch: TenantPatch) -> Result<TenantView, Error> {
+        if !caller.allows(Action::ChangeTenant) {
             return Err(UserChangeRefusal::Role.into());
         }
-        let name = auth::check_name("name", name)?;
+        if let Some(name) = &mut patch.name {
+            *name = auth::check_name("name", name)?.to_owned();
+        }
         let client = self.database.client().await?;
         // Also when the caller goes away while it is being changed.
         let _stale = self
             .cache
             .delete_on_drop(&keys::tenant::<CachedTenant>(caller.tenant_id));
-        store::update_tenant(&client, caller.tenant_id, name).await
+        let changed = store::update_tenant(&client, caller.tenant_id, caller.user_id, &patch).await?;
+        let changed = changed.ok_or(UserChangeRefusal::Role)?;
+        tracing::info!(
+            by = %caller.user_id, admits_members = %changed.admits_members, admits_guests = %changed.admits_guests,
+            "tenant changed"
+        );
+        Ok(changed)
     }
 
     /// A page of the tenant's users that `filter` leaves, oldest first; one more than `limit` if
@@ -162,7 +173,9 @@ impl Tenants {
         let before = store::find_user_in(&tx, caller.tenant_id, user_id)
             .await?
             .ok_or(Error::NotFound)?;
-        let is_only_own_name = is_caller && patch.change == UserChange::default();
+        // A node that does not know of a suspension yet lets them ask.
+        let is_active = before.status == UserStatus::Active;
+        let is_only_own_name = is_caller && is_active && patch.change == UserChange::default();
         if !is_only_own_name {
             check_change(&tx, caller, &before, patch.change).await?;
         }

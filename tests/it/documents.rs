@@ -235,6 +235,12 @@ async fn every_answer_fits_the_document() {
     call("PATCH /api/me", "/api/me", Some(json!({"name": "Anna"}))).await;
     call("GET /api/tenant", "/api/tenant", None).await;
     call("PATCH /api/tenant", "/api/tenant", Some(json!({"name": "Ours"}))).await;
+    call("GET /api/tenant/invites", "/api/tenant/invites?limit=2", None).await;
+    let link = call("POST /api/conversations/{id}/invites", &invites, Some(json!({}))).await["id"].clone();
+    let link = format!("/api/tenant/invites/{}", link.as_str().unwrap());
+    call("DELETE /api/tenant/invites/{invite_id}", &link, None).await;
+    call("DELETE /api/tenant/invites/{invite_id}", &link, None).await;
+    call("DELETE /api/tenant/invites", "/api/tenant/invites", None).await;
     call("GET /api/users", "/api/users", None).await;
     let user = format!("/api/users/{}", guest["user"]["id"].as_str().unwrap());
     call("GET /api/users/{id}", &user, None).await;

@@ -43,6 +43,7 @@ mod ending;
 mod framework;
 mod hardening;
 mod health;
+mod invites;
 mod keys;
 mod limits;
 mod limits_shared;

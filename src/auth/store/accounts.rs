@@ -1,9 +1,9 @@
-//! The statements of users, their tenants, and invites as sign-up sees them.
+//! The statements of users and their tenants.
 
 use crate::auth::account::{Account, Tenant, User};
 use crate::auth::error::Error;
 use crate::database::{Client, Statement, Transaction};
-use crate::ids::{ConversationId, Role, TenantId, Tier, UserId};
+use crate::ids::{Role, TenantId, Tier, UserId};
 
 pub(in crate::auth) struct NewUser<'a> {
     pub(in crate::auth) tenant_id: TenantId,
@@ -60,10 +60,7 @@ pub(in crate::auth) async fn insert_user(tx: &Transaction<'_>, new: &NewUser<'_>
             ],
         )
         .await
-        .map_err(|error| match error.constraint() {
-            Some("users_email_key") => Error::EmailTaken,
-            _ => Error::Database(error),
-        })?;
+        .map_err(Error::of_new_user)?;
     User::from_row(&row)
 }
 
@@ -114,43 +111,4 @@ pub(in crate::auth) async fn find_by_email(
         return Ok(None);
     };
     Ok(Some((Account::from_row(&row)?, row.try_get("password_hash")?)))
-}
-
-/// Where an invite that can still be used leads to.
-pub(in crate::auth) async fn find_invite(
-    client: &Client,
-    code: &str,
-) -> Result<Option<(TenantId, ConversationId)>, Error> {
-    const FIND: Statement = Statement::new(
-        "invites.find_open",
-        "SELECT i.tenant_id, i.conversation_id FROM invites i JOIN conversations c ON c.id = i.conversation_id \
-         WHERE i.code = $1 AND i.revoked_at IS NULL AND (i.expires_at IS NULL OR i.expires_at > now()) \
-           AND (i.max_uses IS NULL OR i.uses < i.max_uses) AND c.deleted_at IS NULL",
-    );
-    let Some(row) = client.query_opt(&FIND, &[&code]).await? else {
-        return Ok(None);
-    };
-    Ok(Some((
-        TenantId(row.try_get("tenant_id")?),
-        ConversationId(row.try_get("conversation_id")?),
-    )))
-}
-
-/// The conversation a guest was let in to.
-pub(in crate::auth) async fn find_guest_conversation(
-    tx: &Transaction<'_>,
-    user_id: UserId,
-) -> Result<Option<ConversationId>, Error> {
-    const FIND: Statement = Statement::new(
-        "invite_uses.find_guest_conversation",
-        "SELECT i.conversation_id FROM conversation_members m \
-         JOIN invites i ON i.conversation_id = m.conversation_id \
-         JOIN invite_uses n ON n.invite_id = i.id AND n.user_id = m.user_id \
-         WHERE m.user_id = $1 AND m.removed_at IS NULL ORDER BY n.used_at LIMIT 1",
-    );
-    let row = tx.query_opt(&FIND, &[&user_id.0]).await?;
-    Ok(row
-        .map(|row| row.try_get("conversation_id"))
-        .transpose()?
-        .map(ConversationId))
 }

@@ -188,9 +188,9 @@ pub(in crate::auth) async fn delete_old_refresh_tokens(
     Ok(())
 }
 
-/// Keeps a ticket; false when the login has too many already.
+/// Keeps a ticket; false when the login has too many already. Exact only under the lock of the login.
 pub(in crate::auth) async fn insert_ticket(
-    client: &Client,
+    tx: &Transaction<'_>,
     session_id: SessionId,
     hash: &[u8],
     expires_at: DateTime<Utc>,
@@ -200,7 +200,7 @@ pub(in crate::auth) async fn insert_ticket(
         "INSERT INTO socket_tickets (session_id, hash, expires_at) SELECT $1, $2, $3 \
          WHERE (SELECT count(*) FROM socket_tickets WHERE session_id = $1 AND expires_at > now()) < $4",
     );
-    Ok(client
+    Ok(tx
         .execute(&INSERT, &[&session_id.0, &hash, &expires_at, &TICKETS_MAX])
         .await?
         == 1)

@@ -8,4 +8,5 @@ pub(super) mod accounts;
 pub(super) mod api_keys;
 pub(super) mod events;
 pub(super) mod installation;
+pub(super) mod invites;
 pub(super) mod logins;

@@ -145,9 +145,9 @@ pub(in crate::commit) async fn count_owners(
         .get("owners"))
 }
 
-/// Counts a use of an invitation by this user, once; false when it is spent, expired, withdrawn or
-/// not of this place, and for a user who was removed from here by someone else since it was made: an
-/// old link does not undo that.
+/// Counts a use of an invitation by this user, once. False when it is spent, expired, withdrawn, not
+/// of this place, or of somebody who may not invite here any more. Also for a user who was removed
+/// from here by someone else since it was made: an old link does not undo that.
 pub(in crate::commit) async fn use_invite(
     db: &Transaction<'_>,
     tenant_id: TenantId,
@@ -161,6 +161,8 @@ pub(in crate::commit) async fn use_invite(
              SELECT id, max_uses, uses FROM invites
              WHERE tenant_id = $1 AND conversation_id = $2 AND id = $3 AND revoked_at IS NULL
                AND (expires_at IS NULL OR expires_at > clock_timestamp())
+               AND EXISTS (SELECT FROM inviters n WHERE n.tenant_id = $1 AND n.conversation_id = $2
+                             AND n.user_id = invites.created_by)
                AND NOT EXISTS (
                    SELECT FROM conversation_members m WHERE m.conversation_id = $2 AND m.user_id = $4
                      AND m.removed_at >= invites.created_at AND m.removed_by IS DISTINCT FROM $4)

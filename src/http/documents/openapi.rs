@@ -26,7 +26,8 @@ use utoipa::{Modify, OpenApi};
     paths(
         auth::register, auth::login, auth::refresh, auth::logout, auth::logout_all, auth::guest, auth::ticket,
         keys::list, keys::create, keys::delete,
-        me::show, me::update, tenant::show, tenant::update, users::list, users::show, users::update,
+        me::show, me::update, tenant::show, tenant::update, tenant::list_invites,
+        tenant::withdraw_invites, tenant::withdraw_invite, users::list, users::show, users::update,
         conversations::list, conversations::create, conversations::show, conversations::update, conversations::delete,
         messages::list, messages::create,
         messages::update, messages::delete, members::list, members::create, members::update, members::delete,

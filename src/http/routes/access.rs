@@ -67,7 +67,7 @@ const CHAT: RouteAccess = RouteAccess::Scope(Scope::Chat);
 const ADMIN: RouteAccess = RouteAccess::Scope(Scope::Admin);
 
 /// Every documented route.
-pub(crate) static ROUTES: [Route; 40] = [
+pub(crate) static ROUTES: [Route; 43] = [
     route("GET", "/ws", CHAT),
     route("POST", "/auth/register", Open),
     route("POST", "/auth/login", Open),
@@ -83,6 +83,9 @@ pub(crate) static ROUTES: [Route; 40] = [
     route("PATCH", "/api/me", AnyScope),
     route("GET", "/api/tenant", AnyScope),
     route("PATCH", "/api/tenant", ADMIN),
+    route("GET", "/api/tenant/invites", ADMIN),
+    route("DELETE", "/api/tenant/invites", ADMIN),
+    route("DELETE", "/api/tenant/invites/{invite_id}", ADMIN),
     // Names only, unless the key has `admin` too.
     route("GET", "/api/users", CHAT),
     route("GET", "/api/users/{id}", CHAT),

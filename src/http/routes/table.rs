@@ -55,6 +55,12 @@ fn people(config: &mut ServiceConfig) {
     config
         .service(to("/api/me").get(me::show).patch(me::update))
         .service(to("/api/tenant").get(tenant::show).patch(tenant::update))
+        .service(
+            to("/api/tenant/invites")
+                .get(tenant::list_invites)
+                .delete(tenant::withdraw_invites),
+        )
+        .service(to("/api/tenant/invites/{invite_id}").delete(tenant::withdraw_invite))
         .service(to("/api/users").get(users::list))
         .service(to("/api/users/{id}").get(users::show).patch(users::update));
 }

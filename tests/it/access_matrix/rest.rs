@@ -229,6 +229,7 @@ fn rows(world: &World) -> Vec<Row> {
         row("PATCH", "/api/me", json!({"name": "Renamed"}), Needs::Account, owner),
         get("/api/tenant", Needs::Account),
         row("PATCH", "/api/tenant", json!({"name": "Renamed"}), Needs::Admin, owner),
+        get("/api/tenant/invites", Needs::Admin),
         get("/api/users", Needs::ChatNoGuest),
         get("/api/users/{id}", Needs::Sight),
         row(
@@ -321,6 +322,14 @@ fn rows(world: &World) -> Vec<Row> {
             Needs::Moderator,
             Some(Who::Moderator),
         ),
+        row(
+            "DELETE",
+            "/api/tenant/invites/{invite_id}",
+            Value::Null,
+            Needs::AdminHere,
+            None,
+        ),
+        row("DELETE", "/api/tenant/invites", Value::Null, Needs::Admin, owner),
         row("DELETE", "/api/conversations/{id}", Value::Null, Needs::Owner, owner),
         row("POST", "/auth/logout", Value::Null, Needs::Person, owner),
         row("POST", "/auth/logout-all", Value::Null, Needs::Person, Some(Who::Plain)),
@@ -562,6 +571,7 @@ async fn paths_do_not_mix() {
 async fn nobody_outruns_their_suspension() {
     let world = World::make().await;
     let owner = world.person(Who::Owner);
+    let ticket = owner.post("/auth/ticket", Value::Null).await.ok()["ticket"].clone();
     // Without an event, earlier ones included, so that this node never hears of it.
     let sql = "WITH quiet AS (DELETE FROM auth_events WHERE user_id = $1) \
                UPDATE users SET status = 'suspended' WHERE id = $1 RETURNING 1";
@@ -585,13 +595,20 @@ async fn nobody_outruns_their_suspension() {
         .post("/api/keys", json!({"name": "x", "scopes": ["chat"]}))
         .await
         .problem(403, "forbidden");
-    let ticket = owner.post("/auth/ticket", Value::Null).await.ok()["ticket"].clone();
+    let answer = owner.patch("/api/me", json!({"name": "Still here"})).await;
+    answer.problem(403, "forbidden");
+    let answer = owner.patch("/api/tenant", json!({"name": "Still mine"})).await;
+    answer.problem(403, "forbidden");
+    owner.delete("/api/tenant/invites").await.problem(403, "forbidden");
+    owner.post("/auth/ticket", Value::Null).await.problem(403, "forbidden");
+    assert_eq!(world.digest().await, before);
+    // Nor with a ticket from before, which is spent by it.
     let ticket = ticket.as_str().unwrap();
     let request = world.app.http().get(world.app.url(&format!("/ws?ticket={ticket}")));
     let answer = Site::read(request.send().await.unwrap()).await.unwrap();
     answer.problem(403, "forbidden");
-    // The ticket was kept, and then spent.
-    assert_eq!(world.digest().await, before);
+    let sql = "SELECT count(*) FROM socket_tickets";
+    assert_eq!(world.app.database.query(sql, &[]).await[0].get::<_, i64>(0), 0);
     world.app.stop().await;
 }
 

@@ -1,32 +1,13 @@
-//! The SQL of tenants and their people. One function a statement, the tenant first.
+//! The SQL of the people of a tenant.
 
-use super::error::Error;
-use super::user_filter::{Guests, UserFilter};
-use crate::auth::{self, Tenant, User};
+use crate::auth::{self, User};
 use crate::database::{Client, Statement, Transaction};
 use crate::ids::{ConversationId, TenantId, UserId, UserStatus};
+use crate::tenants::error::Error;
+use crate::tenants::user_filter::{Guests, UserFilter};
 use uuid::Uuid;
 
-pub(super) async fn load_tenant(client: &Client, tenant_id: TenantId) -> Result<Option<Tenant>, Error> {
-    const FIND: Statement = Statement::new(
-        "tenants.load",
-        "SELECT t.id AS tenant_id, t.name AS tenant_name, t.created_at AS tenant_created_at FROM tenants t WHERE t.id = $1",
-    );
-    let row = client.query_opt(&FIND, &[&tenant_id.0]).await?;
-    Ok(row.as_ref().map(Tenant::from_row).transpose()?)
-}
-
-pub(super) async fn update_tenant(client: &Client, tenant_id: TenantId, name: &str) -> Result<Tenant, Error> {
-    const UPDATE: Statement = Statement::new(
-        "tenants.update",
-        "UPDATE tenants t SET name = $2 WHERE t.id = $1 \
-         RETURNING t.id AS tenant_id, t.name AS tenant_name, t.created_at AS tenant_created_at",
-    );
-    let row = client.query_one(&UPDATE, &[&tenant_id.0, &name]).await?;
-    Ok(Tenant::from_row(&row)?)
-}
-
-pub(super) async fn lock_tenant(tx: &Transaction<'_>, tenant_id: TenantId) -> Result<(), Error> {
+pub(in crate::tenants) async fn lock_tenant(tx: &Transaction<'_>, tenant_id: TenantId) -> Result<(), Error> {
     const LOCK: Statement = Statement::new("tenants.lock", "SELECT 1 FROM tenants WHERE id = $1 FOR NO KEY UPDATE");
     tx.query_opt(&LOCK, &[&tenant_id.0]).await?.ok_or(Error::NotFound)?;
     Ok(())
@@ -34,14 +15,14 @@ pub(super) async fn lock_tenant(tx: &Transaction<'_>, tenant_id: TenantId) -> Re
 
 /// Which part of a list is read.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct ListPart {
-    pub(super) limit: i64,
-    pub(super) offset: i64,
+pub(in crate::tenants) struct ListPart {
+    pub(in crate::tenants) limit: i64,
+    pub(in crate::tenants) offset: i64,
 }
 
 /// Whose addresses a search looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum AddressMatch {
+pub(in crate::tenants) enum AddressMatch {
     /// By the beginnings of their words.
     Beginnings,
     /// Only the whole one.
@@ -50,7 +31,7 @@ pub(super) enum AddressMatch {
 
 /// Users that a filter leaves, oldest first. The words of a name are what blanks, points, hyphens
 /// and quotes separate; those of an address what may separate them there.
-pub(super) async fn list_users(
+pub(in crate::tenants) async fn list_users(
     client: &Client,
     tenant_id: TenantId,
     filter: &UserFilter,
@@ -97,12 +78,16 @@ const FIND_USER: Statement = Statement::new(
      FROM users u WHERE u.tenant_id = $1 AND u.id = $2",
 );
 
-pub(super) async fn find_user(client: &Client, tenant_id: TenantId, user_id: UserId) -> Result<Option<User>, Error> {
+pub(in crate::tenants) async fn find_user(
+    client: &Client,
+    tenant_id: TenantId,
+    user_id: UserId,
+) -> Result<Option<User>, Error> {
     let row = client.query_opt(&FIND_USER, &[&tenant_id.0, &user_id.0]).await?;
     Ok(row.as_ref().map(User::from_row).transpose()?)
 }
 
-pub(super) async fn find_user_in(
+pub(in crate::tenants) async fn find_user_in(
     tx: &Transaction<'_>,
     tenant_id: TenantId,
     user_id: UserId,
@@ -111,7 +96,7 @@ pub(super) async fn find_user_in(
     Ok(row.as_ref().map(User::from_row).transpose()?)
 }
 
-pub(super) async fn was_member(
+pub(in crate::tenants) async fn was_member(
     client: &Client,
     tenant_id: TenantId,
     conversation_id: ConversationId,
@@ -127,7 +112,7 @@ pub(super) async fn was_member(
         .is_some())
 }
 
-pub(super) async fn count_active_owners(tx: &Transaction<'_>, tenant_id: TenantId) -> Result<i64, Error> {
+pub(in crate::tenants) async fn count_active_owners(tx: &Transaction<'_>, tenant_id: TenantId) -> Result<i64, Error> {
     const COUNT: Statement = Statement::new(
         "users.count_active_owners",
         "SELECT count(*) AS n FROM users WHERE tenant_id = $1 AND role = 'owner' AND status = $2",
@@ -138,7 +123,11 @@ pub(super) async fn count_active_owners(tx: &Transaction<'_>, tenant_id: TenantI
     Ok(row.try_get("n").map_err(auth::Error::Row)?)
 }
 
-pub(super) async fn update_user(tx: &Transaction<'_>, tenant_id: TenantId, user: &User) -> Result<User, Error> {
+pub(in crate::tenants) async fn update_user(
+    tx: &Transaction<'_>,
+    tenant_id: TenantId,
+    user: &User,
+) -> Result<User, Error> {
     const UPDATE: Statement = Statement::new(
         "users.update",
         "UPDATE users u SET name = $3, role = $4, tier = $5, status = $6, updated_at = clock_timestamp() \
@@ -162,7 +151,11 @@ pub(super) async fn update_user(tx: &Transaction<'_>, tenant_id: TenantId, user:
     Ok(User::from_row(&row)?)
 }
 
-pub(super) async fn insert_event(tx: &Transaction<'_>, tenant_id: TenantId, user_id: UserId) -> Result<(), Error> {
+pub(in crate::tenants) async fn insert_event(
+    tx: &Transaction<'_>,
+    tenant_id: TenantId,
+    user_id: UserId,
+) -> Result<(), Error> {
     const INSERT: Statement = Statement::new(
         "auth_events.insert",
         "INSERT INTO auth_events (tenant_id, user_id) VALUES ($1, $2)",
