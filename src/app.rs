@@ -164,7 +164,7 @@ impl NodeParts {
         let limits = RateLimitHandle::start(&config.limits, lender, &arbiters);
         let presence = PresenceHandle::start(node, bus.clone(), config.sessions.presence_grace, &arbiters);
         let directory = Arc::new(Directory::new(&config.sessions));
-        let slots = Arc::new(SlotTable::new(&config.conversations));
+        let slots = Arc::new(SlotTable::new(&config.conversations, &config.limits));
         let search_index = SearchIndex::new(database.clone());
         let observers = CommitObservers::new(vec![
             // First, because the author who gets the receipt may list conversations next.

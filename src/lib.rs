@@ -16,6 +16,7 @@ pub mod config;
 pub mod conversations;
 pub mod database;
 pub mod error;
+pub mod fairness;
 pub mod http;
 pub mod ids;
 pub mod metrics;

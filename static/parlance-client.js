@@ -287,7 +287,12 @@ export class ParlanceClient {
      *
      * @param {SubscribedFrame} reply
      */
-    const onReply = (reply) => current() && this.#apply(reply);
+    const onReply = (reply) => {
+      if (!current()) return;
+      this.#apply(reply);
+      // Read while there was no subscription, or on a connection that broke.
+      if (reply.read_seq < conversation.readSeq) this.#sendRead(conversation);
+    };
     const asked = after === undefined ? {} : { after };
     this.#operations.ask({ type: 'subscribe', conversation: id, ...asked }, { onReply }).catch((refusal) => {
       if (!current()) return;
@@ -434,7 +439,7 @@ export class ParlanceClient {
   }
 
   /**
-   * Moves the own read marker, forward only.
+   * Moves the own read marker of a conversation that is followed, forward only.
    *
    * @param {string} conversationId
    * @param {number} seq
@@ -443,8 +448,15 @@ export class ParlanceClient {
     const conversation = this.conversation(conversationId);
     if (seq <= conversation.readSeq) return;
     conversation.readSeq = seq;
-    this.#operations.ask({ type: 'read', conversation: conversationId, seq }, { repeat: true }).catch(() => {});
+    // Without a connection, `subscribed` will show that the server does not know it yet.
+    if (this.#connection.greeted && this.#followed.has(conversationId)) this.#sendRead(conversation);
     this.#events.emit('change', { conversation, frame: null });
+  }
+
+  /** @param {Conversation} conversation */
+  #sendRead(conversation) {
+    const { id, readSeq } = conversation;
+    this.#operations.ask({ type: 'read', conversation: id, seq: readSeq }).catch(() => {});
   }
 
   /**

@@ -1,6 +1,7 @@
 //! What a caller asks of a conversation. Commands wait in the mailbox of its slot (`slot.rs`) and
 //! are taken by `actor.rs`.
 
+use super::starts::{Starter, starter};
 use super::subscribers::NewSubscriber;
 use crate::auth::Access;
 use crate::commit::{Completion, Request};
@@ -43,6 +44,24 @@ pub(super) enum ConversationCommand {
 }
 
 impl ConversationCommand {
+    /// For whom it may start its conversation; `None` for what only a subscriber asks, whose
+    /// conversation is active.
+    pub(super) const fn starter(&self) -> Option<Starter> {
+        match self {
+            Self::Change { access, .. } | Self::Subscribe { access, .. } => Some(starter(access)),
+            Self::Unsubscribe { .. } | Self::Read { .. } | Self::Typing { .. } => None,
+        }
+    }
+
+    /// Replies to a command whose conversation is not active, and is not started for it.
+    pub(super) fn miss(self) {
+        match self {
+            // So it is already.
+            Self::Unsubscribe { reply, .. } => reply.ok(None),
+            other => other.refuse(Code::NotFound),
+        }
+    }
+
     /// Replies to a command that nobody will carry out.
     pub(super) fn refuse(self, code: Code) {
         match self {

@@ -8,15 +8,28 @@ use crate::cache::CacheHandle;
 use crate::commit::CommitHandle;
 use crate::config::ConversationsConfig;
 use crate::database::Database;
-use crate::ids::{ConversationId, NodeId};
+use crate::fairness::{FairPermits, LogSample, TurnLimits};
+use crate::ids::{ConversationId, NodeId, TenantId, UserId};
+use crate::metrics::SharedResource;
 use crate::presence::PresenceHandle;
 use crate::supervision::{ArbiterPool, RestartPolicy};
+use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
 /// Replays and catch-ups that read the database at the same time, over all conversations of a node.
 const READERS_MAX: usize = 8;
+/// Conversations that are loaded at the same time, in turns: fewer than the pool has connections,
+/// and fewer of one tenant than of all.
+const LOADS: TurnLimits = TurnLimits {
+    running_max: 12,
+    running_of_group_max: 10,
+    running_of_member_max: 8,
+    waiting_max: 10_000,
+    waiting_of_group_max: 5_000,
+    waiting_of_member_max: 500,
+};
 
 /// What the conversations are built from; made in `app.rs`.
 pub struct ConversationDependencies {
@@ -45,6 +58,10 @@ pub(super) struct ConversationContext {
     pub(super) arbiters: ArbiterPool,
     /// A permit for each read of what a subscriber or a conversation has missed.
     pub(super) readers: Semaphore,
+    /// A permit for each conversation that is loaded when it begins to be active.
+    pub(super) loads: FairPermits<TenantId, UserId>,
+    /// Of the lines that say that one could not be loaded.
+    pub(super) failed_loads: Mutex<LogSample>,
     pub(super) clock: Clock,
     pub(super) passivate_after: Duration,
     pub(super) restarts: RestartPolicy,
@@ -74,6 +91,8 @@ impl ConversationContext {
             audience,
             arbiters,
             readers: Semaphore::new(READERS_MAX),
+            loads: FairPermits::new(SharedResource::ConversationStarts, LOADS),
+            failed_loads: Mutex::default(),
             clock: Clock::start(),
             passivate_after: config.passivate_after,
             restarts: config.restarts,

@@ -2,12 +2,16 @@
 
 use crate::error::Code;
 use std::sync::Arc;
+use std::time::Duration;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The rules or the present state forbid it; with a sentence for the caller.
     #[error("refused: {1}")]
     Refused(Code, &'static str),
+    /// The caller has started too many conversations lately; with the time to wait.
+    #[error("the user's starts of conversations are spent")]
+    StartsSpent(Duration),
     /// Too many conversations, or too much for this one.
     #[error("the conversation is overloaded")]
     Overloaded,
@@ -35,6 +39,7 @@ impl Error {
     pub fn code(&self) -> Code {
         match self {
             Self::Refused(code, _) => *code,
+            Self::StartsSpent(_) => Code::RateLimited,
             Self::Overloaded => Code::Overloaded,
             Self::Commit(error) => error.code(),
             Self::Database(error) => error.code(),
@@ -49,7 +54,7 @@ impl Error {
         match self {
             Self::Refused(_, message) => message,
             Self::Commit(error) => error.message(),
-            Self::Overloaded | Self::Database(_) | Self::Encode(_) => self.code().text(),
+            Self::StartsSpent(_) | Self::Overloaded | Self::Database(_) | Self::Encode(_) => self.code().text(),
             Self::Shared(error) => error.message(),
         }
     }

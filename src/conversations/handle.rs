@@ -12,6 +12,7 @@ use super::dependencies::{ConversationContext, ConversationDependencies};
 use super::error::Error;
 use super::event::ConversationEvent;
 use super::slot::Slot;
+use super::starts::starter;
 use super::store::NotMade;
 use super::subscribers::NewSubscriber;
 use super::{presence_listener, registry, store};
@@ -54,10 +55,14 @@ impl ConversationsHandle {
     /// The handle of a conversation, which is started if it is not active.
     ///
     /// # Errors
-    /// [`Error::Overloaded`] when too many conversations are active.
-    pub fn conversation(&self, id: ConversationId) -> Result<ConversationHandle, Error> {
+    /// `not_found` where the caller may not touch it, or it did not exist a moment ago;
+    /// [`Error::StartsSpent`]; [`Error::Overloaded`] when too many conversations are active.
+    pub fn conversation(&self, access: &Access, id: ConversationId) -> Result<ConversationHandle, Error> {
+        if !access.allows(id) {
+            return Err(Error::Refused(Code::NotFound, Code::NotFound.text()));
+        }
         Ok(ConversationHandle {
-            slot: self.context.slots.find_or_start(id)?,
+            slot: self.context.slots.find_or_start(id, starter(access))?,
             context: self.context.clone(),
         })
     }
@@ -68,6 +73,7 @@ impl ConversationsHandle {
     /// What the rules, the present state or the database say; `overloaded` and `unavailable` may be
     /// tried again.
     pub async fn change(&self, access: Access, id: ConversationId, request: Request) -> Result<Receipt, Error> {
+        let conversation = self.conversation(&access, id)?;
         let (respond_to, response) = oneshot::channel();
         let done = Completion::new(move |result| {
             // The caller may have gone; the change is durable all the same.
@@ -79,7 +85,7 @@ impl ConversationsHandle {
             deadline: Instant::now() + DEADLINE,
             done,
         };
-        self.conversation(id)?.send(command).await;
+        conversation.send(command).await;
         Ok(response.await.map_err(|_dropped| crate::commit::Error::Unavailable)??)
     }
 
@@ -260,14 +266,24 @@ impl ConversationHandle {
                 command: Box::new(command),
             }),
             Err(mpsc::error::TrySendError::Closed(command)) => {
-                // Passivated a moment ago: the table has, or starts, the next one. Once, so that
-                // this cannot go round.
-                match self.context.slots.find_or_start(self.slot.id) {
-                    Ok(slot) => self.slot = slot,
-                    Err(error) => {
-                        command.refuse(error.code());
-                        return Ok(());
-                    }
+                // Passivated a moment ago, or it never was there: the table has, or starts, the
+                // next one. Once, so that this cannot go round.
+                let slots = &self.context.slots;
+                match command.starter() {
+                    Some(starter) => match slots.find_or_start(self.slot.id, starter) {
+                        Ok(slot) => self.slot = slot,
+                        Err(error) => {
+                            command.refuse(error.code());
+                            return Ok(());
+                        }
+                    },
+                    None => match slots.find(self.slot.id) {
+                        Some(slot) => self.slot = slot,
+                        None => {
+                            command.miss();
+                            return Ok(());
+                        }
+                    },
                 }
                 match self.slot.commands.sender().try_send(command) {
                     Ok(()) => {}

@@ -22,6 +22,7 @@ use super::state::ConversationState;
 use super::store;
 use super::subscribers::{Subscriber, SubscriberPhase};
 use crate::error::{CloseCode, Code};
+use crate::fairness::Beyond;
 use crate::ids::ConversationId;
 use crate::metrics::metrics;
 use crate::supervision::{self, Death, DeathGuard, RestartBudget, RestartDecision, jittered};
@@ -105,7 +106,10 @@ async fn supervise_slot(slot: &Arc<Slot>, context: &Arc<ConversationContext>) {
                 }
                 run_generation(slot, context, state).await
             }
-            Ok(None) => return close(context, slot, Code::NotFound).await,
+            Ok(None) => {
+                context.slots.missed(slot);
+                return close(context, slot, Code::NotFound).await;
+            }
             Err(code) => return close(context, slot, code).await,
         };
         if death == Death::Stopped {
@@ -139,14 +143,17 @@ async fn run_generation(slot: &Arc<Slot>, context: &Arc<ConversationContext>, st
     death.await.unwrap_or(Death::Crashed)
 }
 
-/// Loads the state, patiently: a database that is just being restarted is back in a moment. One
-/// that does not reply at all must not hold the callers longer than one that refuses.
+/// Loads the state, in turns with others, and patiently: a database that is just being restarted is
+/// back in a moment. One that does not reply at all must not hold the callers longer than one that
+/// refuses.
 async fn load(context: &ConversationContext, slot: &Slot) -> Result<Option<ConversationState>, Code> {
     let tries = async {
         loop {
             match try_load(context, slot).await {
-                Err(error) if error.is_unavailable() => {
-                    tracing::warn!(%error, conversation.id = %slot.id, "conversation not loaded; trying again");
+                Err(LoadError::Database(error)) if error.is_unavailable() => {
+                    if let Some(left_out) = sampled(context) {
+                        tracing::warn!(%error, left_out, conversation.id = %slot.id, "conversation not loaded; trying again");
+                    }
                     tokio::time::sleep(LOAD_RETRY).await;
                 }
                 result => return result,
@@ -155,21 +162,39 @@ async fn load(context: &ConversationContext, slot: &Slot) -> Result<Option<Conve
     };
     match tokio::time::timeout(LOAD_PATIENCE, tries).await {
         Ok(Ok(state)) => Ok(state),
-        Ok(Err(error)) => {
-            tracing::error!(%error, conversation.id = %slot.id, "conversation not loaded");
+        // The report of the turns says who.
+        Ok(Err(LoadError::Beyond(_))) => Err(Code::Overloaded),
+        Ok(Err(LoadError::Database(error))) => {
+            if let Some(left_out) = sampled(context) {
+                tracing::error!(%error, left_out, conversation.id = %slot.id, "conversation not loaded");
+            }
             Err(error.code())
         }
         Err(_elapsed) => {
-            tracing::error!(conversation.id = %slot.id, "conversation not loaded in time");
+            if let Some(left_out) = sampled(context) {
+                tracing::error!(left_out, conversation.id = %slot.id, "conversation not loaded in time");
+            }
             Err(Code::Unavailable)
         }
     }
 }
 
-async fn try_load(
-    context: &ConversationContext,
-    slot: &Slot,
-) -> Result<Option<ConversationState>, crate::database::Error> {
+/// Why a conversation was not loaded.
+#[derive(Debug, thiserror::Error)]
+enum LoadError {
+    #[error(transparent)]
+    Database(#[from] crate::database::Error),
+    #[error(transparent)]
+    Beyond(#[from] Beyond),
+}
+
+/// Whether to log that a conversation was not loaded: a line a second is enough.
+fn sampled(context: &ConversationContext) -> Option<u64> {
+    context.failed_loads.lock().admit(Instant::now())
+}
+
+async fn try_load(context: &ConversationContext, slot: &Slot) -> Result<Option<ConversationState>, LoadError> {
+    let _turn = context.loads.acquire(slot.starter).await?;
     let Some(loaded) = store::load(&context.database, slot.id).await? else {
         return Ok(None);
     };

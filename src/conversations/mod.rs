@@ -16,7 +16,7 @@
 //! | `state.rs`, `replay_plan.rs`, `notice_plan.rs`, `change_log.rs`, `ephemeral.rs` | what it decides; pure |
 //! | `effects.rs`, `member.rs`, `timer.rs` | the words in which it decides; pure |
 //! | `subscribers.rs` | who is subscribed, beside the actor |
-//! | `registry.rs`, `lifecycle.rs`, `revisions.rs`, `deliveries.rs` | starting, supervising, repairing |
+//! | `starts.rs`, `registry.rs`, `lifecycle.rs`, `revisions.rs`, `deliveries.rs` | starting, supervising, repairing |
 //! | `presence_listener.rs` | who came online or went offline |
 //! | `*_observer.rs` | what follows from a commit |
 //! | `permissions.rs` | who may do what; pure |
@@ -62,6 +62,7 @@ mod revisions;
 mod slot;
 mod slot_observer;
 mod slot_table;
+mod starts;
 pub mod state;
 mod store;
 pub mod subscribers;

@@ -9,6 +9,7 @@
 
 use super::command::ConversationCommand;
 use super::event::ConversationEvent;
+use super::starts::Starter;
 use super::subscribers::Subscribers;
 use crate::ids::{ConversationId, Rev};
 use crate::supervision::Mailbox;
@@ -27,6 +28,8 @@ const EVENTS_MAX: usize = 4_096;
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) id: ConversationId,
+    /// For whom it was started.
+    pub(super) starter: Starter,
     pub(super) commands: Mailbox<ConversationCommand>,
     /// What had been sent to the slot before this one when that was passivated; goes before
     /// everything in `commands`.
@@ -39,9 +42,10 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    pub(super) fn new(id: ConversationId) -> Arc<Self> {
+    pub(super) fn new(id: ConversationId, starter: Starter) -> Arc<Self> {
         Arc::new(Self {
             id,
+            starter,
             commands: Mailbox::new(COMMANDS_MAX),
             late: Mutex::default(),
             events: Mailbox::new(EVENTS_MAX),

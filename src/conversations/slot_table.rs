@@ -10,7 +10,8 @@ use super::command::ConversationCommand;
 use super::error::Error;
 use super::event::ConversationEvent;
 use super::slot::{ACTOR, Slot};
-use crate::config::ConversationsConfig;
+use super::starts::{Starter, Starts};
+use crate::config::{ConversationsConfig, LimitsConfig};
 use crate::error::Code;
 use crate::ids::{ConversationId, Rev, UserId};
 use crate::metrics::Depth;
@@ -19,7 +20,7 @@ use futures_util::StreamExt as _;
 use parking_lot::RwLock;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc::error::TrySendError;
 
 /// Slots that wait for the registry to start them.
@@ -35,16 +36,19 @@ pub struct SlotTable {
     memberships: RwLock<HashMap<UserId, HashSet<ConversationId>>>,
     /// Slots that wait for the registry to start them.
     starts: Mailbox<Arc<Slot>>,
+    /// Who may start one.
+    budget: Starts,
     active_max: usize,
 }
 
 impl SlotTable {
     #[must_use]
-    pub fn new(config: &ConversationsConfig) -> Self {
+    pub fn new(config: &ConversationsConfig, limits: &LimitsConfig) -> Self {
         Self {
             slots: RwLock::default(),
             memberships: RwLock::default(),
             starts: Mailbox::new(STARTS_MAX),
+            budget: Starts::new(limits.enabled),
             active_max: config.active_max,
         }
     }
@@ -58,11 +62,12 @@ impl SlotTable {
         self.slots.read().get(&id).cloned()
     }
 
-    /// The slot of a conversation, which is started if it is not active.
-    pub(super) fn find_or_start(&self, id: ConversationId) -> Result<Arc<Slot>, Error> {
+    /// The slot of a conversation, which is started if it is not active and `starter` may.
+    pub(super) fn find_or_start(&self, id: ConversationId, starter: Starter) -> Result<Arc<Slot>, Error> {
         if let Some(slot) = self.find(id) {
             return Ok(slot);
         }
+        self.budget.admit(id, starter, Instant::now())?;
         let mut slots = self.slots.write();
         if let Some(slot) = slots.get(&id) {
             return Ok(slot.clone());
@@ -70,10 +75,15 @@ impl SlotTable {
         if slots.len() >= self.active_max {
             return Err(Error::Overloaded);
         }
-        let slot = Slot::new(id);
+        let slot = Slot::new(id, starter);
         self.start(slot.clone()).map_err(|_full| Error::Overloaded)?;
         slots.insert(id, slot.clone());
         Ok(slot)
+    }
+
+    /// A conversation that was started does not exist.
+    pub(super) fn missed(&self, slot: &Slot) {
+        self.budget.missed(slot.id, slot.starter, Instant::now());
     }
 
     /// Hands a slot to the registry; gives it back when too many wait.
@@ -88,7 +98,7 @@ impl SlotTable {
     /// So the old mailbox is read to its very end, which waits for such senders. What they send
     /// stays in front of what the new slot is sent.
     pub(super) async fn passivate(&self, slot: &Arc<Slot>, reader: &mut MailboxReader<ConversationCommand>) {
-        let successor = Slot::new(slot.id);
+        let successor = Slot::new(slot.id, slot.starter);
         {
             let mut slots = self.slots.write();
             reader.close();

@@ -6,7 +6,8 @@
 
 use super::labels::{
     ActorLabel, BusDrop, BusDropLabel, BusRole, BusRoleLabel, CacheLabels, CacheTypeLabel, CodeLabel, Eviction,
-    EvictionLabel, QueryLabel, RefusalLabels, RequestLabels, RouteLabels, Surface, TargetLabel,
+    EvictionLabel, HeldBack, HeldBackLabels, QueryLabel, RefusalLabels, RequestLabels, RouteLabels, SharedResource,
+    Surface, TargetLabel,
 };
 use crate::ids::Tier;
 use prometheus_client::metrics::counter::Counter;
@@ -142,6 +143,7 @@ pub(super) struct ProtectionMetrics {
     pub(super) cache_l2_breaker_openings: Counter,
     pub(super) rate_limited: Family<RefusalLabels, Counter>,
     pub(super) rate_limit_fallbacks: Counter,
+    pub(super) held_back: Family<HeldBackLabels, Counter>,
     pub(super) actor_restarts: Family<ActorLabel, Counter>,
     pub(super) panics: Counter,
     pub(super) log_lines_dropped: Counter,
@@ -168,6 +170,10 @@ impl ProtectionMetrics {
                 "rate_limit_fallbacks",
                 "Decisions made with local counters because the shared ones were not reachable",
             ),
+            held_back: all.counter(
+                "held_back",
+                "Those who waited for, or did not get, their share of something that all tenants use",
+            ),
             actor_restarts: all.counter("actor_restarts", "Actors and tasks that died and were started again"),
             panics: all.counter("panics", "Panics of any actor, task or request"),
             log_lines_dropped: all.counter("log_lines_dropped", "Lines of the log that standard error did not take"),
@@ -175,6 +181,11 @@ impl ProtectionMetrics {
         // As in `PipelineMetrics`; those of `actor_restarts` begin when the actor does.
         for (tier, surface) in refusals() {
             drop(metrics.rate_limited.get_or_create(&RefusalLabels { tier, surface }));
+        }
+        for resource in SharedResource::ALL {
+            for outcome in HeldBack::ALL {
+                drop(metrics.held_back.get_or_create(&HeldBackLabels { resource, outcome }));
+            }
         }
         metrics
     }

@@ -38,6 +38,69 @@ pub enum Surface {
     Connections,
 }
 
+/// Something that all tenants of a node share, and that is divided between them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SharedResource {
+    /// Loading conversations that begin to be active.
+    ConversationStarts,
+    /// Places for conversations in memory.
+    ActiveConversations,
+    /// Hashing passwords.
+    PasswordHashes,
+    /// Judging whether a new password is a common one.
+    PasswordJudgements,
+    /// Searches that query the database.
+    Search,
+}
+
+impl SharedResource {
+    pub const ALL: [Self; 5] = [
+        Self::ConversationStarts,
+        Self::ActiveConversations,
+        Self::PasswordHashes,
+        Self::PasswordJudgements,
+        Self::Search,
+    ];
+
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ConversationStarts => "conversation_starts",
+            Self::ActiveConversations => "active_conversations",
+            Self::PasswordHashes => "password_hashes",
+            Self::PasswordJudgements => "password_judgements",
+            Self::Search => "search",
+        }
+    }
+}
+
+/// What happened to somebody who asked for their share of something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum HeldBack {
+    /// They had to wait for their turn.
+    Waited,
+    /// They had more than their share already.
+    Refused,
+    /// They had most waiting, and somebody else came.
+    Displaced,
+    /// Their turn did not come in time.
+    TimedOut,
+}
+
+impl HeldBack {
+    pub const ALL: [Self; 4] = [Self::Waited, Self::Refused, Self::Displaced, Self::TimedOut];
+
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Waited => "waited",
+            Self::Refused => "refused",
+            Self::Displaced => "displaced",
+            Self::TimedOut => "timed_out",
+        }
+    }
+}
+
 /// Why a slow reader was cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Eviction {
@@ -94,6 +157,18 @@ words!(BusDrop, {
 words!(BusRole, { Self::Publisher => "publisher", Self::Subscriber => "subscriber" });
 words!(Tier, { Self::Anonymous => "anonymous", Self::Regular => "regular", Self::Premium => "premium" });
 
+impl EncodeLabelValue for SharedResource {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), Error> {
+        encoder.write_str(self.as_str())
+    }
+}
+
+impl EncodeLabelValue for HeldBack {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), Error> {
+        encoder.write_str(self.as_str())
+    }
+}
+
 /// A method that HTTP knows, or `OTHER`: a client may invent as many as it likes.
 pub(super) fn method(name: &str) -> &'static str {
     const KNOWN: [&str; 9] = [
@@ -142,6 +217,12 @@ pub(super) struct CacheTypeLabel {
 pub(super) struct RefusalLabels {
     pub(super) tier: Tier,
     pub(super) surface: Surface,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct HeldBackLabels {
+    pub(super) resource: SharedResource,
+    pub(super) outcome: HeldBack,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]

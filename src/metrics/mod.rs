@@ -31,6 +31,6 @@ mod process;
 mod readings;
 mod recorder;
 
-pub use labels::{BusDrop, BusRole, Eviction, Level, ReadTarget, Surface};
+pub use labels::{BusDrop, BusRole, Eviction, HeldBack, Level, ReadTarget, SharedResource, Surface};
 pub use readings::{BusReach, Depth, Readings};
 pub use recorder::{MEDIA_TYPE, Metrics, metrics};

@@ -5,7 +5,8 @@
 use super::declared::{Declaration, PipelineMetrics, ProtectionMetrics, RequestMetrics, SearchMetrics};
 use super::labels::{
     self, ActorLabel, BusDrop, BusDropLabel, BusRole, BusRoleLabel, CacheLabels, CacheTypeLabel, CodeLabel, Eviction,
-    EvictionLabel, Level, QueryLabel, ReadTarget, RefusalLabels, RequestLabels, RouteLabels, Surface, TargetLabel,
+    EvictionLabel, HeldBack, HeldBackLabels, Level, QueryLabel, ReadTarget, RefusalLabels, RequestLabels, RouteLabels,
+    SharedResource, Surface, TargetLabel,
 };
 use super::readings::Readings;
 use crate::error::CloseCode;
@@ -154,6 +155,14 @@ impl Metrics {
     /// A decision was made with local counters, the shared ones being out of reach.
     pub fn rate_limit_fell_back(&self) {
         self.protection.rate_limit_fallbacks.inc();
+    }
+
+    /// Somebody waited for, or did not get, their share of something.
+    pub fn held_back(&self, resource: SharedResource, outcome: HeldBack) {
+        self.protection
+            .held_back
+            .get_or_create(&HeldBackLabels { resource, outcome })
+            .inc();
     }
 
     /// An actor of that name is supervised from now on. Its restarts are counted from zero, so that

@@ -18,10 +18,13 @@ use crate::wire::frames::{Budget, Done, ErrorFrame, Pong};
 use crate::wire::{ClientFrame, ParseError, ParsedFrame, Reply, limits, parse};
 use actix::prelude::*;
 use chrono::Utc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 impl SessionActor {
     pub(super) fn handle_frame(&mut self, text: &str, ctx: &mut SessionContext) {
+        for _ in 0..self.connection.outbox.take_not_found() {
+            self.note_refusal();
+        }
         let ParsedFrame { reference, frame } = match parse(text) {
             Ok(parsed) => parsed,
             Err(error) => return self.refuse_frame(error),
@@ -95,7 +98,7 @@ impl SessionActor {
             }
             ClientFrame::Refresh { token } => self.refresh(&token, reply),
             ClientFrame::Typing { conversation, on } => {
-                self.with_conversation(conversation, reply, ctx, |known, access, reply| {
+                self.with_subscribed(conversation, reply, ctx, |known, access, reply| {
                     known.typing(access, on, reply)
                 });
             }
@@ -108,7 +111,7 @@ impl SessionActor {
                 self.wait_for_room(sent, ctx);
             }
             ClientFrame::Read { conversation, seq } => {
-                self.with_conversation(conversation, reply, ctx, |known, access, reply| {
+                self.with_subscribed(conversation, reply, ctx, |known, access, reply| {
                     known.read(access, seq, reply)
                 });
             }
@@ -179,9 +182,7 @@ impl SessionActor {
         if self.sessions.dependencies.limits.is_enabled()
             && let Err(wait) = self.subscribe_rate.admit(Instant::now())
         {
-            // Rounded up, so that it is true.
-            let wait = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-            return self.refuse_limited(reply, wait.saturating_add(1));
+            return self.refuse_limited(reply, rounded_up_ms(wait));
         }
         let Ok(permit) = self.subscriptions.permit(id) else {
             return reply.error(
@@ -194,11 +195,14 @@ impl SessionActor {
             outbox: self.connection.outbox.clone(),
             permit,
         };
-        self.with_conversation(id, reply, ctx, |known, access, reply| {
-            known.subscribe(access, subscriber, after, reply)
-        });
-        let conversations = &self.sessions.dependencies.conversations;
-        self.subscriptions.requested(id, || conversations.conversation(id).ok());
+        let access = self.connection.principal().access();
+        let mut conversation = match self.find_or_start(id, &access) {
+            Ok(conversation) => conversation,
+            Err(error) => return self.refuse_start(reply, &error),
+        };
+        let sent = conversation.subscribe(access, subscriber, after, reply);
+        self.subscriptions.requested(conversation);
+        self.wait_for_room(sent, ctx);
     }
 
     fn change(&mut self, id: ConversationId, request: Request, reply: Reply, ctx: &mut SessionContext) {
@@ -219,12 +223,50 @@ impl SessionActor {
         let access = self.connection.principal().access();
         let sent = match self.subscriptions.handle_mut(id) {
             Some(known) => command(known, access, reply),
-            None => match self.sessions.dependencies.conversations.conversation(id) {
+            None => match self.find_or_start(id, &access) {
                 Ok(mut known) => command(&mut known, access, reply),
-                Err(error) => return reply.refuse(error.code()),
+                Err(error) => return self.refuse_start(reply, &error),
             },
         };
         self.wait_for_room(sent, ctx);
+    }
+
+    /// The same for what only a subscriber may: it starts nothing, so it costs nothing.
+    fn with_subscribed(
+        &mut self,
+        id: ConversationId,
+        reply: Reply,
+        ctx: &mut SessionContext,
+        command: impl FnOnce(&mut ConversationHandle, Access, Reply) -> Result<(), MailboxFull>,
+    ) {
+        let access = self.connection.principal().access();
+        let Some(known) = self.subscriptions.handle_mut(id) else {
+            if reply.is_none() {
+                // Nobody else counts it.
+                self.note_refusal();
+            }
+            return reply.error(Code::NotFound, "There is no such subscription on this connection.");
+        };
+        let sent = command(known, access, reply);
+        self.wait_for_room(sent, ctx);
+    }
+
+    fn find_or_start(
+        &self,
+        id: ConversationId,
+        access: &Access,
+    ) -> Result<ConversationHandle, crate::conversations::Error> {
+        match self.subscriptions.handle(id) {
+            Some(known) => Ok(known.clone()),
+            None => self.sessions.dependencies.conversations.conversation(access, id),
+        }
+    }
+
+    fn refuse_start(&mut self, reply: Reply, error: &crate::conversations::Error) {
+        match error {
+            crate::conversations::Error::StartsSpent(wait) => self.refuse_limited(reply, rounded_up_ms(*wait)),
+            other => reply.refuse(other.code()),
+        }
     }
 
     fn wait_for_room(&self, sent: Result<(), MailboxFull>, ctx: &mut SessionContext) {
@@ -233,4 +275,9 @@ impl SessionActor {
         let link = self.link.clone();
         ctx.spawn(full.wait().into_actor(self).map(move |(), _, _| link.unblock()));
     }
+}
+
+/// A wait in milliseconds, rounded up, so that it is true.
+fn rounded_up_ms(wait: Duration) -> u64 {
+    u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).saturating_add(1)
 }

@@ -42,6 +42,10 @@ impl Subscriptions {
         }
     }
 
+    pub(super) fn handle(&self, id: ConversationId) -> Option<&ConversationHandle> {
+        self.conversations.get(&id).map(|known| &known.handle)
+    }
+
     pub(super) fn handle_mut(&mut self, id: ConversationId) -> Option<&mut ConversationHandle> {
         self.conversations.get_mut(&id).map(|known| &mut known.handle)
     }
@@ -68,9 +72,8 @@ impl Subscriptions {
         Ok(permit)
     }
 
-    /// Notes that a subscription was requested. `handle` is used if the conversation is not known
-    /// yet.
-    pub(super) fn requested(&mut self, id: ConversationId, handle: impl FnOnce() -> Option<ConversationHandle>) {
+    /// Notes that a subscription was requested.
+    pub(super) fn requested(&mut self, handle: ConversationHandle) {
         if self.conversations.len() >= limits::SUBSCRIPTIONS_MAX + limits::WINDOW {
             // More than permits and window allow: some were refused, or have ended since. Requests
             // that are on their way stay.
@@ -81,11 +84,7 @@ impl Subscriptions {
         }
         self.requested += 1;
         let requested = self.requested;
-        if let Some(known) = self.conversations.get_mut(&id) {
-            known.requested = requested;
-        } else if let Some(handle) = handle() {
-            self.conversations
-                .insert(id, SubscribedConversation { handle, requested });
-        }
+        self.conversations
+            .insert(handle.id(), SubscribedConversation { handle, requested });
     }
 }

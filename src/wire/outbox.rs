@@ -22,6 +22,7 @@ use super::replay_page::{PageSent, ReplayPage, ReplayWatch};
 use crate::error::CloseCode;
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::Waker;
 use tokio::sync::oneshot;
 
@@ -65,6 +66,8 @@ struct OutboxState {
 #[derive(Debug)]
 pub struct Outbox {
     state: Mutex<OutboxState>,
+    /// Replies that something is not there, since the session asked.
+    not_found: AtomicU32,
 }
 
 impl Default for Outbox {
@@ -84,7 +87,21 @@ impl Outbox {
                 closed_with: None,
                 waker: None,
             }),
+            not_found: AtomicU32::new(0),
         }
+    }
+
+    /// A reply says that something is not there. The session counts how often.
+    pub(super) fn note_not_found(&self) {
+        self.not_found.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many replies have said so since the last time this was asked.
+    pub fn take_not_found(&self) -> u32 {
+        if self.not_found.load(Ordering::Relaxed) == 0 {
+            return 0;
+        }
+        self.not_found.swap(0, Ordering::Relaxed)
     }
 
     /// Appends a frame; never waits.

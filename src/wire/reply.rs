@@ -38,6 +38,12 @@ impl Reply {
         }
     }
 
+    /// Whether nobody waits for it.
+    #[must_use]
+    pub const fn is_none(&self) -> bool {
+        self.to.is_none()
+    }
+
     #[must_use]
     pub fn reference(&self) -> Option<Ref> {
         self.reference.clone()
@@ -67,6 +73,9 @@ impl Reply {
 
     /// Replies `error` with a text for this case.
     pub fn error(self, code: Code, message: &str) {
+        if let Some(outbox) = self.to.as_ref().filter(|_| code == Code::NotFound) {
+            outbox.note_not_found();
+        }
         let frame = self.error_frame(code, message);
         self.give(&frame);
     }

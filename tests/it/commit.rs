@@ -283,6 +283,7 @@ async fn read_markers_of_a_second_are_one_write() {
                    FOR EACH ROW EXECUTE FUNCTION note()";
     app.database.query(trigger, &[]).await;
     let (mut bobs, started) = (bob.connect().await, Instant::now());
+    bobs.subscribe(conversation, None).await;
     for seq in 1..=40 {
         let frame = json!({"type": "read", "conversation": conversation, "seq": seq});
         assert_eq!(bobs.ask(frame).await["type"], "ok");

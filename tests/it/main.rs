@@ -40,6 +40,7 @@ mod database;
 mod descriptors;
 mod documents;
 mod ending;
+mod fairness;
 mod framework;
 mod hardening;
 mod health;

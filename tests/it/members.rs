@@ -228,6 +228,7 @@ async fn members_hear_of_members() {
     }
     anns.post(c, MessageId::new(), "without Bob").await;
     ann.add_member(c, zoe.id, "member").await.ok();
+    anns.subscribe(c, None).await;
     anns.ask(json!({"type": "typing", "conversation": c, "on": true})).await;
     for socket in [&mut bobs, &mut other] {
         for kind in ["read", "typing", "send", "edit"] {

@@ -204,6 +204,7 @@ async fn a_flush_of_read_markers_that_dies_is_replaced() {
     ann.connect().await.post(conversation, MessageId::new(), "x").await;
     panics("commit::read_markers", 1);
     let mut bobs = bob.connect().await;
+    bobs.subscribe(conversation, None).await;
     let ok = bobs
         .ask(json!({"type": "read", "conversation": conversation, "seq": 1}))
         .await;

@@ -23,7 +23,7 @@ signals:
 http: onboarding, sessions, conversations, search, tenants, auth, commit, rate_limit, cache, bus, database, wire, config, metrics, ids, error
 onboarding: conversations, auth
 sessions: conversations, auth, commit, rate_limit, presence, wire, config, supervision, metrics, ids, error
-conversations: auth, commit, presence, cache, bus, database, wire, config, supervision, metrics, ids, error
+conversations: auth, commit, presence, cache, bus, database, fairness, wire, config, supervision, metrics, ids, error
 search: auth, commit, database, wire, supervision, metrics, ids, error
 tenants: auth, cache, database, wire, supervision, ids, error
 auth: cache, database, wire, config, supervision, metrics, ids, error
@@ -36,6 +36,7 @@ database: tls, config, supervision, metrics, error
 redis: tls, config, supervision, metrics, error
 tls: config
 wire: metrics, ids, error
+fairness: metrics
 telemetry: config, supervision, metrics
 config: supervision
 supervision: metrics

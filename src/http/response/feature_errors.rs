@@ -33,6 +33,9 @@ impl From<tenants::Error> for Error {
 
 impl From<conversations::Error> for Error {
     fn from(error: conversations::Error) -> Self {
+        if let conversations::Error::StartsSpent(wait) = error {
+            return Self::too_many(wait);
+        }
         let own = Self::with_detail(error.code(), error.message());
         // A refusal is a reply like others; anything else is something to look into.
         let is_refusal = matches!(error, conversations::Error::Refused(..)) || error.code().http_status() < 500;

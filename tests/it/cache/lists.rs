@@ -103,6 +103,7 @@ async fn everything_a_person_does_shows_in_their_next_list() {
         assert_eq!(shown(&bob, id).await["last_message"]["body"], "edited");
     }
     let mut socket = bob.connect().await;
+    socket.subscribe(id, None).await;
     for seq in 1..=20 {
         socket
             .ask(json!({"type": "read", "conversation": id, "seq": seq}))
@@ -213,6 +214,7 @@ async fn the_other_node_shows_it_as_soon_as_it_hears() {
         .await;
     }
     let mut socket = bob.connect().await;
+    socket.subscribe(id, None).await;
     socket.ask(json!({"type": "read", "conversation": id, "seq": 5})).await;
     eventually("what was read here is read there", async || {
         shown(&there, id).await["unread"] == 0

@@ -463,10 +463,13 @@ async fn typing_without_a_ref_has_no_reply() {
     let app = TestApp::start().await;
     let (ann, c) = app.person_with_conversation("Ann").await;
     let mut socket: Socket = ann.connect().await;
+    socket.subscribe(c, None).await;
     for _ in 0..100 {
         socket
             .send_json(&json!({"type": "typing", "conversation": c, "on": true}))
             .await;
+    }
+    for _ in 0..40 {
         socket
             .send_json(&json!({"type": "typing", "conversation": ConversationId::new(), "on": true}))
             .await;

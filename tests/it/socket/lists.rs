@@ -96,6 +96,7 @@ async fn everything_happens(ann: &Person, bob: &Person, conversation: Conversati
     edit["body"] = json!("second, edited");
     ok(&mut anns, edit).await;
     all(lists, "an edit of the latest message").await;
+    phone.subscribe(conversation, None).await;
     ok(
         &mut phone,
         json!({"type": "read", "conversation": conversation, "seq": 1}),
@@ -211,6 +212,8 @@ async fn what_a_list_does_not_show_is_no_news() {
             frame["type"] == "notice" && frame["last_seq"] == 2
         })
         .await;
+    // There may have been one for each.
+    list.socket.drain();
     let mut edit = about("edit", c, first);
     edit["body"] = json!("first, edited");
     ok(&mut anns, edit).await;

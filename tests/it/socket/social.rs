@@ -62,6 +62,7 @@ async fn read_frames_are_gathered() {
         anns.post(c, MessageId::new(), "x").await;
     }
     anns.subscribe(c, None).await;
+    bobs.subscribe(c, None).await;
     let started = Instant::now();
     for seq in 1..=60 {
         ok(&mut bobs, read(c, seq)).await;
@@ -133,6 +134,7 @@ async fn typing_goes_on_after_three_seconds() {
     let app = TestApp::start().await;
     let ([ann, bob], c) = app.conversation_of(["Ann", "Bob"]).await;
     let (mut anns, mut bobs) = (ann.connect().await, bob.connect().await);
+    anns.subscribe(c, None).await;
     bobs.subscribe(c, None).await;
     let typist = async {
         loop {
