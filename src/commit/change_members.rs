@@ -37,9 +37,7 @@ impl LockedChange<'_> {
             }
             return Ok(unchanged(known.rev));
         }
-        let candidate = store::find_candidate(self.db, self.operation.tenant_id, user_id)
-            .await?
-            .ok_or(NOT_FOUND)?;
+        let candidate = self.candidate(user_id).await?;
         if candidate.guest {
             return Err(ChangeError::Refused(
                 Code::Forbidden,
@@ -48,6 +46,12 @@ impl LockedChange<'_> {
         }
         if candidate.status != UserStatus::Active {
             return Err(ChangeError::Refused(Code::Conflict, "The user is suspended."));
+        }
+        if candidate.refuses {
+            return Err(ChangeError::Refused(
+                Code::Forbidden,
+                "The user does not want to be added here; give them an invitation.",
+            ));
         }
         self.admit(candidate, granted).await
     }
@@ -63,9 +67,7 @@ impl LockedChange<'_> {
             let known = self.member(user_id).await?;
             return Ok(unchanged(known.map_or(Rev::ZERO, |known| known.rev)));
         }
-        let candidate = store::find_candidate(self.db, tenant, user_id)
-            .await?
-            .ok_or(NOT_FOUND)?;
+        let candidate = self.candidate(user_id).await?;
         if candidate.status != UserStatus::Active {
             return Err(NOT_FOUND);
         }
@@ -78,7 +80,15 @@ impl LockedChange<'_> {
         if !store::use_invite(self.db, tenant, id, invite_id, user_id).await? {
             return Err(NOT_FOUND);
         }
+        store::delete_declined(self.db, tenant, id, user_id).await?;
         self.admit(candidate, MemberRole::Member).await
+    }
+
+    /// A user of the tenant, as one who may become a member by what this operation does.
+    async fn candidate(&self, user_id: UserId) -> ChangeResult<store::Candidate> {
+        let (tenant, id) = (self.operation.tenant_id, self.operation.conversation_id);
+        let found = store::find_candidate(self.db, tenant, id, user_id, self.operation.actor_id).await?;
+        found.ok_or(NOT_FOUND)
     }
 
     async fn admit(&self, candidate: store::Candidate, role: MemberRole) -> ChangeResult<AppliedChange> {

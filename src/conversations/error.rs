@@ -34,6 +34,12 @@ impl From<Arc<Self>> for Error {
 }
 
 impl Error {
+    /// Beyond the people that one user adds in a day.
+    pub(super) const ADDITIONS: Self = Self::Refused(
+        Code::LimitReached,
+        "You have added as many people today as one user can; go on tomorrow, or give them an invitation.",
+    );
+
     /// The code that clients see.
     #[must_use]
     pub fn code(&self) -> Code {

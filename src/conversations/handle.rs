@@ -92,7 +92,8 @@ impl ConversationsHandle {
     /// Makes a conversation; its first member, and owner, is the caller.
     ///
     /// # Errors
-    /// `forbidden` for guests, `not_found` when a member is not an active user of the tenant.
+    /// `forbidden` for guests, `not_found` when a member is not an active user of the tenant or does
+    /// not want to be added; `limit_reached` beyond the additions of a day.
     pub async fn create(&self, access: Access, title: &str, members: &[UserId]) -> Result<ConversationId, Error> {
         if access.conversations != AllowedConversations::All {
             return Err(Error::Refused(Code::Forbidden, "Guests make no conversations."));
@@ -115,6 +116,7 @@ impl ConversationsHandle {
         let made = store::insert(&self.context.database, access.tenant_id, access.user_id, title, &others).await?;
         let id = made.map_err(|refusal| match refusal {
             NotMade::UnknownMember => Error::Refused(Code::NotFound, "A member is not a user who can be added."),
+            NotMade::TooManyAdded => Error::ADDITIONS,
             NotMade::OwnerMayNot => Error::Refused(Code::Forbidden, Code::Forbidden.text()),
         })?;
         drop(changed);

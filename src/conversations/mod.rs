@@ -20,13 +20,14 @@
 //! | `presence_listener.rs` | who came online or went offline |
 //! | `*_observer.rs` | what follows from a commit |
 //! | `permissions.rs` | who may do what; pure |
-//! | `listing.rs`, `history.rs`, `first_page.rs`, `invites.rs` | what REST asks besides |
+//! | `listing.rs`, `history.rs`, `first_page.rs`, `invites.rs`, `additions.rs`, `leaving.rs` | what REST asks besides |
 //! | `store.rs`, `catch_up.rs` | reads from the database |
 //!
 //! `state`, `effects`, `member` and `subscribers` are public so that the benchmarks can measure
 //! them. What is public in them is what it takes to apply a commit and to deliver it.
 
 mod actor;
+mod additions;
 mod adoption;
 mod audience;
 mod bus_observer;
@@ -45,6 +46,7 @@ mod first_page_observer;
 mod handle;
 mod history;
 mod invites;
+mod leaving;
 mod lifecycle;
 mod listing;
 pub mod member;
@@ -77,7 +79,9 @@ pub use first_page_observer::FirstPageObserver;
 pub use handle::{ConversationHandle, ConversationsHandle, FIRST_MEMBERS_MAX, MailboxFull, ROOM_TIMEOUT};
 pub use history::{History, HistoryRange};
 pub use invites::{INVITES_MAX, Invite};
+pub use leaving::{LEAVES_MAX, Left, Return};
 pub use listing::Summary;
 pub use slot_observer::SlotObserver;
 pub use slot_table::SlotTable;
+pub use store::ADDITIONS_PER_DAY;
 pub use subscribers::NewSubscriber;

@@ -75,6 +75,15 @@ impl ConversationContext {
         self.publish_notice(|| notice, members);
     }
 
+    /// Pushes the farewell of a conversation that is not active here to all connections of the user
+    /// who left it.
+    pub(super) fn notify_left(&self, notice: Notice, user: UserId) {
+        let mut frames = NoticeFrames::new(&notice);
+        self.audience
+            .notify(user, notice.conversation, &|_| true, &mut || frames.frame(0));
+        self.publish_notice(|| notice, vec![(user, 0)]);
+    }
+
     /// Publishes a notice to the nodes that the users are connected to; each node gets its own
     /// users, with how many messages each has not read.
     fn publish_notice(&self, notice: impl FnOnce() -> Notice, unread: Vec<(UserId, i64)>) {

@@ -4,7 +4,7 @@
 use super::member::Member;
 use super::state::LoadedConversation;
 use crate::commit::{member_from_row, message_columns, message_from_row};
-use crate::database::{Client, Database, Error, Statement};
+use crate::database::{Client, Database, Error, Statement, Transaction};
 use crate::ids::{ConversationId, MemberRole, Rev, Seq, TenantId, UserId, UserKind};
 use crate::wire::frames::{ConversationChanged, Message};
 use crate::wire::{Change, limits};
@@ -12,6 +12,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use uuid::Uuid;
 
+/// People that one user adds to conversations in a day.
+pub const ADDITIONS_PER_DAY: i32 = 1_000;
 /// Rows of each kind in one page of a replay.
 pub(super) const PAGE_ROWS: i64 = 200;
 /// Bytes of bodies in one page of a replay, unless its first message alone is longer.
@@ -92,6 +94,8 @@ pub(super) async fn insert(
          SELECT $1, $2, i.user_id, CASE WHEN i.n = 1 THEN 'owner' ELSE 'member' END, i.n, i.n
          FROM unnest($3::uuid[]) WITH ORDINALITY AS i (user_id, n)
          JOIN users u ON u.id = i.user_id AND u.tenant_id = $1 AND u.status = 'active' AND u.role <> 'guest'
+         WHERE NOT EXISTS (SELECT FROM user_blocks b
+                           WHERE b.tenant_id = $1 AND b.user_id = i.user_id AND b.blocked_id = ($3::uuid[])[1])
          RETURNING user_id",
     );
     let id = ConversationId::new();
@@ -105,6 +109,10 @@ pub(super) async fn insert(
     let rev = i64::from(count);
     tx.execute(&CONVERSATION, &[&tenant_id.0, &id.0, &owner.0, &title, &rev, &count])
         .await?;
+    if charge_additions(&tx, tenant_id, owner, None, members).await? == Additions::Beyond {
+        tx.rollback().await?;
+        return Ok(Err(NotMade::TooManyAdded));
+    }
     let inserted = tx.query(&MEMBERS, &[&tenant_id.0, &id.0, &users]).await?;
     if inserted.len() != users.len() {
         tx.rollback().await?;
@@ -121,10 +129,64 @@ pub(super) async fn insert(
 /// Why a conversation was not made.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum NotMade {
-    /// One of the first members is not an active user of the tenant who may be added.
+    /// One of the first members is not an active user of the tenant who may be added, or does not
+    /// want to be by the one who makes it.
     UnknownMember,
     /// The one who makes it is not one of those any more.
     OwnerMayNot,
+    /// The one who makes it has added as many people today as one user can.
+    TooManyAdded,
+}
+
+/// Whether additions were within the bound of the day, and are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Additions {
+    Within,
+    Beyond,
+}
+
+/// Counts those of the users who are not in the conversation yet, if the one who adds them may; all,
+/// for one that is being made.
+pub(super) async fn charge_additions(
+    tx: &Transaction<'_>,
+    tenant_id: TenantId,
+    by: UserId,
+    conversation: Option<ConversationId>,
+    users: &[UserId],
+) -> Result<Additions, Error> {
+    const CHARGE: Statement = Statement::new(
+        "member_additions.charge",
+        "WITH newcomers AS (
+             SELECT count(*)::integer AS n FROM unnest($3::uuid[]) AS i (user_id)
+             JOIN users u ON u.tenant_id = $1 AND u.id = i.user_id AND u.status = 'active' AND u.role <> 'guest'
+             WHERE NOT EXISTS (SELECT FROM conversation_members m WHERE m.tenant_id = $1 AND m.conversation_id = $4
+                                 AND m.user_id = i.user_id AND m.removed_at IS NULL)
+               AND ($4 IS NULL OR EXISTS (SELECT FROM inviters a WHERE a.tenant_id = $1 AND a.conversation_id = $4
+                                            AND a.user_id = $2))),
+         charged AS (
+             INSERT INTO member_additions AS a (tenant_id, user_id, day, n)
+             SELECT $1, $2, (now() AT TIME ZONE 'UTC')::date, n FROM newcomers WHERE n > 0
+             ON CONFLICT (user_id) DO UPDATE
+             SET n = excluded.n + CASE WHEN a.day = excluded.day THEN a.n ELSE 0 END, day = excluded.day
+             WHERE excluded.n + CASE WHEN a.day = excluded.day THEN a.n ELSE 0 END <= $5
+             RETURNING a.n)
+         SELECT (SELECT n FROM newcomers) = 0 OR EXISTS (SELECT FROM charged) AS is_within",
+    );
+    if users.is_empty() {
+        return Ok(Additions::Within);
+    }
+    let users: Vec<Uuid> = users.iter().map(|user| user.0).collect();
+    let conversation = conversation.map(|id| id.0);
+    let row = tx
+        .query_one(
+            &CHARGE,
+            &[&tenant_id.0, &by.0, &users, &conversation, &ADDITIONS_PER_DAY],
+        )
+        .await?;
+    Ok(match row.get("is_within") {
+        true => Additions::Within,
+        false => Additions::Beyond,
+    })
 }
 
 /// The present revision of a conversation.
@@ -176,6 +238,54 @@ pub(super) async fn list_memberships(
         .iter()
         .map(|row| ConversationId(row.get("conversation_id")))
         .collect())
+}
+
+/// A conversation that a user is a member of.
+#[derive(Debug)]
+pub(super) struct Membership {
+    pub(super) id: ConversationId,
+    pub(super) title: String,
+    pub(super) last_seq: Seq,
+}
+
+/// Of these conversations those that a user is a member of, in no order.
+pub(super) async fn list_memberships_among(
+    client: &Client,
+    tenant_id: TenantId,
+    user_id: UserId,
+    ids: &[ConversationId],
+) -> Result<Vec<Membership>, Error> {
+    const SQL: Statement = Statement::new(
+        "conversation_members.list_among",
+        "SELECT c.id, c.title, c.last_seq FROM unnest($3::uuid[]) AS i (id)
+         JOIN conversation_members m ON m.conversation_id = i.id AND m.user_id = $2
+         JOIN conversations c ON c.id = i.id
+         WHERE m.tenant_id = $1 AND c.tenant_id = $1 AND m.removed_at IS NULL AND c.deleted_at IS NULL",
+    );
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+    let rows = client.query(&SQL, &[&tenant_id.0, &user_id.0, &ids]).await?;
+    let membership = |row: &tokio_postgres::Row| Membership {
+        id: ConversationId(row.get("id")),
+        title: row.get("title"),
+        last_seq: Seq(row.get("last_seq")),
+    };
+    Ok(rows.iter().map(membership).collect())
+}
+
+/// Notes that a user is not to be added to these conversations again; again is fine.
+pub(super) async fn decline(
+    client: &Client,
+    tenant_id: TenantId,
+    user_id: UserId,
+    ids: &[ConversationId],
+) -> Result<(), Error> {
+    const SQL: Statement = Statement::new(
+        "declined_conversations.insert",
+        "INSERT INTO declined_conversations (tenant_id, user_id, conversation_id)
+         SELECT $1, $2, i.id FROM unnest($3::uuid[]) AS i (id) ON CONFLICT DO NOTHING",
+    );
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+    client.execute(&SQL, &[&tenant_id.0, &user_id.0, &ids]).await.map(drop)
 }
 
 /// One page of what changed.

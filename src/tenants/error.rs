@@ -14,6 +14,10 @@ pub enum Error {
     /// Not there, not open, or in another tenant.
     #[error("There is no such invite, or it cannot be used any more.")]
     InviteNotFound,
+    #[error("You cannot block yourself.")]
+    BlocksOneself,
+    #[error("There are as many blocked users as one user can have; unblock some.")]
+    TooManyBlocks,
     /// The caller's role does not allow it, or the tenant would be left without an owner.
     #[error(transparent)]
     Refused(#[from] UserChangeRefusal),
@@ -40,6 +44,8 @@ impl Error {
     pub fn code(&self) -> Code {
         match self {
             Self::NotFound | Self::InviteNotFound => Code::NotFound,
+            Self::BlocksOneself => Code::Conflict,
+            Self::TooManyBlocks => Code::LimitReached,
             Self::Refused(UserChangeRefusal::LastOwner | UserChangeRefusal::Oneself) => Code::Conflict,
             Self::Refused(UserChangeRefusal::Role) => Code::Forbidden,
             Self::Auth(error) => error.code(),

@@ -3,8 +3,9 @@
 //! The way in is [`Tenants`] (`service.rs`). The rules of who may change whom are in
 //! `auth/permissions.rs`. `cached.rs` is what the cache holds, `invalidation.rs` removes it when it
 //! changes elsewhere, `store/` is the SQL, `user_filter.rs` which users a list has. `invites.rs` is what
-//! admins see of the links by which people come in.
+//! admins see of the links by which people come in, `blocks.rs` who is not added by whom.
 
+mod blocks;
 mod cached;
 mod error;
 mod invalidation;
@@ -16,6 +17,7 @@ mod tenant_view;
 mod user_filter;
 mod user_view;
 
+pub use blocks::BlockedUser;
 pub use error::Error;
 pub use service::Tenants;
 pub use tenant_invite::{InviteFilter, TenantInvite};

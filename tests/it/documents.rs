@@ -233,6 +233,13 @@ async fn every_answer_fits_the_document() {
     call("DELETE /api/keys/{id}", &key, None).await;
     call("GET /api/me", "/api/me", None).await;
     call("PATCH /api/me", "/api/me", Some(json!({"name": "Anna"}))).await;
+    let blocked = json!({"user_id": guest["user"]["id"]});
+    call("POST /api/me/blocks", "/api/me/blocks", Some(blocked)).await;
+    call("GET /api/me/blocks", "/api/me/blocks", None).await;
+    let block = format!("/api/me/blocks/{}", guest["user"]["id"].as_str().unwrap());
+    call("DELETE /api/me/blocks/{user_id}", &block, None).await;
+    let all = json!({"conversations": [made["id"], guest["user"]["id"]], "decline": false});
+    call("POST /api/conversations/leave", "/api/conversations/leave", Some(all)).await;
     call("GET /api/tenant", "/api/tenant", None).await;
     call("PATCH /api/tenant", "/api/tenant", Some(json!({"name": "Ours"}))).await;
     call("GET /api/tenant/invites", "/api/tenant/invites?limit=2", None).await;

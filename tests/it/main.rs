@@ -29,6 +29,7 @@
 #![allow(unreachable_pub, reason = "everything here is only for this binary")]
 
 mod access_matrix;
+mod additions;
 mod auth;
 mod backup;
 mod cache;

@@ -30,22 +30,33 @@ pub(in crate::commit) async fn find_member(
 pub(in crate::commit) struct Candidate {
     pub(in crate::commit) status: UserStatus,
     pub(in crate::commit) guest: bool,
+    /// Whether they have blocked the one who adds them, or declined this conversation.
+    pub(in crate::commit) refuses: bool,
     pub(in crate::commit) user: MemberUser,
 }
 
 pub(in crate::commit) async fn find_candidate(
     db: &Transaction<'_>,
     tenant_id: TenantId,
+    conversation_id: ConversationId,
     user_id: UserId,
+    added_by: UserId,
 ) -> Result<Option<Candidate>, Error> {
     const SQL: Statement = Statement::new(
         "users.find_candidate",
-        "SELECT name, kind, role, status FROM users WHERE tenant_id = $1 AND id = $2",
+        "SELECT name, kind, role, status,
+                EXISTS (SELECT FROM user_blocks b WHERE b.tenant_id = $1 AND b.user_id = $2 AND b.blocked_id = $3)
+                OR EXISTS (SELECT FROM declined_conversations d WHERE d.tenant_id = $1 AND d.user_id = $2
+                             AND d.conversation_id = $4) AS refuses
+         FROM users WHERE tenant_id = $1 AND id = $2",
     );
-    let row = db.query_opt(&SQL, &[&tenant_id.0, &user_id.0]).await?;
+    let row = db
+        .query_opt(&SQL, &[&tenant_id.0, &user_id.0, &added_by.0, &conversation_id.0])
+        .await?;
     Ok(row.map(|row| Candidate {
         status: UserStatus::parse(row.get("status")).unwrap_or(UserStatus::Suspended),
         guest: row.get::<_, &str>("role") == "guest",
+        refuses: row.get("refuses"),
         user: MemberUser {
             id: user_id,
             name: row.get::<_, String>("name").into(),
@@ -53,6 +64,22 @@ pub(in crate::commit) async fn find_candidate(
             role: MemberRole::Member,
         },
     }))
+}
+
+/// Forgets that a user declined a conversation: they have come back by themselves.
+pub(in crate::commit) async fn delete_declined(
+    db: &Transaction<'_>,
+    tenant_id: TenantId,
+    conversation_id: ConversationId,
+    user_id: UserId,
+) -> Result<(), Error> {
+    const SQL: Statement = Statement::new(
+        "declined_conversations.delete",
+        "DELETE FROM declined_conversations WHERE tenant_id = $1 AND conversation_id = $2 AND user_id = $3",
+    );
+    db.execute(&SQL, &[&tenant_id.0, &conversation_id.0, &user_id.0])
+        .await
+        .map(drop)
 }
 
 /// Lets a user join or return, with everything so far marked as read.

@@ -14,7 +14,8 @@ mod read_markers;
 pub(super) use append::{APPEND, APPEND_NEW, LOCK, PostColumns, PostVerdict, Posted, posted_from_row};
 pub(super) use conversations::{LockedConversation, advance_rev, delete_conversation, load_conversation, update_title};
 pub(super) use members::{
-    Candidate, count_owners, find_candidate, find_member, remove_member, update_member_role, upsert_member, use_invite,
+    Candidate, count_owners, delete_declined, find_candidate, find_member, remove_member, update_member_role,
+    upsert_member, use_invite,
 };
 pub(super) use messages::{
     delete_message, delete_reaction, find_message, has_reaction, insert_reaction, touch_message, update_body,

@@ -6,7 +6,8 @@
 use crate::http::request::cookies::CookieNames;
 use crate::http::response::problem::{PROBLEM_JSON, Problem};
 use crate::http::routes::{
-    access, auth, conversations, health, invites, keys, me, members, messages, metrics, search, socket, tenant, users,
+    access, auth, blocks, conversations, health, invites, keys, me, members, messages, metrics, search, socket, tenant,
+    users,
 };
 use crate::http::state::AppState;
 use actix_web::http::StatusCode;
@@ -26,9 +27,9 @@ use utoipa::{Modify, OpenApi};
     paths(
         auth::register, auth::login, auth::refresh, auth::logout, auth::logout_all, auth::guest, auth::ticket,
         keys::list, keys::create, keys::delete,
-        me::show, me::update, tenant::show, tenant::update, tenant::list_invites,
+        me::show, me::update, blocks::list, blocks::create, blocks::delete, tenant::show, tenant::update, tenant::list_invites,
         tenant::withdraw_invites, tenant::withdraw_invite, users::list, users::show, users::update,
-        conversations::list, conversations::create, conversations::show, conversations::update, conversations::delete,
+        conversations::list, conversations::create, conversations::leave, conversations::show, conversations::update, conversations::delete,
         messages::list, messages::create,
         messages::update, messages::delete, members::list, members::create, members::update, members::delete,
         invites::list, invites::create, invites::delete, invites::accept, search::search,

@@ -67,7 +67,7 @@ const CHAT: RouteAccess = RouteAccess::Scope(Scope::Chat);
 const ADMIN: RouteAccess = RouteAccess::Scope(Scope::Admin);
 
 /// Every documented route.
-pub(crate) static ROUTES: [Route; 43] = [
+pub(crate) static ROUTES: [Route; 47] = [
     route("GET", "/ws", CHAT),
     route("POST", "/auth/register", Open),
     route("POST", "/auth/login", Open),
@@ -81,6 +81,9 @@ pub(crate) static ROUTES: [Route; 43] = [
     route("DELETE", "/api/keys/{id}", Session),
     route("GET", "/api/me", AnyScope),
     route("PATCH", "/api/me", AnyScope),
+    route("GET", "/api/me/blocks", CHAT),
+    route("POST", "/api/me/blocks", CHAT),
+    route("DELETE", "/api/me/blocks/{user_id}", CHAT),
     route("GET", "/api/tenant", AnyScope),
     route("PATCH", "/api/tenant", ADMIN),
     route("GET", "/api/tenant/invites", ADMIN),
@@ -92,6 +95,7 @@ pub(crate) static ROUTES: [Route; 43] = [
     route("PATCH", "/api/users/{id}", ADMIN),
     route("GET", "/api/conversations", CHAT),
     route("POST", "/api/conversations", CHAT),
+    route("POST", "/api/conversations/leave", CHAT),
     route("GET", "/api/conversations/{id}", CHAT),
     route("PATCH", "/api/conversations/{id}", CHAT),
     route("DELETE", "/api/conversations/{id}", CHAT),

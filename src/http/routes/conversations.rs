@@ -1,7 +1,8 @@
 //! Conversations over REST: the caller's list, making, renaming, deleting.
 
 use crate::auth::check_name;
-use crate::conversations::{self, Request, Summary};
+use crate::conversations::{self, LEAVES_MAX, Left, Request, Return, Summary};
+use crate::error::Code;
 use crate::http::request::caller::Caller;
 use crate::http::request::cursor;
 use crate::http::request::json_body::JsonBody;
@@ -43,6 +44,43 @@ pub(crate) struct ConversationPatch {
     /// 1–200 bytes.
     #[schema(min_length = 1, max_length = 200)]
     title: Option<String>,
+}
+
+/// Which conversations are left.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LeaveInput {
+    /// 1–100 of the caller's conversations.
+    #[schema(min_items = 1, max_items = 100)]
+    conversations: Vec<ConversationId>,
+    /// Whether nobody may add the caller to them again; default false. An invitation still brings them back.
+    decline: Option<bool>,
+}
+
+/// What became of each.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct LeaveResponse {
+    /// In the order of the request.
+    items: Vec<LeftItem>,
+}
+
+/// What became of a conversation.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct LeftItem {
+    /// The conversation.
+    conversation: ConversationId,
+    /// Why it was not left; missing where it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<LeaveError>,
+}
+
+/// Why a conversation was not left.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct LeaveError {
+    /// As in problem documents.
+    code: Code,
+    /// For people.
+    message: &'static str,
 }
 
 /// The caller's conversations, newest activity first.
@@ -134,4 +172,36 @@ pub(crate) async fn delete(
         .change(caller.access(), id.0, Request::DeleteConversation)
         .await?;
     Ok(HttpResponse::NoContent().finish())
+}
+
+/// Leave conversations, up to a hundred with one request. Each by itself: what one refuses does not concern the others.
+#[utoipa::path(post, path = "/api/conversations/leave", tag = "conversations", request_body = LeaveInput,
+    responses((status = 200, body = LeaveResponse)))]
+pub(crate) async fn leave(
+    state: web::Data<AppState>,
+    caller: Caller,
+    input: JsonBody<LeaveInput>,
+) -> Result<HttpResponse, Error> {
+    let LeaveInput { conversations, decline } = input.0;
+    if !(1..=LEAVES_MAX).contains(&conversations.len()) {
+        return Err(Error::field("conversations", format!("1 to {LEAVES_MAX}.")));
+    }
+    let way_back = match decline {
+        Some(true) => Return::Declined,
+        Some(false) | None => Return::Allowed,
+    };
+    let left = state
+        .conversations
+        .leave(caller.access(), &conversations, way_back)
+        .await?;
+    let items = left.into_iter().map(left_item).collect();
+    Ok(HttpResponse::Ok().json(LeaveResponse { items }))
+}
+
+fn left_item(Left { conversation, result }: Left) -> LeftItem {
+    let error = result.err().map(|error| LeaveError {
+        code: error.code(),
+        message: error.message(),
+    });
+    LeftItem { conversation, error }
 }

@@ -72,7 +72,7 @@ pub(crate) async fn create(
     let MemberInput { user_id, role } = input.0;
     state
         .conversations
-        .change(caller.access(), id.0, Request::AddMember { user_id, role })
+        .add_member(caller.access(), id.0, user_id, role)
         .await?;
     Ok(HttpResponse::Created().json(state.conversations.member(caller.access(), id.0, user_id).await?))
 }

@@ -4,6 +4,7 @@
 
 pub(crate) mod access;
 pub(crate) mod auth;
+pub(crate) mod blocks;
 pub(crate) mod conversations;
 pub(crate) mod health;
 pub(crate) mod invites;

@@ -4,7 +4,8 @@
 //! `docs/protocol.md`.
 
 use super::{
-    auth, conversations, health, invites, keys, me, members, messages, metrics, pages, search, socket, tenant, users,
+    auth, blocks, conversations, health, invites, keys, me, members, messages, metrics, pages, search, socket, tenant,
+    users,
 };
 use crate::error::Code;
 use crate::http::documents::asyncapi::document as asyncapi;
@@ -54,6 +55,8 @@ fn people(config: &mut ServiceConfig) {
     let to = web::resource::<&str>;
     config
         .service(to("/api/me").get(me::show).patch(me::update))
+        .service(to("/api/me/blocks").get(blocks::list).post(blocks::create))
+        .service(to("/api/me/blocks/{user_id}").delete(blocks::delete))
         .service(to("/api/tenant").get(tenant::show).patch(tenant::update))
         .service(
             to("/api/tenant/invites")
@@ -73,6 +76,7 @@ fn talk(config: &mut ServiceConfig) {
                 .get(conversations::list)
                 .post(conversations::create),
         )
+        .service(to("/api/conversations/leave").post(conversations::leave))
         .service(
             to("/api/conversations/{id}")
                 .get(conversations::show)

@@ -264,6 +264,9 @@ impl World {
             "reactions",
             "invites",
             "invite_uses",
+            "user_blocks",
+            "declined_conversations",
+            "member_additions",
         ];
         let mut rows: Vec<_> = tables
             .iter()

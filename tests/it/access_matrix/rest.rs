@@ -23,6 +23,8 @@ enum Needs {
     Chat,
     /// And no guest either.
     ChatNoGuest,
+    /// And somebody of the tenant.
+    ChatHere,
     /// Somebody of the tenant who may see that user.
     Sight,
     /// An admin: of their own tenant, or of this one.
@@ -107,6 +109,7 @@ fn refusals(needs: Needs, method: &Method) -> Vec<Refusal> {
             refusals
         }
         Needs::Chat => forbidden(&[AdminKey, DemotedKey]),
+        Needs::ChatHere => [forbidden(&[AdminKey, DemotedKey]), not_found(&[Stranger])].concat(),
         Needs::ChatNoGuest => forbidden(&[AdminKey, DemotedKey, GuestHere, GuestElsewhere, Demoted]),
         Needs::Sight => {
             let mut refusals = forbidden(&[AdminKey, DemotedKey]);
@@ -227,6 +230,15 @@ fn rows(world: &World) -> Vec<Row> {
         row("DELETE", "/api/keys/{id}", Value::Null, Needs::OwnKey, owner),
         get("/api/me", Needs::Account),
         row("PATCH", "/api/me", json!({"name": "Renamed"}), Needs::Account, owner),
+        get("/api/me/blocks", Needs::Chat),
+        row(
+            "POST",
+            "/api/me/blocks",
+            json!({"user_id": other}),
+            Needs::ChatHere,
+            owner,
+        ),
+        row("DELETE", "/api/me/blocks/{user_id}", Value::Null, Needs::Chat, owner),
         get("/api/tenant", Needs::Account),
         row("PATCH", "/api/tenant", json!({"name": "Renamed"}), Needs::Admin, owner),
         get("/api/tenant/invites", Needs::Admin),
@@ -328,6 +340,13 @@ fn rows(world: &World) -> Vec<Row> {
             Value::Null,
             Needs::AdminHere,
             None,
+        ),
+        row(
+            "POST",
+            "/api/conversations/leave",
+            json!({"conversations": [c]}),
+            Needs::Chat,
+            owner,
         ),
         row("DELETE", "/api/tenant/invites", Value::Null, Needs::Admin, owner),
         row("DELETE", "/api/conversations/{id}", Value::Null, Needs::Owner, owner),
