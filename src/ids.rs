@@ -182,6 +182,28 @@ vocabulary!(
     }
 );
 vocabulary!(
+    /// What a tenant has from the operator, least first: the quota of all of its people together, and
+    /// the highest tier that its admins may give.
+    Plan {
+        /// Unless the operator says otherwise.
+        Regular = "regular",
+        /// More of everything, and the premium tier.
+        Premium = "premium",
+    }
+);
+
+impl Plan {
+    /// The highest tier that an admin may give.
+    #[must_use]
+    pub const fn highest_tier(self) -> Tier {
+        match self {
+            Self::Regular => Tier::Regular,
+            Self::Premium => Tier::Premium,
+        }
+    }
+}
+
+vocabulary!(
     /// Whose invitations let people from outside into a tenant.
     Admission {
         /// Those of everybody who may invite in a conversation.

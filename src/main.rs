@@ -7,16 +7,19 @@ use parlance::auth::{self, Proof};
 use parlance::config::Config;
 use parlance::database::Database;
 use parlance::http::Assets;
+use parlance::ids::{Plan, TenantId};
 use parlance::probe::{self, HealthQuestion};
 use parlance::search::{IndexReport, SearchIndex};
 use parlance::signals::StopSignals;
 use parlance::telemetry;
+use parlance::tenants::{self, PlanChanged, TenantPlan};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use std::cell::Cell;
 use std::error::Error;
 use std::io::{IsTerminal as _, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use uuid::Uuid;
 
 /// A realtime chat server: durable before acknowledged, resume without a cliff.
 #[derive(Parser)]
@@ -60,6 +63,9 @@ enum Command {
     /// Look after the index of words that search uses, also while nodes serve.
     #[command(subcommand)]
     Search(SearchCommand),
+    /// See and change what tenants have from the operator, also while nodes serve.
+    #[command(subcommand)]
+    Tenants(TenantsCommand),
     /// Run only the private PostgreSQL, print its address, and stop it again when told to stop.
     Database,
 }
@@ -72,6 +78,24 @@ enum SecretsCommand {
         #[arg(long)]
         force: bool,
     },
+}
+
+#[derive(Clone, Copy, Subcommand)]
+enum TenantsCommand {
+    /// Print every tenant: its id, its plan, how many people it has, its name.
+    List,
+    /// Give a tenant a plan: the quota of all its people together, and the highest tier its admins may give.
+    SetPlan {
+        /// The id of the tenant.
+        tenant: Uuid,
+        /// `regular`, or `premium`.
+        #[arg(value_parser = parse_plan)]
+        plan: Plan,
+    },
+}
+
+fn parse_plan(word: &str) -> Result<Plan, String> {
+    Plan::parse(word).ok_or_else(|| "regular, or premium".to_owned())
 }
 
 #[derive(Clone, Copy, Subcommand)]
@@ -131,6 +155,7 @@ fn run(command: Command) -> Result<(), Box<dyn Error>> {
                 command: SecretsCommand::Rotate { force },
             } => rotate_secret(&config, if force { Proof::Waived } else { Proof::Needed }).await,
             Command::Search(command) => search(&config, command).await,
+            Command::Tenants(command) => tenants(&config, command).await,
             // What does not need a runtime has been done.
             _ => Box::pin(serve(config)).await,
         }
@@ -217,6 +242,36 @@ async fn database(config: &Config) -> Result<(), Box<dyn Error>> {
     signals.stop().await;
     database.close().await;
     Ok(())
+}
+
+async fn tenants(config: &Config, command: TenantsCommand) -> Result<(), Box<dyn Error>> {
+    let database = Database::open(config).await?;
+    // The first line that standard output does not take is the last.
+    let mut written = Ok(());
+    let mut print = |line: String| {
+        if written.is_ok() {
+            written = writeln!(std::io::stdout(), "{line}");
+        }
+    };
+    let result = match command {
+        TenantsCommand::List => {
+            let show = |TenantPlan { id, name, plan, people }: &TenantPlan| {
+                print(format!("{id}  {:<7}  {people:>6}  {name}", plan.as_str()));
+            };
+            tenants::list_plans(&database, show).await
+        }
+        TenantsCommand::SetPlan { tenant, plan } => {
+            let changed = tenants::set_plan(&database, TenantId(tenant), plan).await;
+            changed.map(|PlanChanged { name, lowered }| {
+                print(format!(
+                    "{name} has the plan {plan}; {lowered} of its people had a higher tier."
+                ));
+            })
+        }
+    };
+    database.close().await;
+    result?;
+    Ok(written?)
 }
 
 async fn search(config: &Config, command: SearchCommand) -> Result<(), Box<dyn Error>> {

@@ -6,7 +6,7 @@
 use super::error::Error;
 use super::events::UserState;
 use super::principal::{Credential, Principal};
-use crate::ids::{ConversationId, Role, SessionId, TenantId, Tier, UserId, UserKind, UserStatus};
+use crate::ids::{ConversationId, Plan, Role, SessionId, TenantId, Tier, UserId, UserKind, UserStatus};
 use crate::wire::frames::timestamp;
 use bytestring::ByteString;
 use chrono::{DateTime, Utc};
@@ -51,6 +51,8 @@ pub struct Tenant {
     pub id: TenantId,
     /// Its name.
     pub name: String,
+    /// What it has from the operator.
+    pub plan: Plan,
     /// When it was made.
     #[serde(serialize_with = "timestamp")]
     pub created_at: DateTime<Utc>,
@@ -101,11 +103,12 @@ impl Tenant {
     /// A tenant from a row with the columns named here.
     ///
     /// # Errors
-    /// [`Error::Row`] if the row is not such a row.
+    /// As [`User::from_row`].
     pub fn from_row(row: &Row) -> Result<Self, Error> {
         Ok(Self {
             id: TenantId(row.try_get("tenant_id")?),
             name: row.try_get("tenant_name")?,
+            plan: word(row, "tenant_plan", Plan::parse)?,
             created_at: row.try_get("tenant_created_at")?,
         })
     }
@@ -123,6 +126,7 @@ impl Account {
             name: user.name.clone(),
             role: user.role,
             tier: user.tier,
+            plan: self.tenant.plan,
             conversation,
             expires_at: None,
         }

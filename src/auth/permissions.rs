@@ -3,7 +3,7 @@
 //! Roles in a conversation are not decided here but by the conversation, in memory. An admin of a
 //! tenant manages people, roles, tiers and the name of the tenant. That never opens a conversation.
 
-use crate::ids::{Role, Tier, UserStatus};
+use crate::ids::{Plan, Role, Tier, UserStatus};
 
 /// What a caller wants to do in their tenant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +49,10 @@ pub struct ChangedUser {
     pub is_caller: bool,
     /// Active owners of the tenant, this user included.
     pub n_owners: i64,
+    /// What their tier is now.
+    pub tier: Tier,
+    /// What the tenant has from the operator.
+    pub plan: Plan,
 }
 
 /// Why a change of a user is refused.
@@ -57,6 +61,9 @@ pub enum UserChangeRefusal {
     /// The caller's role does not reach so far.
     #[error("Your role does not allow this.")]
     Role,
+    /// The tier belongs to the operator.
+    #[error("The plan of this workspace does not have this tier; ask who operates the server.")]
+    Plan,
     /// Nobody suspends themselves; nobody could let them in again.
     #[error("You cannot suspend yourself.")]
     Oneself,
@@ -68,7 +75,7 @@ pub enum UserChangeRefusal {
 /// Whether a caller may change a user.
 ///
 /// Owners may do everything; admins manage those below them and give only roles below their own;
-/// everyone may step down.
+/// everyone may step down. No tier is given that the tenant's plan does not have.
 ///
 /// # Errors
 /// [`UserChangeRefusal`].
@@ -87,6 +94,10 @@ pub fn check_user_change(caller: Role, target: ChangedUser, change: UserChange) 
         // Only a node that does not know of it yet lets them ask. It must not be the one that
         // undoes it.
         return Err(UserChangeRefusal::Role);
+    }
+    let gives_tier = change.tier.filter(|tier| *tier != target.tier);
+    if gives_tier.is_some_and(|tier| tier > target.plan.highest_tier()) {
+        return Err(UserChangeRefusal::Plan);
     }
     let suspends = change.status == Some(UserStatus::Suspended) && target.status == UserStatus::Active;
     if suspends && target.is_caller {
@@ -112,6 +123,8 @@ mod tests {
             status: UserStatus::Active,
             is_caller: false,
             n_owners: 2,
+            tier: Tier::Regular,
+            plan: Plan::Regular,
         }
     }
 
@@ -189,6 +202,35 @@ mod tests {
             ..target(Role::Owner)
         };
         assert_eq!(check_user_change(Role::Owner, suspended, to_role(Role::Member)), Ok(()));
+    }
+
+    #[test]
+    fn admins_give_the_tiers_that_the_plan_has() {
+        for plan in [Plan::Regular, Plan::Premium] {
+            for from in [Tier::Anonymous, Tier::Regular, Tier::Premium] {
+                for to in [Tier::Anonymous, Tier::Regular, Tier::Premium] {
+                    let user = ChangedUser {
+                        tier: from,
+                        plan,
+                        ..target(Role::Member)
+                    };
+                    let change = UserChange {
+                        tier: Some(to),
+                        ..UserChange::default()
+                    };
+                    // What somebody has is no gift.
+                    let expected = match to <= plan.highest_tier() || to == from {
+                        true => Ok(()),
+                        false => Err(UserChangeRefusal::Plan),
+                    };
+                    assert_eq!(
+                        check_user_change(Role::Owner, user, change),
+                        expected,
+                        "{plan} {from} {to}"
+                    );
+                }
+            }
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::access::{Access, AllowedConversations};
 use super::permissions::{self, Action};
 use super::scopes::{Scope, Scopes};
-use crate::ids::{ApiKeyId, ConversationId, Role, SessionId, TenantId, Tier, UserId, UserKind};
+use crate::ids::{ApiKeyId, ConversationId, Plan, Role, SessionId, TenantId, Tier, UserId, UserKind};
 use crate::wire::frames::Timestamp;
 use bytestring::ByteString;
 
@@ -19,6 +19,8 @@ pub struct Principal {
     pub name: ByteString,
     pub role: Role,
     pub tier: Tier,
+    /// That of the tenant, as of when the token was issued or the key looked up.
+    pub plan: Plan,
     /// For guests: the only conversation they may touch.
     pub conversation: Option<ConversationId>,
     /// When the credentials expire, if they do.
@@ -130,6 +132,7 @@ mod tests {
             name: "Ann".into(),
             role: Role::Owner,
             tier: Tier::Regular,
+            plan: Plan::Regular,
             conversation: None,
             expires_at: None,
         };

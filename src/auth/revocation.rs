@@ -149,7 +149,7 @@ mod tests {
     use super::*;
     use crate::auth::principal::Credential;
     use crate::auth::scopes::{Scope, Scopes};
-    use crate::ids::{ApiKeyId, ConversationId, SessionId, TenantId, Tier, UserKind};
+    use crate::ids::{ApiKeyId, ConversationId, Plan, SessionId, TenantId, Tier, UserKind};
     use chrono::DateTime;
 
     fn principal() -> Principal {
@@ -161,6 +161,7 @@ mod tests {
             name: "Ann".into(),
             role: Role::Guest,
             tier: Tier::Anonymous,
+            plan: Plan::Regular,
             conversation: Some(ConversationId::new()),
             expires_at: None,
         }

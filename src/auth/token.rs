@@ -11,7 +11,7 @@
 //! ours can either.
 
 use super::principal::{Credential, Principal};
-use crate::ids::{ConversationId, Role, SessionId, TenantId, Tier, UserId, UserKind};
+use crate::ids::{ConversationId, Plan, Role, SessionId, TenantId, Tier, UserId, UserKind};
 use bytestring::ByteString;
 use chrono::{DateTime, Utc};
 use hmac::{Hmac, KeyInit, Mac};
@@ -57,6 +57,9 @@ struct Claims {
     kind: UserKind,
     role: Role,
     tier: Tier,
+    /// Not in tokens of the version before.
+    #[serde(default = "default_plan")]
+    plan: Plan,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     conversation: Option<ConversationId>,
     iat: i64,
@@ -65,6 +68,10 @@ struct Claims {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     nbf: Option<i64>,
     jti: Uuid,
+}
+
+const fn default_plan() -> Plan {
+    Plan::Regular
 }
 
 /// Signs access tokens with one key, and verifies those of that key and of another that is accepted
@@ -128,6 +135,7 @@ impl Signer {
             kind: principal.kind,
             role: principal.role,
             tier: principal.tier,
+            plan: principal.plan,
             conversation: principal.conversation,
             iat,
             exp,
@@ -168,6 +176,7 @@ impl Signer {
             name: claims.name,
             role: claims.role,
             tier: claims.tier,
+            plan: claims.plan,
             conversation: claims.conversation,
             expires_at: DateTime::from_timestamp(claims.exp, 0),
         })
@@ -261,6 +270,7 @@ mod tests {
             name: "Åsa \"quote\"".into(),
             role: Role::Member,
             tier: Tier::Regular,
+            plan: Plan::Premium,
             conversation: Some(ConversationId::new()),
             expires_at: None,
         }

@@ -12,6 +12,8 @@ use std::time::Duration;
 
 /// Largest quota that can be set: the minute's window remembers each of its requests (16 bytes).
 const QUOTA_MAX: usize = 100_000;
+/// Largest quota of a tenant for an hour; the hour's window remembers seconds.
+const TENANT_HOUR_MAX: usize = 10_000_000;
 
 /// How much one kind of user may ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +39,9 @@ pub struct LimitsConfig {
     pub regular: QuotaConfig,
     pub premium: QuotaConfig,
     pub expensive_per_minute: usize,
+    /// All people of a tenant together, by its plan.
+    pub tenant_regular: QuotaConfig,
+    pub tenant_premium: QuotaConfig,
     pub flood: FloodConfig,
     /// The same guard for `/auth/…`, in addition to the one for everything.
     pub flood_auth: FloodConfig,
@@ -56,6 +61,8 @@ impl Default for LimitsConfig {
             regular: quota(100, 1_000),
             premium: quota(200, 10_000),
             expensive_per_minute: 10,
+            tenant_regular: quota(6_000, 100_000),
+            tenant_premium: quota(60_000, 2_000_000),
             flood: FloodConfig {
                 per_second: 50,
                 burst: 100,
@@ -84,6 +91,7 @@ impl LimitsConfig {
             "Turns the quotas, the flood guard and the login throttle on or off together. The caps on connections stay.",
         );
         self.walk_quotas(walk);
+        self.walk_tenants(walk);
         self.walk_floods(walk);
         walk.value(
             "TRUSTED_PROXIES",
@@ -136,6 +144,33 @@ impl LimitsConfig {
             &mut self.expensive_per_minute,
             quota,
             "One caller to all routes that cost much, in any minute, besides the quota.",
+        );
+    }
+
+    fn walk_tenants(&mut self, walk: &mut SettingsWalk<'_>) {
+        walk.bounded(
+            "RATE_LIMIT_TENANT_REGULAR_PER_MINUTE",
+            &mut self.tenant_regular.per_minute,
+            1..=QUOTA_MAX,
+            "All users of a tenant of the regular plan together, in any minute, besides their own quotas.",
+        );
+        walk.bounded(
+            "RATE_LIMIT_TENANT_REGULAR_PER_HOUR",
+            &mut self.tenant_regular.per_hour,
+            1..=TENANT_HOUR_MAX,
+            "The same in any hour.",
+        );
+        walk.bounded(
+            "RATE_LIMIT_TENANT_PREMIUM_PER_MINUTE",
+            &mut self.tenant_premium.per_minute,
+            1..=QUOTA_MAX,
+            "All users of a tenant of the premium plan together, in any minute, besides their own quotas.",
+        );
+        walk.bounded(
+            "RATE_LIMIT_TENANT_PREMIUM_PER_HOUR",
+            &mut self.tenant_premium.per_hour,
+            1..=TENANT_HOUR_MAX,
+            "The same in any hour.",
         );
     }
 

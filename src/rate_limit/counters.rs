@@ -10,7 +10,7 @@ use super::payer::Payer;
 use super::table::{self, EntryKind, SubjectEntry, SubjectKey, SubjectTable};
 use super::window::{Millis, Quota, QuotaDecision, Spans};
 use crate::config::{LimitsConfig, QuotaConfig};
-use crate::ids::Tier;
+use crate::ids::{Plan, Tier};
 use crate::metrics::metrics;
 use crate::redis::Redis;
 use crate::supervision::Mailbox;
@@ -39,6 +39,8 @@ pub(super) struct QuotaCounters {
     regular: Quota,
     premium: Quota,
     expensive: Quota,
+    tenant_regular: Quota,
+    tenant_premium: Quota,
     started: Instant,
 }
 
@@ -99,6 +101,8 @@ impl QuotaCounters {
                 // No bound of its own.
                 per_hour: config.expensive_per_minute * 60,
             }),
+            tenant_regular: quota(config.tenant_regular),
+            tenant_premium: quota(config.tenant_premium),
             started: Instant::now(),
         }
     }
@@ -197,9 +201,13 @@ impl QuotaCounters {
         own
     }
 
-    const fn quota(&self, payer: Payer) -> Quota {
+    fn quota(&self, payer: Payer) -> Quota {
         match (payer.key(), payer.tier()) {
             (SubjectKey::UserExpensive(_) | SubjectKey::NetworkExpensive(_), _) => self.expensive,
+            (SubjectKey::Tenant(_), _) => match payer.plan() {
+                Plan::Regular => self.tenant_regular,
+                Plan::Premium => self.tenant_premium,
+            },
             (_, Tier::Anonymous) => self.anonymous,
             (_, Tier::Regular) => self.regular,
             (_, Tier::Premium) => self.premium,

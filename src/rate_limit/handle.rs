@@ -5,6 +5,8 @@
 //! Where nodes share quotas it spends what the node has leased. Only where nothing is left, it
 //! waits for the actor, which calls Redis for everybody who waits in one call.
 //!
+//! A user pays twice: from their own quota, and from that of their tenant. The first is asked first.
+//!
 //! A check never fails. When Redis is away, late or behind a full queue, this node counts alone.
 
 use super::actor::{ACTOR, RateLimitActor};
@@ -51,11 +53,26 @@ pub struct PendingDecision {
     cost: u32,
     replied: OwnedNotified,
     deadline: Instant,
+    /// What the caller's own quota has said already, where it is the tenant's that is waited for.
+    own: Option<QuotaDecision>,
 }
 
 impl PendingDecision {
     /// Waits for it. Without a reply in time the counters of this node decide.
-    pub async fn decide(mut self) -> QuotaDecision {
+    pub async fn decide(self) -> QuotaDecision {
+        let (limits, payer, cost, own) = (self.limits.clone(), self.payer, self.cost, self.own);
+        let decision = self.wait().await;
+        let own = match own {
+            Some(own) => return join(own, decision),
+            None => decision,
+        };
+        match limits.check_tenant(payer, cost, own) {
+            QuotaCheck::Decided(decision) => decision,
+            QuotaCheck::Pending(pending) => join(own, pending.wait().await),
+        }
+    }
+
+    async fn wait(mut self) -> QuotaDecision {
         let counters = &self.limits.counters;
         loop {
             let is_late = tokio::time::timeout_at(self.deadline.into(), self.replied)
@@ -124,15 +141,32 @@ impl RateLimitHandle {
             return None;
         }
         Some(match self.counters.check(payer, cost) {
-            CheckOutcome::Decided(decision) => QuotaCheck::Decided(decision),
-            CheckOutcome::Waiting(replied) => QuotaCheck::Pending(PendingDecision {
-                limits: self.clone(),
-                payer,
-                cost,
-                replied,
-                deadline: Instant::now() + self.patience(),
-            }),
+            CheckOutcome::Decided(own) => self.check_tenant(payer, cost, own),
+            CheckOutcome::Waiting(replied) => QuotaCheck::Pending(self.pending(payer, cost, replied, None)),
         })
+    }
+
+    /// Counts for the tenant of a caller what their own quota has admitted. What the tenant refuses
+    /// stays counted for the caller.
+    fn check_tenant(&self, payer: Payer, cost: u32, own: QuotaDecision) -> QuotaCheck {
+        let Some(tenant) = payer.tenant().filter(|_| own.is_admitted()) else {
+            return QuotaCheck::Decided(own);
+        };
+        match self.counters.check(tenant, cost) {
+            CheckOutcome::Decided(of_tenant) => QuotaCheck::Decided(join(own, of_tenant)),
+            CheckOutcome::Waiting(replied) => QuotaCheck::Pending(self.pending(tenant, cost, replied, Some(own))),
+        }
+    }
+
+    fn pending(&self, payer: Payer, cost: u32, replied: OwnedNotified, own: Option<QuotaDecision>) -> PendingDecision {
+        PendingDecision {
+            limits: self.clone(),
+            payer,
+            cost,
+            replied,
+            deadline: Instant::now() + self.patience(),
+            own,
+        }
     }
 
     /// The refusal that a request of one caller would get, as far as this node knows: counts
@@ -148,4 +182,9 @@ impl RateLimitHandle {
             .as_ref()
             .map_or(Duration::ZERO, |leases| leases.patience)
     }
+}
+
+/// What a caller is told: what is left of their own quota, unless the tenant's has nothing left.
+const fn join(own: QuotaDecision, of_tenant: QuotaDecision) -> QuotaDecision {
+    if of_tenant.is_admitted() { own } else { of_tenant }
 }

@@ -87,6 +87,7 @@ fn name(key: SubjectKey) -> String {
     match key {
         SubjectKey::User(id) => format!("parlance:rate_limit:user:{id}"),
         SubjectKey::Network(network) => format!("parlance:rate_limit:network:{network:x}"),
+        SubjectKey::Tenant(id) => format!("parlance:rate_limit:tenant:{id}"),
         SubjectKey::UserExpensive(id) => format!("parlance:rate_limit:expensive:user:{id}"),
         SubjectKey::NetworkExpensive(network) => format!("parlance:rate_limit:expensive:network:{network:x}"),
     }

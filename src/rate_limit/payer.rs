@@ -1,7 +1,7 @@
 //! Whose budget a request is taken from.
 
 use super::table::SubjectKey;
-use crate::ids::{Tier, UserId};
+use crate::ids::{Plan, TenantId, Tier, UserId};
 use std::net::IpAddr;
 
 /// A user over all of their connections and credentials, or the network of a client that shows
@@ -10,6 +10,15 @@ use std::net::IpAddr;
 pub struct Payer {
     key: SubjectKey,
     tier: Tier,
+    /// Whose budget is taken from besides.
+    tenant: Option<TenantBudget>,
+}
+
+/// What all people of a tenant have together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct TenantBudget {
+    id: TenantId,
+    plan: Plan,
 }
 
 impl Payer {
@@ -18,7 +27,15 @@ impl Payer {
         Self {
             key: SubjectKey::User(id),
             tier,
+            tenant: None,
         }
+    }
+
+    /// The same user as one of a tenant, which has a quota of its own besides theirs.
+    #[must_use]
+    pub const fn of_tenant(self, id: TenantId, plan: Plan) -> Self {
+        let tenant = Some(TenantBudget { id, plan });
+        Self { tenant, ..self }
     }
 
     /// Anyone who is at this address without valid credentials: anonymous.
@@ -27,6 +44,7 @@ impl Payer {
         Self {
             key: SubjectKey::Network(address.into()),
             tier: Tier::Anonymous,
+            tenant: None,
         }
     }
 
@@ -35,11 +53,30 @@ impl Payer {
     pub const fn expensive(self) -> Self {
         let key = match self.key {
             SubjectKey::User(id) | SubjectKey::UserExpensive(id) => SubjectKey::UserExpensive(id),
+            // A tenant is never a payer by itself.
+            SubjectKey::Tenant(id) => SubjectKey::Tenant(id),
             SubjectKey::Network(network) | SubjectKey::NetworkExpensive(network) => {
                 SubjectKey::NetworkExpensive(network)
             }
         };
-        Self { key, ..self }
+        Self {
+            key,
+            tenant: None,
+            ..self
+        }
+    }
+
+    /// The tenant as the payer, if there is one that pays besides.
+    #[must_use]
+    pub(super) fn tenant(self) -> Option<Self> {
+        let TenantBudget { id, .. } = self.tenant?;
+        let key = SubjectKey::Tenant(id);
+        Some(Self { key, ..self })
+    }
+
+    /// The plan of the tenant's quota.
+    pub(super) fn plan(&self) -> Plan {
+        self.tenant.map_or(Plan::Regular, |tenant| tenant.plan)
     }
 
     /// The tier of the quota.

@@ -13,7 +13,7 @@
 
 use super::local_quota::LocalQuota;
 use super::window::{Millis, Spans, Window};
-use crate::ids::{Network, UserId};
+use crate::ids::{Network, TenantId, UserId};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -39,13 +39,15 @@ pub(super) enum SubjectKey {
     /// A user's budget for what costs much.
     UserExpensive(UserId),
     NetworkExpensive(Network),
+    /// All people of a tenant together, besides their own.
+    Tenant(TenantId),
 }
 
 impl SubjectKey {
     /// Which half of a shard it is in.
     const fn half(self) -> usize {
         match self {
-            Self::User(_) | Self::UserExpensive(_) => 0,
+            Self::User(_) | Self::UserExpensive(_) | Self::Tenant(_) => 0,
             Self::Network(_) | Self::NetworkExpensive(_) => 1,
         }
     }

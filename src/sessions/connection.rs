@@ -64,7 +64,8 @@ impl Connection {
 
     /// Whose quota its frames are taken from, with the tier of this moment.
     pub(super) fn payer(&self) -> Payer {
-        Payer::user(self.user_id, self.principal.lock().tier)
+        let principal = self.principal.lock();
+        Payer::user(self.user_id, principal.tier).of_tenant(principal.tenant_id, principal.plan)
     }
 
     /// Gives the connection other rights or renewed credentials.
@@ -158,7 +159,7 @@ impl Connection {
 /// A member of a tenant of their own.
 #[cfg(test)]
 pub(super) fn principal_for_tests(user_id: UserId) -> Principal {
-    use crate::ids::{Role, SessionId, Tier, UserKind};
+    use crate::ids::{Plan, Role, SessionId, Tier, UserKind};
     Principal {
         tenant_id: TenantId::new(),
         user_id,
@@ -167,6 +168,7 @@ pub(super) fn principal_for_tests(user_id: UserId) -> Principal {
         name: "Ada".into(),
         role: Role::Member,
         tier: Tier::Regular,
+        plan: Plan::Regular,
         conversation: None,
         expires_at: None,
     }

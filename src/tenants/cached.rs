@@ -7,7 +7,7 @@
 use super::tenant_view::TenantView;
 use crate::auth::{Tenant, User};
 use crate::cache::{Cacheable, Kind, Shareable};
-use crate::ids::{Admission, Role, TenantId, Tier, UserId, UserKind, UserStatus};
+use crate::ids::{Admission, Plan, Role, TenantId, Tier, UserId, UserKind, UserStatus};
 use bytestring::ByteString;
 use chrono::serde::ts_microseconds;
 use chrono::{DateTime, Utc};
@@ -98,6 +98,7 @@ pub(super) struct CachedTenant(Arc<TenantView>);
 struct TenantShape {
     id: TenantId,
     name: String,
+    plan: Plan,
     #[serde(with = "ts_microseconds")]
     created_at: DateTime<Utc>,
     admits_members: Admission,
@@ -113,7 +114,7 @@ impl Cacheable for CachedTenant {
 }
 
 impl Shareable for CachedTenant {
-    const VERSION: u8 = 2;
+    const VERSION: u8 = 3;
 }
 
 impl From<TenantView> for CachedTenant {
@@ -133,12 +134,18 @@ impl From<TenantShape> for CachedTenant {
         let TenantShape {
             id,
             name,
+            plan,
             created_at,
             admits_members,
             admits_guests,
         } = shape;
         Self::from(TenantView {
-            tenant: Tenant { id, name, created_at },
+            tenant: Tenant {
+                id,
+                name,
+                plan,
+                created_at,
+            },
             admits_members,
             admits_guests,
         })
@@ -148,13 +155,20 @@ impl From<TenantShape> for CachedTenant {
 impl From<CachedTenant> for TenantShape {
     fn from(view: CachedTenant) -> Self {
         let TenantView {
-            tenant: Tenant { id, name, created_at },
+            tenant:
+                Tenant {
+                    id,
+                    name,
+                    plan,
+                    created_at,
+                },
             admits_members,
             admits_guests,
         } = view.into();
         Self {
             id,
             name,
+            plan,
             created_at,
             admits_members,
             admits_guests,
@@ -195,14 +209,15 @@ mod tests {
             tenant: Tenant {
                 id: TenantId(Uuid::from_u128(2)),
                 name: "Ours".to_owned(),
+                plan: Plan::Premium,
                 created_at: moment(3),
             },
             admits_members: Admission::Admins,
             admits_guests: Admission::Nobody,
         };
         let bytes = postcard::to_allocvec(&CachedTenant::from(view.clone())).unwrap();
-        let pinned = "1000000000000000000000000000000002044f757273060102";
-        assert_eq!((CachedTenant::VERSION, hex(&bytes).as_str()), (2, pinned));
+        let pinned = "1000000000000000000000000000000002044f75727301060102";
+        assert_eq!((CachedTenant::VERSION, hex(&bytes).as_str()), (3, pinned));
         let back: CachedTenant = postcard::from_bytes(&bytes).unwrap();
         assert_eq!(TenantView::from(back), view);
     }

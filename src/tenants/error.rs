@@ -11,6 +11,8 @@ pub enum Error {
     /// Not there, or in another tenant.
     #[error("There is no such user here.")]
     NotFound,
+    #[error("There is no such tenant; `parlance tenants list` shows all.")]
+    TenantNotFound,
     /// Not there, not open, or in another tenant.
     #[error("There is no such invite, or it cannot be used any more.")]
     InviteNotFound,
@@ -43,11 +45,11 @@ impl Error {
     #[must_use]
     pub fn code(&self) -> Code {
         match self {
-            Self::NotFound | Self::InviteNotFound => Code::NotFound,
+            Self::NotFound | Self::InviteNotFound | Self::TenantNotFound => Code::NotFound,
             Self::BlocksOneself => Code::Conflict,
             Self::TooManyBlocks => Code::LimitReached,
             Self::Refused(UserChangeRefusal::LastOwner | UserChangeRefusal::Oneself) => Code::Conflict,
-            Self::Refused(UserChangeRefusal::Role) => Code::Forbidden,
+            Self::Refused(UserChangeRefusal::Role | UserChangeRefusal::Plan) => Code::Forbidden,
             Self::Auth(error) => error.code(),
             Self::Database(error) => error.code(),
             Self::Shared(error) => error.code(),

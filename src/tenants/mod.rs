@@ -10,6 +10,7 @@ mod cached;
 mod error;
 mod invalidation;
 mod invites;
+mod plans;
 mod service;
 mod store;
 mod tenant_invite;
@@ -19,6 +20,7 @@ mod user_view;
 
 pub use blocks::BlockedUser;
 pub use error::Error;
+pub use plans::{PlanChanged, TenantPlan, list_plans, set_plan};
 pub use service::Tenants;
 pub use tenant_invite::{InviteFilter, TenantInvite};
 pub use tenant_view::{TenantPatch, TenantView};

@@ -19,7 +19,7 @@ use super::{invalidation, store};
 use crate::auth::{self, Account, Action, Auth, ChangedUser, Principal, User, UserChange, UserChangeRefusal};
 use crate::cache::{CacheHandle, keys};
 use crate::database::{Database, Transaction};
-use crate::ids::{Role, TenantId, UserId, UserStatus};
+use crate::ids::{Plan, Role, TenantId, UserId, UserStatus};
 use crate::supervision::ArbiterPool;
 
 /// The way in. Cheap to clone.
@@ -169,7 +169,7 @@ impl Tenants {
         let tx = client.transaction().await?;
         // One change of a tenant's people at a time: the count of owners must not change under a
         // decision.
-        store::lock_tenant(&tx, caller.tenant_id).await?;
+        let plan = store::lock_tenant(&tx, caller.tenant_id).await?;
         let before = store::find_user_in(&tx, caller.tenant_id, user_id)
             .await?
             .ok_or(Error::NotFound)?;
@@ -177,7 +177,7 @@ impl Tenants {
         let is_active = before.status == UserStatus::Active;
         let is_only_own_name = is_caller && is_active && patch.change == UserChange::default();
         if !is_only_own_name {
-            check_change(&tx, caller, &before, patch.change).await?;
+            check_change(&tx, caller, &before, plan, patch.change).await?;
         }
         let mut after = before.clone();
         if let Some(name) = name {
@@ -210,6 +210,7 @@ async fn check_change(
     tx: &Transaction<'_>,
     caller: &Principal,
     before: &User,
+    plan: Plan,
     change: UserChange,
 ) -> Result<(), Error> {
     let role = store::find_user_in(tx, caller.tenant_id, caller.user_id)
@@ -221,6 +222,8 @@ async fn check_change(
         status: before.status,
         is_caller: caller.user_id == before.id,
         n_owners: store::count_active_owners(tx, caller.tenant_id).await?,
+        tier: before.tier,
+        plan,
     };
     Ok(auth::check_user_change(role.unwrap_or(Role::Guest), changed, change)?)
 }

@@ -13,7 +13,7 @@ use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use actix_web_actors::ws;
 use parlance::auth::{Credential, Principal};
 use parlance::error::CloseCode;
-use parlance::ids::{Network, Role, SessionId, TenantId, Tier, UserId, UserKind};
+use parlance::ids::{Network, Plan, Role, SessionId, TenantId, Tier, UserId, UserKind};
 use parlance::sessions::Connection;
 use parlance::sessions::transport::{Body, Incoming, IncomingStream, Link, WRITE_BUFFER_BYTES};
 use parlance::wire::{Class, Frame};
@@ -89,6 +89,7 @@ async fn open(request: HttpRequest, payload: web::Payload) -> Result<HttpRespons
         name: "echo".into(),
         role: Role::Guest,
         tier: Tier::Anonymous,
+        plan: Plan::Regular,
         conversation: None,
         expires_at: None,
     };

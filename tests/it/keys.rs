@@ -230,6 +230,7 @@ async fn a_key_does_only_what_its_scopes_say() {
         Socket::try_connect(&app, &admin.token).await.is_err(),
         "the socket is for chat"
     );
+    app.give_premium(&ann).await;
     admin.patch(&bobs, json!({"tier": "premium"})).await.ok();
     let (numbers, _) = key_of(&ann, &["analytics:read"]).await;
     assert_eq!(numbers.get("/api/me").await.ok()["id"], json!(ann.id));

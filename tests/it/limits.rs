@@ -295,6 +295,7 @@ async fn a_changed_tier_counts_at_once_also_on_live_sockets_of_another_node() {
     let app = TestApp::with(with_quota(5)).await;
     let peer = app.peer_without_bus().await;
     let ([ann, bob], conversation) = app.conversation_of(["Ann", "Bob"]).await;
+    app.give_premium(&ann).await;
     let bob = bob.at(&peer);
     let mut socket = bob.connect().await;
     for _ in 0..5 {

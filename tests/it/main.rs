@@ -58,6 +58,7 @@ mod nginx;
 mod nodes;
 mod ops;
 mod passivation;
+mod plans;
 mod program;
 mod protocol;
 mod redis;

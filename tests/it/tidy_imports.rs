@@ -15,7 +15,7 @@ use syn::visit::{self, Visit};
 
 /// Folder: the folders that it imports, from the top of the house down.
 const TABLE: &str = "\
-main: app, probe, signals, http, search, auth, database, telemetry, config
+main: app, probe, signals, http, search, tenants, auth, database, telemetry, config, ids
 app: shutdown, http, onboarding, sessions, conversations, search, tenants, auth, commit, rate_limit, presence, cache, bus, database, redis, config, supervision, ids
 shutdown: http, sessions, auth, commit, cache, database, supervision
 probe:

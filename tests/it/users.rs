@@ -178,6 +178,7 @@ async fn roles_limit_who_changes_whom() {
         .await
         .problem(403, "forbidden");
     change(&ann, &bob, json!({"role": "admin"})).await.ok();
+    app.give_premium(&ann).await;
     // At once, with the token he had before.
     let premium = change(&bob, &cid, json!({"tier": "premium", "name": "Sid"})).await.ok();
     assert_eq!(

@@ -18,7 +18,7 @@ pub(in crate::auth) async fn insert_tenant(tx: &Transaction<'_>, name: &str) -> 
     const INSERT: Statement = Statement::new(
         "tenants.insert",
         "INSERT INTO tenants AS t (id, name) VALUES ($1, $2) \
-         RETURNING t.id AS tenant_id, t.name AS tenant_name, t.created_at AS tenant_created_at",
+         RETURNING t.id AS tenant_id, t.name AS tenant_name, t.plan AS tenant_plan, t.created_at AS tenant_created_at",
     );
     let row = tx.query_one(&INSERT, &[&TenantId::new().0, &name]).await?;
     Tenant::from_row(&row)
@@ -27,7 +27,7 @@ pub(in crate::auth) async fn insert_tenant(tx: &Transaction<'_>, name: &str) -> 
 pub(in crate::auth) async fn find_tenant(tx: &Transaction<'_>, tenant_id: TenantId) -> Result<Option<Tenant>, Error> {
     const FIND: Statement = Statement::new(
         "tenants.find",
-        "SELECT t.id AS tenant_id, t.name AS tenant_name, t.created_at AS tenant_created_at \
+        "SELECT t.id AS tenant_id, t.name AS tenant_name, t.plan AS tenant_plan, t.created_at AS tenant_created_at \
          FROM tenants t WHERE t.id = $1",
     );
     tx.query_opt(&FIND, &[&tenant_id.0])
@@ -103,7 +103,7 @@ pub(in crate::auth) async fn find_by_email(
         "users.find_by_email",
         "SELECT u.id AS user_id, u.name AS user_name, u.kind, u.email, u.role, u.tier, u.status, \
                 u.created_at AS user_created_at, u.updated_at, u.password_hash, \
-                t.id AS tenant_id, t.name AS tenant_name, t.created_at AS tenant_created_at \
+                t.id AS tenant_id, t.name AS tenant_name, t.plan AS tenant_plan, t.created_at AS tenant_created_at \
          FROM users u JOIN tenants t ON t.id = u.tenant_id \
          WHERE lower(u.email) = lower($1) AND u.email IS NOT NULL",
     );

@@ -5,7 +5,7 @@ use crate::auth::key_types::{ApiKey, KeyHolder};
 use crate::auth::principal::{Credential, Principal};
 use crate::auth::scopes::{Scope, Scopes};
 use crate::database::{Client, Statement, Transaction};
-use crate::ids::{ApiKeyId, Role, TenantId, Tier, UserId, UserKind, UserStatus};
+use crate::ids::{ApiKeyId, Plan, Role, TenantId, Tier, UserId, UserKind, UserStatus};
 use chrono::{DateTime, Utc};
 use std::time::Duration;
 use tokio_postgres::Row;
@@ -133,8 +133,10 @@ pub(in crate::auth) async fn delete_api_key(
 pub(in crate::auth) async fn find_api_key(client: &Client, hash: &[u8]) -> Result<Option<KeyHolder>, Error> {
     const FIND: Statement = Statement::new(
         "api_keys.find",
-        "SELECT k.id, k.scopes, k.expires_at, u.tenant_id, u.id AS user_id, u.name, u.kind, u.role, u.tier, u.status \
-         FROM api_keys k JOIN users u ON u.tenant_id = k.tenant_id AND u.id = k.user_id WHERE k.hash = $1",
+        "SELECT k.id, k.scopes, k.expires_at, u.tenant_id, u.id AS user_id, u.name, u.kind, u.role, u.tier, u.status, \
+                t.plan \
+         FROM api_keys k JOIN users u ON u.tenant_id = k.tenant_id AND u.id = k.user_id \
+         JOIN tenants t ON t.id = u.tenant_id WHERE k.hash = $1",
     );
     let Some(row) = client.query_opt(&FIND, &[&hash]).await? else {
         return Ok(None);
@@ -150,6 +152,7 @@ pub(in crate::auth) async fn find_api_key(client: &Client, hash: &[u8]) -> Resul
         name: row.try_get::<_, String>("name")?.into(),
         role: Role::parse(row.try_get("role")?).ok_or(Error::Word("role"))?,
         tier: Tier::parse(row.try_get("tier")?).ok_or(Error::Word("tier"))?,
+        plan: Plan::parse(row.try_get("plan")?).ok_or(Error::Word("plan"))?,
         conversation: None,
         expires_at: row.try_get("expires_at")?,
     };

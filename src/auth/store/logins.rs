@@ -36,7 +36,7 @@ pub(in crate::auth) async fn lock_session(
         "sessions.lock",
         "SELECT u.id AS user_id, u.name AS user_name, u.kind, u.email, u.role, u.tier, u.status, \
                 u.created_at AS user_created_at, u.updated_at, \
-                t.id AS tenant_id, t.name AS tenant_name, t.created_at AS tenant_created_at \
+                t.id AS tenant_id, t.name AS tenant_name, t.plan AS tenant_plan, t.created_at AS tenant_created_at \
          FROM sessions s JOIN users u ON u.id = s.user_id JOIN tenants t ON t.id = u.tenant_id \
          WHERE s.id = $1 AND s.revoked_at IS NULL AND s.expires_at > now() FOR UPDATE OF s",
     );

@@ -13,7 +13,7 @@ use futures_util::future::LocalBoxFuture;
 /// The user, if the credentials are valid; otherwise the address, with the quota of guests.
 pub(crate) async fn payer_of(request: &HttpRequest, state: &AppState) -> Payer {
     match caller::identify(request, state).await {
-        Ok(principal) => Payer::user(principal.user_id, principal.tier),
+        Ok(principal) => Payer::user(principal.user_id, principal.tier).of_tenant(principal.tenant_id, principal.plan),
         Err(_) => Payer::address(state.client_address(request)),
     }
 }

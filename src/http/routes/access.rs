@@ -167,7 +167,7 @@ impl RouteAccess {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::{ApiKeyId, Role, TenantId, Tier, UserId, UserKind};
+    use crate::ids::{ApiKeyId, Plan, Role, TenantId, Tier, UserId, UserKind};
     use std::collections::BTreeSet;
 
     fn key(role: Role, scopes: &[Scope]) -> Principal {
@@ -182,6 +182,7 @@ mod tests {
             name: "Ann".into(),
             role,
             tier: Tier::Regular,
+            plan: Plan::Regular,
             conversation: None,
             expires_at: None,
         }

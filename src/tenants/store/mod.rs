@@ -11,4 +11,4 @@ pub(super) use people::{
     AddressMatch, ListPart, count_active_owners, find_user, find_user_in, insert_event, list_users, lock_tenant,
     update_user, was_member,
 };
-pub(super) use tenant::{load_tenant, update_tenant};
+pub(super) use tenant::{list_plans, load_tenant, set_plan, update_tenant};

@@ -2,15 +2,20 @@
 
 use crate::auth::{self, User};
 use crate::database::{Client, Statement, Transaction};
-use crate::ids::{ConversationId, TenantId, UserId, UserStatus};
+use crate::ids::{ConversationId, Plan, TenantId, UserId, UserStatus};
 use crate::tenants::error::Error;
 use crate::tenants::user_filter::{Guests, UserFilter};
 use uuid::Uuid;
 
-pub(in crate::tenants) async fn lock_tenant(tx: &Transaction<'_>, tenant_id: TenantId) -> Result<(), Error> {
-    const LOCK: Statement = Statement::new("tenants.lock", "SELECT 1 FROM tenants WHERE id = $1 FOR NO KEY UPDATE");
-    tx.query_opt(&LOCK, &[&tenant_id.0]).await?.ok_or(Error::NotFound)?;
-    Ok(())
+/// Those who change a tenant's people stand in line here. The tenant's plan.
+pub(in crate::tenants) async fn lock_tenant(tx: &Transaction<'_>, tenant_id: TenantId) -> Result<Plan, Error> {
+    const LOCK: Statement = Statement::new(
+        "tenants.lock",
+        "SELECT plan FROM tenants WHERE id = $1 FOR NO KEY UPDATE",
+    );
+    let row = tx.query_opt(&LOCK, &[&tenant_id.0]).await?.ok_or(Error::NotFound)?;
+    let word: &str = row.try_get("plan").map_err(auth::Error::Row)?;
+    Ok(Plan::parse(word).ok_or(auth::Error::Word("plan"))?)
 }
 
 /// Which part of a list is read.

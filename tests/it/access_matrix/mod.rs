@@ -117,6 +117,7 @@ impl World {
         people.push((Who::Outsider, app.join("Outsider", &other_invite).await));
         let other = app.join("Other", &invite.1).await;
         people.push((Who::Stranger, app.person_with_conversation("Stranger").await.0));
+        app.give_premium(&boss).await;
         people.push((Who::Boss, boss));
         people.push((Who::Owner, owner));
         let mut world = Self {

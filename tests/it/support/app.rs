@@ -1,7 +1,7 @@
 //! A node in the test's own process, on a free port, with a database of its own; or several nodes on one.
 
 use super::chaos::Proxy;
-use super::client::Site;
+use super::client::{Person, Site};
 use super::db::TestDatabase;
 use super::redis::Redises;
 use super::{PATIENCE, TempDir};
@@ -103,6 +103,12 @@ impl TestApp {
             self.database.query(sql, &[&conversation.0]).await[0].get::<_, bool>(0)
         })
         .await;
+    }
+
+    /// Gives a tenant the premium plan, as an operator does.
+    pub async fn give_premium(&self, person: &Person) {
+        let sql = "UPDATE tenants SET plan = 'premium' WHERE id = $1 RETURNING 1";
+        assert_eq!(self.database.query(sql, &[&person.tenant.0]).await.len(), 1);
     }
 
     /// The database of this node, opened once more, as by a command of an operator.
