@@ -50,6 +50,8 @@ pub enum Error {
     /// The invitation is good, but the tenant lets its maker admit nobody from outside with this role.
     #[error("This workspace does not let people from outside in this way; ask somebody of it.")]
     NotAdmitted,
+    #[error("This invitation has let in as many guests as one can; ask for another.")]
+    TooManyGuests,
     /// An API key that is unknown, deleted or has run out; never which.
     #[error("The API key is not valid.")]
     ApiKey,
@@ -138,7 +140,7 @@ impl Error {
             }
             Self::EmailTaken => Code::Conflict,
             Self::InviteNotFound | Self::KeyNotFound => Code::NotFound,
-            Self::TooManyTickets | Self::TooManyKeys => Code::LimitReached,
+            Self::TooManyTickets | Self::TooManyKeys | Self::TooManyGuests => Code::LimitReached,
             Self::LookUp(error) => error.code(),
             Self::NotLookedUp | Self::Throttled(_) => Code::RateLimited,
             Self::Overloaded => Code::Overloaded,

@@ -6,7 +6,7 @@
 //! client that never got the answer, or someone else who holds the token. What tells them apart is
 //! in `refresh_judgement.rs`; the latter revokes the whole login.
 //!
-//! Bound: a query for each request with several refresh cookies, however many they are.
+//! Bounds: [`LOGINS_MAX`] logins of a user; a query for each request with several refresh cookies, however many they are.
 
 use super::account::{Account, EMAIL_BYTES_MAX, Tenant, User};
 use super::error::Error;
@@ -19,6 +19,7 @@ use super::principal::{CredentialId, Principal};
 use super::refresh_judgement::{Judgement, judge};
 use super::service::Auth;
 use super::store::accounts::{find_by_email, update_password_hash};
+use super::store::api_keys::lock_user;
 use super::store::invites::find_guest_conversation;
 use super::store::logins as store;
 use crate::ids::{Role, SessionId, UserId, UserStatus};
@@ -27,6 +28,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 use std::net::IpAddr;
 use std::time::Instant;
 use uuid::Uuid;
+
+/// Living logins of one user. One more ends the oldest.
+const LOGINS_MAX: i64 = 100;
 
 /// A login that was just opened or refreshed.
 #[derive(Debug)]
@@ -52,10 +56,17 @@ impl Auth {
         let fresh = FreshTokens::new(self);
         let mut client = self.inner.database.client().await?;
         let tx = client.transaction().await?;
-        let expires_at = fresh.refresh_expires_at;
-        store::insert_session(&tx, account.tenant.id, account.user.id, session_id, expires_at).await?;
+        let (tenant, user, expires_at) = (account.tenant.id, account.user.id, fresh.refresh_expires_at);
+        // Those who sign in as the same user at the same moment are counted.
+        lock_user(&tx, tenant, user).await?.ok_or(Error::Credentials)?;
+        store::insert_session(&tx, tenant, user, session_id, expires_at).await?;
         store::insert_refresh_token(&tx, session_id, &fresh.hash, None).await?;
+        let ended = store::revoke_oldest_sessions(&tx, tenant, user, LOGINS_MAX).await?;
         tx.commit().await?;
+        if !ended.is_empty() {
+            tracing::info!(user.id = %user, ended = ended.len(), "the oldest logins of a user made room for a new one");
+            self.apply_revoked(ended);
+        }
         self.inner.known_users.note(principal).await;
         fresh.issue(self, account, principal)
     }

@@ -143,10 +143,10 @@ impl Auth {
         let client = self.inner.database.client().await?;
         let found = invites::find_invite(&client, code, role).await?;
         let invite = found.ok_or(Error::InviteNotFound)?;
-        if invite.admits {
-            Ok(invite)
-        } else {
-            Err(Error::NotAdmitted)
+        match invite {
+            OpenInvite { admits: false, .. } => Err(Error::NotAdmitted),
+            OpenInvite { is_full: true, .. } => Err(Error::TooManyGuests),
+            invite => Ok(invite),
         }
     }
 

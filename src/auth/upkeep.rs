@@ -33,6 +33,9 @@ const DELETE_ROWS_MAX: i64 = 1_000;
 const PORTIONS_MAX: usize = 100;
 /// Events are kept longer than any node needs them, for people who look into an incident.
 const EVENTS_AGE: Duration = GAP_MAX.saturating_add(Duration::from_secs(3_600));
+/// Logins that were ended are kept for as long, for people who look into an incident. Their tokens are
+/// refused with and without the row.
+const REVOKED_LOGINS_AGE: Duration = Duration::from_secs(24 * 3_600);
 /// Keys that have expired are listed for this long, so that it can be seen why a program stopped.
 const EXPIRED_KEYS_AGE: Duration = Duration::from_secs(30 * 24 * 3_600);
 
@@ -130,11 +133,13 @@ impl UpkeepTask {
         let age = EVENTS_AGE.max(2 * self.access_token_ttl);
         let tickets = in_portions(|| logins::delete_expired_tickets(&client, DELETE_ROWS_MAX)).await?;
         let sessions = in_portions(|| logins::delete_expired_sessions(&client, DELETE_ROWS_MAX)).await?;
+        let delete_revoked = || logins::delete_revoked_sessions(&client, REVOKED_LOGINS_AGE, DELETE_ROWS_MAX);
+        let revoked = in_portions(delete_revoked).await?;
         let delete_keys = || api_keys::delete_expired_api_keys(&client, EXPIRED_KEYS_AGE, DELETE_ROWS_MAX);
         let keys = in_portions(delete_keys).await?;
         let events = in_portions(|| events::delete_old_events(&client, age, DELETE_ROWS_MAX)).await?;
-        if tickets + sessions + keys + events > 0 {
-            tracing::info!(tickets, sessions, keys, events, "removed what has run out");
+        if tickets + sessions + revoked + keys + events > 0 {
+            tracing::info!(tickets, sessions, revoked, keys, events, "removed what has run out");
         }
         Ok(())
     }

@@ -195,6 +195,13 @@ impl LockedChange<'_> {
                 "The message has as many different reactions as it can.",
             ));
         }
+        let total: i64 = message.reactions.iter().map(|reaction| reaction.count).sum();
+        if on && total >= limits::REACTIONS_PER_MESSAGE_MAX {
+            return Err(ChangeError::Refused(
+                Code::LimitReached,
+                "The message has as many reactions as it can.",
+            ));
+        }
         if on {
             store::insert_reaction(self.db, &message, user_id, emoji).await?;
         } else {

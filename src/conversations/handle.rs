@@ -117,6 +117,10 @@ impl ConversationsHandle {
         let id = made.map_err(|refusal| match refusal {
             NotMade::UnknownMember => Error::Refused(Code::NotFound, "A member is not a user who can be added."),
             NotMade::TooManyAdded => Error::ADDITIONS,
+            NotMade::TooMany => Error::Refused(
+                Code::LimitReached,
+                "You have made as many conversations as one user can; delete some.",
+            ),
             NotMade::OwnerMayNot => Error::Refused(Code::Forbidden, Code::Forbidden.text()),
         })?;
         drop(changed);

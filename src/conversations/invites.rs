@@ -8,7 +8,8 @@
 //! none behind that could bring them back. A code is 128 random bits. Anyone who has it may join, so
 //! it is never logged.
 //!
-//! Bounds: [`INVITES_MAX`] open ones a conversation, counted under a lock of their own.
+//! Bounds: [`INVITES_MAX`] open ones a conversation, and [`USER_INVITES_MAX`] of a user, counted under
+//! locks of their own.
 
 use super::error::Error;
 use super::handle::ConversationsHandle;
@@ -28,6 +29,8 @@ use uuid::Uuid;
 
 /// Open invitations of one conversation.
 pub const INVITES_MAX: i64 = 100;
+/// Open invitations that one user has made.
+pub const USER_INVITES_MAX: i64 = 500;
 /// Longest code that is looked up, in bytes; ours have 22.
 const CODE_BYTES_MAX: usize = 128;
 
@@ -101,25 +104,33 @@ const LIST: Statement = Statement::new(
          ORDER BY i.created_at DESC, i.id DESC"
     ),
 );
-/// Those who make invitations of a conversation wait here for each other, so that the count holds.
+/// Those who make invitations of a conversation, and those of a user, wait here for each other, so that
+/// the counts hold. Always in this order.
 const LOCK: Statement = Statement::new(
     "invites.lock",
-    "SELECT pg_advisory_xact_lock(hashtextextended('invites of ' || $1::uuid::text, 0))",
+    "SELECT pg_advisory_xact_lock(hashtextextended('invites of ' || id::text, 0))
+     FROM unnest(ARRAY[$1::uuid, $2]) WITH ORDINALITY AS i (id, n) ORDER BY n",
 );
 const INSERT: Statement = Statement::new(
     "invites.insert",
     concat!(
         caller!(),
-        ", made AS (
+        ", open AS (
+             SELECT id, conversation_id, created_by FROM invites
+             WHERE tenant_id = $1 AND (conversation_id = $2 OR created_by = $3) AND revoked_at IS NULL
+               AND (expires_at IS NULL OR expires_at > now()) AND (max_uses IS NULL OR uses < max_uses)),
+         counts AS (
+             SELECT count(*) FILTER (WHERE conversation_id = $2) AS of_conversation,
+                    count(*) FILTER (WHERE created_by = $3) AS of_user FROM open),
+         made AS (
              INSERT INTO invites (tenant_id, conversation_id, created_by, id, code, expires_at, max_uses)
-             SELECT $1, $2, $3, $4, $5, $6, $7 FROM caller
-             WHERE may_invite AND
-                   (SELECT count(*) FROM invites WHERE tenant_id = $1 AND conversation_id = $2 AND revoked_at IS NULL
-                      AND (expires_at IS NULL OR expires_at > now()) AND (max_uses IS NULL OR uses < max_uses)) < $8
+             SELECT $1, $2, $3, $4, $5, $6, $7 FROM caller, counts
+             WHERE may_invite AND of_conversation < $8 AND of_user < $9
              RETURNING ",
         invite_columns!(),
         ")
-         SELECT caller.may_invite, made.* FROM caller LEFT JOIN made ON true"
+         SELECT caller.may_invite, counts.of_user >= $9 AS user_is_full, made.*
+         FROM caller CROSS JOIN counts LEFT JOIN made ON true"
     ),
 );
 const WITHDRAW: Statement = Statement::new(
@@ -200,16 +211,32 @@ impl ConversationsHandle {
         let code = BASE64_URL_SAFE_NO_PAD.encode(rand::random::<[u8; 16]>());
         let mut client = self.context.database.client().await?;
         let tx = client.transaction().await?;
-        tx.execute(&LOCK, &[&id.0]).await?;
-        let (invite, max) = (InviteId::new().0, INVITES_MAX);
-        let params: [&(dyn ToSql + Sync); 8] = [&tenant, &id.0, &user, &invite, &code, &expires_at, &max_uses, &max];
+        tx.query(&LOCK, &[&id.0, &user]).await?;
+        let invite = InviteId::new().0;
+        let params: [&(dyn ToSql + Sync); 9] = [
+            &tenant,
+            &id.0,
+            &user,
+            &invite,
+            &code,
+            &expires_at,
+            &max_uses,
+            &INVITES_MAX,
+            &USER_INVITES_MAX,
+        ];
         let row = tx.query_opt(&INSERT, &params).await?;
         tx.commit().await?;
-        let is_made = judge(row.as_ref())?;
-        row.filter(|_| is_made).as_ref().map(invite_of).ok_or(Error::Refused(
-            Code::LimitReached,
-            "The conversation has as many open invites as it can; withdraw some.",
-        ))
+        match (judge(row.as_ref())?, row) {
+            (true, Some(row)) => Ok(invite_of(&row)),
+            (_, Some(row)) if row.get("user_is_full") => Err(Error::Refused(
+                Code::LimitReached,
+                "You have as many open invites as one user can; withdraw some.",
+            )),
+            _ => Err(Error::Refused(
+                Code::LimitReached,
+                "The conversation has as many open invites as it can; withdraw some.",
+            )),
+        }
     }
 
     /// Withdraws an invitation; who joined by it stays.

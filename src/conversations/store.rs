@@ -14,6 +14,8 @@ use uuid::Uuid;
 
 /// People that one user adds to conversations in a day.
 pub const ADDITIONS_PER_DAY: i32 = 1_000;
+/// Conversations that one user has made, and that are there.
+pub const USER_CONVERSATIONS_MAX: i64 = 10_000;
 /// Rows of each kind in one page of a replay.
 pub(super) const PAGE_ROWS: i64 = 200;
 /// Bytes of bodies in one page of a replay, unless its first message alone is longer.
@@ -88,6 +90,16 @@ pub(super) async fn insert(
         "conversations.insert",
         "INSERT INTO conversations (tenant_id, id, user_id, title, rev, member_count) VALUES ($1, $2, $3, $4, $5, $6)",
     );
+    // Those who make conversations as one user wait here for each other, so that the count holds.
+    const LOCK: Statement = Statement::new(
+        "conversations.lock_count",
+        "SELECT pg_advisory_xact_lock(hashtextextended('conversations of ' || $1::uuid::text, 0))",
+    );
+    const COUNT: Statement = Statement::new(
+        "conversations.count_of_user",
+        "SELECT count(*) AS n FROM (SELECT FROM conversations
+                                    WHERE tenant_id = $1 AND user_id = $2 AND deleted_at IS NULL LIMIT $3) made",
+    );
     const MEMBERS: Statement = Statement::new(
         "conversation_members.insert_first",
         "INSERT INTO conversation_members (tenant_id, conversation_id, user_id, role, joined_rev, rev)
@@ -106,6 +118,14 @@ pub(super) async fn insert(
     let count = i32::try_from(users.len()).unwrap_or(i32::MAX);
     let mut client = database.client().await?;
     let tx = client.transaction().await?;
+    tx.query(&LOCK, &[&owner.0]).await?;
+    let made = tx
+        .query_one(&COUNT, &[&tenant_id.0, &owner.0, &USER_CONVERSATIONS_MAX])
+        .await?;
+    if made.get::<_, i64>("n") >= USER_CONVERSATIONS_MAX {
+        tx.rollback().await?;
+        return Ok(Err(NotMade::TooMany));
+    }
     let rev = i64::from(count);
     tx.execute(&CONVERSATION, &[&tenant_id.0, &id.0, &owner.0, &title, &rev, &count])
         .await?;
@@ -134,6 +154,8 @@ pub(super) enum NotMade {
     UnknownMember,
     /// The one who makes it is not one of those any more.
     OwnerMayNot,
+    /// The one who makes it has made as many as one user can.
+    TooMany,
     /// The one who makes it has added as many people today as one user can.
     TooManyAdded,
 }

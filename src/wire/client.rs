@@ -25,6 +25,8 @@ pub mod limits {
     pub const EMOJI_BYTES_MAX: usize = 64;
     /// Different emojis on one message.
     pub const EMOJIS_PER_MESSAGE_MAX: usize = 20;
+    /// Reactions of one message, all emojis and users together: all of them are looked at to show it.
+    pub const REACTIONS_PER_MESSAGE_MAX: i64 = 10_000;
     /// User ids listed with one reaction.
     pub const REACTION_USERS_LISTED: usize = 20;
     /// Subscriptions of one connection.

@@ -32,6 +32,7 @@ mod access_matrix;
 mod additions;
 mod auth;
 mod backup;
+mod bounds;
 mod cache;
 mod commit;
 mod configuration;

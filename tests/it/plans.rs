@@ -5,7 +5,7 @@ use crate::keys::key_of;
 use crate::limits::with_quota;
 use crate::program::parlance;
 use crate::support::client::PASSWORD;
-use crate::support::redis::{Redises as _, TestRedis};
+use crate::support::redis::TestRedis;
 use crate::support::{Person, TestApp, eventually};
 use parlance::config::QuotaConfig;
 use parlance::ids::{MessageId, Plan, TenantId};

@@ -10,7 +10,7 @@ use crate::tidy::{Source, expect_none, first_word, product, sources};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Statements on things of tenants that name no tenant, each with what stands in its place.
-const WITHOUT_TENANT: [(&str, &str); 25] = [
+const WITHOUT_TENANT: [(&str, &str); 26] = [
     // By a secret, which is what proves the right: no tenant is known before.
     ("refresh_tokens.find", "by the hash of a token that its bearer shows"),
     ("refresh_tokens.list", "by the hashes of tokens that their bearer shows"),
@@ -27,6 +27,7 @@ const WITHOUT_TENANT: [(&str, &str); 25] = [
     ("api_keys.touch", "keys that were authenticated by this node"),
     ("api_keys.delete_expired", "upkeep by time"),
     ("sessions.delete_expired", "upkeep by time"),
+    ("sessions.delete_revoked", "upkeep by time"),
     (
         "auth_events.list",
         "what was revoked anywhere: every node has to know all of it",

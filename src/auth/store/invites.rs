@@ -9,12 +9,17 @@ use crate::auth::error::Error;
 use crate::database::{Client, Statement, Transaction};
 use crate::ids::{ConversationId, Role, TenantId, UserId};
 
+/// Guests that one link lets in.
+const LINK_GUESTS_MAX: i32 = 1_000;
+
 /// Where an invitation leads to.
 pub(in crate::auth) struct OpenInvite {
     pub(in crate::auth) tenant_id: TenantId,
     pub(in crate::auth) conversation_id: ConversationId,
     /// Whether the tenant lets its maker admit outsiders with the role that was asked about.
     pub(in crate::auth) admits: bool,
+    /// Whether it has let in as many guests as it can.
+    pub(in crate::auth) is_full: bool,
 }
 
 /// An invitation that can still be used, for an outsider who would get this role.
@@ -22,23 +27,29 @@ pub(in crate::auth) async fn find_invite(client: &Client, code: &str, role: Role
     const FIND: Statement = Statement::new(
         "invites.find_open",
         "SELECT i.tenant_id, i.conversation_id, \
-                CASE $2::text WHEN 'guest' THEN n.admits_guests ELSE n.admits_members END AS admits \
+                CASE $2::text WHEN 'guest' THEN n.admits_guests ELSE n.admits_members END AS admits, \
+                $2::text = 'guest' AND i.guests >= $3 AS is_full \
          FROM invites i JOIN inviters n \
            ON n.tenant_id = i.tenant_id AND n.conversation_id = i.conversation_id AND n.user_id = i.created_by \
          WHERE i.code = $1 AND i.revoked_at IS NULL AND (i.expires_at IS NULL OR i.expires_at > now()) \
            AND (i.max_uses IS NULL OR i.uses < i.max_uses)",
     );
-    let Some(row) = client.query_opt(&FIND, &[&code, &role.as_str()]).await? else {
+    let Some(row) = client
+        .query_opt(&FIND, &[&code, &role.as_str(), &LINK_GUESTS_MAX])
+        .await?
+    else {
         return Ok(None);
     };
     Ok(Some(OpenInvite {
         tenant_id: TenantId(row.try_get("tenant_id")?),
         conversation_id: ConversationId(row.try_get("conversation_id")?),
         admits: row.try_get("admits")?,
+        is_full: row.try_get("is_full")?,
     }))
 }
 
-/// Makes a user of an invitation's tenant; `None` if it lets nobody in any more.
+/// Makes a user of an invitation's tenant; `None` if it lets nobody in any more. A guest is counted in
+/// the row of the invitation, which takes only so many.
 pub(in crate::auth) async fn insert_invited_user(
     tx: &Transaction<'_>,
     new: &NewUser<'_>,
@@ -46,13 +57,15 @@ pub(in crate::auth) async fn insert_invited_user(
 ) -> Result<Option<User>, Error> {
     const INSERT: Statement = Statement::new(
         "users.insert_invited",
-        "INSERT INTO users AS u (tenant_id, id, email, name, role, tier, password_hash) \
-         SELECT i.tenant_id, $3, $4, $5, $6, $7, $8 \
-         FROM invites i JOIN inviters n \
-           ON n.tenant_id = i.tenant_id AND n.conversation_id = i.conversation_id AND n.user_id = i.created_by \
-         WHERE i.tenant_id = $1 AND i.code = $2 AND i.revoked_at IS NULL \
-           AND (i.expires_at IS NULL OR i.expires_at > now()) AND (i.max_uses IS NULL OR i.uses < i.max_uses) \
-           AND CASE $6::text WHEN 'guest' THEN n.admits_guests ELSE n.admits_members END \
+        "WITH invite AS ( \
+             UPDATE invites i SET guests = i.guests + CASE $6::text WHEN 'guest' THEN 1 ELSE 0 END FROM inviters n \
+             WHERE n.tenant_id = i.tenant_id AND n.conversation_id = i.conversation_id AND n.user_id = i.created_by \
+               AND i.tenant_id = $1 AND i.code = $2 AND i.revoked_at IS NULL \
+               AND (i.expires_at IS NULL OR i.expires_at > now()) AND (i.max_uses IS NULL OR i.uses < i.max_uses) \
+               AND CASE $6::text WHEN 'guest' THEN n.admits_guests AND i.guests < $9 ELSE n.admits_members END \
+             RETURNING i.tenant_id) \
+         INSERT INTO users AS u (tenant_id, id, email, name, role, tier, password_hash) \
+         SELECT tenant_id, $3, $4, $5, $6::text, $7, $8 FROM invite \
          RETURNING u.id AS user_id, u.name AS user_name, u.kind, u.email, u.role, u.tier, u.status, \
                    u.created_at AS user_created_at, u.updated_at",
     );
@@ -68,6 +81,7 @@ pub(in crate::auth) async fn insert_invited_user(
                 &new.role.as_str(),
                 &new.tier.as_str(),
                 &new.password_hash,
+                &LINK_GUESTS_MAX,
             ],
         )
         .await

@@ -6,8 +6,12 @@ use crate::auth::refresh_judgement::{Exchanged, REPEAT_WITHIN, RefreshTokenRecor
 use crate::database::{Client, Statement, Transaction};
 use crate::ids::{SessionId, TenantId, UserId};
 use chrono::{DateTime, Utc};
+use std::time::Duration;
 use tokio_postgres::Row;
 
+/// Tokens of one login that are remembered, to tell that one comes again: more than a client that
+/// refreshes every quarter of an hour uses in a month.
+const LOGIN_TOKENS_MAX: i64 = 4_000;
 /// Unredeemed tickets of one login.
 const TICKETS_MAX: i64 = 100;
 
@@ -25,6 +29,30 @@ pub(in crate::auth) async fn insert_session(
     tx.execute(&INSERT, &[&tenant_id.0, &user_id.0, &session_id.0, &expires_at])
         .await?;
     Ok(())
+}
+
+/// Ends the oldest living logins of a user beyond the newest `kept`; those that ended with this.
+/// Exact only under the lock of the user.
+pub(in crate::auth) async fn revoke_oldest_sessions(
+    tx: &Transaction<'_>,
+    tenant_id: TenantId,
+    user_id: UserId,
+    kept: i64,
+) -> Result<Vec<SessionId>, Error> {
+    const REVOKE: Statement = Statement::new(
+        "sessions.revoke_oldest",
+        "WITH old AS (SELECT id FROM sessions \
+                      WHERE tenant_id = $1 AND user_id = $2 AND revoked_at IS NULL AND expires_at > now() \
+                      ORDER BY created_at DESC, id DESC OFFSET $3), \
+              gone AS (UPDATE sessions s SET revoked_at = now() FROM old WHERE s.id = old.id \
+                       RETURNING s.tenant_id, s.user_id, s.id) \
+         INSERT INTO auth_events (tenant_id, user_id, session_id) SELECT tenant_id, user_id, id FROM gone \
+         RETURNING session_id",
+    );
+    let rows = tx.query(&REVOKE, &[&tenant_id.0, &user_id.0, &kept]).await?;
+    rows.iter()
+        .map(|row| Ok(SessionId(row.try_get("session_id")?)))
+        .collect()
 }
 
 /// Locks a live login and reads its account.
@@ -174,7 +202,8 @@ pub(in crate::auth) async fn find_refresh_token(
     Ok(Some((UserId(row.try_get("user_id")?), SessionId(row.try_get("id")?))))
 }
 
-/// Forgets tokens of a login that could not be exchanged any more even if they were unused.
+/// Forgets tokens of a login that could not be exchanged any more even if they were unused, and the
+/// oldest beyond [`LOGIN_TOKENS_MAX`].
 pub(in crate::auth) async fn delete_old_refresh_tokens(
     tx: &Transaction<'_>,
     session_id: SessionId,
@@ -182,9 +211,12 @@ pub(in crate::auth) async fn delete_old_refresh_tokens(
 ) -> Result<(), Error> {
     const DELETE: Statement = Statement::new(
         "refresh_tokens.delete_old",
-        "DELETE FROM refresh_tokens WHERE session_id = $1 AND created_at < $2",
+        "DELETE FROM refresh_tokens WHERE session_id = $1 AND (created_at < $2 OR hash IN \
+             (SELECT hash FROM refresh_tokens WHERE session_id = $1 ORDER BY created_at DESC, used_at DESC NULLS FIRST \
+              OFFSET $3))",
     );
-    tx.execute(&DELETE, &[&session_id.0, &before]).await?;
+    tx.execute(&DELETE, &[&session_id.0, &before, &LOGIN_TOKENS_MAX])
+        .await?;
     Ok(())
 }
 
@@ -232,6 +264,22 @@ pub(in crate::auth) async fn delete_expired_sessions(client: &Client, rows_max: 
          (SELECT id FROM sessions WHERE expires_at < now() ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED)",
     );
     Ok(client.execute(&DELETE, &[&rows_max]).await?)
+}
+
+/// Removes one portion of logins that were ended longer than `age` ago, with their tokens and tickets;
+/// how many.
+pub(in crate::auth) async fn delete_revoked_sessions(
+    client: &Client,
+    age: Duration,
+    rows_max: i64,
+) -> Result<u64, Error> {
+    const DELETE: Statement = Statement::new(
+        "sessions.delete_revoked",
+        "DELETE FROM sessions WHERE id IN \
+         (SELECT id FROM sessions WHERE revoked_at < now() - $1::float8 * interval '1 second' \
+          ORDER BY revoked_at LIMIT $2 FOR UPDATE SKIP LOCKED)",
+    );
+    Ok(client.execute(&DELETE, &[&age.as_secs_f64(), &rows_max]).await?)
 }
 
 /// Removes one portion of tickets that have run out; how many.
