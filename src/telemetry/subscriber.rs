@@ -10,23 +10,40 @@
 
 use crate::config::LogFormat;
 use std::fmt;
-use tracing::{Event, Level, Subscriber};
+use tracing::level_filters::LevelFilter;
+use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt::format::{self, FormatEvent, FormatFields, Writer};
 use tracing_subscriber::fmt::{FmtContext, MakeWriter};
+use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 
-/// Applied after `RUST_LOG`. The lower levels of the driver would log the values of statements,
-/// that is, what people write. The HTTP parser logs an error when someone sends no valid request,
-/// so anybody could fill the log. What refinery calls an error in every rolling upgrade is logged
-/// by the migrations in plain words.
-const QUIET: [&str; 5] = [
-    "actix_http::h1=off",
-    "tokio_postgres=warn",
-    "tokio_postgres::query=warn",
-    "refinery_core=warn",
-    "refinery_core::traits::missing=off",
+/// What is logged of these targets at most, whatever `RUST_LOG` says; of the first one that fits.
+/// The lower levels of the driver would log the values of statements, that is, what people write,
+/// their addresses and the hashes of their passwords. The HTTP parser logs an error when someone
+/// sends no valid request, so anybody could fill the log. What refinery calls an error in every
+/// rolling upgrade is logged by the migrations in plain words.
+const QUIET: [(&str, LevelFilter); 6] = [
+    ("actix_http::h1", LevelFilter::OFF),
+    ("tokio_postgres", LevelFilter::WARN),
+    ("postgres_protocol", LevelFilter::WARN),
+    ("postgres_types", LevelFilter::WARN),
+    ("refinery_core::traits::missing", LevelFilter::OFF),
+    ("refinery_core", LevelFilter::WARN),
 ];
+
+/// Whether a target may be logged at a level. It stands beside the filter of the environment and
+/// not in it: there a directive about spans (`[request]=trace`) goes before one about targets.
+fn is_loud_enough(metadata: &Metadata<'_>) -> bool {
+    let target = metadata.target();
+    let is_of = |quiet: &str| {
+        let rest = target.strip_prefix(quiet);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+    };
+    let quiet = QUIET.iter().find(|(quiet, _)| is_of(quiet));
+    quiet.is_none_or(|(_, most)| metadata.level() <= most)
+}
 
 /// What the form for people may contain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,10 +67,8 @@ pub fn subscriber<W>(
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let mut filter = EnvFilter::try_new(filter).map_err(|error| format!("RUST_LOG: {error}"))?;
-    for directive in QUIET {
-        filter = filter.add_directive(directive.parse().map_err(|error| format!("{directive}: {error}"))?);
-    }
+    let filter = EnvFilter::try_new(filter).map_err(|error| format!("RUST_LOG: {error}"))?;
+    let quiet = filter_fn(is_loud_enough as fn(&Metadata<'_>) -> bool);
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(writer)
@@ -66,10 +81,16 @@ where
                 inner: format::format().compact().with_ansi(false),
                 terminal,
             };
-            Box::new(log.event_format(lines).finish())
+            Box::new(log.event_format(lines).finish().with(quiet))
         }
         // The innermost span holds all that is known: there is one a request and one a socket.
-        LogFormat::Json => Box::new(log.json().flatten_event(true).with_span_list(false).finish()),
+        LogFormat::Json => Box::new(
+            log.json()
+                .flatten_event(true)
+                .with_span_list(false)
+                .finish()
+                .with(quiet),
+        ),
     })
 }
 
@@ -153,9 +174,13 @@ mod tests {
 
     /// What is logged while `speak` runs.
     fn logged(form: LogFormat, terminal: Terminal, speak: impl FnOnce()) -> String {
+        logged_by("info", form, terminal, speak)
+    }
+
+    fn logged_by(filter: &str, form: LogFormat, terminal: Terminal, speak: impl FnOnce()) -> String {
         let kept = Kept::default();
         let writer = kept.clone();
-        let subscriber = subscriber(form, "info", terminal, move || writer.clone()).unwrap();
+        let subscriber = subscriber(form, filter, terminal, move || writer.clone()).unwrap();
         tracing::subscriber::with_default(subscriber, speak);
         let bytes = kept.0.lock().clone();
         String::from_utf8(bytes).unwrap()
@@ -203,6 +228,21 @@ mod tests {
             tracing::info!(target: "tokio_postgres::query", "executing statement with parameters");
         });
         assert_eq!(kept, "");
+        for filter in [
+            "info,[request]=trace",
+            "trace,tokio_postgres=trace",
+            "[request{user.id}]=trace",
+        ] {
+            let kept = logged_by(filter, LogFormat::Json, Terminal::Plain, || {
+                let _entered = tracing::info_span!("request", user.id = "x").entered();
+                tracing::debug!(target: "tokio_postgres::query", "executing statement with parameters");
+                tracing::debug!(target: "tokio_postgres", "executing statement with parameters");
+                tracing::error!(target: "actix_http::h1::dispatcher", "no request");
+                tracing::trace!(target: "tokio_postgresql", "somebody else");
+                tracing::warn!(target: "tokio_postgres::connection", "the connection broke");
+            });
+            assert_eq!(kept.lines().count(), 2, "{filter}: {kept}");
+        }
     }
 
     #[test]

@@ -51,7 +51,8 @@ async fn server(log_format: &str, more: &[(&str, &str)]) -> (ServerProcess, Test
     let redis = format!("redis://:{REDIS_PASSWORD}@127.0.0.1:1/0");
     let environment = [
         ("LOG_FORMAT", log_format),
-        ("RUST_LOG", "trace"),
+        // Also by spans, which goes before directives about targets.
+        ("RUST_LOG", "trace,[request]=trace,[socket]=trace"),
         ("JWT_SECRET", JWT_SECRET),
         ("DATABASE_URL", &url),
         ("REDIS_URL", &redis),
@@ -85,7 +86,7 @@ async fn post(site: &Site, path: &str, token: Option<&str>, body: Value) -> Answ
 }
 
 /// Signs somebody up in every way there is.
-async fn sign_in(server: &ServerProcess, canaries: &mut Canaries) -> String {
+async fn sign_in(server: &ServerProcess, database: &TestDatabase, canaries: &mut Canaries) -> String {
     let email = canaries.plant("address", "canary.address@example.org");
     let name = canaries.plant("name", "Canary Person");
     let workspace = canaries.plant("workspace", "canary-workspace");
@@ -120,6 +121,13 @@ async fn sign_in(server: &ServerProcess, canaries: &mut Canaries) -> String {
     )
     .await;
     let (_, refresh) = tokens(canaries, &login);
+    let hashes = database
+        .query("SELECT password_hash FROM users WHERE password_hash IS NOT NULL", &[])
+        .await;
+    for row in &hashes {
+        canaries.plant("hash of a password", row.get(0));
+    }
+    assert!(!hashes.is_empty());
     for _ in 0..3 {
         // The second time the answer could have been lost; the third time it is refused.
         let request = server.http().post(server.url("/auth/refresh"));
@@ -295,7 +303,7 @@ async fn whatever_happens_no_secret_is_said() {
     ] {
         canaries.plant(place, secret);
     }
-    let token = sign_in(&server, &mut canaries).await;
+    let token = sign_in(&server, &database, &mut canaries).await;
     use_everything(&server, &mut canaries, &token).await;
 
     break_things(&server, &database, &mut canaries, &token).await;
