@@ -38,8 +38,18 @@ reachable() {
     done
 }
 
+# Makes sure that root has an account to run PostgreSQL as that nothing else runs as.
+ensure_account() {
+    [ "$(id -u)" = 0 ] || return 0
+    ! grep -qE '^(parlance-postgres|postgres):' /etc/passwd || return 0
+    echo "PostgreSQL does not run as root: making the account parlance-postgres"
+    useradd --system --no-create-home --shell /usr/sbin/nologin parlance-postgres 2>/dev/null ||
+        adduser -S -H -D -s /sbin/nologin parlance-postgres
+}
+
 # Makes sure that there is a PostgreSQL with pgvector, in a place where its account can run it.
 ensure_postgres() {
+    ensure_account
     [ -n "${POSTGRES_BIN_DIR:-}" ] && return 0
     if reachable "$PWD"; then
         scripts/postgres.sh

@@ -47,7 +47,10 @@ pub enum Error {
         major_min: u32,
     },
     /// This process is root, and there is no account to run PostgreSQL as.
-    #[error("PostgreSQL does not run as root, and there is no account `postgres` or `nobody` to run it as")]
+    #[error(
+        "PostgreSQL does not run as root, and there is no account to run it as; make one: useradd --system \
+         --no-create-home --shell /usr/sbin/nologin parlance-postgres"
+    )]
     NoAccount,
     /// This process is root, and the account that PostgreSQL runs as cannot get to a path.
     #[error(

@@ -1,7 +1,8 @@
 //! Which programs of PostgreSQL to run, and as whom.
 //!
 //! PostgreSQL refuses to run as root. Where the owner is root, it gets an existing unprivileged
-//! account: the one that owns the data already, else `postgres`, else `nobody`. That account must
+//! account: the one that owns the data already, else `parlance-postgres`, else `postgres`. Never
+//! `nobody` for new data: whoever runs as that reads it, and enters by the socket. That account must
 //! be able to reach the programs and the data. It is checked here, because PostgreSQL's own message
 //! names neither the directory in the way nor what to do.
 
@@ -15,8 +16,11 @@ use tokio::process::Command;
 /// The oldest major version that serves.
 const MAJOR_MIN: u32 = 15;
 
-/// Accounts to run as, in this order, when the data has no owner yet.
-const ACCOUNTS: [&str; 2] = ["postgres", "nobody"];
+/// Accounts to run as, in this order, when the data has no owner yet. `scripts/lib.sh` makes the
+/// first where there is none.
+const ACCOUNTS: [&str; 2] = ["parlance-postgres", "postgres"];
+/// An account that programs share which have none.
+const SHARED: &str = "nobody";
 
 /// The programs of one PostgreSQL, and its version.
 #[derive(Clone, Debug)]
@@ -119,7 +123,17 @@ impl Account {
             .ok()
             .map(|metadata| metadata.uid())
             .filter(|uid| *uid != 0);
-        Self::pick(&accounts, owner).map(Some).ok_or(Error::NoAccount)
+        let account = Self::pick(&accounts, owner).ok_or(Error::NoAccount)?;
+        if account.name == SHARED {
+            tracing::warn!(
+                "The database in {} belongs to `{SHARED}`, which other programs may run as too. Stop the node, make an \
+                 account (useradd --system --no-create-home --shell /usr/sbin/nologin {}), and give it the directory and \
+                 the socket's (chown -R)",
+                cluster_dir.display(),
+                ACCOUNTS[0]
+            );
+        }
+        Ok(Some(account))
     }
 
     fn pick(passwd: &str, owner: Option<u32>) -> Option<Self> {
@@ -187,11 +201,16 @@ mod tests {
     }
 
     #[test]
-    fn the_owner_of_the_data_comes_first_then_postgres_then_nobody() {
+    fn the_owner_of_the_data_comes_first_then_an_account_of_its_own_and_never_a_shared_one() {
         let passwd = "root:x:0:0::/root:/bin/sh\nnobody:x:65534:65534::/:/bin/false\nalice:x:1000:100::/:\n";
         let uid = |passwd: &str, owner| Account::pick(passwd, owner).map(|account| account.uid);
-        assert_eq!(uid(passwd, None), Some(65_534));
-        assert_eq!(uid(&format!("{passwd}postgres:x:70:71::/:\n"), None), Some(70));
+        assert_eq!(uid(passwd, None), None);
+        assert_eq!(uid(passwd, Some(65_534)), Some(65_534), "data of before");
+        let installed = format!("{passwd}postgres:x:70:71::/:\n");
+        assert_eq!(uid(&installed, None), Some(70));
+        let own = format!("{installed}parlance-postgres:x:80:81::/:\n");
+        assert_eq!(uid(&own, None), Some(80));
+        assert_eq!(uid(&own, Some(70)), Some(70));
         assert_eq!(uid(passwd, Some(1_000)), Some(1_000));
         assert_eq!(uid(passwd, Some(1_001)), None);
         assert_eq!(uid("root:x:0:0::/root:/bin/sh\nbroken\n", None), None);
