@@ -5,7 +5,7 @@ use crate::http::middleware::compression::compression;
 use crate::http::middleware::flood::FloodGuards;
 use crate::http::middleware::quotas::quotas;
 use crate::http::middleware::request_log::request_log;
-use crate::http::routes::{metrics, table};
+use crate::http::routes::{health, metrics, table};
 use crate::http::state::AppState;
 use actix_governor::Governor;
 use actix_web::middleware::from_fn;
@@ -34,10 +34,13 @@ pub(super) fn configure(config: &mut ServiceConfig, state: web::Data<AppState>) 
     }
 }
 
-/// Puts `/metrics` onto the application of the listener that has nothing else.
+/// Puts `/metrics` and health onto the application of the listener that has nothing else.
 pub(super) fn configure_metrics(config: &mut ServiceConfig, state: web::Data<AppState>) {
     let routes = web::scope("")
         .service(web::resource("/metrics").get(metrics::scrape))
+        .service(web::resource("/health").get(health::health))
+        .service(web::resource("/health/live").get(health::live))
+        .service(web::resource("/health/ready").get(health::ready))
         .default_service(web::to(table::not_found));
     config.app_data(state).service(routes.wrap(from_fn(request_log)));
 }

@@ -10,10 +10,15 @@
 //! descriptor that was made for their socket (see `sessions/socket.rs`). The worker then sees an
 //! error and lets go. WebSockets have no deadline here: the sweep in `sessions` looks after them.
 //!
+//! When places run out, connections that wait for a request give way to new ones
+//! (`connections.rs`).
+//!
 //! Bound: an entry for each connection of the node, which the server bounds. If the task dies with
 //! a panic, which nothing in it can cause, connections are merely not cut.
 
+use super::connections::{BUSY, ConnectionBounds, ConnectionTable};
 use crate::config::HttpConfig;
+use crate::ids::Network;
 use crate::sessions::Socket;
 use actix_web::HttpRequest;
 use actix_web::body::{BodySize, BoxBody, MessageBody};
@@ -21,7 +26,6 @@ use actix_web::dev::ResponseHead;
 use actix_web::http::{ConnectionType, StatusCode};
 use actix_web::web::Bytes;
 use parking_lot::Mutex;
-use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -58,19 +62,21 @@ struct DeadlineTable {
     times: ConnectionTimes,
     epoch: Instant,
     next_id: AtomicU64,
-    connections: Mutex<HashMap<u64, Arc<TimedConnection>>>,
+    connections: Mutex<ConnectionTable<Arc<TimedConnection>>>,
 }
 
 struct TimedConnection {
     socket: Arc<Socket>,
     /// Milliseconds after the table's epoch.
     due_ms: AtomicU64,
+    /// Since when it waits for a request, in milliseconds after the table's epoch; or [`BUSY`].
+    idle_since_ms: AtomicU64,
 }
 
 impl ConnectionDeadlines {
     /// An empty table, and the task that looks after it until the last handle is gone.
     #[must_use]
-    pub(crate) fn start(config: &HttpConfig) -> Self {
+    pub(crate) fn start(config: &HttpConfig, bounds: ConnectionBounds) -> Self {
         let times = ConnectionTimes {
             idle: config.keep_alive + config.request_timeout + GRACE,
             response: config.request_deadline + GRACE,
@@ -80,7 +86,7 @@ impl ConnectionDeadlines {
             times,
             epoch: Instant::now(),
             next_id: AtomicU64::new(0),
-            connections: Mutex::default(),
+            connections: Mutex::new(ConnectionTable::new(bounds)),
         });
         let weak = Arc::downgrade(&table);
         actix_web::rt::spawn(async move {
@@ -95,12 +101,14 @@ impl ConnectionDeadlines {
     }
 
     /// The deadline of a new connection. It belongs into the connection's data, and ends when it is
-    /// dropped there and by all requests.
+    /// dropped there and by all requests. `network` is whose it is; `None` for a proxy, behind which
+    /// everybody may be. Connections that give way to it are cut.
     #[must_use]
-    pub(crate) fn add(&self, socket: Arc<Socket>) -> ConnectionDeadline {
+    pub(crate) fn add(&self, socket: Arc<Socket>, network: Option<Network>) -> ConnectionDeadline {
         let connection = Arc::new(TimedConnection {
             socket,
             due_ms: AtomicU64::new(NEVER),
+            idle_since_ms: AtomicU64::new(self.table.after(Duration::ZERO)),
         });
         let id = self.table.next_id.fetch_add(1, Ordering::Relaxed);
         let deadline = ConnectionDeadline(Some(Arc::new(DeadlineEntry {
@@ -109,7 +117,18 @@ impl ConnectionDeadlines {
             table: Arc::downgrade(&self.table),
         })));
         deadline.expect_within(|times| times.idle);
-        self.table.connections.lock().insert(id, connection);
+        let idle_since = |connection: &Arc<TimedConnection>| connection.idle_since_ms.load(Ordering::Relaxed);
+        let leaving = self
+            .table
+            .connections
+            .lock()
+            .insert(id, network, connection, idle_since);
+        if !leaving.is_empty() {
+            tracing::debug!(count = leaving.len(), "idle connections give way to new ones");
+        }
+        for connection in leaving {
+            connection.cut();
+        }
         deadline
     }
 }
@@ -123,12 +142,20 @@ impl DeadlineTable {
         let now = self.after(Duration::ZERO);
         let is_due = |connection: &&Arc<TimedConnection>| connection.due_ms.load(Ordering::Relaxed) < now;
         // Shutting down is a system call: not under the lock that new connections need.
-        let due: Vec<_> = self.connections.lock().values().filter(is_due).cloned().collect();
+        let due: Vec<_> = self.connections.lock().all().filter(is_due).cloned().collect();
         for connection in due {
             tracing::debug!("a connection that did nothing for too long is cut");
-            connection.due_ms.store(NEVER, Ordering::Relaxed);
-            connection.socket.shut_down();
+            connection.cut();
         }
+    }
+}
+
+impl TimedConnection {
+    /// Ends it, once.
+    fn cut(&self) {
+        self.due_ms.store(NEVER, Ordering::Relaxed);
+        self.idle_since_ms.store(BUSY, Ordering::Relaxed);
+        self.socket.shut_down();
     }
 }
 
@@ -160,8 +187,22 @@ impl ConnectionDeadline {
         }
     }
 
+    /// From now on the next request is waited for.
+    fn idle(&self) {
+        self.expect_within(|times| times.idle);
+        if let Some(entry) = &self.0
+            && let Some(table) = entry.table.upgrade()
+        {
+            let now = table.after(Duration::ZERO);
+            entry.connection.idle_since_ms.store(now, Ordering::Relaxed);
+        }
+    }
+
     /// A request has arrived; `own` is the deadline of its route, if that has its own.
     pub(crate) fn request_arrived(&self, own: Option<Duration>) {
+        if let Some(entry) = &self.0 {
+            entry.connection.idle_since_ms.store(BUSY, Ordering::Relaxed);
+        }
         self.expect_within(|times| own.map_or(times.response, |own| own + GRACE));
     }
 
@@ -170,6 +211,9 @@ impl ConnectionDeadline {
         let Some(entry) = &self.0 else { return body };
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
             entry.connection.due_ms.store(NEVER, Ordering::Relaxed);
+            if let Some(table) = entry.table.upgrade() {
+                table.connections.lock().upgraded(entry.id);
+            }
             return body;
         }
         if head.connection_type() == ConnectionType::Close {
@@ -184,7 +228,7 @@ impl ConnectionDeadline {
             BodySize::Stream => false,
         };
         if is_small {
-            self.expect_within(|times| times.idle);
+            self.idle();
             return body;
         }
         self.expect_within(|times| times.piece);
@@ -200,7 +244,7 @@ impl ConnectionDeadline {
 impl Drop for DeadlineEntry {
     fn drop(&mut self) {
         if let Some(table) = self.table.upgrade() {
-            table.connections.lock().remove(&self.id);
+            table.connections.lock().remove(self.id);
         }
     }
 }
@@ -236,6 +280,6 @@ impl MessageBody for TimedBody {
 
 impl Drop for TimedBody {
     fn drop(&mut self) {
-        self.deadline.expect_within(|times| times.idle);
+        self.deadline.idle();
     }
 }

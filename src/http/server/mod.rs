@@ -1,7 +1,8 @@
 //! What serves: listeners, the servers, the application that every worker runs, deadlines of
-//! connections, readiness.
+//! connections, which of them give way, readiness.
 
 mod application;
+mod connections;
 pub(crate) mod deadlines;
 pub(crate) mod health;
 pub(crate) mod listener;

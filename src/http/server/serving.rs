@@ -1,18 +1,22 @@
 //! The HTTP servers of a node: the one for everybody, and where `METRICS_BIND` is set, the one for
-//! scrapers.
+//! scrapers, which answers to health too, whatever happens to the other.
 //!
 //! Bounds: connections of each worker, by what the limit of open files allows;
-//! `METRICS_CONNECTIONS_MAX` for scrapers. Beyond them connections wait in the kernel.
+//! `METRICS_CONNECTIONS_MAX` for scrapers. Beyond them connections wait in the kernel; before that,
+//! idle ones give way (`connections.rs`).
 
 use super::application;
+use super::connections::ConnectionBounds;
 use super::deadlines::ConnectionDeadlines;
 use super::listener::{ListenError, Listener};
 use crate::config::{Capacity, Config};
 use crate::http::state::AppState;
+use crate::ids::Network;
 use crate::sessions::{Socket, transport};
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::rt::net::TcpStream;
 use actix_web::{App, HttpServer, web};
+use ipnet::IpNet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -125,7 +129,12 @@ fn serve(
     listener: Listener,
     state: web::Data<AppState>,
 ) -> Result<Server, ListenError> {
-    let deadlines = ConnectionDeadlines::start(&config.http);
+    let bounds = ConnectionBounds::of(
+        capacity.connections_per_worker * config.http.workers.max(1),
+        capacity.sockets,
+    );
+    let deadlines = ConnectionDeadlines::start(&config.http, bounds);
+    let proxies: Arc<[IpNet]> = config.limits.trusted_proxies.as_slice().into();
     let factory = move || App::new().configure(|app| application::configure(app, state.clone()));
     let server = HttpServer::new(factory)
         .workers(config.http.workers)
@@ -141,9 +150,14 @@ fn serve(
         .shutdown_timeout(config.shutdown_timeout.as_secs() + 1)
         .disable_signals()
         .on_connect(move |connection, extensions| {
-            if let Some(socket) = connection.downcast_ref::<TcpStream>().and_then(Socket::duplicate) {
+            let Some(stream) = connection.downcast_ref::<TcpStream>() else {
+                return;
+            };
+            if let Some(socket) = Socket::duplicate(stream) {
                 let socket = Arc::new(socket);
-                extensions.insert(deadlines.add(socket.clone()));
+                let peer = stream.peer_addr().ok().map(|peer| peer.ip().to_canonical());
+                let client = peer.filter(|peer| !proxies.iter().any(|proxy| proxy.contains(peer)));
+                extensions.insert(deadlines.add(socket.clone(), client.map(Network::from)));
                 extensions.insert(socket);
             }
         });

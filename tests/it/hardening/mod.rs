@@ -2,6 +2,7 @@
 //! requests, slow clients, and what the log says about all of it.
 
 mod answers;
+mod crowds;
 mod odd_requests;
 mod secrets;
 mod slow_clients;

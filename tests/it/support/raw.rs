@@ -1,10 +1,10 @@
 //! HTTP as bytes: for requests that no client library would send, and for clients that stop in the middle.
 
 use super::PATIENCE;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 /// What came back until the server closed the connection.
 #[derive(Debug)]
@@ -46,8 +46,15 @@ impl RawConnection {
 
     /// With a receive buffer so small that the server soon has to wait for us.
     pub async fn open_narrow(address: SocketAddr) -> Self {
-        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(4_096).unwrap();
+        Self(socket.connect(address).await.unwrap())
+    }
+
+    /// From another address of loopback, as another client would.
+    pub async fn open_from(source: Ipv4Addr, address: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((source, 0).into()).unwrap();
         Self(socket.connect(address).await.unwrap())
     }
 
