@@ -274,7 +274,22 @@ pub struct Network(u128);
 impl Network {
     /// The network of nobody, for what has no TCP connection.
     pub const NONE: Self = Self(0);
+
+    /// The /48 that an IPv6 network is in; `None` for IPv4.
+    #[must_use]
+    pub const fn block(self) -> Option<NetworkBlock> {
+        // Those of IPv4 are mapped into the first /80.
+        if self.0 >> 48 == 0 {
+            return None;
+        }
+        Some(NetworkBlock(self.0 >> 80))
+    }
 }
+
+/// The first 48 bits of an IPv6 address: what one customer of a provider gets, with 65,536 networks
+/// in it. So it counts besides its networks where these are told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct NetworkBlock(u128);
 
 impl From<IpAddr> for Network {
     fn from(address: IpAddr) -> Self {
@@ -302,5 +317,10 @@ mod tests {
         assert_ne!(network("192.0.2.1"), network("192.0.2.2"));
         assert_eq!(network("2001:db8:0:1::1"), network("2001:db8:0:1:ffff::9"));
         assert_ne!(network("2001:db8:0:1::1"), network("2001:db8:0:2::1"));
+        let block = |text| network(text).block();
+        assert!(block("2001:db8:0:1::1").is_some());
+        assert_eq!(block("2001:db8:0:1::1"), block("2001:db8:0:ffff::1"));
+        assert_ne!(block("2001:db8:0:1::1"), block("2001:db8:1:1::1"));
+        assert_eq!((block("192.0.2.1"), Network::NONE.block()), (None, None));
     }
 }

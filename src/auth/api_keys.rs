@@ -1,7 +1,7 @@
 //! The management of API keys: make, list and delete, as methods of [`Auth`].
 //!
-//! API keys are the long-lived credentials of programs. A key is `pk_` and 256 random bits; only
-//! its SHA-256 is stored, and the secret is shown once. Only people make and delete keys, so a key
+//! API keys are the long-lived credentials of programs. A key is `pk_`, 192 random bits and a
+//! mark; only its SHA-256 is stored, and the secret is shown once. Only people make and delete keys, so a key
 //! that got away makes no others. A key never does more than its user may at that moment. How a key
 //! is used is in `key_lookup.rs`.
 //!
@@ -12,7 +12,7 @@ use super::events::AuthEvent;
 use super::key_lookup::PREFIX;
 use super::key_types::{ApiKey, IssuedKey, NewApiKey};
 use super::names::check_name;
-use super::opaque::{hash_opaque, make_opaque};
+use super::opaque::hash_opaque;
 use super::principal::{CredentialId, Principal};
 use super::scopes::Scopes;
 use super::service::Auth;
@@ -42,7 +42,7 @@ impl Auth {
             return Err(Error::invalid("scopes", "At least one scope."));
         }
         check_expiry(new.expires_at, Utc::now())?;
-        let (random, _) = make_opaque();
+        let (random, _) = self.inner.marks.make();
         let secret = format!("{PREFIX}{random}");
         let mut client = self.inner.database.client().await?;
         let tx = client.transaction().await?;

@@ -58,6 +58,9 @@ pub enum Error {
     /// Something that only people do, tried with an API key.
     #[error("This cannot be done with an API key; sign in.")]
     NeedsSession,
+    /// Guests have no password to change.
+    #[error("This account has no password.")]
+    NoPassword,
     /// Guests have no keys.
     #[error("Guests make no API keys.")]
     GuestKey,
@@ -127,6 +130,14 @@ impl Error {
         }
     }
 
+    /// The same about a field of another name.
+    pub(super) fn in_field(self, field: &'static str) -> Self {
+        match self {
+            Self::Invalid { message, .. } => Self::Invalid { field, message },
+            other => other,
+        }
+    }
+
     /// The code that clients get; causes go to the log.
     #[must_use]
     pub fn code(&self) -> Code {
@@ -135,9 +146,12 @@ impl Error {
             Self::Credentials | Self::Token(_) | Self::Spent | Self::SeveralLogins | Self::Revoked | Self::ApiKey => {
                 Code::Unauthenticated
             }
-            Self::Suspended | Self::NeedsSession | Self::GuestKey | Self::ScopeBeyondRole(_) | Self::NotAdmitted => {
-                Code::Forbidden
-            }
+            Self::Suspended
+            | Self::NeedsSession
+            | Self::NoPassword
+            | Self::GuestKey
+            | Self::ScopeBeyondRole(_)
+            | Self::NotAdmitted => Code::Forbidden,
             Self::EmailTaken => Code::Conflict,
             Self::InviteNotFound | Self::KeyNotFound => Code::NotFound,
             Self::TooManyTickets | Self::TooManyKeys | Self::TooManyGuests => Code::LimitReached,

@@ -45,7 +45,8 @@ impl Cacheable for CachedHolder {
 }
 
 /// Whether a credential says of itself that it is a key.
-pub(super) fn is_key(credential: &str) -> bool {
+#[must_use]
+pub fn is_key(credential: &str) -> bool {
     credential.starts_with(PREFIX)
 }
 
@@ -97,11 +98,11 @@ impl KeyLookup {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::auth::opaque::make_opaque;
+    use crate::auth::credential_marks::CredentialMarks;
 
     #[test]
     fn only_what_looks_like_a_key_is_looked_up() {
-        let (random, _) = make_opaque();
+        let (random, _) = CredentialMarks::new(&[1; 32]).unwrap().make();
         let key = format!("{PREFIX}{random}");
         assert!(is_key(&key) && is_well_formed(&key));
         assert!(!is_key("eyJhbGciOiJIUzI1NiJ9.e30.x"), "a token is no key");

@@ -3,11 +3,12 @@
 //! Slows down who guesses passwords, without locking out the owner of the password.
 //! `login_throttle.rs` owns these numbers.
 //!
-//! Three numbers of failures are kept: of an account from one network, of an account from anywhere,
-//! and of a network.
+//! Four numbers of failures are kept: of an account from one network, of an account from anywhere,
+//! of a network, and of its /48.
 //!
 //! - *Account from one network* makes wait: from one second, doubling to five minutes.
-//! - *Network, whatever the account* makes wait too, more gently: up to one minute.
+//! - *Network, whatever the account* makes wait too, more gently: up to one minute. So does its /48,
+//!   after ten times as many: one customer has all of its 65,536 networks.
 //! - *Account from anywhere* never makes its owner wait. It only makes newcomers careful: while an
 //!   account is under attack, a network that has never logged in to it has one free failure instead
 //!   of five.
@@ -25,21 +26,18 @@
 //! trusted, and counts.
 //!
 //! Bound: [`RECORDS_MAX`]; then the oldest is removed. Each record costs a password hash to make,
-//! some 50 ms of a core, so pushing a record out takes longer than it would last.
+//! some 50 ms of a core, so pushing a record out takes longer than it would last. Where somebody has
+//! logged in before is remembered apart (`known_places.rs`), so that no failure pushes it out.
 
-use crate::ids::Network;
+use super::known_places::{ClockMs, KnownPlaces};
+use crate::ids::{Network, NetworkBlock};
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
-
-/// Milliseconds of a clock that does not go back.
-type ClockMs = u64;
 
 /// Records that are kept; about 100 bytes each.
 const RECORDS_MAX: usize = 100_000;
 /// After this, the failures are halved.
 const HALF_LIFE: ClockMs = 15 * 60 * 1_000;
-/// For how long a network from which someone logged in to an account is known.
-const KNOWN_FOR: ClockMs = 7 * 24 * 3_600 * 1_000;
 /// Failures of an account from anywhere that make it one under attack.
 const ATTACK: u32 = 20;
 
@@ -65,6 +63,12 @@ const NETWORK: WaitPolicy = WaitPolicy {
     wait_max: 60 * 1_000,
 };
 
+const BLOCK: WaitPolicy = WaitPolicy {
+    free: 200,
+    step: 50,
+    wait_max: 60 * 1_000,
+};
+
 impl WaitPolicy {
     /// How long to wait after so many failures.
     fn wait(self, failures: u32) -> ClockMs {
@@ -87,6 +91,7 @@ enum RecordKey {
     Pair(AttemptKind, u64, Network),
     Account(AttemptKind, u64),
     Network(AttemptKind, Network),
+    Block(AttemptKind, NetworkBlock),
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -96,8 +101,6 @@ struct FailureRecord {
     since: ClockMs,
     /// When the latest attempt was.
     at: ClockMs,
-    /// Until when the pair is known as good.
-    known_until: ClockMs,
 }
 
 impl FailureRecord {
@@ -130,6 +133,7 @@ pub(super) struct LoginFailures {
     records: HashMap<RecordKey, FailureRecord>,
     /// The records in the order they were made.
     order: VecDeque<RecordKey>,
+    known: KnownPlaces,
     hasher: RandomState,
 }
 
@@ -142,9 +146,9 @@ impl LoginFailures {
         network: Network,
         now: ClockMs,
     ) -> Result<CountedAttempt, ClockMs> {
-        let account = self.hasher.hash_one(account.trim().to_lowercase());
+        let account = self.hash(account);
         let pair = self.look(RecordKey::Pair(kind, account, network), now);
-        let is_known = now < pair.known_until;
+        let is_known = kind == AttemptKind::Login && self.known.contains(account, network, now);
         let is_attacked = self.look(RecordKey::Account(kind, account), now).failures >= ATTACK;
         let mut free_at = pair.free_at(if is_attacked && !is_known {
             PAIR_UNDER_ATTACK
@@ -153,6 +157,9 @@ impl LoginFailures {
         });
         if !is_known {
             free_at = free_at.max(self.look(RecordKey::Network(kind, network), now).free_at(NETWORK));
+            if let Some(block) = network.block() {
+                free_at = free_at.max(self.look(RecordKey::Block(kind, block), now).free_at(BLOCK));
+            }
         }
         if free_at > now {
             return Err(free_at - now);
@@ -166,15 +173,22 @@ impl LoginFailures {
         Ok(attempt)
     }
 
+    /// Whether a login to the account was right from this network lately.
+    pub(super) fn is_known(&self, account: &str, network: Network, now: ClockMs) -> bool {
+        self.known.contains(self.hash(account), network, now)
+    }
+
     /// The attempt was right: its network is known for the account from now on.
     pub(super) fn succeeded(&mut self, attempt: CountedAttempt, now: ClockMs) {
         if attempt.kind == AttemptKind::SignUp {
             return;
         }
         self.undecided(attempt);
-        let [pair, _, _] = attempt.keys();
-        let record = self.record(pair, now);
-        (record.failures, record.known_until) = (0, now + KNOWN_FOR);
+        let pair = RecordKey::Pair(attempt.kind, attempt.account, attempt.network);
+        if let Some(record) = self.records.get_mut(&pair) {
+            record.failures = 0;
+        }
+        self.known.note(attempt.account, attempt.network, now);
     }
 
     /// The attempt was neither right nor wrong: something on our side failed.
@@ -190,11 +204,16 @@ impl LoginFailures {
     pub(super) fn clean(&mut self, now: ClockMs) {
         self.records.retain(|_, record| {
             record.age(now);
-            record.failures > 0 || now < record.known_until
+            record.failures > 0
         });
+        self.known.clean(now);
         self.order.retain(|key| self.records.contains_key(key));
         self.records.shrink_to(2 * self.order.len());
         self.order.shrink_to(2 * self.records.len());
+    }
+
+    fn hash(&self, account: &str) -> u64 {
+        self.hasher.hash_one(account.trim().to_lowercase())
     }
 
     fn look(&mut self, key: RecordKey, now: ClockMs) -> FailureRecord {
@@ -223,17 +242,22 @@ impl LoginFailures {
 }
 
 impl CountedAttempt {
-    const fn keys(&self) -> [RecordKey; 3] {
+    fn keys(&self) -> impl Iterator<Item = RecordKey> + use<> {
+        let kind = self.kind;
+        let block = self.network.block().map(|block| RecordKey::Block(kind, block));
         [
-            RecordKey::Pair(self.kind, self.account, self.network),
-            RecordKey::Account(self.kind, self.account),
-            RecordKey::Network(self.kind, self.network),
+            RecordKey::Pair(kind, self.account, self.network),
+            RecordKey::Account(kind, self.account),
+            RecordKey::Network(kind, self.network),
         ]
+        .into_iter()
+        .chain(block)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::known_places::KNOWN_FOR;
     use super::*;
     use std::net::IpAddr;
 
@@ -314,6 +338,41 @@ mod tests {
     }
 
     #[test]
+    fn all_networks_of_a_48_are_one_guesser_but_for_those_known_there() {
+        let mut failures = LoginFailures::default();
+        let of = |n: u128| Network::from(IpAddr::from((0x2001_0db8_0001_u128 << 80 | n << 64).to_be_bytes()));
+        let attempt = failures.begin(AttemptKind::Login, "bob", of(1), 0).unwrap();
+        failures.succeeded(attempt, 0);
+        let tries = (0..2_000).filter(|n| {
+            let account = format!("user{n}");
+            failures.begin(AttemptKind::Login, &account, of(*n), 1).is_ok()
+        });
+        assert_eq!(tries.count(), 200);
+        assert!(failures.begin(AttemptKind::Login, "bob", of(1), 2).is_ok());
+        assert!(
+            failures.begin(AttemptKind::Login, "carol", network(9), 2).is_ok(),
+            "elsewhere"
+        );
+    }
+
+    #[test]
+    fn no_failures_push_out_where_somebody_logged_in() {
+        let (mut failures, home) = (LoginFailures::default(), network(1));
+        let attempt = failures.begin(AttemptKind::Login, "ann", home, 0).unwrap();
+        failures.succeeded(attempt, 0);
+        for n in 0..40_000 {
+            let account = format!("user{n}");
+            assert!(
+                failures
+                    .begin(AttemptKind::Login, &account, network(1_000 + n), 1)
+                    .is_ok()
+            );
+        }
+        assert_eq!(failures.records.len(), RECORDS_MAX);
+        assert!(failures.is_known("ann", home, 2));
+    }
+
+    #[test]
     fn what_is_no_failure_does_not_count_and_what_is_gets_old() {
         let (mut failures, here) = (LoginFailures::default(), network(1));
         for _ in 0..100 {
@@ -325,9 +384,12 @@ mod tests {
         assert_eq!(guess(&mut failures, "ann", here, 0), 5);
         assert_eq!(guess(&mut failures, "ann", here, HALF_LIFE), 3, "they were halved");
         failures.clean(10 * HALF_LIFE);
-        assert_eq!(failures.records.len(), 1, "only that it is a known place");
+        assert!(
+            failures.is_known("ann", here, 10 * HALF_LIFE),
+            "only that it is a known place"
+        );
         failures.clean(KNOWN_FOR + 10 * HALF_LIFE);
-        assert!(failures.records.is_empty() && failures.order.is_empty());
+        assert!(failures.records.is_empty() && failures.order.is_empty() && failures.known.is_empty());
     }
 
     #[test]

@@ -65,6 +65,15 @@ impl LoginThrottle {
         Ok(LoginAttempt { admitted })
     }
 
+    /// Whether a login to the account was right from this address lately. Everybody is, when limits
+    /// are off.
+    pub(super) fn is_known(&self, account: &str, address: IpAddr) -> bool {
+        self.counted.as_ref().is_none_or(|counted| {
+            let failures = counted.failures.lock();
+            failures.is_known(account, Network::from(address), counted.now_ms())
+        })
+    }
+
     /// Removes the records that do not count any more.
     pub(super) fn clean(&self) {
         if let Some(counted) = &self.counted {

@@ -6,20 +6,23 @@
 //! client that never got the answer, or someone else who holds the token. What tells them apart is
 //! in `refresh_judgement.rs`; the latter revokes the whole login.
 //!
-//! Bounds: [`LOGINS_MAX`] logins of a user; a query for each request with several refresh cookies, however many they are.
+//! A login ends for good when it is as old as `PARLANCE_LOGIN_TTL_MAX`, however often it is used.
+//!
+//! Bounds: [`LOGINS_MAX`] logins of a user; a query for each request with several refresh cookies,
+//! however many they are.
 
 use super::account::{Account, EMAIL_BYTES_MAX, Tenant, User};
 use super::error::Error;
 use super::events::AuthEvent;
 use super::login_failures::AttemptKind;
-use super::opaque::{expiry, hash_opaque, is_plausible, make_opaque};
+use super::opaque::{expiry, hash_opaque, is_plausible};
 use super::password::Verification;
 use super::password_text::TypedPassword;
 use super::principal::{CredentialId, Principal};
 use super::refresh_judgement::{Judgement, judge};
 use super::service::Auth;
-use super::store::accounts::{find_by_email, update_password_hash};
-use super::store::api_keys::lock_user;
+use super::store::accounts::{find_by_email, lock_password, update_password_hash};
+use super::store::api_keys::{delete_all_api_keys, lock_user};
 use super::store::invites::find_guest_conversation;
 use super::store::logins as store;
 use crate::ids::{Role, SessionId, UserId, UserStatus};
@@ -52,6 +55,16 @@ impl Auth {
     /// # Errors
     /// [`Error::NeedsSession`] for a key's principal, [`Error::Database`].
     pub async fn open_session(&self, account: Account, principal: &Principal) -> Result<IssuedLogin, Error> {
+        self.open_session_by(account, principal, None).await
+    }
+
+    /// Opens a login that was allowed by a password, if that is still the one of `verified`.
+    async fn open_session_by(
+        &self,
+        account: Account,
+        principal: &Principal,
+        verified: Option<VerifiedHash<'_>>,
+    ) -> Result<IssuedLogin, Error> {
         let session_id = principal.session_id().ok_or(Error::NeedsSession)?;
         let fresh = FreshTokens::new(self);
         let mut client = self.inner.database.client().await?;
@@ -59,6 +72,12 @@ impl Auth {
         let (tenant, user, expires_at) = (account.tenant.id, account.user.id, fresh.refresh_expires_at);
         // Those who sign in as the same user at the same moment are counted.
         lock_user(&tx, tenant, user).await?.ok_or(Error::Credentials)?;
+        if let Some(verified) = verified {
+            let now = lock_password(&tx, tenant, user).await?;
+            if !now.is_some_and(|now| verified.is(&now)) {
+                return Err(Error::Credentials);
+            }
+        }
         store::insert_session(&tx, tenant, user, session_id, expires_at).await?;
         store::insert_refresh_token(&tx, session_id, &fresh.hash, None).await?;
         let ended = store::revoke_oldest_sessions(&tx, tenant, user, LOGINS_MAX).await?;
@@ -102,7 +121,15 @@ impl Auth {
             return Err(Error::Suspended);
         }
         let principal = account.principal(SessionId::new(), None);
-        self.open_session(account, &principal).await
+        let Some(old) = &hash else {
+            return Err(Error::Credentials);
+        };
+        let renewed = match &verification {
+            Verification::RightInOldForm(renewed) => renewed,
+            Verification::Right | Verification::Wrong => old,
+        };
+        let verified = VerifiedHash { old, renewed };
+        self.open_session_by(account, &principal, Some(verified)).await
     }
 
     /// Keeps the hash of a password in its one form. If that fails, the next login tries again.
@@ -123,13 +150,22 @@ impl Auth {
     /// # Errors
     /// [`Error::Spent`], [`Error::SeveralLogins`], [`Error::Suspended`], [`Error::Database`].
     pub async fn refresh(&self, tokens: &[&str]) -> Result<IssuedLogin, Error> {
-        let token = hash_opaque(self.choose_refresh_token(tokens).await?);
+        let chosen = self.choose_refresh_token(tokens).await?;
+        let renewed = self.exchange(&hash_opaque(chosen)).await;
+        if matches!(renewed, Err(Error::Spent)) {
+            self.inner.marks.note_refused(chosen);
+        }
+        renewed
+    }
+
+    async fn exchange(&self, token: &[u8]) -> Result<IssuedLogin, Error> {
         let mut client = self.inner.database.client().await?;
         let tx = client.transaction().await?;
-        let (user_id, session_id) = store::find_refresh_token(&tx, &token).await?.ok_or(Error::Spent)?;
-        let account = store::lock_session(&tx, session_id).await?.ok_or(Error::Spent)?;
+        let (user_id, session_id) = store::find_refresh_token(&tx, token).await?.ok_or(Error::Spent)?;
+        let account = store::lock_session(&tx, session_id, self.inner.login_ttl_max).await?;
+        let account = account.ok_or(Error::Spent)?;
         // Read under the lock: what others did with the family has been committed.
-        let record = store::load_refresh_token(&tx, &token).await?.ok_or(Error::Spent)?;
+        let record = store::load_refresh_token(&tx, token).await?.ok_or(Error::Spent)?;
         let judgement = judge(&record);
         if judgement == Judgement::Reuse {
             let revoked = store::revoke_sessions(&tx, user_id, Some(session_id)).await?;
@@ -146,10 +182,11 @@ impl Auth {
             Role::Guest => find_guest_conversation(&tx, account.user.id).await?,
             _ => None,
         };
-        let fresh = FreshTokens::new(self);
-        store::use_refresh_token(&tx, &token).await?;
-        store::insert_refresh_token(&tx, session_id, &fresh.hash, Some(&token)).await?;
-        store::extend_session(&tx, session_id, fresh.refresh_expires_at).await?;
+        let mut fresh = FreshTokens::new(self);
+        store::use_refresh_token(&tx, token).await?;
+        store::insert_refresh_token(&tx, session_id, &fresh.hash, Some(token)).await?;
+        let (wanted, age_max) = (fresh.refresh_expires_at, self.inner.login_ttl_max);
+        fresh.refresh_expires_at = store::extend_session(&tx, session_id, wanted, age_max).await?;
         let ttl = TimeDelta::from_std(self.inner.refresh_token_ttl).ok();
         let oldest = ttl.and_then(|ttl| fresh.now.checked_sub_signed(ttl));
         store::delete_old_refresh_tokens(&tx, session_id, oldest.unwrap_or(DateTime::UNIX_EPOCH)).await?;
@@ -194,12 +231,25 @@ impl Auth {
         self.revoke(user_id, Some(session_id)).await
     }
 
-    /// Ends all logins of a user.
+    /// Ends all logins of a user, and with [`Keys::End`] their API keys too.
     ///
     /// # Errors
     /// [`Error::Database`].
-    pub async fn logout_all(&self, user_id: UserId) -> Result<(), Error> {
-        self.revoke(user_id, None).await
+    pub async fn logout_all(&self, caller: &Principal, keys: Keys) -> Result<(), Error> {
+        let mut client = self.inner.database.client().await?;
+        let tx = client.transaction().await?;
+        let revoked = store::revoke_sessions(&tx, caller.user_id, None).await?;
+        let deleted = match keys {
+            Keys::Keep => Vec::new(),
+            Keys::End => delete_all_api_keys(&tx, caller.tenant_id, caller.user_id).await?,
+        };
+        tx.commit().await?;
+        self.apply_revoked(revoked);
+        let deleted = deleted
+            .into_iter()
+            .map(|id| AuthEvent::Revoked(CredentialId::ApiKey(id)));
+        self.inner.revocations.apply(deleted.collect(), Instant::now());
+        Ok(())
     }
 
     async fn revoke(&self, user_id: UserId, only: Option<SessionId>) -> Result<(), Error> {
@@ -222,10 +272,13 @@ impl Auth {
         let tx = client.transaction().await?;
         let found = store::find_refresh_token(&tx, &hash_opaque(token)).await?;
         tx.commit().await?;
-        found.ok_or(Error::Spent)
+        found.ok_or_else(|| {
+            self.inner.marks.note_refused(token);
+            Error::Spent
+        })
     }
 
-    fn apply_revoked(&self, sessions: Vec<SessionId>) {
+    pub(super) fn apply_revoked(&self, sessions: Vec<SessionId>) {
         self.inner.revocations.apply(
             sessions
                 .into_iter()
@@ -233,6 +286,26 @@ impl Auth {
                 .collect(),
             Instant::now(),
         );
+    }
+}
+
+/// Whether the API keys of a user end with their logins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keys {
+    Keep,
+    End,
+}
+
+/// The hash that a password was right for, before and after it was brought to its one form.
+#[derive(Clone, Copy)]
+struct VerifiedHash<'a> {
+    old: &'a str,
+    renewed: &'a str,
+}
+
+impl VerifiedHash<'_> {
+    fn is(self, hash: &str) -> bool {
+        hash == self.old || hash == self.renewed
     }
 }
 
@@ -248,12 +321,12 @@ struct FreshTokens {
 impl FreshTokens {
     fn new(auth: &Auth) -> Self {
         let now = Utc::now();
-        let (refresh_token, hash) = make_opaque();
+        let (refresh_token, hash) = auth.inner.marks.make();
         Self {
             now,
             refresh_token,
             hash,
-            refresh_expires_at: expiry(now, auth.inner.refresh_token_ttl),
+            refresh_expires_at: expiry(now, auth.inner.refresh_token_ttl.min(auth.inner.login_ttl_max)),
         }
     }
 

@@ -7,11 +7,13 @@
 //! | `registration.rs` | making users: sign-up, guests |
 //! | `logins.rs` | log in, refresh, log out |
 //! | `refresh_judgement.rs` | a refresh token that comes again: a lost answer or a thief; pure |
+//! | `password_change.rs` | another password ends other logins |
 //! | `tickets.rs` | tickets for the socket |
 //! | `api_keys.rs` | management of the credentials of programs |
 //! | `service.rs` | [`Auth`]: authentication, start and stop |
 //! | `upkeep.rs` | the task that polls revocations and removes what has expired |
 //! | `login_throttle.rs`, `login_failures.rs` | who guesses passwords waits; the latter is pure |
+//! | `known_places.rs` | from where people have logged in, and are not kept out; pure |
 //! | `key_lookup.rs` | whom a key stands for, remembered for a minute |
 //! | `known_users.rs` | which users are there, remembered for an hour |
 //! | `revocation.rs` | what was revoked or changed, in memory |
@@ -24,15 +26,18 @@
 //! | `account.rs`, `key_types.rs`, `events.rs`, `error.rs` | plain types |
 //! | `principal.rs`, `access.rs` | who is calling, and what conversations and search need of that |
 //! | `permissions.rs`, `scopes.rs` | roles and scopes turned into answers; pure |
-//! | `opaque.rs` | random secrets and their hashes |
+//! | `credential_marks.rs` | random secrets, and which of them this installation issued |
+//! | `opaque.rs` | hashes of random secrets; pure |
 
 mod access;
 mod account;
 mod api_keys;
+mod credential_marks;
 mod error;
 mod events;
 mod key_lookup;
 mod key_types;
+mod known_places;
 mod known_users;
 mod last_used;
 mod login_failures;
@@ -41,6 +46,7 @@ mod logins;
 mod names;
 mod opaque;
 mod password;
+mod password_change;
 mod password_text;
 mod permissions;
 mod principal;
@@ -61,8 +67,9 @@ pub use access::{Access, AllowedConversations};
 pub use account::{Account, EMAIL_BYTES_MAX, Tenant, User, check_email};
 pub use error::Error;
 pub use events::{AuthEvent, UserState};
+pub use key_lookup::is_key as is_api_key;
 pub use key_types::{ApiKey, IssuedKey, NewApiKey};
-pub use logins::IssuedLogin;
+pub use logins::{IssuedLogin, Keys};
 pub use names::check_name;
 pub use permissions::{Action, ChangedUser, UserChange, UserChangeRefusal, check_user_change};
 pub use principal::{Credential, CredentialId, Principal};

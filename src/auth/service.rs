@@ -10,6 +10,7 @@
 //! one background task is in `upkeep.rs`. Further methods of [`Auth`] are in `registration.rs`,
 //! `logins.rs`, `tickets.rs` and `api_keys.rs`.
 
+use super::credential_marks::CredentialMarks;
 use super::error::Error;
 use super::events::{AuthEvent, UserState};
 use super::key_lookup::{self, KeyLookup, REMEMBERED_FOR};
@@ -21,6 +22,7 @@ use super::principal::{CredentialId, Principal};
 use super::revocation::RevocationCache;
 use super::secret_rotation::{self, Neighbours, NodeSecrets, Proof};
 use super::signing_key::load_signing_key;
+use super::store::installation;
 use super::token::Signer;
 use super::upkeep::{Upkeep, UpkeepTask};
 use crate::cache::CacheHandle;
@@ -29,6 +31,7 @@ use crate::database::Database;
 use crate::ids::UserStatus;
 use chrono::Utc;
 use parking_lot::Mutex;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::broadcast;
@@ -44,9 +47,11 @@ pub(super) struct AuthInner {
     pub(super) database: Database,
     pub(super) signer: Signer,
     pub(super) passwords: Passwords,
+    pub(super) marks: CredentialMarks,
     pub(super) revocations: Arc<RevocationCache>,
     pub(super) access_token_ttl: Duration,
     pub(super) refresh_token_ttl: Duration,
+    pub(super) login_ttl_max: Duration,
     key_lookup: KeyLookup,
     pub(super) known_users: KnownUsers,
     last_used: Arc<LastUsed>,
@@ -70,6 +75,7 @@ impl Auth {
             None => Neighbours::None,
         };
         secret_rotation::check(&database, &secrets, neighbours).await?;
+        let marks = CredentialMarks::new(&installation::load_mark_key(&database.client().await?).await?)?;
         let signer = Signer::new(secrets.signing, secrets.accepted, access_token_ttl);
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         // Nothing that is remembered of credentials is older than the oldest token, or than a
@@ -93,9 +99,11 @@ impl Auth {
             database,
             signer,
             passwords,
+            marks,
             revocations,
             access_token_ttl,
             refresh_token_ttl,
+            login_ttl_max: config.auth.login_ttl_max,
             last_used,
             login_throttle,
             upkeep,
@@ -113,21 +121,19 @@ impl Auth {
         }
     }
 
-    /// Who a credential of an `Authorization` header stands for, with all that has changed since:
-    /// an access token, with a query when its user is first seen, or an API key, with one at most,
-    /// and only if `may_look_up`, which is called for keys alone.
-    ///
-    /// # Errors
-    /// [`Error::Token`], [`Error::ApiKey`], [`Error::Revoked`], [`Error::Suspended`],
-    /// [`Error::LookUp`].
-    pub async fn authenticate(&self, credential: &str, may_look_up: impl FnOnce() -> bool) -> Result<Principal, Error> {
-        if key_lookup::is_key(credential) {
-            self.authenticate_key(credential, may_look_up()).await
-        } else {
-            let principal = self.authenticate_token(credential)?;
-            self.check_user(&principal).await?;
-            Ok(principal)
-        }
+    /// Whether an API key, a refresh token or a ticket is one that this installation has issued, as
+    /// its mark says: then it is looked up whoever else is at its address.
+    #[must_use]
+    pub fn is_marked(&self, credential: &str) -> bool {
+        let opaque = credential.strip_prefix(key_lookup::PREFIX).unwrap_or(credential);
+        self.inner.marks.is_marked(opaque)
+    }
+
+    /// Whether somebody at this address has lately logged in to this account: then nobody else's
+    /// failures there make them wait.
+    #[must_use]
+    pub fn is_known_login(&self, email: &str, address: IpAddr) -> bool {
+        self.inner.login_throttle.is_known(email, address)
     }
 
     /// Asserts that the user of a token is there, where [`Auth::authenticate_token`] has not asked.
@@ -148,8 +154,21 @@ impl Auth {
         self.recheck(self.inner.signer.verify(token, Utc::now())?)
     }
 
-    async fn authenticate_key(&self, key: &str, may_look_up: bool) -> Result<Principal, Error> {
-        let holder = self.inner.key_lookup.find(key, may_look_up).await?;
+    /// Who an API key stands for, with all that has changed since; with a query at most, and only
+    /// if the key is marked or `may_look_up` says so.
+    ///
+    /// # Errors
+    /// [`Error::ApiKey`], [`Error::NotLookedUp`], [`Error::Revoked`], [`Error::Suspended`],
+    /// [`Error::LookUp`].
+    pub async fn authenticate_key(&self, key: &str, may_look_up: impl FnOnce() -> bool) -> Result<Principal, Error> {
+        let may_look_up = self.is_marked(key) || may_look_up();
+        let found = self.inner.key_lookup.find(key, may_look_up).await;
+        if matches!(found, Err(Error::ApiKey))
+            && let Some(opaque) = key.strip_prefix(key_lookup::PREFIX)
+        {
+            self.inner.marks.note_refused(opaque);
+        }
+        let holder = found?;
         let now = Utc::now();
         let principal = self.inner.revocations.check(holder.principal.clone(), holder.status)?;
         if principal.expires_at.is_some_and(|at| at <= now) {

@@ -6,7 +6,7 @@
 //! Bound: a hundred unredeemed tickets of a login, counted under its lock.
 
 use super::error::Error;
-use super::opaque::{expiry, hash_opaque, is_plausible, make_opaque};
+use super::opaque::{expiry, hash_opaque, is_plausible};
 use super::principal::Principal;
 use super::service::Auth;
 use super::store::invites::find_guest_conversation;
@@ -34,12 +34,12 @@ impl Auth {
     /// [`Error::TooManyTickets`], [`Error::Database`].
     pub async fn issue_ticket(&self, principal: &Principal) -> Result<SocketTicket, Error> {
         let session_id = principal.session_id().ok_or(Error::NeedsSession)?;
-        let (ticket, hash) = make_opaque();
+        let (ticket, hash) = self.inner.marks.make();
         let mut client = self.inner.database.client().await?;
         let tx = client.transaction().await?;
         // Under the lock of the login, so that those who ask at the same time are counted.
-        let account = store::lock_session(&tx, session_id).await?.ok_or(Error::Revoked)?;
-        if account.user.status == UserStatus::Suspended {
+        let account = store::lock_session(&tx, session_id, self.inner.login_ttl_max).await?;
+        if account.ok_or(Error::Revoked)?.user.status == UserStatus::Suspended {
             return Err(Error::Suspended);
         }
         let expires_at = expiry(Utc::now(), TICKET_TTL);
@@ -64,11 +64,13 @@ impl Auth {
         }
         let mut client = self.inner.database.client().await?;
         let tx = client.transaction().await?;
-        let session_id = store::take_ticket(&tx, &hash_opaque(ticket))
-            .await?
-            .ok_or(Error::Spent)?;
-        let account = store::lock_session(&tx, session_id).await?.ok_or(Error::Revoked);
-        let account = match account {
+        let taken = store::take_ticket(&tx, &hash_opaque(ticket)).await?;
+        let session_id = taken.ok_or_else(|| {
+            self.inner.marks.note_refused(ticket);
+            Error::Spent
+        })?;
+        let account = store::lock_session(&tx, session_id, self.inner.login_ttl_max).await?;
+        let account = match account.ok_or(Error::Revoked) {
             Ok(account) => account,
             Err(error) => {
                 tx.commit().await?;

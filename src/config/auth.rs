@@ -11,6 +11,7 @@ const JWT_SECRET_BYTES_MIN: usize = 32;
 pub struct AuthConfig {
     pub access_token_ttl: Duration,
     pub refresh_token_ttl: Duration,
+    pub login_ttl_max: Duration,
     pub jwt_secret: Option<Secret>,
     pub jwt_secret_previous: Option<Secret>,
 }
@@ -20,6 +21,7 @@ impl Default for AuthConfig {
         Self {
             access_token_ttl: Duration::from_secs(900),
             refresh_token_ttl: Duration::from_hours(30 * 24),
+            login_ttl_max: Duration::from_hours(90 * 24),
             jwt_secret: None,
             jwt_secret_previous: None,
         }
@@ -40,6 +42,12 @@ impl AuthConfig {
             &mut self.refresh_token_ttl,
             seconds(60, 400 * DAY),
             "How long a login lasts that is not used.",
+        );
+        walk.bounded(
+            "PARLANCE_LOGIN_TTL_MAX",
+            &mut self.login_ttl_max,
+            seconds(60, 3_660 * DAY),
+            "How long a login lasts at most, however often it is used. Then people sign in anew.",
         );
         walk.value(
             "JWT_SECRET",

@@ -1,12 +1,14 @@
 //! The settings of the HTTP server: its threads, its times, and which pages may use it.
 
-use super::values::{check_origin, cores, pause};
+use super::values::{check_host, check_origin, cores, pause};
 use super::walk::SettingsWalk;
 use std::time::Duration;
 
 #[derive(Clone, Debug)]
 pub struct HttpConfig {
     pub allowed_origins: Vec<String>,
+    /// Names without ports, in lower case; `*` is any.
+    pub public_hosts: Vec<String>,
     pub workers: usize,
     pub request_timeout: Duration,
     pub keep_alive: Duration,
@@ -18,6 +20,7 @@ impl Default for HttpConfig {
     fn default() -> Self {
         Self {
             allowed_origins: Vec::new(),
+            public_hosts: Vec::new(),
             workers: cores(),
             request_timeout: Duration::from_secs(15),
             keep_alive: Duration::from_secs(90),
@@ -36,6 +39,13 @@ impl HttpConfig {
             "Further origins whose pages may open sockets and read responses: `https://chat.example.org`.",
         );
         walk.unset("only pages of this host");
+        walk.value(
+            "PARLANCE_PUBLIC_HOSTS",
+            &mut self.public_hosts,
+            "The names by which people reach this site: `chat.example.org`. A request whose `Host` is another name is refused \
+             with 421, but for health. `*` is any name, for a proxy in front that checks it.",
+        );
+        walk.unset("addresses and loopback names");
         walk.bounded(
             "PARLANCE_HTTP_WORKERS",
             &mut self.workers,
@@ -70,6 +80,11 @@ impl HttpConfig {
     }
 
     pub(super) fn check(&self, errors: &mut Vec<String>) {
+        for host in &self.public_hosts {
+            if let Err(reason) = check_host(host) {
+                errors.push(format!("PARLANCE_PUBLIC_HOSTS: {host:?} {reason}"));
+            }
+        }
         for origin in &self.allowed_origins {
             if let Err(reason) = check_origin(origin) {
                 errors.push(format!("ALLOWED_ORIGINS: {origin:?} {reason}"));

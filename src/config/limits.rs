@@ -83,7 +83,7 @@ impl LimitsConfig {
         walk.section(
             "Limits",
             "A quota counts requests and frames of a user together, over all connections and API keys, and with Redis over \
-             all nodes. Who shows no credentials is counted by client address (IPv6: by /64).",
+             all nodes. Who shows no good credentials is counted by client address (IPv6: by /64).",
         );
         walk.value(
             "RATE_LIMIT_ENABLED",
@@ -180,13 +180,13 @@ impl LimitsConfig {
             "PARLANCE_FLOOD_PER_SECOND",
             &mut self.flood.per_second,
             rate.clone(),
-            "Requests of one client address (IPv6: of one /64), sustained.",
+            "Requests of one client address (IPv6: of one /64), or of one user who is signed in, sustained.",
         );
         walk.bounded(
             "PARLANCE_FLOOD_BURST",
             &mut self.flood.burst,
             rate.clone(),
-            "Requests of one client address at once.",
+            "Requests of one client address or user at once.",
         );
         walk.bounded(
             "PARLANCE_FLOOD_AUTH_PER_SECOND",

@@ -14,7 +14,7 @@ impl MetricsConfig {
         walk.value(
             "METRICS_BIND",
             &mut self.bind,
-            "An address of its own for `/metrics`, for example `127.0.0.1:9464`. It is then not on the main one.",
+            "An address of its own for `/metrics`, for example `127.0.0.1:9464`. It is then not on the main one. Health is on both.",
         );
         walk.unset("`/metrics` is on the main address");
     }

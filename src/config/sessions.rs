@@ -21,7 +21,7 @@ impl Default for SessionsConfig {
         Self {
             connections_max: 50_000,
             connections_per_user: 20,
-            connections_per_address: 100,
+            connections_per_address: 1_000,
             heartbeat: Duration::from_secs(25),
             heartbeat_timeout: Duration::from_secs(35),
             stall_timeout: Duration::from_secs(10),
@@ -49,8 +49,8 @@ impl SessionsConfig {
             "PARLANCE_CONNECTIONS_PER_ADDRESS",
             &mut self.connections_per_address,
             1..=1_000_000,
-            "Sockets of one client address (IPv6: of one /64). One more is closed with 4104. Behind a proxy this needs \
-             `TRUSTED_PROXIES`.",
+            "Sockets of one client address (IPv6: of one /64), of which guests get half. One more is closed with 4104. Behind \
+             a proxy this needs `TRUSTED_PROXIES`.",
         );
         walk.bounded(
             "PARLANCE_HEARTBEAT",

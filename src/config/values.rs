@@ -264,6 +264,20 @@ impl Setting for Option<Secret> {
     }
 }
 
+/// A name as it stands in `Host`, without a port; or `*`.
+pub(super) fn check_host(host: &str) -> Result<(), &'static str> {
+    if host == "*" || host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok() {
+        return Ok(());
+    }
+    if host.contains([':', '/', '?', '#', '@', '*', ' ']) {
+        return Err("must be a name without a scheme, a port or a path");
+    }
+    if host.chars().any(|c| c.is_ascii_uppercase()) {
+        return Err("must be in lower case");
+    }
+    Ok(())
+}
+
 /// An origin as browsers send it: scheme and host in lower case, perhaps a port, no path.
 pub(super) fn check_origin(origin: &str) -> Result<(), &'static str> {
     let Some(host) = origin

@@ -88,6 +88,8 @@ fn name(key: SubjectKey) -> String {
         SubjectKey::User(id) => format!("parlance:rate_limit:user:{id}"),
         SubjectKey::Network(network) => format!("parlance:rate_limit:network:{network:x}"),
         SubjectKey::Tenant(id) => format!("parlance:rate_limit:tenant:{id}"),
+        SubjectKey::NetworkCredentials(network) => format!("parlance:rate_limit:credentials:network:{network:x}"),
+        SubjectKey::NetworkSignUp(network) => format!("parlance:rate_limit:sign_up:network:{network:x}"),
         SubjectKey::UserExpensive(id) => format!("parlance:rate_limit:expensive:user:{id}"),
         SubjectKey::NetworkExpensive(network) => format!("parlance:rate_limit:expensive:network:{network:x}"),
     }

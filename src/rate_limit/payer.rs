@@ -4,8 +4,8 @@ use super::table::SubjectKey;
 use crate::ids::{Plan, TenantId, Tier, UserId};
 use std::net::IpAddr;
 
-/// A user over all of their connections and credentials, or the network of a client that shows
-/// none.
+/// A user over all of their connections and credentials, or the network of a client that shows no
+/// good ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Payer {
     key: SubjectKey,
@@ -38,11 +38,27 @@ impl Payer {
         Self { tenant, ..self }
     }
 
-    /// Anyone who is at this address without valid credentials: anonymous.
+    /// Anyone who is at this address and shows no credentials.
     #[must_use]
     pub fn address(address: IpAddr) -> Self {
+        Self::anonymous(SubjectKey::Network(address.into()))
+    }
+
+    /// Anyone who is at this address and shows credentials that are not good.
+    #[must_use]
+    pub fn false_credentials(address: IpAddr) -> Self {
+        Self::anonymous(SubjectKey::NetworkCredentials(address.into()))
+    }
+
+    /// Anyone who signs up at this address, or enters as a guest.
+    #[must_use]
+    pub fn sign_up(address: IpAddr) -> Self {
+        Self::anonymous(SubjectKey::NetworkSignUp(address.into()))
+    }
+
+    const fn anonymous(key: SubjectKey) -> Self {
         Self {
-            key: SubjectKey::Network(address.into()),
+            key,
             tier: Tier::Anonymous,
             tenant: None,
         }
@@ -55,9 +71,10 @@ impl Payer {
             SubjectKey::User(id) | SubjectKey::UserExpensive(id) => SubjectKey::UserExpensive(id),
             // A tenant is never a payer by itself.
             SubjectKey::Tenant(id) => SubjectKey::Tenant(id),
-            SubjectKey::Network(network) | SubjectKey::NetworkExpensive(network) => {
-                SubjectKey::NetworkExpensive(network)
-            }
+            SubjectKey::Network(network)
+            | SubjectKey::NetworkCredentials(network)
+            | SubjectKey::NetworkSignUp(network)
+            | SubjectKey::NetworkExpensive(network) => SubjectKey::NetworkExpensive(network),
         };
         Self {
             key,

@@ -7,13 +7,16 @@
 //! Bounds: [`SUBJECTS_MAX`] subjects, half of them users and half networks. Addresses can be made
 //! up and users cannot, so however many networks there are, no user shares a budget with one. When
 //! half a shard is full, it first looks for idle subjects, at most once a second. If there are
-//! none, further subjects share [`OVERFLOW`] budgets of that half, by their hash. So a flood of new
-//! addresses gets no budgets of its own, and takes none from those who are known. And nobody is
-//! shut out for good.
+//! none, further subjects share [`OVERFLOW`] budgets of that half. So a flood of new addresses gets
+//! no budgets of its own, and takes none from those who are known. And nobody is shut out for good.
+//!
+//! A /48 of IPv6 has as many networks as this table has places, and one customer has it. So it gets
+//! one place in [`BLOCK_SHARE`], its further networks share a budget of the /48 in each shard, and
+//! newcomers of elsewhere hardly ever the same one.
 
 use super::local_quota::LocalQuota;
 use super::window::{Millis, Spans, Window};
-use crate::ids::{Network, TenantId, UserId};
+use crate::ids::{Network, NetworkBlock, TenantId, UserId};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -27,7 +30,9 @@ pub(super) const SUBJECTS_MAX: usize = 131_072;
 /// Locks; more than threads that may want one.
 const SHARDS: usize = 64;
 /// Budgets that the subjects beyond the bound of half a shard share.
-const OVERFLOW: usize = 16;
+const OVERFLOW: usize = 256;
+/// One place in so many may be of networks of one /48.
+const BLOCK_SHARE: usize = 32;
 /// Between two looks of a full shard for idle subjects.
 const CLEAN_INTERVAL: Millis = 1_000;
 
@@ -36,6 +41,10 @@ const CLEAN_INTERVAL: Millis = 1_000;
 pub(super) enum SubjectKey {
     User(UserId),
     Network(Network),
+    /// What a network's false credentials cost: apart, so that they refuse nobody who shows none.
+    NetworkCredentials(Network),
+    /// What a network's sign-ups and guests cost.
+    NetworkSignUp(Network),
     /// A user's budget for what costs much.
     UserExpensive(UserId),
     NetworkExpensive(Network),
@@ -48,7 +57,18 @@ impl SubjectKey {
     const fn half(self) -> usize {
         match self {
             Self::User(_) | Self::UserExpensive(_) | Self::Tenant(_) => 0,
-            Self::Network(_) | Self::NetworkExpensive(_) => 1,
+            Self::Network(_) | Self::NetworkCredentials(_) | Self::NetworkSignUp(_) | Self::NetworkExpensive(_) => 1,
+        }
+    }
+
+    /// The /48 of a network, if it is in one.
+    const fn block(self) -> Option<NetworkBlock> {
+        match self {
+            Self::User(_) | Self::UserExpensive(_) | Self::Tenant(_) => None,
+            Self::Network(network)
+            | Self::NetworkCredentials(network)
+            | Self::NetworkSignUp(network)
+            | Self::NetworkExpensive(network) => network.block(),
         }
     }
 }
@@ -85,6 +105,8 @@ type TableShard = [ShardHalf; 2];
 #[derive(Debug, Default)]
 struct ShardHalf {
     subjects: HashMap<SubjectKey, SubjectEntry>,
+    /// How many of the subjects are in each /48.
+    blocks: HashMap<NetworkBlock, usize>,
     overflow: Vec<SubjectEntry>,
     cleaned_at: Millis,
 }
@@ -122,18 +144,23 @@ impl SubjectTable {
         if let Some(entry) = shard.subjects.get_mut(&key) {
             return act(entry, EntryKind::Own);
         }
-        if shard.subjects.len() >= self.subjects_per_half && now >= shard.cleaned_at + CLEAN_INTERVAL {
+        let block = key.block();
+        if !shard.has_room(block, self.subjects_per_half) && now >= shard.cleaned_at + CLEAN_INTERVAL {
             shard.clean(now, self.spans);
         }
-        if shard.subjects.len() < self.subjects_per_half {
+        if shard.has_room(block, self.subjects_per_half) {
+            if let Some(block) = block {
+                *shard.blocks.entry(block).or_default() += 1;
+            }
             return act(shard.subjects.entry(key).or_default(), EntryKind::Own);
         }
         self.crowded.fetch_add(1, Ordering::Relaxed);
         if shard.overflow.is_empty() {
             shard.overflow.resize_with(OVERFLOW, SubjectEntry::default);
         }
+        let shared = block.map_or(hash, |block| self.hasher.hash_one(block));
         act(
-            &mut shard.overflow[(hash as usize / SHARDS) % OVERFLOW],
+            &mut shard.overflow[(shared as usize / SHARDS) % OVERFLOW],
             EntryKind::Overflow,
         )
     }
@@ -172,9 +199,19 @@ impl SubjectTable {
 }
 
 impl ShardHalf {
+    /// Whether a subject, of this /48, gets a place of its own among `places`.
+    fn has_room(&self, block: Option<NetworkBlock>, places: usize) -> bool {
+        let of_block = block.and_then(|block| self.blocks.get(&block)).copied().unwrap_or(0);
+        self.subjects.len() < places && of_block < (places / BLOCK_SHARE).max(1)
+    }
+
     fn clean(&mut self, now: Millis, spans: Spans) {
         self.cleaned_at = now;
         self.subjects.retain(|_, entry| !entry.is_idle(now, spans));
+        self.blocks.clear();
+        for block in self.subjects.keys().filter_map(|key| key.block()) {
+            *self.blocks.entry(block).or_default() += 1;
+        }
         if self.subjects.capacity() > 4 * self.subjects.len() {
             self.subjects.shrink_to(2 * self.subjects.len());
         }
@@ -228,6 +265,40 @@ mod tests {
             table.clean(shard, 300_000);
         }
         assert_eq!(table.len(), 0);
+    }
+
+    #[test]
+    fn a_48_leaves_room_for_newcomers_of_elsewhere() {
+        let table = SubjectTable::new(SUBJECTS_MAX, SPANS);
+        let network = |bits: u128| SubjectKey::Network(Network::from(std::net::IpAddr::from(bits.to_be_bytes())));
+        let block = 0x2001_0db8_0001_u128 << 80;
+        // All of its networks, each as often as it may.
+        let admitted_of_block: usize = (0..65_536_u128)
+            .map(|n| {
+                (0..11)
+                    .filter(|_| admitted(&table, network(block | n << 64), 0))
+                    .count()
+            })
+            .sum();
+        let places = SUBJECTS_MAX / 2 / BLOCK_SHARE;
+        assert!(table.len() <= places, "{}", table.len());
+        assert!(admitted_of_block <= (places + SHARDS) * 10, "{admitted_of_block}");
+        // Whoever comes from elsewhere has all of theirs: 9,999 other networks, of either kind.
+        for n in 0..9_999_u128 {
+            let other = if n % 2 == 0 {
+                network((0x2001_0db9_0000_u128 + n) << 80)
+            } else {
+                SubjectKey::Network(Network::from(std::net::IpAddr::from(
+                    u32::try_from(n).unwrap().to_be_bytes(),
+                )))
+            };
+            assert_eq!((0..11).filter(|_| admitted(&table, other, 1)).count(), 10, "{n}");
+        }
+        // Places that are idle again are given back.
+        for shard in 0..table.shards() {
+            table.clean(shard, 300_000);
+        }
+        assert!(admitted(&table, network(block), 300_001) && table.len() == 1);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use super::socket::Socket;
 use crate::auth::{CredentialId, Principal};
 use crate::error::CloseCode;
-use crate::ids::{ConnectionId, Network, TenantId, UserId};
+use crate::ids::{ConnectionId, Network, TenantId, Tier, UserId};
 use crate::rate_limit::Payer;
 use crate::wire::Outbox;
 use parking_lot::Mutex;
@@ -20,6 +20,8 @@ pub struct Connection {
     pub tenant_id: TenantId,
     /// Where its client is.
     pub network: Network,
+    /// Whether it was opened by a guest.
+    pub(super) is_guest: bool,
     /// What waits to be written.
     pub outbox: Arc<Outbox>,
     socket: Option<Arc<Socket>>,
@@ -41,6 +43,7 @@ impl Connection {
             user_id: principal.user_id,
             tenant_id: principal.tenant_id,
             network,
+            is_guest: principal.tier == Tier::Anonymous,
             outbox: Arc::new(Outbox::new()),
             socket,
             started: Instant::now(),

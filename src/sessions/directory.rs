@@ -5,7 +5,9 @@
 //! there and implemented here, because sessions stand above conversations. Who counts as online is
 //! not known here, but in `src/presence`.
 //!
-//! Bounds: connections of the node, of a user and of a network, from the configuration.
+//! Bounds: connections of the node, of a user and of a network, from the configuration. Who is known
+//! is counted by user first, and the bound of a network is far above that of a user: many people
+//! share an address. Guests, whom anybody with a link can make, get at most half of it.
 
 use super::connection::Connection;
 use crate::config::SessionsConfig;
@@ -49,7 +51,21 @@ struct DirectoryIndex {
     connections: HashMap<ConnectionId, Arc<Connection>>,
     users: HashMap<UserId, Vec<Arc<Connection>>>,
     /// How many connections there are from each network.
-    networks: HashMap<Network, usize>,
+    networks: HashMap<Network, Neighbours>,
+}
+
+/// The connections from one network.
+#[derive(Clone, Copy, Debug, Default)]
+struct Neighbours {
+    all: usize,
+    guests: usize,
+}
+
+impl Neighbours {
+    /// Whether one more finds room.
+    const fn has_room(self, is_guest: bool, connections_max: usize) -> bool {
+        self.all < connections_max && !(is_guest && self.guests >= connections_max.div_ceil(2))
+    }
 }
 
 /// The live connections of this node.
@@ -99,10 +115,11 @@ impl Directory {
             return Err(AdmissionError::UserFull);
         }
         let neighbours = index.networks.entry(connection.network).or_default();
-        if *neighbours >= self.connections_per_address {
+        if !neighbours.has_room(connection.is_guest, self.connections_per_address) {
             return Err(AdmissionError::NetworkFull);
         }
-        *neighbours += 1;
+        neighbours.all += 1;
+        neighbours.guests += usize::from(connection.is_guest);
         index.connections.insert(connection.id, connection.clone());
         index.users.entry(user).or_default().push(connection.clone());
         Ok(())
@@ -115,8 +132,9 @@ impl Directory {
             return false;
         }
         if let Some(neighbours) = index.networks.get_mut(&connection.network) {
-            *neighbours -= 1;
-            if *neighbours == 0 {
+            neighbours.all -= 1;
+            neighbours.guests -= usize::from(connection.is_guest);
+            if neighbours.all == 0 {
                 index.networks.remove(&connection.network);
             }
         }
@@ -179,6 +197,8 @@ impl DirectoryIndex {
 mod tests {
     use super::super::connection::principal_for_tests as principal;
     use super::*;
+    use crate::auth::Principal;
+    use crate::ids::Tier;
 
     fn connection(user: UserId) -> Arc<Connection> {
         connection_from(user, Network::NONE)
@@ -209,6 +229,29 @@ mod tests {
         assert!(!directory.remove(&first));
         assert_eq!(directory.insert(&third), Ok(()));
         assert_eq!(directory.insert(&first), Err(AdmissionError::NetworkFull));
+    }
+
+    #[test]
+    fn guests_leave_half_of_a_network_to_others() {
+        let directory = directory(100, 10, 4);
+        let here = Network::from(std::net::IpAddr::from([192, 0, 2, 1]));
+        let guest = || {
+            let principal = Principal {
+                tier: Tier::Anonymous,
+                ..principal(UserId::new())
+            };
+            Arc::new(Connection::new(principal, here, None))
+        };
+        let (first, second) = (guest(), guest());
+        assert_eq!((directory.insert(&first), directory.insert(&second)), (Ok(()), Ok(())));
+        assert_eq!(directory.insert(&guest()), Err(AdmissionError::NetworkFull));
+        for _ in 0..2 {
+            assert_eq!(directory.insert(&connection_from(UserId::new(), here)), Ok(()));
+        }
+        let member = connection_from(UserId::new(), here);
+        assert_eq!(directory.insert(&member), Err(AdmissionError::NetworkFull));
+        assert!(directory.remove(&first));
+        assert_eq!(directory.insert(&guest()), Ok(()));
     }
 
     #[test]

@@ -264,6 +264,10 @@ async fn every_answer_fits_the_document() {
     documented.check("POST", "/auth/refresh", &answer);
     let token = answer.body["access_token"].as_str().unwrap().to_owned();
     let again = Person { token, ..ann.clone() };
+    let change = json!({"password": PASSWORD, "new_password": "another harbour at dusk"});
+    documented
+        .call(&again, "POST /api/me/password", "/api/me/password", Some(change))
+        .await;
     documented
         .call(&again, "POST /auth/logout-all", "/auth/logout-all", None)
         .await;

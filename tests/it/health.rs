@@ -115,7 +115,11 @@ async fn metrics_with_an_address_of_their_own_are_only_there_and_stay_to_the_end
     app.request(Method::GET, "/metrics", None, None)
         .await
         .problem(404, "not_found");
-    for path in ["/", "/health", "/api/me"] {
+    for path in ["/health", "/health/live", "/health/ready"] {
+        let answer = metrics.request(Method::GET, path, None, None).await;
+        assert_eq!(answer.status, 200, "{path}: whatever happens to the main listener");
+    }
+    for path in ["/", "/openapi.json", "/api/me"] {
         metrics
             .request(Method::GET, path, None, None)
             .await

@@ -87,6 +87,54 @@ pub(in crate::auth) async fn update_password_hash(
     Ok(())
 }
 
+/// The address and the hash of the password of a user; `None` for one without.
+pub(in crate::auth) async fn find_password(
+    client: &Client,
+    tenant_id: TenantId,
+    user_id: UserId,
+) -> Result<Option<(String, String)>, Error> {
+    const FIND: Statement = Statement::new(
+        "users.find_password",
+        "SELECT email, password_hash FROM users \
+         WHERE tenant_id = $1 AND id = $2 AND email IS NOT NULL AND password_hash IS NOT NULL",
+    );
+    let Some(row) = client.query_opt(&FIND, &[&tenant_id.0, &user_id.0]).await? else {
+        return Ok(None);
+    };
+    Ok(Some((row.try_get("email")?, row.try_get("password_hash")?)))
+}
+
+/// The hash of a user's password as it is now, and stays until the end of the transaction: who
+/// changes it locks the row, and who opens a login does.
+pub(in crate::auth) async fn lock_password(
+    tx: &Transaction<'_>,
+    tenant_id: TenantId,
+    user_id: UserId,
+) -> Result<Option<String>, Error> {
+    const LOCK: Statement = Statement::new(
+        "users.lock_password",
+        "SELECT password_hash FROM users WHERE tenant_id = $1 AND id = $2 FOR NO KEY UPDATE",
+    );
+    let Some(row) = tx.query_opt(&LOCK, &[&tenant_id.0, &user_id.0]).await? else {
+        return Ok(None);
+    };
+    Ok(row.try_get("password_hash")?)
+}
+
+pub(in crate::auth) async fn set_password_hash(
+    tx: &Transaction<'_>,
+    tenant_id: TenantId,
+    user_id: UserId,
+    hash: &str,
+) -> Result<(), Error> {
+    const SET: Statement = Statement::new(
+        "users.set_password_hash",
+        "UPDATE users SET password_hash = $3 WHERE tenant_id = $1 AND id = $2",
+    );
+    tx.execute(&SET, &[&tenant_id.0, &user_id.0, &hash]).await?;
+    Ok(())
+}
+
 /// Takes back a user who could not be let in; fails if something refers to them already.
 pub(in crate::auth) async fn delete_user(client: &Client, tenant_id: TenantId, user_id: UserId) -> Result<(), Error> {
     const DELETE: Statement = Statement::new("users.delete", "DELETE FROM users WHERE tenant_id = $1 AND id = $2");

@@ -127,6 +127,24 @@ pub(in crate::auth) async fn delete_api_key(
     Ok(client.execute(&DELETE, &[&tenant_id.0, &user_id.0, &id.0]).await? == 1)
 }
 
+/// Deletes all keys of a user and writes their events; which.
+pub(in crate::auth) async fn delete_all_api_keys(
+    tx: &Transaction<'_>,
+    tenant_id: TenantId,
+    user_id: UserId,
+) -> Result<Vec<ApiKeyId>, Error> {
+    const DELETE: Statement = Statement::new(
+        "api_keys.delete_all",
+        "WITH gone AS (DELETE FROM api_keys WHERE tenant_id = $1 AND user_id = $2 RETURNING tenant_id, user_id, id) \
+         INSERT INTO auth_events (tenant_id, user_id, api_key_id) SELECT tenant_id, user_id, id FROM gone \
+         RETURNING api_key_id",
+    );
+    let rows = tx.query(&DELETE, &[&tenant_id.0, &user_id.0]).await?;
+    rows.iter()
+        .map(|row| Ok(ApiKeyId(row.try_get("api_key_id")?)))
+        .collect()
+}
+
 /// Whom a key stands for. The one statement of this crate that names no tenant first but the
 /// login's: the hash of 256 random bits leads to one row of the installation, and the row to the
 /// tenant.

@@ -35,6 +35,16 @@ pub(in crate::auth) async fn load_fingerprints(client: &Client) -> Result<KnownF
     })
 }
 
+/// The key of the marks in opaque credentials; the same for all nodes, for ever.
+pub(in crate::auth) async fn load_mark_key(client: &Client) -> Result<Vec<u8>, Error> {
+    const LOAD: Statement = Statement::new(
+        "installation.load_mark_key",
+        "SELECT credential_mark_key FROM installation",
+    );
+    let row = client.query_one(&LOAD, &[]).await?;
+    Ok(row.try_get("credential_mark_key")?)
+}
+
 /// Makes another fingerprint the present one. The one of before stays known for `overlap`.
 pub(in crate::auth) async fn replace_fingerprint(
     client: &Client,

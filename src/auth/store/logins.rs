@@ -55,10 +55,11 @@ pub(in crate::auth) async fn revoke_oldest_sessions(
         .collect()
 }
 
-/// Locks a live login and reads its account.
+/// Locks a live login that is not older than `age_max`, and reads its account.
 pub(in crate::auth) async fn lock_session(
     tx: &Transaction<'_>,
     session_id: SessionId,
+    age_max: Duration,
 ) -> Result<Option<Account>, Error> {
     const LOCK: Statement = Statement::new(
         "sessions.lock",
@@ -66,23 +67,32 @@ pub(in crate::auth) async fn lock_session(
                 u.created_at AS user_created_at, u.updated_at, \
                 t.id AS tenant_id, t.name AS tenant_name, t.plan AS tenant_plan, t.created_at AS tenant_created_at \
          FROM sessions s JOIN users u ON u.id = s.user_id JOIN tenants t ON t.id = u.tenant_id \
-         WHERE s.id = $1 AND s.revoked_at IS NULL AND s.expires_at > now() FOR UPDATE OF s",
+         WHERE s.id = $1 AND s.revoked_at IS NULL AND s.expires_at > now() \
+           AND s.created_at > now() - $2::float8 * interval '1 second' FOR UPDATE OF s",
     );
-    tx.query_opt(&LOCK, &[&session_id.0])
+    tx.query_opt(&LOCK, &[&session_id.0, &age_max.as_secs_f64()])
         .await?
         .as_ref()
         .map(Account::from_row)
         .transpose()
 }
 
+/// Lets a login last until `expires_at`, or until it is as old as `age_max`; when that is.
 pub(in crate::auth) async fn extend_session(
     tx: &Transaction<'_>,
     session_id: SessionId,
     expires_at: DateTime<Utc>,
-) -> Result<(), Error> {
-    const EXTEND: Statement = Statement::new("sessions.extend", "UPDATE sessions SET expires_at = $2 WHERE id = $1");
-    tx.execute(&EXTEND, &[&session_id.0, &expires_at]).await?;
-    Ok(())
+    age_max: Duration,
+) -> Result<DateTime<Utc>, Error> {
+    const EXTEND: Statement = Statement::new(
+        "sessions.extend",
+        "UPDATE sessions SET expires_at = least($2, created_at + $3::float8 * interval '1 second') \
+         WHERE id = $1 RETURNING expires_at",
+    );
+    let row = tx
+        .query_one(&EXTEND, &[&session_id.0, &expires_at, &age_max.as_secs_f64()])
+        .await?;
+    Ok(row.try_get("expires_at")?)
 }
 
 /// Ends logins of a user: `only`, or all of them; those that ended with this.
@@ -100,6 +110,25 @@ pub(in crate::auth) async fn revoke_sessions(
          RETURNING session_id",
     );
     let rows = tx.query(&REVOKE, &[&user_id.0, &only.map(|id| id.0)]).await?;
+    rows.iter()
+        .map(|row| Ok(SessionId(row.try_get("session_id")?)))
+        .collect()
+}
+
+/// Ends all logins of a user but one; those that ended with this.
+pub(in crate::auth) async fn revoke_other_sessions(
+    tx: &Transaction<'_>,
+    user_id: UserId,
+    kept: SessionId,
+) -> Result<Vec<SessionId>, Error> {
+    const REVOKE: Statement = Statement::new(
+        "sessions.revoke_others",
+        "WITH gone AS (UPDATE sessions SET revoked_at = now() \
+                       WHERE user_id = $1 AND revoked_at IS NULL AND id <> $2 RETURNING tenant_id, user_id, id) \
+         INSERT INTO auth_events (tenant_id, user_id, session_id) SELECT tenant_id, user_id, id FROM gone \
+         RETURNING session_id",
+    );
+    let rows = tx.query(&REVOKE, &[&user_id.0, &kept.0]).await?;
     rows.iter()
         .map(|row| Ok(SessionId(row.try_get("session_id")?)))
         .collect()

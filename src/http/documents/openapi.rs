@@ -27,7 +27,8 @@ use utoipa::{Modify, OpenApi};
     paths(
         auth::register, auth::login, auth::refresh, auth::logout, auth::logout_all, auth::guest, auth::ticket,
         keys::list, keys::create, keys::delete,
-        me::show, me::update, blocks::list, blocks::create, blocks::delete, tenant::show, tenant::update, tenant::list_invites,
+        me::show, me::update, me::change_password, blocks::list, blocks::create, blocks::delete,
+        tenant::show, tenant::update, tenant::list_invites,
         tenant::withdraw_invites, tenant::withdraw_invite, users::list, users::show, users::update,
         conversations::list, conversations::create, conversations::leave, conversations::show, conversations::update, conversations::delete,
         messages::list, messages::create,
@@ -129,6 +130,9 @@ fn problems(path: &str, operation: &Operation, kind: OperationKind, needs_creden
     }
     if operation.request_body.is_some() {
         statuses.extend([StatusCode::REQUEST_TIMEOUT, StatusCode::PAYLOAD_TOO_LARGE]);
+    }
+    if !path.starts_with("/health") {
+        statuses.push(StatusCode::MISDIRECTED_REQUEST);
     }
     if path == "/ws" {
         statuses.push(StatusCode::UPGRADE_REQUIRED);

@@ -1,4 +1,4 @@
-//! How large the head of a request may be, and how long a request may take.
+//! How large the head of a request may be, whom it may be for, and how long a request may take.
 //!
 //! The HTTP parser takes heads of up to 128 KiB and 96 headers, and then replies 431 by itself with
 //! an empty body. The limits here are lower, so that a request that is a little too large gets a problem
@@ -11,9 +11,12 @@
 //! (503).
 
 use crate::error::Code;
+use crate::http::request::headers::header_text;
+use crate::http::request::hosts;
 use crate::http::request::matched_route::MatchedRoute;
 use crate::http::request::progress::RequestProgress;
 use crate::http::response::error::Error;
+use crate::http::routes::access;
 use crate::http::state::AppState;
 use actix_web::HttpMessage;
 use actix_web::body::{BoxBody, MessageBody};
@@ -36,11 +39,13 @@ pub(crate) async fn bounds(
     if let Err(error) = check_head(request.head()) {
         return Ok(request.error_response(error));
     }
+    let http = &AppState::of(request.request())?.config.http;
+    let host = header_text(request.request(), "host").unwrap_or_default();
+    if !hosts::is_ours(host, &http.public_hosts) && !access::is_health(request.match_info().as_str()) {
+        return Ok(request.error_response(Error::other_host()));
+    }
     let own = MatchedRoute::of(request.request()).limits.deadline;
-    let time = match own {
-        Some(own) => own,
-        None => AppState::of(request.request())?.config.http.request_deadline,
-    };
+    let time = own.unwrap_or(http.request_deadline);
     let progress = RequestProgress::default();
     request.extensions_mut().insert(progress.clone());
     if let Ok(response) = tokio::time::timeout(time, next.call(request)).await {

@@ -1,11 +1,15 @@
-//! The flood guard: what one network may ask for in short, no matter who is behind it. It comes
-//! right behind nginx.
+//! The flood guard: what one network may ask for in short. It comes right behind nginx.
 //!
-//! It stands before authentication and costs no more than a look-up, so it is what a flood meets:
-//! 50 requests a second and 100 at once, of those to `/auth/…`, which hash passwords, 5 and 10. It
-//! is actix-governor (a generic cell rate algorithm) over our own key, the client's network, and
-//! with our own response: a problem document with an honest `Retry-After`. What quotas do not count
-//! is free here too: anyone who loads the page asks for all of its files at once.
+//! It stands before authentication and causes no query, so it is what a flood meets: 50 requests a
+//! second and 100 at once, of those to `/auth/…`, which hash passwords, 5 and 10. It is
+//! actix-governor (a generic cell rate algorithm) over our own key, and with our own response: a
+//! problem document with an honest `Retry-After`. What quotas do not count is free here too: anyone
+//! who loads the page asks for all of its files at once.
+//!
+//! Who shows something good is counted apart from the network, so that no neighbour's flood refuses
+//! them: a token's user, a marked credential. So is what pages of other sites make browsers ask
+//! for. A login shows who it is in its body, so it is counted later (`routes/auth.rs`), and only
+//! where nobody has logged in to that account before.
 //!
 //! Bounds: governor keeps one number for each key and never removes one by itself. So a request
 //! removes once a second what is as good as new (two seconds after a network's last request).
@@ -13,10 +17,12 @@
 //! there are fewer: slower for all newcomers, open for none, shut for none.
 
 use crate::config::{FloodConfig, LimitsConfig};
-use crate::http::request::client_address;
+use crate::http::request::evidence::Evidence;
+use crate::http::request::{client_address, origin};
 use crate::http::response::error::{self, Error};
 use crate::http::routes::access;
-use crate::ids::{Network, Tier};
+use crate::http::state::AppState;
+use crate::ids::{Network, Tier, UserId};
 use crate::metrics::{Surface, metrics};
 use actix_governor::governor::clock::{Clock, DefaultClock, QuantaInstant};
 use actix_governor::governor::middleware::NoOpMiddleware;
@@ -24,7 +30,7 @@ use actix_governor::governor::state::keyed::DefaultKeyedStateStore;
 use actix_governor::governor::{NotUntil, RateLimiter};
 use actix_governor::{GovernorConfig, GovernorConfigBuilder, KeyExtractor};
 use actix_web::dev::ServiceRequest;
-use actix_web::http::header;
+use actix_web::http::{Method, header};
 use actix_web::{HttpResponse, HttpResponseBuilder};
 use ipnet::IpNet;
 use std::hash::{BuildHasher, RandomState};
@@ -67,6 +73,18 @@ impl FloodGuards {
             auth: guard(CountedRequests::Auth).governor(config.flood_auth)?,
         })
     }
+
+    /// Counts a login to an account that nobody at this address is known to own.
+    ///
+    /// # Errors
+    /// `rate_limited`.
+    pub(crate) fn check_login(&self, network: Network) -> Result<(), Error> {
+        let key = FloodKey::Login(network);
+        self.auth.limiter().check_key(&key).map_err(|negative| {
+            metrics().rate_limited(Tier::Anonymous, Surface::Flood);
+            Error::too_many(negative.wait_time_from(DefaultClock::default().now()))
+        })
+    }
 }
 
 /// Which requests a guard counts.
@@ -81,10 +99,27 @@ enum CountedRequests {
 pub(crate) enum FloodKey {
     /// Nobody: the request is free.
     Free,
-    /// The client's network.
+    /// The client's network, for what shows nothing good.
     Network(Network),
+    /// The client's network, for what pages of other sites embed.
+    Embedded(Network),
+    /// The client's network, for logins.
+    Login(Network),
+    /// The user of a good token.
+    User(UserId),
+    /// The hash of a marked credential.
+    Marked(u64),
     /// Several networks, while there are too many.
     Shared(u64),
+}
+
+impl FloodKey {
+    const fn network(self) -> Option<Network> {
+        match self {
+            Self::Network(network) | Self::Embedded(network) | Self::Login(network) => Some(network),
+            Self::Free | Self::User(_) | Self::Marked(_) | Self::Shared(_) => None,
+        }
+    }
 }
 
 /// Finds the key of a request, and sweeps.
@@ -142,11 +177,18 @@ impl FloodStore {
         }
     }
 
-    fn key(&self, network: Network) -> FloodKey {
-        if self.is_crowded.load(Ordering::Relaxed) {
-            FloodKey::Shared(self.hasher.hash_one(network) % SHARED_KEYS)
+    /// The key to count for: networks can be made up, and share keys where there are too many.
+    fn key(&self, own: FloodKey) -> FloodKey {
+        let is_known = matches!(own, FloodKey::User(_) | FloodKey::Marked(_));
+        if !is_known && self.is_crowded.load(Ordering::Relaxed) {
+            // A /48 has many networks: it shares one key with a few others.
+            let hash = match own.network().and_then(Network::block) {
+                Some(block) => self.hasher.hash_one(block),
+                None => self.hasher.hash_one(own),
+            };
+            FloodKey::Shared(hash % SHARED_KEYS)
         } else {
-            FloodKey::Network(network)
+            own
         }
     }
 }
@@ -162,12 +204,23 @@ impl KeyExtractor for FloodGuard {
             CountedRequests::All => !access::is_free(path),
             CountedRequests::Auth => path.starts_with("/auth/"),
         };
-        if !counts {
+        if !counts || is_login(request) {
             return Ok(FloodKey::Free);
         }
         self.store.sweep_if_due();
-        let address = client_address::of(request.request(), &self.trusted_proxies);
-        Ok(self.store.key(address.into()))
+        let request = request.request();
+        let state = AppState::of(request)?;
+        let network = Network::from(client_address::of(request, &self.trusted_proxies));
+        let own = if origin::is_foreign_embedding(request, state) {
+            FloodKey::Embedded(network)
+        } else {
+            match Evidence::of(request, state) {
+                Evidence::Token(user) => FloodKey::User(user),
+                Evidence::Marked(credential) => FloodKey::Marked(self.store.hasher.hash_one(credential)),
+                Evidence::Unproven | Evidence::Nothing => FloodKey::Network(network),
+            }
+        };
+        Ok(self.store.key(own))
     }
 
     /// Only status and advice: governor's middleware passes nothing else on, and the request log
@@ -182,6 +235,11 @@ impl KeyExtractor for FloodGuard {
     fn whitelisted_keys(&self) -> Vec<FloodKey> {
         vec![FloodKey::Free]
     }
+}
+
+/// Whether a request is a login, which its handler counts.
+fn is_login(request: &ServiceRequest) -> bool {
+    request.match_info().as_str() == access::LOGIN && request.method() == Method::POST
 }
 
 #[cfg(test)]
@@ -202,7 +260,7 @@ mod tests {
         let limiter = guards.all.limiter();
         let store = FloodStore::default();
         assert!(store.limiter.set(limiter.clone()).is_ok());
-        let address = |n: u32| Network::from(IpAddr::V4(Ipv4Addr::from(n)));
+        let address = |n: u32| FloodKey::Network(Network::from(IpAddr::V4(Ipv4Addr::from(n))));
         for n in 0..1_000 {
             assert!(limiter.check_key(&store.key(address(n))).is_ok());
         }
@@ -214,6 +272,13 @@ mod tests {
         store.is_crowded.store(true, Ordering::Relaxed);
         assert!(matches!(store.key(address(1)), FloodKey::Shared(key) if key < SHARED_KEYS));
         assert_eq!(store.key(address(1)), store.key(address(1)));
+        let of = |n: u128| {
+            let address = IpAddr::from((0x2001_0db8_0001_u128 << 80 | n << 64).to_be_bytes());
+            store.key(FloodKey::Network(address.into()))
+        };
+        assert_eq!(of(1), of(2), "a /48 shares one");
+        let known = FloodKey::User(UserId::new());
+        assert_eq!(store.key(known), known, "who is known shares with nobody");
     }
 
     #[test]

@@ -9,8 +9,9 @@
 //! can make a browser send the cookie, but it cannot lie about its origin.
 
 use super::matched_route::MatchedRoute;
-use super::{address_quota, cookies, log_fields, origin};
-use crate::auth::Principal;
+use super::token::{bearer, verify_token};
+use super::{address_quota, log_fields, origin};
+use crate::auth::{Principal, is_api_key};
 use crate::error::Code;
 use crate::http::response::error::Error;
 use crate::http::state::AppState;
@@ -63,22 +64,22 @@ pub(crate) async fn authenticate(request: &HttpRequest, state: &AppState) -> Res
 /// The principal, whatever route it is for. Found out once for each request.
 ///
 /// # Errors
-/// `unauthenticated`; `rate_limited` for a key that is not looked up because its address has used
-/// up its quota; `forbidden` for a suspended user or a cookie from a foreign page.
+/// `unauthenticated`; `rate_limited` for a key without a mark that is not looked up, because its
+/// address has used up its budget for false credentials; `forbidden` for a suspended user or a cookie from a foreign page.
 pub(crate) async fn identify(request: &HttpRequest, state: &AppState) -> Result<Principal, Error> {
     let known = request.extensions().get::<Caller>().cloned();
     if let Some(Caller(principal)) = known {
         return Ok(principal);
     }
     let principal = match bearer(request)? {
-        Some(credential) => {
-            // Unknown keys are paid for by the address. Once its quota is used up, they are not
-            // looked up any more.
+        Some(key) if is_api_key(key) => {
+            // Made-up keys are paid for by the address. Once that budget is used up, only keys with
+            // a mark are looked up any more.
             let may_look_up = || address_quota::peek(request, state).is_none();
-            state.auth.authenticate(credential, may_look_up).await?
+            state.auth.authenticate_key(key, may_look_up).await?
         }
-        None => {
-            let principal = by_cookie(request, state)?;
+        _ => {
+            let principal = identify_by_token(request, state)?;
             state.auth.check_user(&principal).await?;
             principal
         }
@@ -93,39 +94,11 @@ pub(crate) async fn identify(request: &HttpRequest, state: &AppState) -> Result<
 /// # Errors
 /// As [`identify`]; a key is `unauthenticated`.
 pub(crate) fn identify_by_token(request: &HttpRequest, state: &AppState) -> Result<Principal, Error> {
-    match bearer(request)? {
-        Some(token) => Ok(state.auth.authenticate_token(token)?),
-        None => by_cookie(request, state),
-    }
-}
-
-/// By the cookie, which may only hold a token: a browser would send a key in it to pages that its
-/// owner never meant.
-fn by_cookie(request: &HttpRequest, state: &AppState) -> Result<Principal, Error> {
-    let check = |token: &str| state.auth.authenticate_token(token);
-    let principal = cookies::valid_session(request.headers(), state.config.http.secure_cookies, check)
-        .ok_or_else(|| Error::new(Code::Unauthenticated))??;
-    if !request.method().is_safe() && !origin::is_own_page(request) {
+    let principal = verify_token(request, state)?;
+    let is_by_cookie = !request.headers().contains_key(header::AUTHORIZATION);
+    if is_by_cookie && !request.method().is_safe() && !origin::is_own_page(request, state) {
         let detail = "With a cookie this needs an `Origin` of this host or `Sec-Fetch-Site: same-origin`.";
         return Err(Error::with_detail(Code::Forbidden, detail));
     }
     Ok(principal)
-}
-
-/// The token of `Authorization: Bearer`, if the header is there.
-///
-/// # Errors
-/// `unauthenticated` for a header of another form.
-fn bearer(request: &HttpRequest) -> Result<Option<&str>, Error> {
-    let Some(value) = request.headers().get(header::AUTHORIZATION) else {
-        return Ok(None);
-    };
-    let value = value.to_str().unwrap_or_default();
-    match value.split_once(' ') {
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(Some(token.trim())),
-        _ => Err(Error::with_detail(
-            Code::Unauthenticated,
-            "The `Authorization` header must be `Bearer <token>`.",
-        )),
-    }
 }

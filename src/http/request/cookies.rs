@@ -77,6 +77,11 @@ pub(crate) fn valid_session<T, E: Into<Error>>(
     valid.map(|(_, found)| Ok(found)).or_else(|| refusal.map(Err))
 }
 
+/// Whether a request has a session cookie of ours, whatever is in it.
+pub(crate) fn has_session(headers: &HeaderMap, secure: bool) -> bool {
+    values(headers, CookieNames::of(secure).session).next().is_some()
+}
+
 /// The different refresh tokens in the cookies of a request, in the order in which they came.
 pub(crate) fn refresh_tokens(headers: &HeaderMap, secure: bool) -> Vec<&str> {
     let mut tokens = Vec::new();

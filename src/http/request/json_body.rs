@@ -26,13 +26,41 @@ impl<T: DeserializeOwned + 'static> FromRequest for JsonBody<T> {
         let body = body::read_body(request, payload);
         async move {
             if !is_json {
-                let detail = "The body must be JSON, with `Content-Type: application/json`.";
-                return Err(Error::with_detail(Code::BadRequest, detail));
+                return Err(not_json());
             }
             parse_json(&body.await?).map(Self)
         }
         .boxed_local()
     }
+}
+
+/// The same where there may be no body: then it is the default.
+pub(crate) struct OptionalJsonBody<T>(pub(crate) T);
+
+impl<T: DeserializeOwned + Default + 'static> FromRequest for OptionalJsonBody<T> {
+    type Error = Error;
+    type Future = LocalBoxFuture<'static, Result<Self, Error>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let is_json = is_json(request);
+        let body = body::read_body(request, payload);
+        async move {
+            let body = body.await?;
+            if body.is_empty() {
+                return Ok(Self(T::default()));
+            }
+            if !is_json {
+                return Err(not_json());
+            }
+            parse_json(&body).map(Self)
+        }
+        .boxed_local()
+    }
+}
+
+fn not_json() -> Error {
+    let detail = "The body must be JSON, with `Content-Type: application/json`.";
+    Error::with_detail(Code::BadRequest, detail)
 }
 
 fn is_json(request: &HttpRequest) -> bool {

@@ -1,6 +1,7 @@
 //! Who pays for a request with their quota, and the extractor of routes that cost much.
 
-use super::caller;
+use super::{address_quota, caller};
+use crate::auth::Principal;
 use crate::http::response::error::Error;
 use crate::http::state::AppState;
 use crate::metrics::{Surface, metrics};
@@ -10,11 +11,16 @@ use actix_web::{FromRequest, HttpRequest};
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 
-/// The user, if the credentials are valid; otherwise the address, with the quota of guests.
-pub(crate) async fn payer_of(request: &HttpRequest, state: &AppState) -> Payer {
+/// The user, and their tenant besides.
+pub(crate) fn of_principal(principal: &Principal) -> Payer {
+    Payer::user(principal.user_id, principal.tier).of_tenant(principal.tenant_id, principal.plan)
+}
+
+/// The user, if the credentials are valid; otherwise the address, with a quota of guests.
+async fn payer_of(request: &HttpRequest, state: &AppState) -> Payer {
     match caller::identify(request, state).await {
-        Ok(principal) => Payer::user(principal.user_id, principal.tier).of_tenant(principal.tenant_id, principal.plan),
-        Err(_) => Payer::address(state.client_address(request)),
+        Ok(principal) => of_principal(&principal),
+        Err(_) => address_quota::payer(request, state),
     }
 }
 

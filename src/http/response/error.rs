@@ -103,6 +103,17 @@ impl Error {
         }
     }
 
+    /// `bad_request` with 421, because the `Host` header names somebody else.
+    pub(crate) fn other_host() -> Self {
+        Self {
+            status: Some(StatusCode::MISDIRECTED_REQUEST),
+            ..Self::with_detail(
+                Code::BadRequest,
+                "This host is not served here. Its operator lists the names of the site in PARLANCE_PUBLIC_HOSTS.",
+            )
+        }
+    }
+
     /// `bad_request` because of one field.
     #[must_use]
     pub fn field(field: impl Into<String>, message: impl Into<String>) -> Self {

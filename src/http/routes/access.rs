@@ -54,6 +54,11 @@ pub(crate) struct Route {
     pub(crate) limits: RouteLimits,
 }
 
+/// The path of logins: who they are is known only from their bodies.
+pub(crate) const LOGIN: &str = "/auth/login";
+/// Largest body of a login, in bytes: it is read before anybody is known.
+const LOGIN_BYTES_MAX: usize = 8 * 1_024;
+
 const fn route(method: &'static str, pattern: &'static str, access: RouteAccess) -> Route {
     Route {
         method,
@@ -67,10 +72,16 @@ const CHAT: RouteAccess = RouteAccess::Scope(Scope::Chat);
 const ADMIN: RouteAccess = RouteAccess::Scope(Scope::Admin);
 
 /// Every documented route.
-pub(crate) static ROUTES: [Route; 47] = [
+pub(crate) static ROUTES: [Route; 48] = [
     route("GET", "/ws", CHAT),
     route("POST", "/auth/register", Open),
-    route("POST", "/auth/login", Open),
+    Route {
+        limits: RouteLimits {
+            body_bytes_max: LOGIN_BYTES_MAX,
+            ..RouteLimits::DEFAULT
+        },
+        ..route("POST", LOGIN, Open)
+    },
     route("POST", "/auth/refresh", Open),
     route("POST", "/auth/guest", Open),
     route("POST", "/auth/logout", Session),
@@ -84,6 +95,7 @@ pub(crate) static ROUTES: [Route; 47] = [
     route("GET", "/api/me/blocks", CHAT),
     route("POST", "/api/me/blocks", CHAT),
     route("DELETE", "/api/me/blocks/{user_id}", CHAT),
+    route("POST", "/api/me/password", Session),
     route("GET", "/api/tenant", AnyScope),
     route("PATCH", "/api/tenant", ADMIN),
     route("GET", "/api/tenant/invites", ADMIN),
@@ -136,6 +148,18 @@ pub(crate) fn is_free(path: &str) -> bool {
     ) || ["/static/", "/docs/", "/i/"]
         .iter()
         .any(|prefix| path.starts_with(prefix))
+}
+
+/// Whether a path is one of health, for balancers and orchestrators.
+#[must_use]
+pub(crate) fn is_health(path: &str) -> bool {
+    matches!(path, "/health" | "/health/live" | "/health/ready")
+}
+
+/// Whether a path makes users.
+#[must_use]
+pub(crate) fn is_sign_up(path: &str) -> bool {
+    matches!(path, "/auth/register" | "/auth/guest")
 }
 
 impl RouteAccess {

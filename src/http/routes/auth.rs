@@ -1,9 +1,9 @@
 //! Signing up, in and out over HTTP, and the cookies of browsers.
 
-use crate::auth::{self, IssuedLogin, Registration, Tenant, User};
+use crate::auth::{self, IssuedLogin, Keys, Registration, Tenant, User};
 use crate::error::Code;
 use crate::http::request::caller::Caller;
-use crate::http::request::json_body::JsonBody;
+use crate::http::request::json_body::{JsonBody, OptionalJsonBody};
 use crate::http::request::{caller, cookies, origin};
 use crate::http::response::error::Error;
 use crate::http::state::AppState;
@@ -52,6 +52,14 @@ pub(crate) struct GuestInput {
     name: String,
     /// Code of an invite.
     invite: String,
+}
+
+/// What ends with all logins; without a body nothing else.
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct LogoutAllInput {
+    /// Whether the API keys of this user are deleted too.
+    keys: bool,
 }
 
 /// Who is signed in, and the access token; the refresh token is only in its cookie.
@@ -154,6 +162,11 @@ pub(crate) async fn login(
 ) -> Result<HttpResponse, Error> {
     let LoginInput { email, password } = input.0;
     let address = state.client_address(&request);
+    if let Some(guards) = &state.flood_guards
+        && !state.auth.is_known_login(&email, address)
+    {
+        guards.check_login(address.into())?;
+    }
     let login = state.auth.login(&email, password, address).await?;
     Ok(signed_in(&state, StatusCode::OK, login))
 }
@@ -168,7 +181,7 @@ pub(crate) async fn login(
 #[utoipa::path(post, path = "/auth/refresh", tag = "auth",
     responses((status = 200, body = SignedInResponse)), security(("refresh" = [])))]
 pub(crate) async fn refresh(request: HttpRequest, state: web::Data<AppState>) -> Result<HttpResponse, Error> {
-    origin::refuse_foreign_page(&request, &state.config.http.allowed_origins)?;
+    origin::refuse_foreign_page(&request, &state)?;
     let tokens = cookies::refresh_tokens(request.headers(), state.config.http.secure_cookies);
     if tokens.is_empty() {
         return Err(Error::new(Code::Unauthenticated));
@@ -198,16 +211,22 @@ async fn login_to_end(request: &HttpRequest, state: &AppState) -> Result<(UserId
             if tokens.is_empty() || error.code() != Code::Unauthenticated {
                 return Err(error);
             }
-            origin::refuse_foreign_page(request, &state.config.http.allowed_origins)?;
+            origin::refuse_foreign_page(request, state)?;
             Ok(state.auth.find_refresh_token(&tokens).await?)
         }
     }
 }
 
-/// Sign out of all logins of this user.
-#[utoipa::path(post, path = "/auth/logout-all", tag = "auth", responses((status = 204)))]
-pub(crate) async fn logout_all(state: web::Data<AppState>, caller: Caller) -> Result<HttpResponse, Error> {
-    state.auth.logout_all(caller.user_id).await?;
+/// Sign out of all logins of this user; with `keys`, their API keys are deleted too.
+#[utoipa::path(post, path = "/auth/logout-all", tag = "auth", request_body = Option<LogoutAllInput>,
+    responses((status = 204)))]
+pub(crate) async fn logout_all(
+    state: web::Data<AppState>,
+    caller: Caller,
+    input: OptionalJsonBody<LogoutAllInput>,
+) -> Result<HttpResponse, Error> {
+    let keys = if input.0.keys { Keys::End } else { Keys::Keep };
+    state.auth.logout_all(&caller, keys).await?;
     Ok(signed_out(&state))
 }
 

@@ -2,8 +2,8 @@
 //!
 //! Everything is checked before the upgrade, so a refusal is an ordinary problem document that a
 //! client can read: draining or full (503), origin (403, whatever the credentials), sub-protocol
-//! (400, before a ticket is spent), credentials (401; from an address that has used up its quota
-//! with such, 429). Credentials are those of every route, or a ticket, so no long-lived secret is
+//! (400, before a ticket is spent), credentials (401; from an address that has used up its budget
+//! for false ones, 429). Credentials are those of every route, or a ticket, so no long-lived secret is
 //! ever in a URL.
 
 use crate::auth::Principal;
@@ -41,7 +41,7 @@ pub(crate) async fn open(
     QueryString(query): QueryString<HandshakeQuery>,
 ) -> Result<HttpResponse, Error> {
     state.sessions.check_capacity().map_err(refusal)?;
-    if origin::is_allowed_page(&request, &state.config.http.allowed_origins) == Some(false) {
+    if origin::is_allowed_page(&request, &state) == Some(false) {
         return Err(Error::with_detail(
             Code::Forbidden,
             "Pages of this origin may not connect.",
@@ -91,7 +91,9 @@ async fn authenticate(request: &HttpRequest, state: &AppState, ticket: Option<St
     let Some(ticket) = ticket else {
         return caller::authenticate(request, state).await;
     };
-    if let Some(refusal) = address_quota::peek(request, state) {
+    if !state.auth.is_marked(&ticket)
+        && let Some(refusal) = address_quota::peek(request, state)
+    {
         return Err(refusal);
     }
     let principal = state.auth.redeem_ticket(&ticket).await?;

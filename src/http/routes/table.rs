@@ -57,6 +57,7 @@ fn people(config: &mut ServiceConfig) {
         .service(to("/api/me").get(me::show).patch(me::update))
         .service(to("/api/me/blocks").get(blocks::list).post(blocks::create))
         .service(to("/api/me/blocks/{user_id}").delete(blocks::delete))
+        .service(to("/api/me/password").post(me::change_password))
         .service(to("/api/tenant").get(tenant::show).patch(tenant::update))
         .service(
             to("/api/tenant/invites")

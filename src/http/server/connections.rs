@@ -61,7 +61,7 @@ struct TableEntry<T> {
     network: Option<Network>,
 }
 
-impl<T: Clone> ConnectionTable<T> {
+impl<T> ConnectionTable<T> {
     pub(super) fn new(bounds: ConnectionBounds) -> Self {
         Self {
             bounds,
@@ -70,9 +70,9 @@ impl<T: Clone> ConnectionTable<T> {
         }
     }
 
-    /// Adds a connection. Returns those that give way to it; `idle_since` says since when one has
-    /// been idle, or [`BUSY`]. The newcomer itself gives way where its network has more than twice
-    /// its share and nothing idle.
+    /// Adds a connection. Returns those that give way to it, which have no place from now on;
+    /// `idle_since` says since when one has been idle, or [`BUSY`]. The newcomer itself gives way
+    /// where its network has more than twice its share and nothing idle.
     pub(super) fn insert(
         &mut self,
         id: u64,
@@ -80,7 +80,6 @@ impl<T: Clone> ConnectionTable<T> {
         connection: T,
         idle_since: impl Fn(&T) -> u64,
     ) -> Vec<T> {
-        let newcomer = connection.clone();
         self.all.insert(id, TableEntry { connection, network });
         let mut leaving = Vec::new();
         if let Some(network) = network {
@@ -88,18 +87,19 @@ impl<T: Clone> ConnectionTable<T> {
             own.insert(id);
             if own.len() > self.bounds.network {
                 let others = own.iter().filter(|other| **other != id);
-                let idle = others.filter_map(|other| self.all.get(other));
-                leaving = longest_idle(idle, self.bounds.network, &idle_since);
+                let entries = others.filter_map(|other| Some((*other, self.all.get(other)?)));
+                leaving = longest_idle(entries, self.bounds.network, &idle_since);
                 if leaving.is_empty() && own.len() > 2 * self.bounds.network {
-                    leaving.push(newcomer);
+                    leaving.push(id);
                 }
             }
         }
         if leaving.is_empty() && self.all.len() > self.bounds.node {
             let others = self.all.iter().filter(|(other, _)| **other != id);
-            leaving = longest_idle(others.map(|(_, entry)| entry), self.bounds.node, &idle_since);
+            let entries = others.map(|(other, entry)| (*other, entry));
+            leaving = longest_idle(entries, self.bounds.node, &idle_since);
         }
-        leaving
+        leaving.into_iter().filter_map(|id| self.remove(id)).collect()
     }
 
     /// The connection is a WebSocket from now on: the caps on sockets judge it.
@@ -108,9 +108,10 @@ impl<T: Clone> ConnectionTable<T> {
         self.leave(network, id);
     }
 
-    pub(super) fn remove(&mut self, id: u64) {
-        let network = self.all.remove(&id).and_then(|entry| entry.network);
-        self.leave(network, id);
+    pub(super) fn remove(&mut self, id: u64) -> Option<T> {
+        let entry = self.all.remove(&id)?;
+        self.leave(entry.network, id);
+        Some(entry.connection)
     }
 
     fn leave(&mut self, network: Option<Network>, id: u64) {
@@ -130,19 +131,19 @@ impl<T: Clone> ConnectionTable<T> {
 }
 
 /// Some of those that have been idle for longest.
-fn longest_idle<'a, T: Clone + 'a>(
-    entries: impl Iterator<Item = &'a TableEntry<T>>,
+fn longest_idle<'a, T: 'a>(
+    entries: impl Iterator<Item = (u64, &'a TableEntry<T>)>,
     places: usize,
     idle_since: &impl Fn(&T) -> u64,
-) -> Vec<T> {
-    let since = |entry: &'a TableEntry<T>| (idle_since(&entry.connection), &entry.connection);
+) -> Vec<u64> {
+    let since = |(id, entry): (u64, &TableEntry<T>)| (idle_since(&entry.connection), id);
     let mut idle: Vec<_> = entries.map(since).filter(|(since, _)| *since != BUSY).collect();
     let count = (places / BATCH).max(1).min(idle.len());
     if count < idle.len() {
-        idle.select_nth_unstable_by_key(count, |(since, _)| *since);
+        idle.select_nth_unstable(count);
         idle.truncate(count);
     }
-    idle.into_iter().map(|(_, connection)| connection.clone()).collect()
+    idle.into_iter().map(|(_, id)| id).collect()
 }
 
 #[cfg(test)]
@@ -171,7 +172,7 @@ mod tests {
         );
         assert!(table.insert(5, None, 1, |since| *since).is_empty(), "a proxy");
         assert_eq!(table.insert(6, network(1), 40, |since| *since), [10]);
-        table.remove(2);
+        assert_eq!(table.remove(2), None, "it is gone");
         table.upgraded(1);
         assert!(
             table.insert(7, network(1), 50, |since| *since).is_empty(),
@@ -197,8 +198,8 @@ mod tests {
         let mut leaving = table.insert(64, network(2), 999, |since| *since);
         leaving.sort_unstable();
         assert_eq!(leaving, [100, 101]);
-        for id in 0..65 {
-            table.remove(id);
+        for id in 2..65 {
+            assert!(table.remove(id).is_some());
         }
         assert!(table.plain.is_empty() && table.all.is_empty(), "nothing is left");
     }

@@ -244,7 +244,8 @@ impl ConnectionDeadline {
 impl Drop for DeadlineEntry {
     fn drop(&mut self) {
         if let Some(table) = self.table.upgrade() {
-            table.connections.lock().remove(self.id);
+            // It is gone already where it has given way.
+            drop(table.connections.lock().remove(self.id));
         }
     }
 }

@@ -350,6 +350,13 @@ fn rows(world: &World) -> Vec<Row> {
         ),
         row("DELETE", "/api/tenant/invites", Value::Null, Needs::Admin, owner),
         row("DELETE", "/api/conversations/{id}", Value::Null, Needs::Owner, owner),
+        row(
+            "POST",
+            "/api/me/password",
+            json!({"password": PASSWORD, "new_password": "another harbour at dusk"}),
+            Needs::Person,
+            Some(Who::Plain),
+        ),
         row("POST", "/auth/logout", Value::Null, Needs::Person, owner),
         row("POST", "/auth/logout-all", Value::Null, Needs::Person, Some(Who::Plain)),
     ]

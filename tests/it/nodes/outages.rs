@@ -20,7 +20,7 @@ const POSTS: usize = 20;
 struct Pair {
     redis: TestRedis,
     links: [Proxy; 2],
-    nodes: [TestApp; 2],
+    nodes: Vec<TestApp>,
     owner: Person,
     conversation: ConversationId,
     sockets: [Socket; 2],
@@ -40,7 +40,7 @@ impl Pair {
             ..redis.config()
         };
         let app = TestApp::start().await;
-        let nodes = [
+        let nodes = vec![
             app.peer_over_config(over(&links[0])).await,
             app.peer_over_config(over(&links[1])).await,
         ];

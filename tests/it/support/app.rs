@@ -87,6 +87,8 @@ impl TestApp {
         // The same on all nodes, as it has to be.
         config.auth.jwt_secret = Some(Secret::new(uuid::Uuid::new_v4().to_string()));
         (config.http.workers, config.conversations.arbiters) = (2, 2);
+        // Tests write whatever host they like; those of hosts list their own.
+        config.http.public_hosts = vec!["*".to_owned()];
         // All people of a test are at one address and in a hurry; the tests of the limits turn them on.
         config.limits.enabled = false;
         config.sessions.connections_per_address = 100_000;
@@ -183,7 +185,8 @@ impl TestApp {
         bus: Arc<InProcessBus>,
         shared: Option<Arc<dyn Bus>>,
     ) -> Self {
-        let app = App::build_on(config.clone(), shared)
+        // Boxed: it is large, and so would be every test.
+        let app = Box::pin(App::build_on(config.clone(), shared))
             .await
             .unwrap_or_else(|error| panic!("{error}"));
         let site = Site::new(app.address());

@@ -63,6 +63,14 @@ impl RawConnection {
         self.0.write_all(bytes).await.is_ok()
     }
 
+    /// What has come, once something has.
+    pub async fn read_piece(&mut self) -> String {
+        let mut piece = vec![0; 16 * 1_024];
+        let read = tokio::time::timeout(PATIENCE, self.0.read(&mut piece)).await;
+        let count = read.expect("nothing came").unwrap_or(0);
+        String::from_utf8_lossy(&piece[..count]).into_owned()
+    }
+
     /// Says that nothing more will come.
     pub async fn end(&mut self) {
         // The server may have closed before.
