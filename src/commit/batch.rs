@@ -8,14 +8,16 @@
 
 use super::operation::{Operation, Request};
 use crate::ids::{ConversationId, MessageId};
+use crate::wire::{PUSH_BYTES_MAX, encoded_len};
 use std::collections::{HashSet, VecDeque};
 
 /// Most posts in a group.
 const POSTS_MAX: usize = 500;
 /// Most other changes in a group; each costs a few round trips while rows are locked.
 const CHANGES_MAX: usize = 32;
-/// Most bytes of bodies in a group.
-const BYTES_MAX: usize = 1 << 20;
+/// Most bytes of bodies in a group, as readers get them. A group is shown to them in one turn, and
+/// whoever reads fast must not be thrown out by it.
+const BYTES_MAX: usize = PUSH_BYTES_MAX;
 
 /// What the grouping must know of an operation.
 pub trait Grouped {
@@ -23,7 +25,7 @@ pub trait Grouped {
     fn conversation(&self) -> ConversationId;
     /// For a post: its id, and the message that it replies to.
     fn post(&self) -> Option<(MessageId, Option<MessageId>)>;
-    /// The length of its body.
+    /// The length of its body in a frame.
     fn bytes(&self) -> usize;
 }
 
@@ -41,7 +43,7 @@ impl Grouped for Operation {
 
     fn bytes(&self) -> usize {
         match &self.request {
-            Request::Post { body, .. } | Request::Edit { body, .. } => body.len(),
+            Request::Post { body, .. } | Request::Edit { body, .. } => encoded_len(body),
             _ => 0,
         }
     }

@@ -151,6 +151,17 @@ pub(super) fn encode_pong(payload: &[u8]) -> Frame {
     Frame::raw(OPCODE_PONG, payload)
 }
 
+/// How many bytes a text has in a frame, between its quotes: JSON writes a control character as six.
+#[must_use]
+pub fn encoded_len(text: &str) -> usize {
+    let extra = |byte: u8| match byte {
+        b'"' | b'\\' | 0x08 | b'\t' | b'\n' | 0x0C | b'\r' => 1,
+        0..0x20 => 5,
+        _ => 0,
+    };
+    text.len() + text.bytes().map(extra).sum::<usize>()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -177,5 +188,14 @@ mod tests {
         let text = String::from_utf8(typing.bytes()[2..].to_vec())
             .or_else(|_| String::from_utf8(typing.bytes()[4..].to_vec()));
         assert!(text.is_ok_and(|text| text.contains(r#""type":"typing""#)));
+    }
+
+    #[test]
+    fn the_length_in_a_frame_is_known_beforehand() {
+        let all: String = (0..0x250).filter_map(char::from_u32).collect();
+        for text in ["", "plain", "\u{1}\u{1f}\"\\\n\u{7f}", "\u{e4}\u{1f44d}", &all] {
+            let encoded = serde_json::to_string(text).unwrap();
+            assert_eq!(encoded_len(text), encoded.len() - 2, "{text:?}");
+        }
     }
 }

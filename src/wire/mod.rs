@@ -30,10 +30,10 @@ pub use change::{Change, Committed, Thing};
 pub use client::{
     ClientFrame, InvalidField, ParseError, ParsedFrame, Ref, limits, parse, validate_body, validate_emoji,
 };
-pub use encode::{Frame, encode, encode_close};
+pub use encode::{Frame, encode, encode_close, encoded_len};
 pub use notice::beginning;
 pub use notice_frames::NoticeFrames;
 pub use outbox::{Drained, Outbox};
-pub use outbox_queue::{Class, Pushed};
+pub use outbox_queue::{Class, PUSH_BYTES_MAX, Pushed};
 pub use replay_page::{PageSent, ReplayInterest, ReplayWatch};
 pub use reply::Reply;

@@ -12,6 +12,9 @@ use std::collections::VecDeque;
 
 /// Most bytes of live frames that wait for one socket.
 pub(super) const BYTES_MAX: usize = 1 << 20;
+/// Most bytes that should come at once: a reader who has read everything has room for four times as
+/// many.
+pub const PUSH_BYTES_MAX: usize = BYTES_MAX / 4;
 /// Most live frames that wait for one socket.
 pub(super) const FRAMES_MAX: usize = 1_024;
 /// Pongs that wait; a client that pings without reading gets no more than these.

@@ -294,3 +294,36 @@ async fn many_stuck_readers_leave_others_alone_and_go_away() {
     .await;
     app.stop().await;
 }
+
+/// Thirty messages of control characters are six times as large in JSON: 2.9 MiB, in one group of commits.
+#[actix_web::test]
+async fn a_burst_does_not_throw_out_who_reads() {
+    let app = TestApp::start().await;
+    let ([ann, bob], c) = app.conversation_of(["Ann", "Bob"]).await;
+    let mut reader = bob.connect().await;
+    reader.subscribe(c, None).await;
+    // The lane is connected.
+    assert_eq!(ann.post_message(c, MessageId::new(), "first").await.status, 201);
+    let client = crate::support::db::connect(app.database.url()).await;
+    client
+        .batch_execute("BEGIN; LOCK TABLE messages IN EXCLUSIVE MODE")
+        .await
+        .unwrap();
+    let body = "\u{1}".repeat(16_384);
+    let posts = futures_util::future::join_all((0..30).map(|_| ann.post_message(c, MessageId::new(), &body)));
+    let release = async {
+        // All but those of the group that waits for the lock.
+        eventually("they wait for one group", async || {
+            let scrape = crate::support::Scrape::of(&app).await;
+            scrape.value("actor_mailbox_depth", &[("actor", "persistence_lane")]) >= 20.0
+        })
+        .await;
+        client.batch_execute("COMMIT").await.unwrap();
+    };
+    let (answers, ()) = tokio::join!(posts, release);
+    assert!(answers.iter().all(|answer| answer.status == 201), "{answers:?}");
+    for seq in 1..=31 {
+        assert_eq!(reader.expect("message").await["seq"], seq);
+    }
+    app.stop().await;
+}
