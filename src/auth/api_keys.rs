@@ -1,9 +1,9 @@
 //! The management of API keys: make, list and delete, as methods of [`Auth`].
 //!
-//! API keys are the long-lived credentials of programs. A key is `pk_`, 192 random bits and a
-//! mark; only its SHA-256 is stored, and the secret is shown once. Only people make and delete keys, so a key
-//! that got away makes no others. A key never does more than its user may at that moment. How a key
-//! is used is in `key_lookup.rs`.
+//! API keys are the long-lived credentials of programs. A key is `pk_`, 192 random bits and a mark;
+//! only its SHA-256 is stored, and the secret is shown once. Only people make and delete keys, so a
+//! key that got away makes no others. A key never does more than its user may at that moment. How a
+//! key is used is in `key_lookup.rs`.
 //!
 //! Bound: [`KEYS_MAX`] keys of a user.
 

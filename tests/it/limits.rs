@@ -182,6 +182,28 @@ async fn operations_and_the_page_are_free() {
     app.stop().await;
 }
 
+/// What quotas do not count has a wide guard of its own; only health has none.
+#[actix_web::test]
+async fn a_flood_of_what_is_free_is_refused_but_for_health() {
+    let app = TestApp::with(|config| {
+        with_quota(1)(config);
+        config.limits.flood = parlance::config::FloodConfig {
+            per_second: 1,
+            burst: 1,
+        };
+    })
+    .await;
+    let ask = async |path: &'static str| {
+        let answers = join_all((0..120).map(|_| app.request(Method::GET, path, None, None))).await;
+        answers.into_iter().map(|answer| answer.status).collect::<Vec<_>>()
+    };
+    let statuses = ask("/openapi.json").await;
+    let refused = statuses.iter().filter(|status| **status == 429).count();
+    assert!(statuses[..].contains(&200) && refused > 20, "{statuses:?}");
+    assert!(ask("/health/live").await.iter().all(|status| *status == 200));
+    app.stop().await;
+}
+
 #[actix_web::test]
 async fn the_socket_refuses_before_anything_is_done_and_warns_before_that() {
     let app = TestApp::with(|config| {

@@ -166,6 +166,11 @@ async fn the_page_is_served_with_a_strict_policy_and_cached_by_content() {
     let script = text.split("src=\"").nth(1).unwrap().split('"').next().unwrap();
     assert!(script.starts_with("/static/"), "{script}");
     assert_eq!(get("/", Some(&tag)).await.status(), 304);
+    for document in ["/openapi.json", "/asyncapi.json", "/docs"] {
+        let tag = header(&get(document, None).await, "etag");
+        assert_eq!(get(document, Some(&tag)).await.status(), 304, "{document}");
+        assert_eq!(get(document, Some("\"other\"")).await.status(), 200, "{document}");
+    }
     for link in [
         "/i/some-code",
         "/i/some-code/",

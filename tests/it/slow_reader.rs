@@ -325,5 +325,6 @@ async fn a_burst_does_not_throw_out_who_reads() {
     for seq in 1..=31 {
         assert_eq!(reader.expect("message").await["seq"], seq);
     }
+    drop(client);
     app.stop().await;
 }

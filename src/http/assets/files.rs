@@ -2,25 +2,26 @@
 //!
 //! All files share one hash, so `/static/<hash>/…` can be cached for ever and relative imports
 //! between modules stay within one version. Everything is read once at the start (in development
-//! builds from the disk), about two MiB, most of it the vendored viewer of `/docs`. Files as large
-//! as that are compressed once and not for each request. In a release nothing is copied, because
-//! the files stand in the program.
+//! builds from the disk), about two MiB, most of it the vendored viewer of `/docs`. Each is
+//! compressed once and not for each request. In a release nothing is copied, because the files stand
+//! in the program. The documents of the interface are sent in the same way.
 
-use actix_web::http::header::HeaderValue;
+use crate::http::response::encoding::{BODY_BYTES_MIN, negotiate};
+use crate::http::response::media_type;
+use actix_http::encoding::Encoder;
+use actix_web::body::to_bytes;
+use actix_web::dev::ResponseHead;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{AcceptEncoding, ContentEncoding, HeaderValue};
 use actix_web::web::Bytes;
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::io::Write as _;
-use std::sync::OnceLock;
+use tokio::sync::OnceCell;
 
 /// Where pages want the path of this version.
 const PLACEHOLDER: &str = "__STATIC__";
-/// Files of at least so many bytes are compressed once and kept so.
-const LARGE_BYTES: usize = 256 * 1_024;
 
 /// The page of the application.
 pub(crate) const INDEX: &str = "index.html";
@@ -34,41 +35,68 @@ pub(crate) const DOCS_SOCKET: &str = "docs/socket.html";
 #[allow_missing = true]
 struct EmbeddedFiles;
 
+/// A body that is the same for everybody, ready to be sent.
 pub(crate) struct Asset {
     pub(crate) body: Bytes,
     pub(crate) media_type: HeaderValue,
-    /// Of a large file: what gzip makes of it, once someone wanted it.
-    compressed: OnceLock<Bytes>,
+    /// Weak, because the encoding may differ.
+    pub(crate) etag: HeaderValue,
+    /// What brotli and gzip make of it, once someone wanted it.
+    brotli: OnceCell<Bytes>,
+    gzip: OnceCell<Bytes>,
 }
 
 impl Asset {
-    /// Whether it is worth keeping a compressed copy.
-    pub(crate) fn is_large(&self) -> bool {
-        self.body.len() >= LARGE_BYTES
+    fn new(body: Bytes, media_type: HeaderValue, tag: &str) -> Self {
+        let etag = HeaderValue::from_str(&format!("W/\"{tag}\"")).unwrap_or(HeaderValue::from_static("\"\""));
+        Self {
+            body,
+            media_type,
+            etag,
+            brotli: OnceCell::new(),
+            gzip: OnceCell::new(),
+        }
     }
 
-    /// The compressed copy, if it was made.
-    pub(crate) fn known_compressed(&self) -> Option<Bytes> {
-        self.compressed.get().cloned()
+    /// A text that is tagged by its content.
+    pub(crate) fn of_text(text: String, media_type: &'static str) -> Self {
+        let tag = hex(&Sha256::digest(text.as_bytes()), 16);
+        Self::new(Bytes::from(text), HeaderValue::from_static(media_type), &tag)
     }
 
-    /// The compressed copy; made by the first who wants it, which takes some time.
-    pub(crate) fn compressed(&self) -> Bytes {
-        self.compressed.get_or_init(|| gzip(&self.body)).clone()
+    /// The encoding that a client is given.
+    pub(crate) fn negotiate(&self, accepted: Option<&AcceptEncoding>) -> ContentEncoding {
+        let is_worth_it = self.body.len() as u64 >= BODY_BYTES_MIN && media_type::is_text(&self.media_type);
+        if is_worth_it {
+            negotiate(accepted)
+        } else {
+            ContentEncoding::Identity
+        }
+    }
+
+    /// The body in an encoding. Made by the first who wants it, on a thread that serves nobody.
+    pub(crate) async fn encoded(&self, encoding: ContentEncoding) -> Bytes {
+        let cell = match encoding {
+            ContentEncoding::Brotli => &self.brotli,
+            ContentEncoding::Gzip => &self.gzip,
+            _ => return self.body.clone(),
+        };
+        cell.get_or_init(|| encode(self.body.clone(), encoding)).await.clone()
     }
 }
 
-/// A page that points to the files of this version, and its tag.
-pub(crate) struct HtmlPage {
-    pub(crate) text: Bytes,
-    pub(crate) etag: HeaderValue,
+async fn encode(body: Bytes, encoding: ContentEncoding) -> Bytes {
+    let mut head = ResponseHead::new(StatusCode::OK);
+    let encoder = Encoder::response(encoding, &mut head, body);
+    // Encoding in memory does not fail.
+    to_bytes(encoder).await.unwrap_or_default()
 }
 
 /// The page's files, ready to be sent.
 pub struct Assets {
     hash: String,
     files: HashMap<String, Asset>,
-    pages: HashMap<&'static str, HtmlPage>,
+    pages: HashMap<&'static str, Asset>,
 }
 
 impl Assets {
@@ -78,7 +106,7 @@ impl Assets {
         let mut paths: Vec<String> = EmbeddedFiles::iter().map(|path| path.into_owned()).collect();
         paths.sort_unstable();
         let mut digest = Sha256::new();
-        let mut files = HashMap::new();
+        let mut bodies = Vec::new();
         for path in paths {
             let Some(file) = EmbeddedFiles::get(&path) else {
                 continue;
@@ -87,28 +115,23 @@ impl Assets {
             digest.update(path.as_bytes());
             digest.update((file.data.len() as u64).to_be_bytes());
             digest.update(&file.data);
-            files.insert(
-                path.clone(),
-                Asset {
-                    body: match file.data {
-                        Cow::Borrowed(data) => Bytes::from_static(data),
-                        Cow::Owned(data) => data.into(),
-                    },
-                    compressed: OnceLock::new(),
-                    media_type: media_type(&path, file.metadata.mimetype()),
-                },
-            );
+            let body = match file.data {
+                Cow::Borrowed(data) => Bytes::from_static(data),
+                Cow::Owned(data) => data.into(),
+            };
+            let media_type = media_type_of(&path, file.metadata.mimetype());
+            bodies.push((path, body, media_type));
         }
         let hash = hex(&digest.finalize(), 16);
+        // One version, one tag: the hash is in the path already.
+        let files: HashMap<String, Asset> = bodies
+            .into_iter()
+            .map(|(path, body, media_type)| (path, Asset::new(body, media_type, &hash)))
+            .collect();
         let page = |name: &'static str| {
-            let file: &Asset = files.get(name)?;
+            let file = files.get(name)?;
             let text = String::from_utf8_lossy(&file.body).replace(PLACEHOLDER, &format!("/static/{hash}"));
-            let etag = format!("W/\"{}\"", hex(&Sha256::digest(text.as_bytes()), 16));
-            let page = HtmlPage {
-                text: Bytes::from(text),
-                etag: HeaderValue::from_str(&etag).unwrap_or(HeaderValue::from_static("\"\"")),
-            };
-            Some((name, page))
+            Some((name, Asset::of_text(text, "text/html; charset=utf-8")))
         };
         let pages = [INDEX, DOCS, DOCS_SOCKET].into_iter().filter_map(page).collect();
         Self { hash, files, pages }
@@ -125,7 +148,7 @@ impl Assets {
     }
 
     /// A page by the name of its file.
-    pub(crate) fn page(&self, name: &str) -> Option<&HtmlPage> {
+    pub(crate) fn page(&self, name: &str) -> Option<&Asset> {
         self.pages.get(name)
     }
 
@@ -137,7 +160,7 @@ impl Assets {
 }
 
 /// Text is UTF-8; scripts have the type that browsers insist on.
-fn media_type(path: &str, guess: &str) -> HeaderValue {
+fn media_type_of(path: &str, guess: &str) -> HeaderValue {
     let media_type = match path.rsplit('.').next().unwrap_or_default() {
         "js" | "mjs" => "text/javascript; charset=utf-8".to_owned(),
         "json" | "map" => "application/json".to_owned(),
@@ -156,27 +179,33 @@ fn hex(bytes: &[u8], digits: usize) -> String {
     text
 }
 
-fn gzip(data: &[u8]) -> Bytes {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-    // Writing to memory does not fail.
-    encoder
-        .write_all(data)
-        .and_then(|()| encoder.finish())
-        .unwrap_or_default()
-        .into()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    #[actix_web::test]
+    async fn a_body_is_encoded_once() {
+        let asset = Asset::of_text("text ".repeat(1_000), "application/json");
+        for encoding in [ContentEncoding::Gzip, ContentEncoding::Brotli] {
+            let (first, second) = (asset.encoded(encoding).await, asset.encoded(encoding).await);
+            assert!(first.len() < 500, "{encoding:?}: {}", first.len());
+            assert_eq!(first.as_ptr(), second.as_ptr(), "{encoding:?}");
+        }
+        assert_eq!(
+            asset.encoded(ContentEncoding::Identity).await.as_ptr(),
+            asset.body.as_ptr()
+        );
+        let image = Asset::new(Bytes::from(vec![0; 5_000]), HeaderValue::from_static("image/png"), "x");
+        assert_eq!(image.negotiate(None), ContentEncoding::Identity);
+    }
+
     #[test]
     fn scripts_and_text_have_the_types_browsers_want() {
         assert_eq!(
-            media_type("app.js", "application/javascript"),
+            media_type_of("app.js", "application/javascript"),
             "text/javascript; charset=utf-8"
         );
-        assert_eq!(media_type("css/base.css", "text/css"), "text/css; charset=utf-8");
-        assert_eq!(media_type("icon.svg", "image/svg+xml"), "image/svg+xml");
+        assert_eq!(media_type_of("css/base.css", "text/css"), "text/css; charset=utf-8");
+        assert_eq!(media_type_of("icon.svg", "image/svg+xml"), "image/svg+xml");
     }
 }

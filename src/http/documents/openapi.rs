@@ -3,7 +3,9 @@
 //! Every operation gets the problems that it shares with others and the two ways to show
 //! credentials. So a handler only says what is special about it.
 
+use crate::http::assets::files::Asset;
 use crate::http::request::cookies::CookieNames;
+use crate::http::response::prepared;
 use crate::http::response::problem::{PROBLEM_JSON, Problem};
 use crate::http::routes::{
     access, auth, blocks, conversations, health, invites, keys, me, members, messages, metrics, search, socket, tenant,
@@ -11,7 +13,7 @@ use crate::http::routes::{
 };
 use crate::http::state::AppState;
 use actix_web::http::StatusCode;
-use actix_web::{HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use std::sync::LazyLock;
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::security::{
@@ -149,15 +151,15 @@ fn problems(path: &str, operation: &Operation, kind: OperationKind, needs_creden
     if kind == OperationKind::Writes && (is_api || makes_somebody || path == "/auth/ticket") {
         statuses.push(StatusCode::CONFLICT);
     }
-    if !access::is_free(path) {
+    if !access::is_health(path) {
         statuses.push(StatusCode::TOO_MANY_REQUESTS);
     }
     statuses
 }
 
 /// The document as JSON of a server whose people come by TLS, and of another; each made once.
-static SECURE_TEXT: LazyLock<String> = LazyLock::new(|| text(CookieNames::of(true)));
-static TEXT: LazyLock<String> = LazyLock::new(|| text(CookieNames::of(false)));
+static SECURE: LazyLock<Asset> = LazyLock::new(|| Asset::of_text(text(CookieNames::of(true)), "application/json"));
+static PLAIN: LazyLock<Asset> = LazyLock::new(|| Asset::of_text(text(CookieNames::of(false)), "application/json"));
 
 fn text(names: CookieNames) -> String {
     let cookie = |name: &str| SecurityScheme::ApiKey(ApiKey::Cookie(ApiKeyValue::new(name)));
@@ -169,13 +171,13 @@ fn text(names: CookieNames) -> String {
 }
 
 /// `GET /openapi.json`.
-pub(crate) async fn show(state: web::Data<AppState>) -> HttpResponse {
-    let text = if state.config.http.secure_cookies {
-        &SECURE_TEXT
+pub(crate) async fn show(request: HttpRequest, state: web::Data<AppState>) -> HttpResponse {
+    let document = if state.config.http.secure_cookies {
+        &SECURE
     } else {
-        &TEXT
+        &PLAIN
     };
-    HttpResponse::Ok().content_type("application/json").body(text.as_str())
+    prepared::respond(&request, document, "no-cache").await
 }
 
 /// The routes of the document as path and method, for tests that go through all of them.
@@ -205,7 +207,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     fn document() -> Value {
-        serde_json::from_str(&TEXT).unwrap()
+        serde_json::from_slice(&PLAIN.body).unwrap()
     }
 
     #[test]
@@ -304,7 +306,7 @@ mod tests {
 
     #[test]
     fn the_document_has_no_other_routes_with_credentials() {
-        let document: Value = serde_json::from_str(&TEXT).unwrap();
+        let document: Value = serde_json::from_slice(&PLAIN.body).unwrap();
         let mut found = 0;
         for (path, operations) in document["paths"].as_object().unwrap() {
             for operation in operations.as_object().unwrap().values() {

@@ -1,7 +1,8 @@
 //! Compression of what is worth it: text of 1 KiB and more, for clients that accept brotli or gzip.
 //!
 //! Own lines around the framework's encoder, because its middleware compresses whatever its size,
-//! replies 406 to clients that exclude everything, and knows nothing of secrets.
+//! replies 406 to clients that exclude everything, and knows nothing of secrets. What is the same
+//! for everybody is encoded once (`assets/files.rs`), and comes here as it is to be sent.
 //!
 //! Where a response holds a credential, its compressed size would tell who watches the line how
 //! much of a guess was right (BREACH). So the responses of [`SECRET_ROUTES`] are never compressed,
@@ -10,17 +11,15 @@
 //! (`SameSite=Lax`).
 
 use crate::http::request::matched_route::MatchedRoute;
+use crate::http::response::encoding::{BODY_BYTES_MIN, negotiate};
 use crate::http::response::media_type;
 use actix_http::encoding::Encoder;
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::StatusCode;
-use actix_web::http::header::{self, AcceptEncoding, ContentEncoding, Encoding, HeaderValue};
+use actix_web::http::header::{self, AcceptEncoding, ContentEncoding, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::{HttpMessage, HttpResponse};
-
-/// Smallest body that is compressed, in bytes: less fits into a packet anyway.
-const BODY_BYTES_MIN: u64 = 1_024;
 
 /// Patterns of routes whose responses hold credentials; a `*` at the end stands for what follows.
 const SECRET_ROUTES: [&str; 3] = ["/auth/*", "/api/keys*", "/api/conversations/{id}/invites*"];
@@ -36,7 +35,7 @@ pub(crate) async fn compression(
     if !is_worth_it(response.response()) || is_secret(pattern) {
         return Ok(response);
     }
-    let encoding = accepted.as_ref().map_or(ContentEncoding::Identity, negotiate);
+    let encoding = negotiate(accepted.as_ref());
     if encoding == ContentEncoding::Identity {
         // The encoder says it of what it has encoded.
         let vary = HeaderValue::from_static("accept-encoding");
@@ -69,38 +68,9 @@ pub(crate) fn is_secret(route: &str) -> bool {
     })
 }
 
-/// What the client likes best of what we have; nothing, where it likes none of it.
-fn negotiate(accepted: &AcceptEncoding) -> ContentEncoding {
-    let ours = [Encoding::identity(), Encoding::brotli(), Encoding::gzip()];
-    match accepted.negotiate(ours.iter()) {
-        Some(Encoding::Known(encoding)) => encoding,
-        _ => ContentEncoding::Identity,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use actix_web::test::TestRequest;
-
-    #[test]
-    fn the_clients_wish_is_followed_where_it_can_be() {
-        for (wish, expected) in [
-            ("gzip", ContentEncoding::Gzip),
-            ("gzip, deflate, br, zstd", ContentEncoding::Brotli),
-            ("br;q=0.1, gzip;q=0.9", ContentEncoding::Gzip),
-            ("identity", ContentEncoding::Identity),
-            ("zstd", ContentEncoding::Identity),
-            ("identity;q=0, *;q=0", ContentEncoding::Identity),
-            ("gzip;q=0", ContentEncoding::Identity),
-        ] {
-            let request = TestRequest::get()
-                .insert_header((header::ACCEPT_ENCODING, wish))
-                .to_srv_request();
-            let wish = request.get_header::<AcceptEncoding>().unwrap();
-            assert_eq!(negotiate(&wish), expected, "{wish:?}");
-        }
-    }
 
     #[test]
     fn routes_with_credentials_are_found_by_their_pattern() {

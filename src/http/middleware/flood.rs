@@ -3,8 +3,9 @@
 //! It stands before authentication and causes no query, so it is what a flood meets: 50 requests a
 //! second and 100 at once, of those to `/auth/…`, which hash passwords, 5 and 10. It is
 //! actix-governor (a generic cell rate algorithm) over our own key, and with our own response: a
-//! problem document with an honest `Retry-After`. What quotas do not count is free here too: anyone
-//! who loads the page asks for all of its files at once.
+//! problem document with an honest `Retry-After`. What quotas do not count has a guard of its own
+//! that is much wider: anyone who loads the page asks for all of its files at once. Only health is
+//! free.
 //!
 //! Who shows something good is counted apart from the network, so that no neighbour's flood refuses
 //! them: a token's user, a marked credential. So is what pages of other sites make browsers ask
@@ -17,11 +18,9 @@
 //! there are fewer: slower for all newcomers, open for none, shut for none.
 
 use crate::config::{FloodConfig, LimitsConfig};
-use crate::http::request::evidence::Evidence;
-use crate::http::request::{client_address, origin};
+use crate::http::request::client_address;
 use crate::http::response::error::{self, Error};
 use crate::http::routes::access;
-use crate::http::state::AppState;
 use crate::ids::{Network, Tier, UserId};
 use crate::metrics::{Surface, metrics};
 use actix_governor::governor::clock::{Clock, DefaultClock, QuantaInstant};
@@ -31,7 +30,7 @@ use actix_governor::governor::{NotUntil, RateLimiter};
 use actix_governor::{GovernorConfig, GovernorConfigBuilder, KeyExtractor};
 use actix_web::dev::ServiceRequest;
 use actix_web::http::{Method, header};
-use actix_web::{HttpResponse, HttpResponseBuilder};
+use actix_web::{HttpMessage as _, HttpResponse, HttpResponseBuilder};
 use ipnet::IpNet;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -42,6 +41,10 @@ use std::time::{Duration, Instant};
 const KEYS_MAX: usize = 100_000;
 /// Keys that networks share while there are more.
 const SHARED_KEYS: u64 = 4_096;
+/// How many times as many requests may go to what is free: a page has a hundred files, and a class
+/// of people opens it at once.
+const FREE_RATE: usize = 10;
+const FREE_BURST: usize = 40;
 /// Between two sweeps.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -54,6 +57,8 @@ pub struct FloodGuards {
     pub(crate) all: GovernorConfig<FloodGuard, NoOpMiddleware>,
     /// Those to `/auth/…`, besides.
     pub(crate) auth: GovernorConfig<FloodGuard, NoOpMiddleware>,
+    /// Those that quotas do not count, instead: the page, its files, documents, metrics.
+    pub(crate) free: GovernorConfig<FloodGuard, NoOpMiddleware>,
 }
 
 impl FloodGuards {
@@ -71,6 +76,10 @@ impl FloodGuards {
         Some(Self {
             all: guard(CountedRequests::All).governor(config.flood)?,
             auth: guard(CountedRequests::Auth).governor(config.flood_auth)?,
+            free: guard(CountedRequests::Free).governor(FloodConfig {
+                per_second: config.flood.per_second.saturating_mul(FREE_RATE),
+                burst: config.flood.burst.saturating_mul(FREE_BURST),
+            })?,
         })
     }
 
@@ -92,6 +101,19 @@ impl FloodGuards {
 enum CountedRequests {
     All,
     Auth,
+    Free,
+}
+
+/// Who makes a request, where that is somebody else than just its network. `flood_subject.rs` puts
+/// it into the request's extensions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FloodSubject {
+    /// The user of a good token.
+    User(UserId),
+    /// The hash of a marked credential.
+    Marked(u64),
+    /// A page of another site, which has embedded it.
+    Embedded,
 }
 
 /// Whom a request is counted for.
@@ -203,24 +225,20 @@ impl KeyExtractor for FloodGuard {
         let counts = match self.counted {
             CountedRequests::All => !access::is_free(path),
             CountedRequests::Auth => path.starts_with("/auth/"),
+            CountedRequests::Free => access::is_free(path) && !access::is_health(path),
         };
         if !counts || is_login(request) {
             return Ok(FloodKey::Free);
         }
         self.store.sweep_if_due();
-        let request = request.request();
-        let state = AppState::of(request)?;
-        let network = Network::from(client_address::of(request, &self.trusted_proxies));
-        let own = if origin::is_foreign_embedding(request, state) {
-            FloodKey::Embedded(network)
-        } else {
-            match Evidence::of(request, state) {
-                Evidence::Token(user) => FloodKey::User(user),
-                Evidence::Marked(credential) => FloodKey::Marked(self.store.hasher.hash_one(credential)),
-                Evidence::Unproven | Evidence::Nothing => FloodKey::Network(network),
-            }
-        };
-        Ok(self.store.key(own))
+        let network = Network::from(client_address::of(request.request(), &self.trusted_proxies));
+        let subject = request.extensions().get::<FloodSubject>().copied();
+        Ok(self.store.key(match subject {
+            Some(FloodSubject::User(user)) => FloodKey::User(user),
+            Some(FloodSubject::Marked(hash)) => FloodKey::Marked(hash),
+            Some(FloodSubject::Embedded) => FloodKey::Embedded(network),
+            None => FloodKey::Network(network),
+        }))
     }
 
     /// Only status and advice: governor's middleware passes nothing else on, and the request log

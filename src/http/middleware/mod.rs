@@ -8,6 +8,8 @@ pub(crate) mod bounds;
 pub(crate) mod compression;
 mod cors;
 pub(crate) mod flood;
+mod flood_subject;
+mod log_sample;
 mod problems;
 pub(crate) mod quotas;
 pub(crate) mod request_log;

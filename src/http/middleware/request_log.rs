@@ -7,11 +7,13 @@
 //! middleware pass it too.
 
 use super::cors::Cors;
-use super::{problems, security_headers};
+use super::log_sample::{self, LogSample, Sampled};
+use super::{flood_subject, problems, security_headers};
 use crate::error::Code;
 use crate::http::request::log_fields::{RequestId, X_REQUEST_ID};
 use crate::http::request::matched_route::MatchedRoute;
 use crate::http::response::error::Error;
+use crate::http::routes::access;
 use crate::http::server::deadlines::ConnectionDeadline;
 use crate::http::state::AppState;
 use crate::metrics::metrics;
@@ -26,6 +28,9 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 use tracing::field::Empty;
 use tracing::{Instrument, Span};
+
+/// One for the process, as the log is.
+static SAMPLE: LogSample = LogSample::new();
 
 const X_PROCESS_TIME: HeaderName = HeaderName::from_static("x-process-time");
 
@@ -65,6 +70,8 @@ struct RequestRecord {
     cors: Cors,
     /// Whether people come by TLS.
     is_tls: bool,
+    /// Whether quotas do not count it.
+    is_free: bool,
     state: web::Data<AppState>,
 }
 
@@ -85,6 +92,7 @@ impl RequestRecord {
         deadline.request_arrived(route.limits.deadline);
         request.extensions_mut().insert(id.clone());
         request.extensions_mut().insert(route.clone());
+        flood_subject::note(request.request(), &state);
         Ok(Self {
             started,
             id,
@@ -93,6 +101,7 @@ impl RequestRecord {
             deadline,
             cors: Cors::of(request, &state.config.http.allowed_origins),
             is_tls: state.comes_by_tls(request.request()),
+            is_free: access::is_free(request.match_info().as_str()),
             state,
         })
     }
@@ -145,11 +154,22 @@ impl RequestRecord {
 
     /// Writes the log line and the metrics.
     fn write(&self, status: StatusCode, elapsed: Duration) {
-        let (method, status) = (&self.method, status.as_u16());
+        let (method, code, status) = (&self.method, status, status.as_u16());
         let route = self.route.pattern.as_deref().unwrap_or(NO_ROUTE);
         let ms = elapsed.as_secs_f64() * 1_000.0;
         if route.starts_with("/health") || route == "/metrics" || route.starts_with("/static/") {
             tracing::debug!(target: "access", %method, route, status, ms, "answered");
+        } else if self.is_free || log_sample::is_refusal(code) {
+            let second = u64::try_from(chrono::Utc::now().timestamp()).unwrap_or_default();
+            match SAMPLE.take(second) {
+                Sampled::Written { left_out: 0 } => {
+                    tracing::info!(target: "access", %method, route, status, ms, "answered");
+                }
+                Sampled::Written { left_out } => {
+                    tracing::info!(target: "access", %method, route, status, ms, left_out, "answered");
+                }
+                Sampled::LeftOut => {}
+            }
         } else {
             tracing::info!(target: "access", %method, route, status, ms, "answered");
         }

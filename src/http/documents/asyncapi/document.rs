@@ -6,7 +6,9 @@
 
 use super::schemas::{FrameSchema, SharedSchemas};
 use super::{client, server};
-use actix_web::HttpResponse;
+use crate::http::assets::files::Asset;
+use crate::http::response::prepared;
+use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Map, Value, json};
 use std::sync::LazyLock;
 
@@ -65,12 +67,12 @@ fn document() -> Value {
     })
 }
 
-/// The document as text; made once.
-static TEXT: LazyLock<String> = LazyLock::new(|| document().to_string());
+/// The document as it is sent; made once.
+static DOCUMENT: LazyLock<Asset> = LazyLock::new(|| Asset::of_text(document().to_string(), "application/json"));
 
 /// `GET /asyncapi.json`.
-pub(crate) async fn show() -> HttpResponse {
-    HttpResponse::Ok().content_type("application/json").body(TEXT.as_str())
+pub(crate) async fn show(request: HttpRequest) -> HttpResponse {
+    prepared::respond(&request, &DOCUMENT, "no-cache").await
 }
 
 #[cfg(test)]
