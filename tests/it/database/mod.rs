@@ -137,18 +137,40 @@ async fn nodes_that_start_together_migrate_once() {
     there.remove().await;
 }
 
+/// A database as the first migrations left it, up to this one.
+async fn as_of(version: i32) -> TestDatabase {
+    let (whole, old) = (TestDatabase::create().await, TestDatabase::create_blank().await);
+    let client = connect(old.url()).await;
+    let entries = std::fs::read_dir("migrations").unwrap();
+    let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    for file in &files[..usize::try_from(version).unwrap()] {
+        let sql = std::fs::read_to_string(file).unwrap();
+        client.batch_execute(&sql).await.unwrap();
+    }
+    let table = "CREATE TABLE refinery_schema_history (version int4 PRIMARY KEY, name varchar(255), \
+                 applied_on varchar(255), checksum varchar(255))";
+    client.batch_execute(table).await.unwrap();
+    let known = "SELECT version, name, applied_on, checksum FROM refinery_schema_history WHERE version <= $1";
+    for row in whole.query(known, &[&version]).await {
+        let (number, texts): (i32, [String; 3]) = (row.get(0), [row.get(1), row.get(2), row.get(3)]);
+        let [name, applied_on, checksum] = &texts;
+        let insert = "INSERT INTO refinery_schema_history VALUES ($1, $2, $3, $4)";
+        client
+            .execute(insert, &[&number, name, applied_on, checksum])
+            .await
+            .unwrap();
+    }
+    drop(client);
+    whole.remove().await;
+    old
+}
+
 /// A backup holds its locks for hours. Those who come meanwhile wait no longer than the migration does.
 #[actix_web::test]
 async fn a_migration_that_gets_no_lock_lets_others_pass_and_says_who_is_in_the_way() {
-    let there = TestDatabase::create().await;
     // As before the migration that drops an index of messages.
-    for sql in [
-        "DROP TABLE search_index, search_positions",
-        "CREATE INDEX messages_search_idx ON messages USING gin (search_vector(body))",
-        "DELETE FROM refinery_schema_history WHERE version >= 6",
-    ] {
-        there.query(sql, &[]).await;
-    }
+    let there = as_of(5).await;
     let holder = connect(there.url()).await;
     // What posting takes; dropping an index waits for it.
     let lock = "BEGIN; SET LOCAL lock_timeout = 0; LOCK TABLE messages IN ROW EXCLUSIVE MODE";
