@@ -22,6 +22,7 @@ use super::effects::Effect;
 use super::error::Error;
 use super::event::ConversationEvent;
 use super::memberships::MembershipGuard;
+use super::pending_rechecks::PendingRechecks;
 use super::permissions;
 use super::slot::Slot;
 use super::state::ConversationState;
@@ -57,6 +58,8 @@ pub(super) struct ConversationActor {
     pub(super) changed_here: bool,
     /// Whether a replay may wait for this node to catch up with the database.
     pub(super) replays_wait: bool,
+    /// Commands that wait for the same.
+    pub(super) rechecks: PendingRechecks,
     /// Handed to the actor's context when it starts.
     readers: Option<SlotReaders>,
     guard: DeathGuard,
@@ -83,6 +86,7 @@ impl ConversationActor {
             replays: 0,
             changed_here: false,
             replays_wait: false,
+            rechecks: PendingRechecks::default(),
             readers: Some(readers),
             guard,
             memberships,
@@ -125,43 +129,8 @@ impl StreamHandler<ConversationCommand> for ConversationActor {
     fn handle(&mut self, command: ConversationCommand, ctx: &mut Self::Context) {
         fail::fail_point!("conversations::command");
         self.idle_since = self.now();
-        match command {
-            ConversationCommand::Change {
-                access,
-                request,
-                deadline,
-                done,
-            } => self.change(&access, request, deadline, done),
-            ConversationCommand::Subscribe {
-                access,
-                subscriber,
-                after,
-                reply,
-            } => {
-                if self.role(&access).is_none() {
-                    return reply.refuse(Code::NotFound);
-                }
-                // Who subscribes is connected, also if the queue of changes has not brought that
-                // yet.
-                let online = self.context.presence.is_online(access.user_id);
-                self.state.presence(access.user_id, online, self.now());
-                self.subscribe(subscriber, access.user_id, after, reply, ctx);
-            }
-            ConversationCommand::Unsubscribe { connection, reply } => {
-                self.slot.subscribers.lock().remove(connection);
-                reply.ok(None);
-            }
-            ConversationCommand::Read { access, seq, reply } => {
-                if self.role(&access).is_none() {
-                    return reply.refuse(Code::NotFound);
-                }
-                self.changed_here = true;
-                self.state.read(access.user_id, seq, self.now(), &mut self.effects);
-                // Before the reply: anyone who has it may list conversations next.
-                self.finish_turn(ctx);
-                reply.ok(None);
-            }
-            ConversationCommand::Typing { access, on, reply } => self.typing(&access, on, reply),
+        if let Some(command) = self.recheck(command, ctx) {
+            self.carry_out(command, ctx);
         }
         self.finish_turn(ctx);
     }
@@ -206,20 +175,63 @@ impl StreamHandler<ConversationEvent> for ConversationActor {
 }
 
 impl ConversationActor {
-    fn role(&self, access: &Access) -> Option<MemberRole> {
-        // Another tenant's conversation, or a guest's other one, does not exist for the caller.
-        if access.tenant_id != self.state.tenant_id || !access.allows(self.state.id) {
-            return None;
+    /// Carries out a command by what the state knows.
+    pub(super) fn carry_out(&mut self, command: ConversationCommand, ctx: &mut Context<Self>) {
+        match command {
+            ConversationCommand::Change {
+                access,
+                request,
+                deadline,
+                done,
+            } => self.change(&access, request, deadline, done),
+            ConversationCommand::Subscribe {
+                access,
+                subscriber,
+                after,
+                reply,
+            } => {
+                if self.role(&access).is_none() {
+                    return reply.refuse(Code::NotFound);
+                }
+                // Who subscribes is connected, also if the queue of changes has not brought that
+                // yet.
+                let online = self.context.presence.is_online(access.user_id);
+                self.state.presence(access.user_id, online, self.now());
+                self.subscribe(subscriber, access.user_id, after, reply, ctx);
+            }
+            ConversationCommand::Unsubscribe { connection, reply } => {
+                self.slot.subscribers.lock().remove(connection);
+                reply.ok(None);
+            }
+            ConversationCommand::Read { access, seq, reply } => {
+                if self.role(&access).is_none() {
+                    return reply.refuse(Code::NotFound);
+                }
+                self.changed_here = true;
+                self.state.read(access.user_id, seq, self.now(), &mut self.effects);
+                // Before the reply: anyone who has it may list conversations next.
+                self.finish_turn(ctx);
+                reply.ok(None);
+            }
+            ConversationCommand::Typing { access, on, reply } => self.typing(&access, on, reply),
         }
-        self.state.role_of(access.user_id)
+    }
+
+    /// Whether the caller could be a member: another tenant's conversation, a guest's other one, or
+    /// a deleted one does not exist for the caller.
+    pub(super) fn is_reachable(&self, access: &Access) -> bool {
+        access.tenant_id == self.state.tenant_id && access.allows(self.state.id) && self.state.deleted_at.is_none()
+    }
+
+    pub(super) fn role(&self, access: &Access) -> Option<MemberRole> {
+        self.is_reachable(access)
+            .then(|| self.state.role_of(access.user_id))
+            .flatten()
     }
 
     fn authorize(&self, access: &Access, requirement: Requirement) -> Result<(), Error> {
         let role = self.role(access);
-        let invited = requirement == Requirement::Invitation
-            && access.tenant_id == self.state.tenant_id
-            && access.allows(self.state.id)
-            && self.state.deleted_at.is_none();
+        let invited = requirement == Requirement::Invitation && self.is_reachable(access);
         if invited || permissions::may_meet(role, requirement) {
             return Ok(());
         }
@@ -269,6 +281,7 @@ impl ConversationActor {
     /// timer.
     pub(super) fn finish_turn(&mut self, ctx: &mut Context<Self>) {
         self.run_effects(ctx);
+        self.run_rechecks(ctx);
         self.slot.set_rev(self.state.rev);
         self.arm_timer(ctx);
     }

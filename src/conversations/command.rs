@@ -62,6 +62,14 @@ impl ConversationCommand {
         }
     }
 
+    /// The connection that this would subscribe.
+    pub(super) const fn connection(&self) -> Option<ConnectionId> {
+        match self {
+            Self::Subscribe { subscriber, .. } => Some(subscriber.connection),
+            _ => None,
+        }
+    }
+
     /// Replies to a command that nobody will carry out.
     pub(super) fn refuse(self, code: Code) {
         match self {

@@ -13,8 +13,10 @@
 //! | `handle.rs` | the way in |
 //! | `command.rs`, `event.rs`, `slot.rs`, `slot_table.rs` | what is sent to a conversation, and where it waits |
 //! | `actor.rs`, `perform.rs`, `notices.rs`, `replay.rs`, `replay_pages.rs`, `adoption.rs`, `memberships.rs` | the actor |
+//! | `recheck.rs` | its question to the database before it refuses |
 //! | `state.rs`, `replay_plan.rs`, `notice_plan.rs`, `change_log.rs`, `ephemeral.rs` | what it decides; pure |
 //! | `effects.rs`, `member.rs`, `timer.rs` | the words in which it decides; pure |
+//! | `pending_rechecks.rs` | commands that wait until the state is known to be up to date; pure |
 //! | `subscribers.rs` | who is subscribed, beside the actor |
 //! | `starts.rs`, `registry.rs`, `lifecycle.rs`, `revisions.rs`, `deliveries.rs` | starting, supervising, repairing |
 //! | `presence_listener.rs` | who came online or went offline |
@@ -53,9 +55,11 @@ pub mod member;
 mod memberships;
 mod notice_plan;
 mod notices;
+mod pending_rechecks;
 mod perform;
 mod permissions;
 mod presence_listener;
+mod recheck;
 mod registry;
 mod replay;
 mod replay_pages;

@@ -153,6 +153,7 @@ impl ConversationActor {
                 Err(error) => {
                     tracing::warn!(%error, conversation.id = %actor.state.id, "changes not read; trying again");
                     actor.state.catch_up_failed(now);
+                    actor.refuse_rechecks();
                 }
             }
             actor.finish_turn(ctx);

@@ -125,11 +125,6 @@ impl Client {
                     self.ledger.acknowledged(self.open.take().unwrap(), &frame);
                 }
                 "goodbye" => *goodbye = Some(frame),
-                // A node may not have heard yet that this person was let in through another one.
-                "error" if rev == 0 && frame["ref"] == "s" && frame["code"] == "not_found" => {
-                    back_off().await;
-                    socket.try_send_json(&subscribe).await;
-                }
                 "error" => panic!("{frame}"),
                 _ => self.view.take(&frame),
             }

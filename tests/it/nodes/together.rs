@@ -209,6 +209,41 @@ async fn a_lost_publication_costs_seconds_and_nothing_else() {
     app.stop().await;
 }
 
+/// A membership, and a role, that another node gave and this one has not heard of.
+#[actix_web::test]
+async fn nobody_is_refused_for_what_a_node_has_not_heard() {
+    let app = TestApp::start().await;
+    let deaf = app.peer_through(Arc::new(InProcessBus::default())).await;
+    let ([ann, bob, carl], _) = app.conversation_of(["Ann", "Bob", "Carl"]).await;
+    let conversation = ann.create_conversation("Later").await;
+    let path = format!("/api/conversations/{conversation}");
+    let mut anns = ann.at(&deaf).connect().await;
+    anns.subscribe(conversation, None).await;
+    let mut bobs = bob.at(&deaf).connect().await;
+    let mut carls = carl.at(&deaf).connect().await;
+    ann.add_member(conversation, bob.id, "member").await.ok();
+    // In the order in which they were sent, though the first had to wait.
+    let subscribe = json!({"type": "subscribe", "ref": "s", "conversation": conversation});
+    bobs.send_json(&subscribe).await;
+    bobs.send_json(&json!({"type": "unsubscribe", "ref": "u", "conversation": conversation}))
+        .await;
+    assert_eq!(bobs.reply_to("s").await["type"], "subscribed");
+    assert_eq!(bobs.reply_to("u").await["type"], "ok");
+    bobs.subscribe(conversation, None).await;
+    bobs.post(conversation, MessageId::new(), "here").await;
+    assert_eq!(anns.expect("message").await["body"], "here");
+    let rename = |title| json!({"title": title});
+    bob.at(&deaf).patch(&path, rename("no")).await.problem(403, "forbidden");
+    ann.patch(&format!("{path}/members/{}", bob.id), json!({"role": "moderator"}))
+        .await
+        .ok();
+    bob.at(&deaf).patch(&path, rename("yes")).await.ok();
+    assert_eq!(anns.expect("conversation").await["title"], "yes");
+    carls.refused(subscribe, "not_found").await;
+    deaf.stop().await;
+    app.stop().await;
+}
+
 /// More than one read brings, and more bytes than may wait for a socket: the readers are brought it piece by piece.
 #[actix_web::test]
 async fn a_large_gap_is_closed_without_cutting_the_readers() {
