@@ -2,10 +2,13 @@
 //! the limit.
 //!
 //! Each connection of the main listener takes two descriptors. The second is a copy, by which a
-//! connection is shut down from outside. A process that has no descriptor left lets newcomers wait
-//! in the kernel's queue, neither accepted nor refused. So a node admits no more sockets than it
-//! can hold, and refuses the others with a response. That needs room beside the sockets: a
-//! handshake is a plain request until its response, and so is everything of REST.
+//! connection is shut down from outside. A socket gives it back after its handshake, but all
+//! connections might be something else, so two are reckoned with for each.
+//!
+//! A process that has no descriptor left lets newcomers wait in the kernel's queue, neither accepted
+//! nor refused. So a node admits no more sockets than it can hold, and refuses the others with a
+//! response. That needs room beside the sockets: a handshake is a plain request until its response,
+//! and so is everything of REST.
 
 use super::root::Config;
 

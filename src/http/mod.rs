@@ -23,4 +23,5 @@ pub use response::problem::{FieldError, Problem};
 pub use server::health::{Health, HealthParts};
 pub use server::listener::{ListenError, Listener};
 pub use server::serving::{HttpServers, HttpServersHandle, Listeners};
+pub use server::upgrade::{ConnectionOptions, http_service};
 pub use state::AppState;

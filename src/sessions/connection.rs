@@ -1,15 +1,16 @@
 //! One socket, as seen from outside its worker thread: by those who push to it, sweep it, revoke it
 //! or drain it.
 
-use super::socket::Socket;
 use crate::auth::{CredentialId, Principal};
 use crate::error::CloseCode;
 use crate::ids::{ConnectionId, Network, TenantId, Tier, UserId};
 use crate::rate_limit::Payer;
 use crate::wire::Outbox;
+use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
 /// A live socket. The identity fields never change; the principal's rights may.
@@ -24,7 +25,10 @@ pub struct Connection {
     pub(super) is_guest: bool,
     /// What waits to be written.
     pub outbox: Arc<Outbox>,
-    socket: Option<Arc<Socket>>,
+    /// Set when the TCP connection is to end, whatever waits.
+    shut_down: AtomicBool,
+    /// The socket's task, which may be waiting for room to write.
+    task: AtomicWaker,
     started: Instant,
     principal: Mutex<Principal>,
     in_flight: AtomicU32,
@@ -34,10 +38,9 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// A socket that has just been opened. `socket` is the duplicate of its descriptor, by which it
-    /// is ended from outside; without one it ends only by itself.
+    /// A socket that has just been opened.
     #[must_use]
-    pub fn new(principal: Principal, network: Network, socket: Option<Arc<Socket>>) -> Self {
+    pub fn new(principal: Principal, network: Network) -> Self {
         Self {
             id: ConnectionId::new(),
             user_id: principal.user_id,
@@ -45,7 +48,8 @@ impl Connection {
             network,
             is_guest: principal.tier == Tier::Anonymous,
             outbox: Arc::new(Outbox::new()),
-            socket,
+            shut_down: AtomicBool::new(false),
+            task: AtomicWaker::new(),
             started: Instant::now(),
             principal: Mutex::new(principal),
             in_flight: AtomicU32::new(0),
@@ -56,7 +60,7 @@ impl Connection {
 
     #[cfg(test)]
     pub(super) fn for_tests() -> Self {
-        Self::new(principal_for_tests(UserId::new()), Network::NONE, None)
+        Self::new(principal_for_tests(UserId::new()), Network::NONE)
     }
 
     /// Who is connected, with the rights of this moment.
@@ -152,10 +156,15 @@ impl Connection {
     }
 
     /// Ends the TCP connection from outside, for a socket that is not written to any more.
-    pub(super) fn shut_down(&self) {
-        if let Some(socket) = &self.socket {
-            socket.shut_down();
-        }
+    pub(crate) fn shut_down(&self) {
+        self.shut_down.store(true, Ordering::SeqCst);
+        self.task.wake();
+    }
+
+    /// Whether [`Self::shut_down`] was called; if not, `task` is woken when it is.
+    pub(crate) fn is_shut_down(&self, task: &Waker) -> bool {
+        self.task.register(task);
+        self.shut_down.load(Ordering::SeqCst)
     }
 }
 

@@ -13,7 +13,6 @@
 //! | `credentials.rs` | keeps the rights of open connections true |
 //! | `sweep.rs` | pings, silence, expiry, stalls |
 //! | `drain.rs` | how sockets are closed when the node stops |
-//! | `socket.rs` | the descriptor by which a stuck socket is ended |
 //!
 //! Bounds: 50,000 connections on a node (then 503), 20 of a user (then 4005), 100 of an address
 //! (then 4104).
@@ -30,7 +29,6 @@ mod handle;
 mod refusals;
 mod replies;
 mod session;
-mod socket;
 mod subscriptions;
 mod sweep;
 pub mod transport;
@@ -40,4 +38,3 @@ pub use dependencies::SessionDependencies;
 pub use directory::{AdmissionError, Directory};
 pub use handle::SessionsHandle;
 pub use session::{OpenError, SocketRequest, open};
-pub use socket::Socket;

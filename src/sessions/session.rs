@@ -3,9 +3,9 @@
 //! It owns the identity, the subscriptions and the window of one connection. It reads messages from
 //! [`IncomingStream`] (not from the crate's own reader; see there why) and turns each into a
 //! command for a conversation (`commands.rs`). It never waits for a reply: replies and frames go
-//! into the connection's outbox, from whichever thread they come. The body drains the outbox only
-//! when the HTTP dispatcher asks for more bytes. So what waits is counted in the outbox and nowhere
-//! else, and frames that wait together leave in one write.
+//! into the connection's outbox, from whichever thread they come. The socket's task drains the
+//! outbox only when everything before has been written. So what waits is counted in the outbox and
+//! nowhere else, and frames that wait together leave in one write.
 //!
 //! A command that finds its conversation's mailbox full is waited for, and nothing behind it is
 //! read meanwhile, so the order of one connection's sends is kept. A session has no timers: the
@@ -18,16 +18,15 @@ use super::directory::AdmissionError;
 use super::handle::SessionsHandle;
 use super::refusals::{Refusals, SubscribeRate};
 use super::replies::hello;
-use super::socket::Socket;
 use super::subscriptions::Subscriptions;
-use super::transport::{Body, Incoming, IncomingStream, Link};
+use super::transport::{Incoming, IncomingStream, Link, Reader, SocketTask, Takeover};
 use crate::auth::Principal;
 use crate::error::CloseCode;
 use crate::ids::Network;
 use crate::metrics::metrics;
 use crate::wire::{Class, encode, limits};
 use actix::prelude::*;
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse};
 use actix_web_actors::ws;
 use bytes::Bytes;
 use futures_util::Stream;
@@ -41,8 +40,6 @@ pub struct SocketRequest {
     pub request_id: String,
     /// The sub-protocol to agree to, if the client offered some.
     pub protocol: Option<&'static str>,
-    /// The duplicate of the descriptor, by which a stuck socket is ended.
-    pub socket: Option<Arc<Socket>>,
     /// Where the client is.
     pub network: Network,
 }
@@ -56,18 +53,14 @@ pub enum OpenError {
     Admission(AdmissionError),
 }
 
-/// Upgrades an HTTP request to a socket and starts its session. A user or an address that has too
-/// many gets a socket, too: it is closed at once, with a code that says why.
+/// Responds to the handshake of a socket, and leaves in the response what runs its session once the
+/// server has let go of the connection. A user or an address that has too many gets a socket, too:
+/// it is closed at once, with a code that says why.
 ///
 /// # Errors
 /// [`OpenError`].
-pub fn open(
-    sessions: &SessionsHandle,
-    http: &HttpRequest,
-    payload: web::Payload,
-    request: SocketRequest,
-) -> Result<HttpResponse, OpenError> {
-    let connection = Arc::new(Connection::new(request.principal, request.network, request.socket));
+pub fn open(sessions: &SessionsHandle, http: &HttpRequest, request: SocketRequest) -> Result<HttpResponse, OpenError> {
+    let connection = Arc::new(Connection::new(request.principal, request.network));
     let protocols: Vec<_> = request.protocol.into_iter().collect();
     let response = ws::handshake_with_protocols(http, &protocols);
     let mut response = response.map_err(|error| OpenError::Handshake(error.into()))?;
@@ -85,19 +78,23 @@ pub fn open(
     metrics().socket_opened();
     // What was revoked after the credentials were checked and before the connection was admitted.
     credentials::recheck(&sessions.dependencies.auth, &connection);
-    let incoming = IncomingStream::new(payload, link.clone(), limits::FRAME_BYTES_MAX);
     let session = SessionActor {
         sessions: sessions.clone(),
         subscriptions: Subscriptions::new(connection.id),
         connection,
-        link: link.clone(),
-        incoming: Some(incoming),
+        link,
+        incoming: None,
         bad_frames: 0,
         refusals: Refusals::default(),
         subscribe_rate: SubscribeRate::default(),
     };
-    let outbox = session.connection.outbox.clone();
-    Ok(response.streaming(Body::new(run(session), outbox, link)))
+    let takeover = Takeover::new(move |upgraded| {
+        let (outbox, link) = (session.connection.outbox.clone(), session.link.clone());
+        SocketTask::new(upgraded, outbox, link, |reader| session.run(reader))
+    });
+    let mut response = response.finish();
+    response.extensions_mut().insert(takeover);
+    Ok(response)
 }
 
 /// The session of one WebSocket.
@@ -106,7 +103,7 @@ pub(super) struct SessionActor {
     pub(super) connection: Arc<Connection>,
     pub(super) link: Rc<Link>,
     /// Handed to the context when the session starts.
-    incoming: Option<IncomingStream<web::Payload>>,
+    incoming: Option<IncomingStream<Reader>>,
     pub(super) subscriptions: Subscriptions,
     /// `bad_frame` errors in a row.
     pub(super) bad_frames: u32,
@@ -117,6 +114,15 @@ pub(super) struct SessionActor {
 }
 
 pub(super) type SessionContext = ws::WebsocketContext<SessionActor>;
+
+impl SessionActor {
+    /// Runs the session on what is read; the stream is polled so that it reads, and yields nothing.
+    fn run(mut self, reader: Reader) -> impl Stream<Item = Result<Bytes, actix_web::Error>> {
+        self.incoming = Some(IncomingStream::new(reader, self.link.clone(), limits::FRAME_BYTES_MAX));
+        let nothing = futures_util::stream::pending::<Result<Bytes, actix_web::error::PayloadError>>();
+        ws::WebsocketContext::create(self, nothing)
+    }
+}
 
 impl Actor for SessionActor {
     type Context = SessionContext;
@@ -173,10 +179,4 @@ impl StreamHandler<Incoming> for SessionActor {
 fn greet(sessions: &SessionsHandle, connection: &Connection) {
     let hello = hello(connection, sessions.dependencies.node, sessions.heartbeat);
     connection.outbox.push(encode(&hello), Class::Snapshot);
-}
-
-/// Runs a session; the stream is polled so that it reads, and yields nothing.
-fn run(session: SessionActor) -> impl Stream<Item = Result<Bytes, actix_web::Error>> {
-    let nothing = futures_util::stream::pending::<Result<Bytes, actix_web::error::PayloadError>>();
-    ws::WebsocketContext::create(session, nothing)
 }

@@ -2,20 +2,22 @@
 //! every message.
 //!
 //! It stands on the socket code of a session (`parlance::sessions::transport`) as the session does:
-//! the same reader, the same window, the same outbox, the same body. There is no identity, no
+//! the same reader, the same window, the same outbox, the same task. There is no identity, no
 //! database and no limit but those of that code. It serves `/conformance` on a free port, says
 //! where on standard output, and runs until it is told to stop.
 
 #![allow(clippy::print_stdout, reason = "the script reads the address there")]
 
 use actix::prelude::*;
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+use actix_web::dev::Server;
+use actix_web::{HttpRequest, HttpResponse, web};
 use actix_web_actors::ws;
 use parlance::auth::{Credential, Principal};
 use parlance::error::CloseCode;
+use parlance::http::{ConnectionOptions, http_service};
 use parlance::ids::{Network, Plan, Role, SessionId, TenantId, Tier, UserId, UserKind};
 use parlance::sessions::Connection;
-use parlance::sessions::transport::{Body, Incoming, IncomingStream, Link, WRITE_BUFFER_BYTES};
+use parlance::sessions::transport::{Incoming, IncomingStream, Link, Reader, SocketTask, Takeover};
 use parlance::wire::{Class, Frame};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -31,7 +33,7 @@ struct Echo {
     connection: Arc<Connection>,
     link: Rc<Link>,
     /// Handed to the context when the actor starts.
-    incoming: Option<IncomingStream<web::Payload>>,
+    incoming: Option<IncomingStream<Reader>>,
 }
 
 impl Echo {
@@ -79,7 +81,7 @@ impl StreamHandler<Incoming> for Echo {
     }
 }
 
-async fn open(request: HttpRequest, payload: web::Payload) -> Result<HttpResponse, actix_web::Error> {
+async fn open(request: HttpRequest) -> Result<HttpResponse, actix_web::Error> {
     let mut response = ws::handshake(&request)?;
     let nobody = Principal {
         tenant_id: TenantId::new(),
@@ -93,29 +95,38 @@ async fn open(request: HttpRequest, payload: web::Payload) -> Result<HttpRespons
         conversation: None,
         expires_at: None,
     };
-    let connection = Arc::new(Connection::new(nobody, Network::NONE, None));
+    let connection = Arc::new(Connection::new(nobody, Network::NONE));
     let outbox = connection.outbox.clone();
     let link = Rc::new(Link::new(connection.clone(), "echo"));
-    let echo = Echo {
-        connection,
-        link: link.clone(),
-        incoming: Some(IncomingStream::new(payload, link.clone(), MESSAGE_BYTES_MAX)),
-    };
-    let nothing = futures_util::stream::pending::<Result<web::Bytes, actix_web::error::PayloadError>>();
-    let session = ws::WebsocketContext::create(echo, nothing);
-    Ok(response.streaming(Body::new(session, outbox, link)))
+    let takeover = Takeover::new(move |upgraded| {
+        SocketTask::new(upgraded, outbox, link.clone(), |reader| {
+            let echo = Echo {
+                connection,
+                link: link.clone(),
+                incoming: Some(IncomingStream::new(reader, link, MESSAGE_BYTES_MAX)),
+            };
+            let nothing = futures_util::stream::pending::<Result<web::Bytes, actix_web::error::PayloadError>>();
+            ws::WebsocketContext::create(echo, nothing)
+        })
+    });
+    let mut response = response.finish();
+    response.extensions_mut().insert(takeover);
+    Ok(response)
 }
 
 #[actix_web::main]
 async fn main() -> std::io::Result<()> {
-    let server = HttpServer::new(|| App::new().route("/conformance", web::get().to(open)))
+    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    println!("The echo is at http://{}", listener.local_addr()?);
+    let service = || {
+        let configure = |app: &mut web::ServiceConfig| {
+            app.route("/conformance", web::get().to(open));
+        };
+        http_service(configure, ConnectionOptions::default())
+    };
+    Server::build()
         .workers(2)
-        // As the server's own listener does.
-        .tcp_nodelay(true)
-        .h1_write_buffer_size(WRITE_BUFFER_BYTES)
-        .bind("127.0.0.1:0")?;
-    for address in server.addrs() {
-        println!("The echo is at http://{address}");
-    }
-    server.run().await
+        .listen("echo", listener, service)?
+        .run()
+        .await
 }

@@ -14,11 +14,10 @@ use crate::http::request::params::QueryString;
 use crate::http::request::{address_quota, caller, origin};
 use crate::http::response::error::{Error, WEBSOCKET_VERSION};
 use crate::http::state::AppState;
-use crate::sessions::{self, AdmissionError, OpenError, Socket, SocketRequest};
+use crate::sessions::{self, AdmissionError, OpenError, SocketRequest};
 use actix_web::http::{Version, header};
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
-use std::sync::Arc;
 
 /// The sub-protocol of this version.
 const PROTOCOL: &str = "parlance.v1";
@@ -36,7 +35,6 @@ pub(crate) struct HandshakeQuery {
     responses((status = 101, description = "The socket; see /asyncapi.json.")))]
 pub(crate) async fn open(
     request: HttpRequest,
-    payload: web::Payload,
     state: web::Data<AppState>,
     QueryString(query): QueryString<HandshakeQuery>,
 ) -> Result<HttpResponse, Error> {
@@ -54,17 +52,14 @@ pub(crate) async fn open(
         Err(error) => return Err(address_quota::charge(&request, &state, error).await),
     };
     check_version(&request)?;
-    let socket = request.conn_data::<Arc<Socket>>().cloned();
     let network = state.client_address(&request).into();
     sessions::open(
         &state.sessions,
         &request,
-        payload,
         SocketRequest {
             principal,
             request_id: RequestId::of(&request).0,
             protocol,
-            socket,
             network,
         },
     )

@@ -7,8 +7,8 @@
 //! which the next thing must have happened ([`ConnectionDeadline`]), set anew by each thing that
 //! does: a request has arrived, its response has begun, a piece of it has been taken. Once a second
 //! a task shuts down the connections whose moment has passed, through the duplicate of their
-//! descriptor that was made for their socket (see `sessions/socket.rs`). The worker then sees an
-//! error and lets go. WebSockets have no deadline here: the sweep in `sessions` looks after them.
+//! descriptor (`descriptor.rs`). The worker then sees an error and lets go. WebSockets have no
+//! deadline here: the sweep in `sessions` looks after them.
 //!
 //! When places run out, connections that wait for a request give way to new ones
 //! (`connections.rs`).
@@ -17,9 +17,9 @@
 //! a panic, which nothing in it can cause, connections are merely not cut.
 
 use super::connections::{BUSY, ConnectionBounds, ConnectionTable};
+use super::descriptor::DuplicateDescriptor;
 use crate::config::HttpConfig;
 use crate::ids::Network;
-use crate::sessions::Socket;
 use actix_web::HttpRequest;
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::ResponseHead;
@@ -66,7 +66,8 @@ struct DeadlineTable {
 }
 
 struct TimedConnection {
-    socket: Arc<Socket>,
+    /// `None` once it is a WebSocket, which is ended by its task.
+    descriptor: Mutex<Option<DuplicateDescriptor>>,
     /// Milliseconds after the table's epoch.
     due_ms: AtomicU64,
     /// Since when it waits for a request, in milliseconds after the table's epoch; or [`BUSY`].
@@ -76,7 +77,7 @@ struct TimedConnection {
 impl ConnectionDeadlines {
     /// An empty table, and the task that looks after it until the last handle is gone.
     #[must_use]
-    pub(crate) fn start(config: &HttpConfig, bounds: ConnectionBounds) -> Self {
+    pub(super) fn start(config: &HttpConfig, bounds: ConnectionBounds) -> Self {
         let times = ConnectionTimes {
             idle: config.keep_alive + config.request_timeout + GRACE,
             response: config.request_deadline + GRACE,
@@ -104,9 +105,9 @@ impl ConnectionDeadlines {
     /// dropped there and by all requests. `network` is whose it is; `None` for a proxy, behind which
     /// everybody may be. Connections that give way to it are cut.
     #[must_use]
-    pub(crate) fn add(&self, socket: Arc<Socket>, network: Option<Network>) -> ConnectionDeadline {
+    pub(super) fn add(&self, descriptor: DuplicateDescriptor, network: Option<Network>) -> ConnectionDeadline {
         let connection = Arc::new(TimedConnection {
-            socket,
+            descriptor: Mutex::new(Some(descriptor)),
             due_ms: AtomicU64::new(NEVER),
             idle_since_ms: AtomicU64::new(self.table.after(Duration::ZERO)),
         });
@@ -155,7 +156,9 @@ impl TimedConnection {
     fn cut(&self) {
         self.due_ms.store(NEVER, Ordering::Relaxed);
         self.idle_since_ms.store(BUSY, Ordering::Relaxed);
-        self.socket.shut_down();
+        if let Some(descriptor) = &*self.descriptor.lock() {
+            descriptor.shut_down();
+        }
     }
 }
 
@@ -211,6 +214,7 @@ impl ConnectionDeadline {
         let Some(entry) = &self.0 else { return body };
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
             entry.connection.due_ms.store(NEVER, Ordering::Relaxed);
+            drop(entry.connection.descriptor.lock().take());
             if let Some(table) = entry.table.upgrade() {
                 table.connections.lock().upgraded(entry.id);
             }

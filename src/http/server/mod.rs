@@ -4,6 +4,8 @@
 mod application;
 mod connections;
 pub(crate) mod deadlines;
+mod descriptor;
 pub(crate) mod health;
 pub(crate) mod listener;
 pub(crate) mod serving;
+pub(crate) mod upgrade;

@@ -8,20 +8,26 @@
 use super::application;
 use super::connections::ConnectionBounds;
 use super::deadlines::ConnectionDeadlines;
+use super::descriptor::DuplicateDescriptor;
 use super::listener::{ListenError, Listener};
+use super::upgrade::{ConnectionOptions, http_service};
 use crate::config::{Capacity, Config};
 use crate::http::state::AppState;
 use crate::ids::Network;
-use crate::sessions::{Socket, transport};
 use actix_web::dev::{Server, ServerHandle};
-use actix_web::rt::net::TcpStream;
 use actix_web::{App, HttpServer, web};
 use ipnet::IpNet;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
 
 /// Connections to the listener of the metrics: scrapers, and people who look.
 const METRICS_CONNECTIONS_MAX: usize = 64;
+/// How long connections that do nothing are kept when the server stops: long enough for a request
+/// that is on its way, short enough that nobody waits for the stop.
+const IDLE_GRACE: Duration = Duration::from_millis(500);
 
 /// The listeners of a node, bound and not yet served.
 pub struct Listeners {
@@ -34,6 +40,7 @@ pub struct Listeners {
 pub struct HttpServers {
     address: SocketAddr,
     main: Server,
+    closing: Arc<watch::Sender<bool>>,
     metrics: Option<(SocketAddr, Server)>,
 }
 
@@ -41,6 +48,8 @@ pub struct HttpServers {
 #[derive(Clone)]
 pub struct HttpServersHandle {
     main: ServerHandle,
+    /// Ends connections that do nothing.
+    closing: Arc<watch::Sender<bool>>,
     metrics: Option<ServerHandle>,
 }
 
@@ -55,10 +64,12 @@ impl Listeners {
             let address = listener.address;
             serve_metrics(listener, state.clone()).map(|server| (address, server))
         });
+        let (closing, is_closing) = watch::channel(false);
         Ok(HttpServers {
             address: self.main.address,
             metrics: metrics.transpose()?,
-            main: serve(config, capacity, self.main, state)?,
+            main: serve(config, capacity, self.main, state, is_closing)?,
+            closing: Arc::new(closing),
         })
     }
 }
@@ -81,6 +92,7 @@ impl HttpServers {
     pub fn handle(&self) -> HttpServersHandle {
         HttpServersHandle {
             main: self.main.handle(),
+            closing: self.closing.clone(),
             metrics: self.metrics.as_ref().map(|(_, server)| server.handle()),
         }
     }
@@ -110,9 +122,14 @@ impl HttpServers {
 }
 
 impl HttpServersHandle {
-    /// Takes no new connections, ends idle ones, and waits for the requests under way.
+    /// Takes no new connections, waits for the requests under way, and ends idle connections a
+    /// moment later: a request that was sent just before should have its response.
     pub async fn stop(&self) {
-        self.main.stop(true).await;
+        let mut stopping = pin!(self.main.stop(true));
+        if tokio::time::timeout(IDLE_GRACE, &mut stopping).await.is_err() {
+            self.closing.send_replace(true);
+            stopping.await;
+        }
     }
 
     /// Stops serving metrics at once, if they have an address of their own.
@@ -128,6 +145,7 @@ fn serve(
     capacity: Capacity,
     listener: Listener,
     state: web::Data<AppState>,
+    is_closing: watch::Receiver<bool>,
 ) -> Result<Server, ListenError> {
     let bounds = ConnectionBounds::of(
         capacity.connections_per_worker * config.http.workers.max(1),
@@ -135,34 +153,32 @@ fn serve(
     );
     let deadlines = ConnectionDeadlines::start(&config.http, bounds);
     let proxies: Arc<[IpNet]> = config.limits.trusted_proxies.as_slice().into();
-    let factory = move || App::new().configure(|app| application::configure(app, state.clone()));
-    let server = HttpServer::new(factory)
+    let options = ConnectionOptions {
+        keep_alive: config.http.keep_alive,
+        request_timeout: config.http.request_timeout,
+        on_connect: Some(Arc::new(move |stream, data| {
+            if let Some(descriptor) = DuplicateDescriptor::of(stream) {
+                let peer = stream.peer_addr().ok().map(|peer| peer.ip().to_canonical());
+                let client = peer.filter(|peer| !proxies.iter().any(|proxy| proxy.contains(peer)));
+                data.insert(deadlines.add(descriptor, client.map(Network::from)));
+            }
+        })),
+        closing: Some(is_closing),
+    };
+    let service = move || {
+        let state = state.clone();
+        http_service(move |app| application::configure(app, state.clone()), options.clone())
+    };
+    let address = listener.address;
+    let server = Server::build()
         .workers(config.http.workers)
-        // A frame should leave when it is written; joining writes is our business.
-        .tcp_nodelay(true)
-        .h1_write_buffer_size(transport::WRITE_BUFFER_BYTES)
         // Of a worker, and of plain connections as well.
-        .max_connections(capacity.connections_per_worker)
-        .keep_alive(config.http.keep_alive)
-        .client_request_timeout(config.http.request_timeout)
+        .max_concurrent_connections(capacity.connections_per_worker)
         // A request may take as long as its commit; the deadline of the shutdown ends it before
         // this does.
         .shutdown_timeout(config.shutdown_timeout.as_secs() + 1)
         .disable_signals()
-        .on_connect(move |connection, extensions| {
-            let Some(stream) = connection.downcast_ref::<TcpStream>() else {
-                return;
-            };
-            if let Some(socket) = Socket::duplicate(stream) {
-                let socket = Arc::new(socket);
-                let peer = stream.peer_addr().ok().map(|peer| peer.ip().to_canonical());
-                let client = peer.filter(|peer| !proxies.iter().any(|proxy| proxy.contains(peer)));
-                extensions.insert(deadlines.add(socket.clone(), client.map(Network::from)));
-                extensions.insert(socket);
-            }
-        });
-    let address = listener.address;
-    let server = server.listen(listener.socket);
+        .listen("http", listener.socket, service);
     Ok(server.map_err(|source| ListenError { address, source })?.run())
 }
 

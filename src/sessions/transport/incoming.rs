@@ -7,7 +7,7 @@
 //! same limit, and checks UTF-8 fragment by fragment. Frames themselves are decoded by actix-http's
 //! codec.
 //!
-//! Bound: one message of `limit` bytes, plus one chunk of the request payload (32 KiB).
+//! Bound: one message of `limit` bytes, plus one piece of what was read (32 KiB).
 
 use super::link::Link;
 use crate::error::CloseCode;
@@ -207,7 +207,11 @@ where
             match Pin::new(&mut this.payload).poll_next(cx) {
                 Poll::Ready(Some(Ok(chunk))) => {
                     this.link.received();
-                    this.buffer.extend_from_slice(&chunk);
+                    if this.buffer.is_empty() {
+                        this.buffer = BytesMut::from(chunk);
+                    } else {
+                        this.buffer.extend_from_slice(&chunk);
+                    }
                 }
                 Poll::Ready(Some(Err(_)) | None) => this.ended = true,
                 Poll::Pending => return Poll::Pending,

@@ -1,5 +1,5 @@
 //! What the parts of one socket share on their worker thread: the actor that reads, the stream it
-//! reads from, and the response body that writes.
+//! reads from, and the task that writes.
 //!
 //! The window is here. A frame counts from when it is accepted until its reply has been handed to
 //! the socket. At [`limits::WINDOW`] the stream stops, TCP pushes back, and nothing is dropped.
@@ -21,7 +21,7 @@ pub struct Link {
     connection: Arc<Connection>,
     /// A command waits for room in its conversation, and nothing may overtake it.
     blocked: Cell<bool>,
-    /// The client has closed, or broke the protocol: the body ends when the close frame is out.
+    /// The client has closed, or broke the protocol: the task ends when the close frame is out.
     over: Cell<bool>,
     reader: RefCell<Option<Waker>>,
     /// Who is connected, for whatever is logged on behalf of this socket. Made once. Entered for a
@@ -55,6 +55,11 @@ impl Link {
         Self::new(Arc::new(Connection::for_tests()), "test")
     }
 
+    #[cfg(test)]
+    pub(super) const fn connection(&self) -> &Arc<Connection> {
+        &self.connection
+    }
+
     pub(crate) const fn span(&self) -> &Span {
         &self.span
     }
@@ -81,6 +86,11 @@ impl Link {
             *self.reader.borrow_mut() = Some(cx.waker().clone());
         }
         may
+    }
+
+    /// Whether the connection is to end at once; if not, the task is woken when it is.
+    pub(crate) fn must_end(&self, cx: &Context<'_>) -> bool {
+        self.connection.is_shut_down(cx.waker())
     }
 
     /// Bytes have come in.

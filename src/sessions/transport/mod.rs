@@ -5,14 +5,24 @@
 //! on it. It is public, so that the conformance suite can run an echo on the very same code
 //! (`tests/conformance/echo.rs`).
 //!
-//! `incoming.rs` reads, `body.rs` writes, `pace.rs` lets several small writes become one, `link.rs`
-//! is what they share.
+//! | File | What it is |
+//! |---|---|
+//! | `upgraded.rs` | a connection on its way here from the HTTP server |
+//! | `task.rs` | the task of one socket |
+//! | `reader.rs`, `incoming.rs` | bytes, and messages, that come in |
+//! | `writer.rs`, `pace.rs` | bytes that go out; several small writes become one |
+//! | `link.rs` | what these share |
 
-mod body;
 mod incoming;
 mod link;
 mod pace;
+mod reader;
+mod task;
+mod upgraded;
+mod writer;
 
-pub use body::{Body, WRITE_BUFFER_BYTES};
 pub use incoming::{Incoming, IncomingStream};
 pub use link::Link;
+pub use reader::Reader;
+pub use task::SocketTask;
+pub use upgraded::{Takeover, Upgraded};
