@@ -125,6 +125,8 @@ pub(super) struct CountedAttempt {
     kind: AttemptKind,
     account: u64,
     network: Network,
+    /// Whether somebody logged in to the account from there before.
+    is_known: bool,
 }
 
 /// Who has failed how often.
@@ -164,7 +166,12 @@ impl LoginFailures {
         if free_at > now {
             return Err(free_at - now);
         }
-        let attempt = CountedAttempt { kind, account, network };
+        let attempt = CountedAttempt {
+            kind,
+            account,
+            network,
+            is_known,
+        };
         for key in attempt.keys() {
             let record = self.record(key, now);
             record.failures = record.failures.saturating_add(1);
@@ -242,6 +249,11 @@ impl LoginFailures {
 }
 
 impl CountedAttempt {
+    /// Whether somebody logged in to the account from there before.
+    pub(super) const fn is_known(&self) -> bool {
+        self.is_known
+    }
+
     fn keys(&self) -> impl Iterator<Item = RecordKey> + use<> {
         let kind = self.kind;
         let block = self.network.block().map(|block| RecordKey::Block(kind, block));

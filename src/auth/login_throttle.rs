@@ -10,6 +10,7 @@
 
 use super::error::Error;
 use super::login_failures::{AttemptKind, CountedAttempt, LoginFailures};
+use super::password_places::Familiarity;
 use crate::ids::{Network, Tier};
 use crate::metrics::{Surface, metrics};
 use parking_lot::Mutex;
@@ -92,6 +93,14 @@ pub(super) struct LoginAttempt {
 }
 
 impl LoginAttempt {
+    /// Whether somebody logged in to the account from there before.
+    pub(super) fn familiarity(&self) -> Familiarity {
+        match &self.admitted {
+            Some((_, attempt)) if attempt.is_known() => Familiarity::Known,
+            _ => Familiarity::Unknown,
+        }
+    }
+
     /// Counts the outcome of the attempt, and gives it back.
     ///
     /// # Errors

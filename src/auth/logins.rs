@@ -17,6 +17,7 @@ use super::events::AuthEvent;
 use super::login_failures::AttemptKind;
 use super::opaque::{expiry, hash_opaque, is_plausible};
 use super::password::Verification;
+use super::password_places::PasswordOrigin;
 use super::password_text::TypedPassword;
 use super::principal::{CredentialId, Principal};
 use super::refresh_judgement::{Judgement, judge};
@@ -98,10 +99,11 @@ impl Auth {
     /// password is known.
     pub async fn login(&self, email: &str, password: String, address: IpAddr) -> Result<IssuedLogin, Error> {
         let attempt = self.inner.login_throttle.begin(AttemptKind::Login, email, address)?;
-        attempt.finish(self.check_login(email, password).await)
+        let origin = PasswordOrigin::new(address, attempt.familiarity());
+        attempt.finish(self.check_login(email, password, origin).await)
     }
 
-    async fn check_login(&self, email: &str, password: String) -> Result<IssuedLogin, Error> {
+    async fn check_login(&self, email: &str, password: String, origin: PasswordOrigin) -> Result<IssuedLogin, Error> {
         // PostgreSQL's text cannot hold a NUL; such an address or one too long is simply unknown.
         let found = if email.contains('\0') || email.len() > EMAIL_BYTES_MAX {
             None
@@ -110,7 +112,10 @@ impl Auth {
             find_by_email(&client, email).await?
         };
         let (account, hash) = found.map_or((None, None), |(account, hash)| (Some(account), hash));
-        let verification = self.inner.passwords.verify(TypedPassword::new(password), hash.clone());
+        let verification = self
+            .inner
+            .passwords
+            .verify(TypedPassword::new(password), hash.clone(), origin);
         let verification = verification.await?;
         let is_right = verification != Verification::Wrong;
         let account = account.filter(|_| is_right).ok_or(Error::Credentials)?;

@@ -47,6 +47,7 @@ mod names;
 mod opaque;
 mod password;
 mod password_change;
+mod password_places;
 mod password_text;
 mod permissions;
 mod principal;

@@ -1,27 +1,25 @@
 //! Passwords: what is accepted, and hashing that neither stalls the server nor shows strangers who
 //! has an account.
 //!
-//! argon2id takes 19 MiB and some 20 ms by design. It runs on blocking threads, at most as many at
-//! once as there are cores: more would only make each slower. Its memory is kept from one hash to
-//! the next, at most once a core. Left to the allocator, a hundred people who come at once leave a
+//! argon2id takes 19 MiB and some 20 ms by design. It runs on blocking threads, at most one more at
+//! once than there are cores: more would only make each slower. Its memory is kept from one hash to
+//! the next, at most once for each of them. Left to the allocator, a hundred people who come at once leave a
 //! gigabyte behind, because 19 MiB stay with every thread and are broken into pieces.
 //!
 //! An unknown address is checked against a dummy hash with the same parameters, so it takes as long
 //! as a wrong password.
 //!
-//! Bound: [`WAITING_MAX`] callers wait for a permit; the next gets `overloaded` at once.
+//! Bound: the places of `password_places.rs`, which also says whose turn it is.
 
 use super::error::Error;
+use super::password_places::{PasswordOrigin, PasswordPermit, PasswordPlaces};
 use super::password_text::{PreparedPassword, TypedPassword};
 use argon2::password_hash::generate_salt;
 use argon2::password_hash::phc::{Output, ParamsString, PasswordHash, Salt};
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use parking_lot::Mutex;
 use std::sync::Arc;
-use tokio::sync::Semaphore;
 
-/// Callers that may wait for a hash: those of a few seconds.
-const WAITING_MAX: usize = 256;
 const MEMORY_KIB: u32 = 19 * 1_024;
 const ITERATIONS: u32 = 2;
 const LANES: u32 = 1;
@@ -35,12 +33,9 @@ pub(super) struct Passwords {
 }
 
 struct HashPool {
-    /// One permit a core. A hash keeps its permit until it is done, also when nobody waits for it
-    /// any more.
-    running: Arc<Semaphore>,
-    /// One permit a caller, running or waiting.
-    admitted: Arc<Semaphore>,
-    /// Memory to hash in that is not in use; with what is in use, at most once a core.
+    /// A hash keeps its place until it is done, also when nobody waits for it any more.
+    places: PasswordPlaces,
+    /// Memory to hash in that is not in use; with what is in use, at most once a place.
     memories: Mutex<Vec<HashMemory>>,
     dummy: String,
 }
@@ -66,8 +61,7 @@ impl Passwords {
         let mut memory = HashMemory::new();
         let dummy = hash_in(&mut memory, "no user has this password")?;
         let pool = HashPool {
-            running: Arc::new(Semaphore::new(cores)),
-            admitted: Arc::new(Semaphore::new(cores + WAITING_MAX)),
+            places: PasswordPlaces::new(cores),
             memories: Mutex::new(vec![memory]),
             dummy,
         };
@@ -78,17 +72,20 @@ impl Passwords {
     ///
     /// # Errors
     /// [`Error::Invalid`] for a common password, [`Error::Overloaded`] when too many wait.
-    pub(super) async fn hash(&self, password: PreparedPassword) -> Result<String, Error> {
-        self.run(move |_, memory| {
-            if zxcvbn::zxcvbn(password.as_str(), &[]).guesses() < GUESSES_MIN {
-                return Err(Error::invalid(
-                    "password",
-                    "This password is among the first that are guessed.",
-                ));
-            }
-            hash_in(memory, password.as_str())
-        })
-        .await
+    pub(super) async fn hash(&self, password: PreparedPassword, origin: PasswordOrigin) -> Result<String, Error> {
+        let judging = self.pool.places.judge(origin).await?;
+        let judge = move || {
+            let is_common = zxcvbn::zxcvbn(password.judged_part(), &[]).guesses() < GUESSES_MIN;
+            drop(judging);
+            (!is_common).then_some(password)
+        };
+        let judged = tokio::task::spawn_blocking(judge).await;
+        let judged = judged.map_err(|error| Error::Hash(error.to_string()))?;
+        let password =
+            judged.ok_or_else(|| Error::invalid("password", "This password is among the first that are guessed."))?;
+        let permit = self.pool.places.hash(origin).await?;
+        self.run(permit, move |_, memory| hash_in(memory, password.as_str()))
+            .await
     }
 
     /// Whether `password` is the one of `hash`; without a hash (an unknown user) it is not, after
@@ -100,8 +97,10 @@ impl Passwords {
         &self,
         password: Option<TypedPassword>,
         hash: Option<String>,
+        origin: PasswordOrigin,
     ) -> Result<Verification, Error> {
-        self.run(move |pool, memory| {
+        let permit = self.pool.places.hash(origin).await?;
+        self.run(permit, move |pool, memory| {
             let known = hash.is_some() && password.is_some();
             let hash = hash.as_deref().unwrap_or(&pool.dummy);
             let prepared = password.as_ref().map(TypedPassword::prepare);
@@ -128,19 +127,13 @@ impl Passwords {
 
     async fn run<T: Send + 'static>(
         &self,
+        permit: PasswordPermit,
         work: impl FnOnce(&HashPool, &mut HashMemory) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let pool = Arc::clone(&self.pool);
-        let admitted = Arc::clone(&pool.admitted)
-            .try_acquire_owned()
-            .map_err(|_| Error::Overloaded)?;
-        let running = Arc::clone(&pool.running)
-            .acquire_owned()
-            .await
-            .map_err(|_| Error::Overloaded)?;
         let work = move || {
-            // A caller that gives up does not stop the work, so the permits are the work's.
-            let _permits = (admitted, running);
+            // A caller that gives up does not stop the work, so the permit is the work's.
+            let _permit = permit;
             let mut memory = pool.memories.lock().pop().unwrap_or_default();
             let result = work(&pool, &mut memory);
             pool.memories.lock().push(memory);
@@ -232,7 +225,9 @@ fn output_in(
 
 #[cfg(test)]
 mod tests {
+    use super::super::password_places::Familiarity;
     use super::*;
+    use futures_util::FutureExt as _;
 
     fn typed(text: &str) -> Option<TypedPassword> {
         TypedPassword::new(text.to_owned())
@@ -240,6 +235,10 @@ mod tests {
 
     fn prepared(text: &str) -> PreparedPassword {
         typed(text).unwrap().prepare()
+    }
+
+    fn origin() -> PasswordOrigin {
+        PasswordOrigin::new(std::net::Ipv4Addr::LOCALHOST.into(), Familiarity::Unknown)
     }
 
     #[tokio::test]
@@ -255,7 +254,10 @@ mod tests {
             "aaaaaaaaaaaa",
         ] {
             assert!(
-                matches!(passwords.hash(prepared(common)).await, Err(Error::Invalid { .. })),
+                matches!(
+                    passwords.hash(prepared(common), origin()).await,
+                    Err(Error::Invalid { .. })
+                ),
                 "{common}"
             );
         }
@@ -266,21 +268,25 @@ mod tests {
             "s3cret-enough!",
             "Sup3r-s3cret-pw",
         ] {
-            assert!(passwords.hash(prepared(fine)).await.is_ok(), "{fine}");
+            assert!(passwords.hash(prepared(fine), origin()).await.is_ok(), "{fine}");
         }
     }
 
     #[tokio::test]
     async fn only_the_right_password_of_a_known_user_verifies() {
         let passwords = Passwords::new(1).unwrap();
-        let hash = passwords.hash(prepared("correct horse battery")).await.unwrap();
+        let hash = passwords
+            .hash(prepared("correct horse battery"), origin())
+            .await
+            .unwrap();
         assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
-        let verify =
-            async |text: &str, hash: Option<&String>| passwords.verify(typed(text), hash.cloned()).await.unwrap();
+        let verify = async |text: &str, hash: Option<&String>| {
+            passwords.verify(typed(text), hash.cloned(), origin()).await.unwrap()
+        };
         assert_eq!(verify("correct horse battery", Some(&hash)).await, Verification::Right);
         assert_eq!(verify("correct horse batter", Some(&hash)).await, Verification::Wrong);
         assert_eq!(verify("no user has this password", None).await, Verification::Wrong);
-        let long = passwords.verify(None, Some(hash)).await.unwrap();
+        let long = passwords.verify(None, Some(hash), origin()).await.unwrap();
         assert_eq!(long, Verification::Wrong);
     }
 
@@ -288,8 +294,13 @@ mod tests {
     async fn a_password_is_the_same_in_each_of_its_forms() {
         let passwords = Passwords::new(1).unwrap();
         let (composed, decomposed) = ("caf\u{e9} au lait", "cafe\u{301} au lait");
-        let verify = async |text: &str, hash: &str| passwords.verify(typed(text), Some(hash.to_owned())).await.unwrap();
-        let hash = passwords.hash(prepared(decomposed)).await.unwrap();
+        let verify = async |text: &str, hash: &str| {
+            passwords
+                .verify(typed(text), Some(hash.to_owned()), origin())
+                .await
+                .unwrap()
+        };
+        let hash = passwords.hash(prepared(decomposed), origin()).await.unwrap();
         for form in [composed, decomposed, "caf\u{e9}\u{a0}au lait"] {
             assert_eq!(verify(form, &hash).await, Verification::Right, "{form}");
         }
@@ -342,7 +353,7 @@ mod tests {
     #[tokio::test]
     async fn memory_is_kept_once_a_core() {
         let passwords = Passwords::new(2).unwrap();
-        let hashes = (0..20).map(|_| passwords.verify(typed("x"), None));
+        let hashes = (0..20).map(|_| passwords.verify(typed("x"), None, origin()));
         for verified in futures_util::future::join_all(hashes).await {
             assert_eq!(verified.unwrap(), Verification::Wrong);
         }
@@ -354,7 +365,8 @@ mod tests {
         let passwords = Passwords::new(1).unwrap();
         let (begun, has_begun) = tokio::sync::oneshot::channel();
         let (end, ends) = tokio::sync::oneshot::channel::<()>();
-        let work = passwords.run(move |_, _| {
+        let permit = passwords.pool.places.hash(origin()).await.unwrap();
+        let work = passwords.run(permit, move |_, _| {
             begun.send(()).unwrap();
             ends.blocking_recv().unwrap();
             Ok(())
@@ -363,25 +375,27 @@ mod tests {
             _ = work => panic!("it waits for the test"),
             begun = has_begun => begun.unwrap(),
         }
-        assert_eq!(passwords.pool.running.available_permits(), 0);
+        let mut next = Box::pin(passwords.pool.places.hash(origin()));
+        assert!(next.as_mut().now_or_never().is_none(), "the place is not free");
+        drop(next);
         end.send(()).unwrap();
-        let verified = passwords.verify(typed("x"), None).await.unwrap();
+        let verified = passwords.verify(typed("x"), None, origin()).await.unwrap();
         assert_eq!(verified, Verification::Wrong);
         assert_eq!(passwords.pool.memories.lock().len(), 1);
     }
 
+    /// The password of which judging took half a second: while such are judged, nobody waits for a
+    /// hash.
     #[tokio::test]
-    async fn more_than_may_wait_are_refused_at_once() {
+    async fn judging_holds_no_hash_up() {
         let passwords = Passwords::new(1).unwrap();
-        let _all = passwords
-            .pool
-            .admitted
-            .acquire_many(1 + WAITING_MAX as u32)
-            .await
-            .unwrap();
-        assert!(matches!(
-            passwords.verify(typed("x"), None).await,
-            Err(Error::Overloaded)
-        ));
+        let held = passwords.pool.places.judge(origin()).await.unwrap();
+        let long = "p4$$w0rd5Tr0ub4d0r&3".repeat(5);
+        let mut signs_up = Box::pin(passwords.hash(prepared(&long), origin()));
+        assert!(signs_up.as_mut().now_or_never().is_none());
+        let verified = passwords.verify(typed("x"), None, origin()).await.unwrap();
+        assert_eq!(verified, Verification::Wrong);
+        drop(held);
+        assert!(signs_up.await.is_ok());
     }
 }

@@ -12,6 +12,7 @@
 use super::error::Error;
 use super::login_failures::AttemptKind;
 use super::password::Verification;
+use super::password_places::{Familiarity, PasswordOrigin};
 use super::password_text::{PreparedPassword, TypedPassword};
 use super::principal::Principal;
 use super::service::Auth;
@@ -37,7 +38,9 @@ impl Auth {
         let session_id = caller.session_id().ok_or(Error::NeedsSession)?;
         let new = PreparedPassword::new(new).map_err(|error| error.in_field("new_password"))?;
         let old = self.verify_present(caller, present, address).await?;
-        let hash = self.inner.passwords.hash(new).await;
+        // Who has a login is no stranger.
+        let origin = PasswordOrigin::new(address, Familiarity::Known);
+        let hash = self.inner.passwords.hash(new, origin).await;
         let hash = hash.map_err(|error| error.in_field("new_password"))?;
         let mut client = self.inner.database.client().await?;
         let tx = client.transaction().await?;
@@ -61,10 +64,11 @@ impl Auth {
         drop(client);
         let (email, hash) = found.ok_or(Error::NoPassword)?;
         let attempt = self.inner.login_throttle.begin(AttemptKind::Login, &email, address)?;
+        let origin = PasswordOrigin::new(address, Familiarity::Known);
         let verified = self
             .inner
             .passwords
-            .verify(TypedPassword::new(present), Some(hash.clone()));
+            .verify(TypedPassword::new(present), Some(hash.clone()), origin);
         let outcome = verified.await.and_then(|verification| match verification {
             Verification::Wrong => Err(Error::Credentials),
             Verification::Right | Verification::RightInOldForm(_) => Ok(hash),

@@ -18,6 +18,8 @@ use unicode_normalization::{IsNormalized, UnicodeNormalization as _, is_nfc_quic
 const CHARS_MIN: usize = 8;
 /// Longest password, in characters.
 const CHARS_MAX: usize = 256;
+/// Characters that are judged.
+const JUDGED_CHARS_MAX: usize = 32;
 /// More bytes than any password has, in whatever form.
 const BYTES_MAX: usize = 16 * CHARS_MAX;
 
@@ -70,6 +72,13 @@ impl PreparedPassword {
     pub(super) fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// What is judged of it: the beginning. Judging takes the longer the more characters there are,
+    /// half a second for a hundred, and what begins like no common password is none.
+    pub(super) fn judged_part(&self) -> &str {
+        let end = self.0.char_indices().nth(JUDGED_CHARS_MAX);
+        end.map_or(self.as_str(), |(end, _)| &self.0[..end])
+    }
 }
 
 fn prepare(text: &str) -> String {
@@ -121,6 +130,19 @@ mod tests {
             &"x".repeat(100_000),
         ] {
             assert!(check(bad).is_err(), "{}", bad.len());
+        }
+    }
+
+    #[test]
+    fn the_beginning_is_judged() {
+        for (text, chars) in [
+            ("x".repeat(256), 32),
+            ("\u{1F980}".repeat(33), 32),
+            ("äöü".repeat(3), 9),
+        ] {
+            let prepared = PreparedPassword::new(text).ok().unwrap();
+            assert_eq!(prepared.judged_part().chars().count(), chars);
+            assert!(prepared.as_str().starts_with(prepared.judged_part()));
         }
     }
 

@@ -9,6 +9,7 @@ use super::error::Error;
 use super::login_failures::AttemptKind;
 use super::names::check_name;
 use super::opaque::is_plausible;
+use super::password_places::{Familiarity, PasswordOrigin};
 use super::password_text::PreparedPassword;
 use super::principal::Principal;
 use super::service::Auth;
@@ -40,10 +41,11 @@ impl Auth {
     pub async fn register(&self, new: Registration, address: IpAddr) -> Result<(Account, Principal), Error> {
         let throttle = &self.inner.login_throttle;
         let attempt = throttle.begin(AttemptKind::SignUp, &new.email, address)?;
-        attempt.finish(self.make_user(new).await)
+        let origin = PasswordOrigin::new(address, Familiarity::Unknown);
+        attempt.finish(self.make_user(new, origin).await)
     }
 
-    async fn make_user(&self, new: Registration) -> Result<(Account, Principal), Error> {
+    async fn make_user(&self, new: Registration, origin: PasswordOrigin) -> Result<(Account, Principal), Error> {
         check_email(&new.email)?;
         let password = PreparedPassword::new(new.password)?;
         let name = check_name("name", &new.name)?;
@@ -61,7 +63,7 @@ impl Auth {
             Some(code) => Some((self.find_invite(code, Role::Member).await?, code)),
             None => None,
         };
-        let hash = self.inner.passwords.hash(password).await?;
+        let hash = self.inner.passwords.hash(password, origin).await?;
         let mut client = self.inner.database.client().await?;
         let tx = client.transaction().await?;
         let (tenant, role) = match &invited {

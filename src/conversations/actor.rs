@@ -159,6 +159,7 @@ impl StreamHandler<ConversationEvent> for ConversationActor {
             ConversationEvent::Typing { user, on } => self.state.typing(user, on, now, &mut self.effects),
             ConversationEvent::Presence { user, online } => self.state.presence(user, online, now),
             ConversationEvent::Renamed { user, name } => self.state.renamed(user, &name),
+            ConversationEvent::MakeRoom => self.make_room(ctx),
             ConversationEvent::Disconnected { connection } => drop(self.slot.subscribers.lock().remove(connection)),
         }
         self.finish_turn(ctx);
@@ -302,6 +303,16 @@ impl ConversationActor {
                 actor.finish_turn(ctx);
             });
             self.timer = Some((at, handle));
+        }
+    }
+
+    /// Passivates at once, if nobody has come in the meantime.
+    fn make_room(&mut self, ctx: &mut Context<Self>) {
+        let nobody_waits = self.slot.is_empty() && self.rechecks.is_empty();
+        if nobody_waits && !self.slot.subscribers.lock().remove_closed() {
+            tracing::debug!(conversation.id = %self.state.id, "conversation makes room for another");
+            self.guard.stopping();
+            ctx.stop();
         }
     }
 

@@ -20,6 +20,8 @@ pub(super) enum ConversationEvent {
     Presence { user: UserId, online: bool },
     /// A user has another name.
     Renamed { user: UserId, name: ByteString },
+    /// The table is full, and this conversation was unused for longest.
+    MakeRoom,
     /// A connection is gone.
     Disconnected { connection: ConnectionId },
 }

@@ -265,6 +265,7 @@ impl ConversationHandle {
     }
 
     fn try_send(&mut self, command: ConversationCommand) -> Result<(), MailboxFull> {
+        self.slot.note_use();
         match self.slot.commands.sender().try_send(command) {
             Ok(()) => Ok(()),
             Err(mpsc::error::TrySendError::Full(command)) => Err(MailboxFull {

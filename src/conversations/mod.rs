@@ -18,7 +18,8 @@
 //! | `effects.rs`, `member.rs`, `timer.rs` | the words in which it decides; pure |
 //! | `pending_rechecks.rs` | commands that wait until the state is known to be up to date; pure |
 //! | `subscribers.rs` | who is subscribed, beside the actor |
-//! | `starts.rs`, `registry.rs`, `lifecycle.rs`, `revisions.rs`, `deliveries.rs` | starting, supervising, repairing |
+//! | `starts.rs` | who may start one |
+//! | `registry.rs`, `lifecycle.rs`, `revisions.rs`, `deliveries.rs` | starting, supervising, repairing |
 //! | `presence_listener.rs` | who came online or went offline |
 //! | `*_observer.rs` | what follows from a commit |
 //! | `permissions.rs` | who may do what; pure |

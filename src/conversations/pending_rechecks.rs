@@ -30,6 +30,11 @@ impl PendingRechecks {
         None
     }
 
+    /// Whether no command waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.asked.is_empty() && self.waiting.is_empty()
+    }
+
     /// Whether a connection's subscription waits.
     pub(super) fn has_of(&self, connection: ConnectionId) -> bool {
         let mut all = self.asked.iter().chain(&self.waiting);

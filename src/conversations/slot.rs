@@ -11,11 +11,12 @@ use super::command::ConversationCommand;
 use super::event::ConversationEvent;
 use super::starts::Starter;
 use super::subscribers::Subscribers;
+use crate::fairness::EntryUse;
 use crate::ids::{ConversationId, Rev};
 use crate::supervision::Mailbox;
 use parking_lot::Mutex;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use tokio::sync::mpsc;
 
 /// What a conversation's actor is called in logs and metrics.
@@ -36,6 +37,8 @@ pub(super) struct Slot {
     pub(super) late: Mutex<Vec<ConversationCommand>>,
     pub(super) events: Mailbox<ConversationEvent>,
     pub(super) subscribers: Mutex<Subscribers>,
+    /// Whether it was asked something since it was last looked at.
+    is_used: AtomicBool,
     /// The revision that the actor has reached, for the comparison of revisions; nothing is decided
     /// by it.
     rev: AtomicI64,
@@ -50,6 +53,7 @@ impl Slot {
             late: Mutex::default(),
             events: Mailbox::new(EVENTS_MAX),
             subscribers: Mutex::new(Subscribers::default()),
+            is_used: AtomicBool::new(true),
             rev: AtomicI64::new(0),
         })
     }
@@ -66,6 +70,25 @@ impl Slot {
     /// How many commands and events wait.
     pub(super) fn depth(&self) -> usize {
         self.commands.depth() + self.events.depth()
+    }
+
+    /// It is asked something.
+    pub(super) fn note_use(&self) {
+        // Mostly it is known already, and then nothing is written that others read.
+        if !self.is_used.load(Ordering::Relaxed) {
+            self.is_used.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether it was used since this was last asked, or is in use. Never waits.
+    pub(super) fn look_at_use(&self) -> EntryUse {
+        let was_used = self.is_used.swap(false, Ordering::Relaxed);
+        let has_subscribers = || self.subscribers.try_lock().is_none_or(|known| !known.is_empty());
+        if was_used || !self.is_empty() || has_subscribers() {
+            EntryUse::Used
+        } else {
+            EntryUse::Unused
+        }
     }
 
     /// Whether no command waits, nor is on its way.

@@ -3,8 +3,10 @@
 //! The table is read by everyone, and written when a conversation starts or passivates. Nothing
 //! waits under its lock. A new slot goes into the mailbox of starts, which the registry takes from.
 //!
-//! Bounds: `PARLANCE_ACTIVE_MAX` slots, [`STARTS_MAX`] that wait to be started; beyond them
-//! callers get `overloaded`.
+//! Bounds: `PARLANCE_ACTIVE_MAX` slots, and of a tenant and a user the shares of `fairness/holdings.rs`.
+//! When the table is full, the conversation that was unused for longest makes room; until it has gone
+//! there are up to [`LEAVING_MAX`] more. If all are used, callers get `overloaded`; beyond their share
+//! `limit_reached`. [`STARTS_MAX`] wait to be started; beyond them callers get `overloaded`.
 
 use super::command::ConversationCommand;
 use super::error::Error;
@@ -13,11 +15,12 @@ use super::slot::{ACTOR, Slot};
 use super::starts::{Starter, Starts};
 use crate::config::{ConversationsConfig, LimitsConfig};
 use crate::error::Code;
-use crate::ids::{ConversationId, Rev, UserId};
-use crate::metrics::Depth;
+use crate::fairness::{EntryUse, HeldBackReport, Holdings};
+use crate::ids::{ConversationId, Rev, TenantId, UserId};
+use crate::metrics::{Depth, HeldBack, SharedResource};
 use crate::supervision::{Mailbox, MailboxReader};
 use futures_util::StreamExt as _;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,19 +28,26 @@ use tokio::sync::mpsc::error::TrySendError;
 
 /// Slots that wait for the registry to start them.
 const STARTS_MAX: usize = 10_000;
+/// Slots beyond the bound, while as many others are asked to go.
+const LEAVING_MAX: usize = 256;
 /// How long a passivated slot waits for senders that have a permit and have not used it: a session
 /// only runs while its socket takes bytes.
 const PASSIVATE_PATIENCE: Duration = Duration::from_secs(1);
 
+type Slots = HashMap<ConversationId, Arc<Slot>>;
+
 #[derive(Debug)]
 pub struct SlotTable {
-    slots: RwLock<HashMap<ConversationId, Arc<Slot>>>,
+    slots: RwLock<Slots>,
     /// In which active conversations a user is a member; for presence.
     memberships: RwLock<HashMap<UserId, HashSet<ConversationId>>>,
     /// Slots that wait for the registry to start them.
     starts: Mailbox<Arc<Slot>>,
     /// Who may start one.
     budget: Starts,
+    /// Whose the slots are; locked within the lock of the slots.
+    shares: Mutex<Holdings<TenantId, UserId, ConversationId>>,
+    report: HeldBackReport,
     active_max: usize,
 }
 
@@ -49,6 +59,8 @@ impl SlotTable {
             memberships: RwLock::default(),
             starts: Mailbox::new(STARTS_MAX),
             budget: Starts::new(limits.enabled),
+            shares: Mutex::new(Holdings::new(config.active_max)),
+            report: HeldBackReport::new(SharedResource::ActiveConversations),
             active_max: config.active_max,
         }
     }
@@ -72,13 +84,40 @@ impl SlotTable {
         if let Some(slot) = slots.get(&id) {
             return Ok(slot.clone());
         }
-        if slots.len() >= self.active_max {
-            return Err(Error::Overloaded);
-        }
+        self.make_room(&slots, &starter)?;
         let slot = Slot::new(id, starter);
         self.start(slot.clone()).map_err(|_full| Error::Overloaded)?;
         slots.insert(id, slot.clone());
+        let mut shares = self.shares.lock();
+        shares.add(id, &starter);
+        if shares.is_stale(slots.len()) {
+            shares.sweep(|id| slots.contains_key(&id));
+        }
         Ok(slot)
+    }
+
+    /// Room for one more of this starter: another one is asked to go if the table is full.
+    fn make_room(&self, slots: &Slots, starter: &Starter) -> Result<(), Error> {
+        let mut shares = self.shares.lock();
+        let error = if !shares.has_room(starter) {
+            Error::Refused(
+                Code::LimitReached,
+                "Too many of your conversations are in use at a time.",
+            )
+        } else if slots.len() < self.active_max {
+            return Ok(());
+        } else {
+            let unused = (slots.len() < self.active_max + LEAVING_MAX)
+                .then(|| shares.choose(|id| slots.get(&id).map_or(EntryUse::Gone, |slot| slot.look_at_use())))
+                .flatten();
+            if let Some(slot) = unused.and_then(|id| slots.get(&id)) {
+                slot.notify(ConversationEvent::MakeRoom);
+                return Ok(());
+            }
+            Error::Overloaded
+        };
+        self.report.refused(HeldBack::Refused, &starter.group, &starter.member);
+        Err(error)
     }
 
     /// A conversation that was started does not exist.
@@ -116,7 +155,7 @@ impl SlotTable {
             // The table and this function hold it: nobody else does, and nobody can get it under
             // this lock. Someone may have had it for a moment, though, and left something there.
             if drained && late.is_empty() && Arc::strong_count(&successor) == 2 && successor.is_empty() {
-                slots.remove(&slot.id);
+                self.take_out(&mut slots, slot);
                 return;
             }
         }
@@ -158,8 +197,13 @@ impl SlotTable {
     fn remove(&self, slot: &Arc<Slot>) {
         let mut slots = self.slots.write();
         if slots.get(&slot.id).is_some_and(|known| Arc::ptr_eq(known, slot)) {
-            slots.remove(&slot.id);
+            self.take_out(&mut slots, slot);
         }
+    }
+
+    fn take_out(&self, slots: &mut Slots, slot: &Slot) {
+        slots.remove(&slot.id);
+        self.shares.lock().remove(&slot.starter, slots.len());
     }
 
     pub(super) fn len(&self) -> usize {

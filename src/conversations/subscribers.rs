@@ -141,6 +141,10 @@ impl Subscribers {
         self.entries.iter()
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     pub(super) fn contains(&self, connection: ConnectionId) -> bool {
         self.positions.contains_key(&connection)
     }

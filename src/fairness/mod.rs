@@ -1,7 +1,8 @@
 //! What is shared between tenants, and how it is divided.
 //!
 //! * Owns: turns between groups and their members ([`FairPermits`] around the pure `turns.rs` and
-//!   `virtual_time.rs`), budgets over time ([`SpendingBudget`]), and the report of who is held back
+//!   `virtual_time.rs`), budgets over time ([`SpendingBudget`]), places of a table
+//!   ([`Holdings`]), and the report of who is held back
 //!   ([`HeldBackReport`]).
 //! * Used by: every room that has something which all tenants use: starts of conversations, places
 //!   for hashing passwords, searches.
@@ -14,11 +15,13 @@
 
 mod budget;
 mod held_back;
+mod holdings;
 mod permits;
 mod turns;
 mod virtual_time;
 
 pub use budget::{SpendingBudget, SpendingRate};
 pub use held_back::{HeldBackReport, LogSample};
+pub use holdings::{EntryUse, Holdings};
 pub use permits::{Beyond, FairPermit, FairPermits};
 pub use turns::{Claimant, ShareKey, TurnLimits};

@@ -12,9 +12,10 @@
 //!    says now. So a replica or an index that is seconds behind decides nothing, and a response
 //!    never shows a deleted message, an old body, or a conversation that the caller has just lost.
 //!
-//! Bounds: the quota of expensive routes, the slices and the time of `rounds.rs`, and [`PERMITS`].
-//! So many searches use a connection of the database at a time, because its pool is everybody's.
-//! Who waits too long for a permit gets `overloaded`. When the database is away it is
+//! Bounds: the quota of expensive routes, the slices and the time of `rounds.rs`, [`PAGE_BYTES_MAX`],
+//! and [`SEATS`]. So many searches use a connection of the database at a time, because its pool is
+//! everybody's; half of them at most are of one tenant, one of one user, and they are given in turns.
+//! Who waits too long, or has too many waiting, gets `overloaded`. When the database is away it is
 //! `unavailable`.
 //!
 //! Why not by relevance: in a conversation people look for the last time that a word was said, and
@@ -29,34 +30,43 @@ use super::snippet::snippet;
 use super::store::{self, Candidate, ReadHit};
 use crate::auth::{Access, AllowedConversations};
 use crate::database::{self, Client, Database};
-use crate::ids::{ConversationId, Rev};
-use crate::metrics::{ReadTarget, metrics};
+use crate::fairness::{Claimant, FairPermits, TurnLimits};
+use crate::ids::{ConversationId, Rev, TenantId, UserId};
+use crate::metrics::{ReadTarget, SharedResource, metrics};
+use crate::wire::frames::Message;
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 /// Searches of this node that query the database itself at a time. Those on a replica are not
 /// counted.
-const PERMITS: usize = 4;
+const SEATS: TurnLimits = TurnLimits {
+    running_max: 4,
+    running_of_group_max: 2,
+    running_of_member_max: 1,
+    waiting_max: 256,
+    waiting_of_group_max: 64,
+    waiting_of_member_max: 8,
+};
+/// How large a page may become, as far as its messages are concerned. One at least is on it.
+const PAGE_BYTES_MAX: usize = 512 * 1_024;
 /// Candidates that are read and judged at a time.
 const CANDIDATES: usize = 200;
-/// How long a search waits for a permit.
-const PERMIT_WAIT: Duration = Duration::from_secs(2);
+/// How long a search waits for a seat.
+const SEAT_WAIT: Duration = Duration::from_secs(2);
 
 /// Search. Cheap to clone.
 #[derive(Clone)]
 pub struct Search {
     database: Database,
-    permits: Arc<Semaphore>,
+    seats: FairPermits<TenantId, UserId>,
 }
 
 impl Search {
     #[must_use]
     pub fn new(database: Database) -> Self {
-        let permits = Arc::new(Semaphore::new(PERMITS));
-        Self { database, permits }
+        let seats = FairPermits::new(SharedResource::Search, SEATS);
+        Self { database, seats }
     }
 
     /// Finds what the caller may read.
@@ -85,18 +95,30 @@ impl Search {
         };
         let rounds = self.begin(access, only, request, &criteria).await?;
         let hits = self.run_rounds(access, rounds, &criteria).await?;
-        let next = hits.page.last().filter(|_| hits.more).map(|last| SearchCursor {
-            created_at: last.created_at,
-            id: last.id,
-        });
-        let mut items = Vec::new();
+        let mut read = Vec::new();
         if !hits.page.is_empty() {
-            let reading = self.on_primary(async |client| store::read(client, access, &hits.page).await);
-            items.extend(reading.await?.into_iter().filter_map(|hit| found_message(hit, &query)));
+            let reading = self.on_primary(access, async |client| store::read(client, access, &hits.page).await);
+            read = reading.await?;
         }
+        let fitting = fitting(read.iter().map(|hit| message_bytes(&hit.message)));
+        // Where the page is cut, the next one begins behind what is on it.
+        let last = match read
+            .get(..fitting)
+            .and_then(<[_]>::last)
+            .filter(|_| fitting < read.len())
+        {
+            Some(hit) => Some((hit.message.created_at, hit.message.id.0)),
+            None => hits
+                .page
+                .last()
+                .filter(|_| hits.more)
+                .map(|last| (last.created_at, last.id)),
+        };
+        read.truncate(fitting);
+        let items = read.into_iter().filter_map(|hit| found_message(hit, &query));
         Ok(SearchResults {
-            items,
-            next,
+            items: items.collect(),
+            next: last.map(|(created_at, id)| SearchCursor { created_at, id }),
             complete: hits.complete,
         })
     }
@@ -109,7 +131,7 @@ impl Search {
         request: &SearchRequest,
         criteria: &Criteria<'_>,
     ) -> Result<Rounds, Error> {
-        let listing = self.on_primary(async |client| {
+        let listing = self.on_primary(access, async |client| {
             if criteria.query.is_empty() {
                 let is_here = match request.conversation {
                     Some(id) => store::is_member(client, access, id).await?,
@@ -149,7 +171,7 @@ impl Search {
             let find = async |client: &mut Client, slices: &[Slice]| {
                 find_hits(client, access, slices, criteria, most, time).await
             };
-            match self.run_round(slices, find).await {
+            match self.run_round(access, slices, find).await {
                 Err(Error::Database(error)) if error.is_cancelled() => rounds.break_off(started.elapsed()),
                 hits => match hits? {
                     Some(hits) => rounds.add(hits, started.elapsed()),
@@ -165,6 +187,7 @@ impl Search {
     /// where it took too long.
     async fn run_round(
         &self,
+        access: Access,
         slices: &[Slice],
         find: impl AsyncFn(&mut Client, &[Slice]) -> Result<Option<Vec<Hit>>, database::Error>,
     ) -> Result<Option<Vec<Hit>>, Error> {
@@ -178,7 +201,10 @@ impl Search {
             let Some(mut hits) = found? else { return Ok(None) };
             if !fresh.is_empty() {
                 metrics().read_stale(ReadTarget::Primary);
-                match self.on_primary(async |client| find(client, &fresh).await).await? {
+                match self
+                    .on_primary(access, async |client| find(client, &fresh).await)
+                    .await?
+                {
                     Some(more) => hits.extend(more),
                     None => return Ok(None),
                 }
@@ -186,17 +212,21 @@ impl Search {
             return Ok(Some(hits));
         }
         metrics().read_stale(ReadTarget::Primary);
-        self.on_primary(async |client| find(client, slices).await).await
+        self.on_primary(access, async |client| find(client, slices).await).await
     }
 
-    /// Queries the database itself, with one of the permits.
+    /// Queries the database itself, with one of the seats.
     async fn on_primary<T>(
         &self,
+        access: Access,
         work: impl AsyncFnOnce(&mut Client) -> Result<T, database::Error>,
     ) -> Result<T, Error> {
-        let Ok(Ok(_permit)) = tokio::time::timeout(PERMIT_WAIT, self.permits.acquire()).await else {
-            return Err(Error::Overloaded);
+        let claimant = Claimant {
+            group: access.tenant_id,
+            member: access.user_id,
         };
+        let seat = self.seats.acquire_within(claimant, SEAT_WAIT).await;
+        let _seat = seat.map_err(|_beyond| Error::Overloaded)?;
         Ok(work(&mut self.database.client().await?).await?)
     }
 }
@@ -234,6 +264,22 @@ async fn find_hits(
     }
 }
 
+/// How many of these, from the first on, are a page.
+fn fitting(sizes: impl Iterator<Item = usize>) -> usize {
+    let mut bytes = 0;
+    let fits = |(n, size): &(usize, usize)| {
+        bytes += size;
+        *n == 0 || bytes <= PAGE_BYTES_MAX
+    };
+    sizes.enumerate().take_while(fits).count()
+}
+
+/// About how large a message is in a response.
+fn message_bytes(message: &Message) -> usize {
+    const WITHOUT_TEXT: usize = 512;
+    WITHOUT_TEXT + message.body.as_ref().map_or(0, |body| body.len())
+}
+
 /// The hit, if its text is what is asked for.
 fn judge(candidate: Candidate, query: &Query) -> Option<Hit> {
     query.hits(&candidate.body?).map(|_| candidate.hit)
@@ -255,5 +301,50 @@ fn narrow(access: Access, wanted: Option<ConversationId>) -> Result<AllowedConve
         None => Ok(access.conversations),
         Some(id) if access.allows(id) => Ok(AllowedConversations::Only(id)),
         Some(_) => Err(Error::NotFound),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt as _;
+
+    #[tokio::test]
+    async fn a_tenant_leaves_seats_to_others_and_a_user_to_their_tenant() {
+        let seats = FairPermits::new(SharedResource::Search, SEATS);
+        let of = |group: u8, member: u8| Claimant { group, member };
+        let ask = |group, member| Box::pin(seats.acquire(of(group, member)));
+        let (mut running, mut greedy) = (Vec::new(), Vec::new());
+        for n in 0..20 {
+            let mut asks = ask(1, n / 4);
+            match asks.as_mut().now_or_never() {
+                Some(given) => running.push(given.unwrap()),
+                None => greedy.push(asks),
+            }
+        }
+        assert_eq!(running.len(), 2);
+        assert!(ask(2, 1).now_or_never().is_some(), "a seat is free for others");
+        let mut others: Vec<_> = (2..4).filter_map(|group| ask(group, 1).now_or_never()).collect();
+        assert_eq!(others.len(), 2);
+        // All are taken. Who comes now is before the many that wait.
+        let mut neighbour = ask(4, 1);
+        assert!(neighbour.as_mut().now_or_never().is_none());
+        drop(others.pop());
+        assert!(neighbour.now_or_never().is_some());
+        drop(running.pop());
+        let given: Vec<_> = greedy
+            .iter_mut()
+            .filter_map(|asks| asks.as_mut().now_or_never())
+            .collect();
+        assert_eq!(given.len(), 1);
+    }
+
+    #[test]
+    fn a_page_ends_with_its_bytes_but_not_before_its_first() {
+        assert_eq!(fitting([1, 2, 3].into_iter()), 3);
+        assert_eq!(fitting([PAGE_BYTES_MAX, 1].into_iter()), 1);
+        assert_eq!(fitting([PAGE_BYTES_MAX + 1, 1].into_iter()), 1);
+        assert_eq!(fitting([PAGE_BYTES_MAX - 1, 1, 1].into_iter()), 2);
+        assert_eq!(fitting(std::iter::empty()), 0);
     }
 }

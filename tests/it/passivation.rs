@@ -1,6 +1,6 @@
 //! Conversations that nobody needs leave the memory, and nothing is lost by it.
 
-use crate::support::{TestApp, eventually, pace, wait_out};
+use crate::support::{Scrape, TestApp, eventually, pace, wait_out};
 use parlance::ids::MessageId;
 use serde_json::json;
 use std::time::{Duration, Instant};
@@ -78,6 +78,27 @@ async fn who_follows_keeps_a_conversation_and_who_leaves_lets_it_go() {
     assert_eq!((resumed.frames.len(), resumed.rev()), (5, rev + 5));
     reader.close().await;
     writer.close().await;
+    app.stop().await;
+}
+
+/// Nobody is refused, and nobody who is subscribed has to go.
+#[actix_web::test]
+async fn a_full_table_makes_room_for_a_newcomer() {
+    let app = TestApp::with(|config| config.conversations.active_max = 10).await;
+    let ann = app.register("Ann").await;
+    let (mut reader, mut writer) = (ann.connect().await, ann.connect().await);
+    let read = ann.create_conversation("read").await;
+    reader.subscribe(read, None).await;
+    for n in 0..40 {
+        let conversation = ann.create_conversation(&format!("{n}")).await;
+        writer.post(conversation, MessageId::new(), "x").await;
+    }
+    eventually("as many are active as may be", async || {
+        Scrape::of(&app).await.value("conversations_active", &[]) <= 10.0
+    })
+    .await;
+    writer.post(read, MessageId::new(), "heard").await;
+    assert_eq!(reader.expect("message").await["body"], "heard");
     app.stop().await;
 }
 

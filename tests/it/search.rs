@@ -503,9 +503,9 @@ async fn many_searches_do_not_take_everything() {
     let searches = join_all((0..10).map(|_| ann.get(&path)));
     let observer = connect(app.database.url()).await;
     let release = async {
-        eventually("as many as may are searching", async || {
+        eventually("as many of one user as may are searching", async || {
             let sql = "SELECT count(*) FROM pg_locks WHERE relation = 'messages'::regclass AND NOT granted";
-            observer.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) == 4
+            observer.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) == 1
         })
         .await;
         // Those that are refused are so while the table is locked, and the database is there for others.
@@ -515,7 +515,7 @@ async fn many_searches_do_not_take_everything() {
     };
     let (answers, ()) = futures_util::future::join(searches, release).await;
     let answered = answers.iter().filter(|answer| answer.status == 200).count();
-    assert!(answered >= 4, "{answered}");
+    assert!(answered >= 1, "{answered}");
     for answer in answers.into_iter().filter(|answer| answer.status != 200) {
         answer.problem(503, "overloaded");
     }

@@ -24,9 +24,9 @@ http: onboarding, sessions, conversations, search, tenants, auth, commit, rate_l
 onboarding: conversations, auth
 sessions: conversations, auth, commit, rate_limit, presence, wire, config, supervision, metrics, ids, error
 conversations: auth, commit, presence, cache, bus, database, fairness, wire, config, supervision, metrics, ids, error
-search: auth, commit, database, wire, supervision, metrics, ids, error
+search: auth, commit, database, fairness, wire, supervision, metrics, ids, error
 tenants: auth, cache, database, wire, supervision, ids, error
-auth: cache, database, wire, config, supervision, metrics, ids, error
+auth: cache, database, fairness, wire, config, supervision, metrics, ids, error
 commit: database, wire, supervision, metrics, ids, error
 rate_limit: redis, config, supervision, metrics, ids
 presence: bus, supervision, metrics, ids

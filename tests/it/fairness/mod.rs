@@ -1,6 +1,8 @@
 //! What tenants share on a node: one that does its worst, and a neighbour who is served. Each attack is small and bounded;
 //! what is looked at is what was done, and in which order, never how long it took.
 
+mod hashing;
+mod search;
 mod starts;
 
 use crate::support::Scrape;
