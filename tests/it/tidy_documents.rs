@@ -136,10 +136,14 @@ fn files_that_documents_name_exist() {
         .filter(|document| !document.path.starts_with("docs/adr/"))
     {
         for line in prose(&document.text) {
-            for span in spans(line.text).filter(|span| FOLDERS.iter().any(|folder| span.starts_with(folder))) {
-                // A command has further words; a pattern stands for many files.
-                let path = span.split_whitespace().next().unwrap();
-                if !path.contains(['*', '{', '<', '…']) && !root().join(path).exists() {
+            // A command has further words; a pattern stands for many files.
+            let names = spans(line.text).filter_map(|span| span.split_whitespace().next());
+            for path in names.filter(|path| !path.contains(['*', '{', '<', '…'])) {
+                let is_named = FOLDERS.iter().any(|folder| path.starts_with(folder));
+                // Files of the server are also named as they are below `src/`.
+                let is_ours = path.contains('/') && path.ends_with(".rs");
+                let exists = root().join(path).exists() || (is_ours && root().join("src").join(path).exists());
+                if (is_named || is_ours) && !exists {
                     broken.push(format!("{}:{}: {path}", document.path, line.number));
                 }
             }
