@@ -210,6 +210,7 @@ async fn ephemeral_frames_give_way() {
     let (mut anns, mut bobs) = (ann.connect().await, bob.connect().await);
     let mut raw = stuck(&slow, c).await;
     let start = anns.subscribe(c, None).await.rev();
+    bobs.subscribe(c, None).await;
     // Fill the pipes, then more than half of the outbox, less than all of it: by steps, looking at what is told.
     let body = "x".repeat(16_000);
     let mut sent = 0;

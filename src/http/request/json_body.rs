@@ -34,7 +34,7 @@ impl<T: DeserializeOwned + 'static> FromRequest for JsonBody<T> {
     }
 }
 
-/// The same where there may be no body: then it is the default.
+/// The same where there may be no body, or `null`: then it is the default.
 pub(crate) struct OptionalJsonBody<T>(pub(crate) T);
 
 impl<T: DeserializeOwned + Default + 'static> FromRequest for OptionalJsonBody<T> {
@@ -51,6 +51,10 @@ impl<T: DeserializeOwned + Default + 'static> FromRequest for OptionalJsonBody<T
             }
             if !is_json {
                 return Err(not_json());
+            }
+            // What many clients send for nothing.
+            if body.trim_ascii() == b"null" {
+                return Ok(Self(T::default()));
             }
             parse_json(&body).map(Self)
         }
