@@ -14,10 +14,13 @@ use actix_web::dev::ResponseHead;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{AcceptEncoding, ContentEncoding, HeaderValue};
 use actix_web::web::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::io::Write as _;
 use tokio::sync::OnceCell;
 
 /// Where pages want the path of this version.
@@ -86,10 +89,22 @@ impl Asset {
 }
 
 async fn encode(body: Bytes, encoding: ContentEncoding) -> Bytes {
+    if encoding == ContentEncoding::Gzip {
+        // It fails only when the process ends.
+        let smallest = tokio::task::spawn_blocking(move || gzip(&body)).await;
+        return smallest.ok().and_then(Result::ok).unwrap_or_default().into();
+    }
     let mut head = ResponseHead::new(StatusCode::OK);
     let encoder = Encoder::response(encoding, &mut head, body);
     // Encoding in memory does not fail.
     to_bytes(encoder).await.unwrap_or_default()
+}
+
+/// As small as it gets: it is done once.
+pub(super) fn gzip(body: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(body)?;
+    encoder.finish()
 }
 
 /// The page's files, ready to be sent.

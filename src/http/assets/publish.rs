@@ -11,12 +11,10 @@
 //! only then gets its own. Old ones are the operator's to remove, and so is a draft (a dot in
 //! front) whose writer was killed.
 
-use super::files::Assets;
+use super::files::{Assets, gzip};
 use crate::http::response::media_type::is_text;
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
@@ -90,12 +88,6 @@ fn sync_all(directory: &Path) -> io::Result<()> {
 
 fn sync(path: &Path) -> io::Result<()> {
     fs::File::open(path)?.sync_all()
-}
-
-fn gzip(body: &[u8]) -> io::Result<Vec<u8>> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
-    encoder.write_all(body)?;
-    encoder.finish()
 }
 
 #[cfg(test)]
