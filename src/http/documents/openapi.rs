@@ -142,7 +142,8 @@ fn problems(path: &str, operation: &Operation, kind: OperationKind, needs_creden
     // An invitation that is unknown, an address that is taken, a quantity that is used up.
     let makes_somebody = matches!(path, "/auth/register" | "/auth/guest");
     // What the body names may not be there either.
-    let names_others = makes_somebody || (path == "/api/conversations" && kind == OperationKind::Writes);
+    let may_name_others = matches!(path, "/api/conversations" | "/api/me/blocks");
+    let names_others = makes_somebody || (may_name_others && kind == OperationKind::Writes);
     // So may what a search is confined to.
     if path.contains('{') || names_others || path == "/api/search" {
         statuses.push(StatusCode::NOT_FOUND);
