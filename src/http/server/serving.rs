@@ -25,6 +25,8 @@ use tokio::sync::watch;
 
 /// Connections to the listener of the metrics: scrapers, and people who look.
 const METRICS_CONNECTIONS_MAX: usize = 64;
+/// How long workers have, when nothing more is accepted, to begin with what was.
+const ACCEPTED_GRACE: Duration = Duration::from_millis(100);
 /// How long connections that do nothing are kept when the server stops: long enough for a request
 /// that is on its way, short enough that nobody waits for the stop.
 const IDLE_GRACE: Duration = Duration::from_millis(500);
@@ -125,6 +127,9 @@ impl HttpServersHandle {
     /// Takes no new connections, waits for the requests under way, and ends idle connections a
     /// moment later: a request that was sent just before should have its response.
     pub async fn stop(&self) {
+        // A worker that stops drops what was accepted for it and not yet begun.
+        self.main.pause().await;
+        tokio::time::sleep(ACCEPTED_GRACE).await;
         let mut stopping = pin!(self.main.stop(true));
         if tokio::time::timeout(IDLE_GRACE, &mut stopping).await.is_err() {
             self.closing.send_replace(true);
