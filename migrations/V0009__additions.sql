@@ -14,6 +14,9 @@ CREATE TABLE user_blocks (
 -- The list of whom a user has blocked, newest first.
 CREATE INDEX user_blocks_created_at_idx ON user_blocks (user_id, created_at DESC, blocked_id DESC);
 
+-- Removal of a user, by whom they were blocked.
+CREATE INDEX user_blocks_blocked_id_idx ON user_blocks (blocked_id);
+
 -- Who left a conversation and is not added to it again. An invitation brings them back, if they follow it.
 CREATE TABLE declined_conversations (
     user_id          uuid NOT NULL REFERENCES users (id) ON DELETE CASCADE,

@@ -2,7 +2,7 @@
 //!
 //! A refresh token, a ticket and the random part of an API key are 192 random bits and a mark: 64
 //! bits of an HMAC of them, with a key that all nodes find in the database. So who shares an address
-//! with somebody who makes up credentials is looked up all the same, and the made-up ones cause no
+//! with a client that makes up credentials is looked up all the same, and the made-up ones cause no
 //! query beyond the address's budget.
 //!
 //! A mark proves nothing about rights: those are in the row of the credential. It only decides

@@ -48,7 +48,7 @@ pub enum Error {
     #[error("There is no such invite, or it cannot be used any more.")]
     InviteNotFound,
     /// The invitation is good, but the tenant lets its maker admit nobody from outside with this role.
-    #[error("This workspace does not let people from outside in this way; ask somebody of it.")]
+    #[error("This workspace does not let people from outside in this way; ask one of its members.")]
     NotAdmitted,
     #[error("This invitation has let in as many guests as one can; ask for another.")]
     TooManyGuests,

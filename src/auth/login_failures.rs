@@ -26,8 +26,8 @@
 //! trusted, and counts.
 //!
 //! Bound: [`RECORDS_MAX`]; then the oldest is removed. Each record costs a password hash to make,
-//! some 50 ms of a core, so pushing a record out takes longer than it would last. Where somebody has
-//! logged in before is remembered apart (`known_places.rs`), so that no failure pushes it out.
+//! some 50 ms of a core, so pushing a record out takes longer than it would last. Where an account
+//! was logged in to before is remembered apart (`known_places.rs`), so that no failure pushes it out.
 
 use super::known_places::{ClockMs, KnownPlaces};
 use crate::ids::{Network, NetworkBlock};
@@ -125,7 +125,7 @@ pub(super) struct CountedAttempt {
     kind: AttemptKind,
     account: u64,
     network: Network,
-    /// Whether somebody logged in to the account from there before.
+    /// Whether the account was logged in to from there before.
     is_known: bool,
 }
 
@@ -249,7 +249,7 @@ impl LoginFailures {
 }
 
 impl CountedAttempt {
-    /// Whether somebody logged in to the account from there before.
+    /// Whether the account was logged in to from there before.
     pub(super) const fn is_known(&self) -> bool {
         self.is_known
     }

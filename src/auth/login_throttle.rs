@@ -93,7 +93,7 @@ pub(super) struct LoginAttempt {
 }
 
 impl LoginAttempt {
-    /// Whether somebody logged in to the account from there before.
+    /// Whether the account was logged in to from there before.
     pub(super) fn familiarity(&self) -> Familiarity {
         match &self.admitted {
             Some((_, attempt)) if attempt.is_known() => Familiarity::Known,

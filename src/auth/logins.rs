@@ -94,7 +94,8 @@ impl Auth {
     /// Signs in with address and password. `address` is the client's, for the login throttle.
     ///
     /// # Errors
-    /// [`Error::Throttled`] before anything was tried; [`Error::Credentials`] for an unknown
+    /// [`Error::Throttled`] before anything was tried, or when the user has opened too many;
+    /// [`Error::Credentials`] for an unknown
     /// address as for a wrong password, after the same time; [`Error::Suspended`] only to whom the
     /// password is known.
     pub async fn login(&self, email: &str, password: String, address: IpAddr) -> Result<IssuedLogin, Error> {
@@ -125,6 +126,7 @@ impl Auth {
         if account.user.status == UserStatus::Suspended {
             return Err(Error::Suspended);
         }
+        self.inner.issue_budget.spend(account.user.id)?;
         let principal = account.principal(SessionId::new(), None);
         let Some(old) = &hash else {
             return Err(Error::Credentials);
@@ -153,12 +155,13 @@ impl Auth {
     /// that comes again when it should not revokes its login.
     ///
     /// # Errors
-    /// [`Error::Spent`], [`Error::SeveralLogins`], [`Error::Suspended`], [`Error::Database`].
+    /// [`Error::Spent`], [`Error::SeveralLogins`], [`Error::Suspended`], [`Error::Throttled`],
+    /// [`Error::Database`].
     pub async fn refresh(&self, tokens: &[&str]) -> Result<IssuedLogin, Error> {
         let chosen = self.choose_refresh_token(tokens).await?;
         let renewed = self.exchange(&hash_opaque(chosen)).await;
         if matches!(renewed, Err(Error::Spent)) {
-            self.inner.marks.note_refused(chosen);
+            self.note_refused(tokens);
         }
         renewed
     }
@@ -167,6 +170,7 @@ impl Auth {
         let mut client = self.inner.database.client().await?;
         let tx = client.transaction().await?;
         let (user_id, session_id) = store::find_refresh_token(&tx, token).await?.ok_or(Error::Spent)?;
+        self.inner.issue_budget.spend(user_id)?;
         let account = store::lock_session(&tx, session_id, self.inner.login_ttl_max).await?;
         let account = account.ok_or(Error::Spent)?;
         // Read under the lock: what others did with the family has been committed.
@@ -278,9 +282,15 @@ impl Auth {
         let found = store::find_refresh_token(&tx, &hash_opaque(token)).await?;
         tx.commit().await?;
         found.ok_or_else(|| {
-            self.inner.marks.note_refused(token);
+            self.note_refused(tokens);
             Error::Spent
         })
+    }
+
+    /// None of these is good. All are noted, because a request is looked up if one of them has a
+    /// mark.
+    fn note_refused(&self, tokens: &[&str]) {
+        tokens.iter().for_each(|token| self.inner.marks.note_refused(token));
     }
 
     pub(super) fn apply_revoked(&self, sessions: Vec<SessionId>) {

@@ -35,6 +35,7 @@ mod api_keys;
 mod credential_marks;
 mod error;
 mod events;
+mod issue_budget;
 mod key_lookup;
 mod key_types;
 mod known_places;

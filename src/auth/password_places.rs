@@ -16,6 +16,8 @@
 use super::error::Error;
 use crate::fairness::{Claimant, FairPermit, FairPermits, TurnLimits};
 use crate::metrics::SharedResource;
+use futures_util::FutureExt as _;
+use futures_util::future::select_ok;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -109,14 +111,16 @@ impl PasswordPlaces {
     /// # Errors
     /// [`Error::Overloaded`].
     pub(super) async fn hash(&self, origin: PasswordOrigin) -> Result<PasswordPermit, Error> {
-        let places = match origin.familiarity {
-            Familiarity::Known => &self.hashes_of_known,
-            Familiarity::Unknown => &self.hashes,
+        let place = self.hashes.acquire(origin.network);
+        let given = match origin.familiarity {
+            Familiarity::Unknown => place.await,
+            // Whichever comes first; the other is given back.
+            Familiarity::Known => {
+                let kept = self.hashes_of_known.acquire(origin.network);
+                select_ok([kept.boxed(), place.boxed()]).await.map(|(permit, _)| permit)
+            }
         };
-        places
-            .acquire(origin.network)
-            .await
-            .map_err(|_beyond| Error::Overloaded)
+        given.map_err(|_beyond| Error::Overloaded)
     }
 
     /// The place for a judgement.
@@ -132,7 +136,6 @@ impl PasswordPlaces {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use futures_util::FutureExt as _;
 
     fn from(address: &str, familiarity: Familiarity) -> PasswordOrigin {
         PasswordOrigin::new(address.parse().unwrap(), familiarity)
@@ -197,6 +200,22 @@ mod tests {
         assert!(newcomer.now_or_never().unwrap().is_err(), "all have one place");
         let owner = places.hash(from("203.0.113.5", Familiarity::Known));
         assert!(owner.now_or_never().unwrap().is_ok());
+    }
+
+    #[tokio::test]
+    async fn who_was_right_before_takes_what_is_free_besides() {
+        let places = PasswordPlaces::new(1);
+        let known = from("203.0.113.5", Familiarity::Known);
+        let kept = places.hash(known).await.unwrap();
+        let free = places.hash(known).now_or_never().unwrap().unwrap();
+        let mut waits = Box::pin(places.hash(known));
+        assert!(waits.as_mut().now_or_never().is_none());
+        drop(free);
+        assert!(waits.as_mut().now_or_never().unwrap().is_ok());
+        drop((kept, waits));
+        // What was waited for twice was given back.
+        let (one, two) = (places.hash(known).now_or_never(), places.hash(known).now_or_never());
+        assert!(one.unwrap().is_ok() && two.unwrap().is_ok());
     }
 
     #[tokio::test]

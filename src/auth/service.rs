@@ -13,6 +13,7 @@
 use super::credential_marks::CredentialMarks;
 use super::error::Error;
 use super::events::{AuthEvent, UserState};
+use super::issue_budget::IssueBudget;
 use super::key_lookup::{self, KeyLookup, REMEMBERED_FOR};
 use super::known_users::KnownUsers;
 use super::last_used::{LastUsed, WriteScope};
@@ -56,6 +57,7 @@ pub(super) struct AuthInner {
     pub(super) known_users: KnownUsers,
     last_used: Arc<LastUsed>,
     pub(super) login_throttle: LoginThrottle,
+    pub(super) issue_budget: IssueBudget,
     upkeep: Upkeep,
 }
 
@@ -106,6 +108,7 @@ impl Auth {
             login_ttl_max: config.auth.login_ttl_max,
             last_used,
             login_throttle,
+            issue_budget: IssueBudget::new(config.limits.enabled),
             upkeep,
         };
         Ok(Self { inner: Arc::new(inner) })

@@ -31,10 +31,14 @@ impl Payer {
         }
     }
 
-    /// The same user as one of a tenant, which has a quota of its own besides theirs.
+    /// The same user as one of a tenant, which has a quota of its own besides theirs. Guests do not
+    /// spend it: everybody with a link is one, and could take it from the members.
     #[must_use]
     pub const fn of_tenant(self, id: TenantId, plan: Plan) -> Self {
-        let tenant = Some(TenantBudget { id, plan });
+        let tenant = match self.tier {
+            Tier::Anonymous => None,
+            Tier::Regular | Tier::Premium => Some(TenantBudget { id, plan }),
+        };
         Self { tenant, ..self }
     }
 
@@ -104,5 +108,20 @@ impl Payer {
 
     pub(super) const fn key(&self) -> SubjectKey {
         self.key
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn guests_do_not_spend_what_the_members_have() {
+        let tenant_of = |tier| {
+            let user = Payer::user(UserId::new(), tier);
+            user.of_tenant(TenantId::new(), Plan::Regular).tenant()
+        };
+        assert!(tenant_of(Tier::Regular).is_some());
+        assert_eq!(tenant_of(Tier::Anonymous), None);
     }
 }

@@ -327,3 +327,26 @@ async fn what_was_revoked_during_an_outage_is_seen_after_it() {
     peer.stop().await;
     app.stop().await;
 }
+
+/// What is right is not refused for its address, so the user has a budget of it.
+#[actix_web::test]
+async fn nobody_renews_a_login_without_end() {
+    let app = TestApp::with(|config| config.limits.enabled = true).await;
+    let ann = app.register("Ann").await;
+    let mut token = refresh_token(&login(&app, email_of(&ann), PASSWORD).await);
+    let refused = loop {
+        let renewed = refresh(&app, &token).await;
+        if renewed.status != 200 {
+            break renewed;
+        }
+        token = refresh_token(&renewed);
+    };
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    refused.problem(429, "rate_limited");
+    // The token was not spent.
+    eventually("it is renewed a moment later", async || {
+        refresh(&app, &token).await.status == 200
+    })
+    .await;
+    app.stop().await;
+}

@@ -146,7 +146,7 @@ pub(in crate::auth) async fn delete_all_api_keys(
 }
 
 /// Whom a key stands for. The one statement of this crate that names no tenant first but the
-/// login's: the hash of 256 random bits leads to one row of the installation, and the row to the
+/// login's: the hash of 192 random bits leads to one row of the installation, and the row to the
 /// tenant.
 pub(in crate::auth) async fn find_api_key(client: &Client, hash: &[u8]) -> Result<Option<KeyHolder>, Error> {
     const FIND: Statement = Statement::new(

@@ -57,6 +57,7 @@ pub struct FloodGuards {
     pub(crate) all: GovernorConfig<FloodGuard, NoOpMiddleware>,
     /// Those to `/auth/…`, besides.
     pub(crate) auth: GovernorConfig<FloodGuard, NoOpMiddleware>,
+    auth_store: Arc<FloodStore>,
     /// Those that quotas do not count, instead: the page, its files, documents, metrics.
     pub(crate) free: GovernorConfig<FloodGuard, NoOpMiddleware>,
 }
@@ -68,15 +69,17 @@ impl FloodGuards {
         if !config.enabled {
             return None;
         }
-        let guard = |counted| FloodGuard {
+        let guard = |counted, store| FloodGuard {
             counted,
             trusted_proxies: config.trusted_proxies.as_slice().into(),
-            store: Arc::default(),
+            store,
         };
+        let auth_store = Arc::<FloodStore>::default();
         Some(Self {
-            all: guard(CountedRequests::All).governor(config.flood)?,
-            auth: guard(CountedRequests::Auth).governor(config.flood_auth)?,
-            free: guard(CountedRequests::Free).governor(FloodConfig {
+            all: guard(CountedRequests::All, Arc::default()).governor(config.flood)?,
+            auth: guard(CountedRequests::Auth, auth_store.clone()).governor(config.flood_auth)?,
+            auth_store,
+            free: guard(CountedRequests::Free, Arc::default()).governor(FloodConfig {
                 per_second: config.flood.per_second.saturating_mul(FREE_RATE),
                 burst: config.flood.burst.saturating_mul(FREE_BURST),
             })?,
@@ -88,7 +91,8 @@ impl FloodGuards {
     /// # Errors
     /// `rate_limited`.
     pub(crate) fn check_login(&self, network: Network) -> Result<(), Error> {
-        let key = FloodKey::Login(network);
+        self.auth_store.sweep_if_due();
+        let key = self.auth_store.key(FloodKey::Login(network));
         self.auth.limiter().check_key(&key).map_err(|negative| {
             metrics().rate_limited(Tier::Anonymous, Surface::Flood);
             Error::too_many(negative.wait_time_from(DefaultClock::default().now()))

@@ -24,7 +24,7 @@ pub(super) fn configure(config: &mut ServiceConfig, state: web::Data<AppState>) 
         .wrap(from_fn(bounds))
         .wrap(from_fn(compression));
     match flood_guards {
-        Some(FloodGuards { all, auth, free }) => {
+        Some(FloodGuards { all, auth, free, .. }) => {
             let guarded = routes.wrap(Governor::new(&auth)).wrap(Governor::new(&all));
             let guarded = guarded.wrap(Governor::new(&free));
             config.service(guarded.wrap(from_fn(request_log)));
