@@ -13,10 +13,11 @@ use crate::http::request::log_fields::{self, RequestId};
 use crate::http::request::params::QueryString;
 use crate::http::request::{address_quota, caller, origin};
 use crate::http::response::error::{Error, WEBSOCKET_VERSION};
+use crate::http::server::upgrade::HandedOver;
 use crate::http::state::AppState;
 use crate::sessions::{self, AdmissionError, OpenError, SocketRequest};
 use actix_web::http::{Version, header};
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpMessage as _, HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 
 /// The sub-protocol of this version.
@@ -98,6 +99,10 @@ async fn authenticate(request: &HttpRequest, state: &AppState, ticket: Option<St
 
 /// The one version of WebSocket there is. The library also takes drafts of before.
 fn check_version(request: &HttpRequest) -> Result<(), Error> {
+    if request.version() == Version::HTTP_11 && !request.extensions().contains::<HandedOver>() {
+        let detail = "This is not a WebSocket handshake: that has no body, and asks for `websocket` alone.";
+        return Err(Error::with_detail(Code::BadRequest, detail));
+    }
     if request.version() < Version::HTTP_11 {
         let detail = "This is not a WebSocket handshake: that takes HTTP/1.1.";
         return Err(Error::with_detail(Code::BadRequest, detail));

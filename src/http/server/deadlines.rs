@@ -209,15 +209,23 @@ impl ConnectionDeadline {
         self.expect_within(|times| own.map_or(times.response, |own| own + GRACE));
     }
 
+    /// The connection is a WebSocket from now on, and ended by its task.
+    pub(super) fn upgraded(&self) {
+        let Some(entry) = &self.0 else { return };
+        entry.connection.due_ms.store(NEVER, Ordering::Relaxed);
+        drop(entry.connection.descriptor.lock().take());
+        if let Some(table) = entry.table.upgrade() {
+            table.connections.lock().upgraded(entry.id);
+        }
+    }
+
     /// A response begins. Returns its body as the server is to be given it.
     pub(crate) fn response_begins(self, head: &ResponseHead, body: BoxBody) -> BoxBody {
-        let Some(entry) = &self.0 else { return body };
+        if self.0.is_none() {
+            return body;
+        }
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
-            entry.connection.due_ms.store(NEVER, Ordering::Relaxed);
-            drop(entry.connection.descriptor.lock().take());
-            if let Some(table) = entry.table.upgrade() {
-                table.connections.lock().upgraded(entry.id);
-            }
+            // As a request's, until the connection is handed over.
             return body;
         }
         if head.connection_type() == ConnectionType::Close {

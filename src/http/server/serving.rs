@@ -25,7 +25,8 @@ use tokio::sync::watch;
 
 /// Connections to the listener of the metrics: scrapers, and people who look.
 const METRICS_CONNECTIONS_MAX: usize = 64;
-/// How long workers have, when nothing more is accepted, to begin with what was.
+/// How long workers have, when nothing more is accepted, to begin with what was. The library does not
+/// say when they have; what a worker has not begun by then is dropped.
 const ACCEPTED_GRACE: Duration = Duration::from_millis(100);
 /// How long connections that do nothing are kept when the server stops: long enough for a request
 /// that is on its way, short enough that nobody waits for the stop.

@@ -15,7 +15,7 @@ use actix_codec::Framed;
 use actix_http::body::{BodySize, BoxBody, MessageBody as _};
 use actix_http::error::DispatchError;
 use actix_http::h1::{Codec, Message};
-use actix_http::{ConnectionType, Error, Extensions, HttpService, Request, Response};
+use actix_http::{ConnectionType, Error, Extensions, HttpMessage as _, HttpService, Request, Response};
 use actix_service::{
     IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt as _, fn_factory, fn_service, map_config,
 };
@@ -38,6 +38,9 @@ use tokio_util::codec::Encoder as _;
 
 /// How long a client that was told of the end of its connection may take to end it, too.
 const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Marks a request whose connection is handed over when its response is a [`Takeover`].
+pub(crate) struct HandedOver;
 
 /// What happens to each new connection, before its first request.
 type OnConnect = Arc<dyn Fn(&TcpStream, &mut Extensions) + Send + Sync>;
@@ -121,40 +124,37 @@ async fn respond<S>(
 where
     S: Service<Request, Response = ServiceResponse<BoxBody>, Error = HttpResponse>,
 {
-    let (request, mut response) = match application.call(request).await {
-        Ok(response) => {
-            let (request, response) = response.into_parts();
-            (Some(request), response)
-        }
-        Err(response) => (None, response),
+    request.extensions_mut().insert(HandedOver);
+    let deadline = request.conn_data::<ConnectionDeadline>().cloned().unwrap_or_default();
+    let mut response = match application.call(request).await {
+        Ok(response) => response.into_parts().1,
+        Err(response) => response,
     };
-    let deadline = request.as_ref().map(ConnectionDeadline::of);
     let takeover = response.extensions_mut().remove::<Takeover>();
     let (mut head, body) = Response::from(response).into_parts();
     let mut connection = framed.into_parts();
+    // Responses to requests before this one may not have been written yet.
+    let mut bytes = connection.write_buf;
     let Some(takeover) = takeover else {
         head.head_mut().set_connection_type(ConnectionType::Close);
         return Box::pin(async move {
-            if let Err(error) = refuse(connection.io, connection.codec, head, body).await {
+            if let Err(error) = refuse(connection.io, connection.codec, bytes, head, body).await {
                 tracing::debug!(%error, "the client did not take the refusal of its handshake");
             }
             drop(deadline);
         });
     };
-    drop(request);
-    let mut bytes = BytesMut::new();
-    if let Err(error) = connection
-        .codec
-        .encode(Message::Item((head, BodySize::Stream)), &mut bytes)
-    {
+    let message = Message::Item((head, BodySize::Stream));
+    if let Err(error) = connection.codec.encode(message, &mut bytes) {
         tracing::error!(%error, "the head of a response was not encoded");
         return Box::pin(ready(()));
     }
+    deadline.upgraded();
     let running = takeover.run(Upgraded {
         stream: connection.io,
-        // Copied, because the buffer is a large one.
+        // Copied, because the buffers are large ones.
         received: Bytes::copy_from_slice(&connection.read_buf),
-        head: bytes.freeze(),
+        head: Bytes::copy_from_slice(&bytes),
     });
     Box::pin(async move {
         running.await;
@@ -163,9 +163,14 @@ where
     })
 }
 
-/// Writes a response and ends the connection.
-async fn refuse(mut stream: TcpStream, mut codec: Codec, head: Response<()>, body: BoxBody) -> std::io::Result<()> {
-    let mut bytes = BytesMut::new();
+/// Writes a response, after what waits in `bytes`, and ends the connection.
+async fn refuse(
+    mut stream: TcpStream,
+    mut codec: Codec,
+    mut bytes: BytesMut,
+    head: Response<()>,
+    body: BoxBody,
+) -> std::io::Result<()> {
     codec.encode(Message::Item((head, body.size())), &mut bytes)?;
     let mut body = pin!(body);
     while let Some(piece) = poll_fn(|cx| body.as_mut().poll_next(cx)).await {

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 use tracing::Span;
 
-/// The state that actor, stream and body share.
+/// The state that actor, stream and task share.
 pub struct Link {
     connection: Arc<Connection>,
     /// A command waits for room in its conversation, and nothing may overtake it.

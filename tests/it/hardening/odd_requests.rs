@@ -315,6 +315,58 @@ async fn many_at_once_are_answered_in_order() {
     app.stop().await;
 }
 
+/// The head of a handshake, but for its end.
+async fn handshake(app: &TestApp) -> String {
+    let token = app.register("Ann").await.token;
+    format!(
+        "GET /ws HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: cGFybGFuY2UtdGVzdC0wMA==\r\n"
+    )
+}
+
+/// The server lets go of the connection then, and must not take what it has not yet written along.
+#[actix_web::test]
+async fn what_was_asked_before_a_handshake_is_answered_before_it() {
+    let app = app().await;
+    let upgrade = handshake(&app).await + "Upgrade: websocket\r\n\r\n";
+    let mut connection = RawConnection::open(app.address).await;
+    connection.send(format!("{NEXT}{NEXT}{upgrade}").as_bytes()).await;
+    connection.end().await;
+    let answers = connection.read_to_end().await;
+    assert_eq!(answers.statuses, [200, 200]);
+    let places = ["HTTP/1.1 200", "HTTP/1.1 101", "\"type\":\"hello\""].map(|text| answers.text.find(text));
+    assert!(
+        places.iter().all(Option::is_some) && places.is_sorted(),
+        "{}",
+        answers.text
+    );
+    // And where it is refused.
+    let refused = exchange(
+        app.address,
+        format!("{NEXT}{}", upgrade.replace("Bearer ", "Bearer x")).as_bytes(),
+    )
+    .await;
+    assert_eq!(refused.statuses, [200, 401]);
+    app.stop().await;
+}
+
+/// The server would not let go of the connection, and nobody would look after it.
+#[actix_web::test]
+async fn a_handshake_with_a_body_or_a_choice_is_none() {
+    let app = app().await;
+    let handshake = handshake(&app).await;
+    for rest in [
+        "Upgrade: websocket\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "Upgrade: h2c, websocket\r\n\r\n",
+    ] {
+        let mut connection = RawConnection::open(app.address).await;
+        connection.send(format!("{handshake}{rest}").as_bytes()).await;
+        connection.end().await;
+        assert_eq!(connection.read_to_end().await.statuses, [400], "{rest}");
+    }
+    app.stop().await;
+}
+
 #[actix_web::test]
 async fn a_body_that_breaks_off_is_over() {
     let app = app().await;
