@@ -50,7 +50,7 @@ impl Room {
         });
         let (mut subscribers, mut outboxes) = (Subscribers::default(), Vec::with_capacity(users.len()));
         for user in &users {
-            let outbox = Arc::new(Outbox::new());
+            let outbox = Arc::new(Outbox::default());
             outboxes.push(outbox.clone());
             subscribers.insert(Subscriber::live(ConnectionId::new(), *user, outbox, Rev::ZERO));
         }

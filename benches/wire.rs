@@ -75,7 +75,7 @@ fn encoding(criterion: &mut Criterion) {
 
 fn delivering(criterion: &mut Criterion) {
     let frame: Frame = encode(&message(&"x".repeat(128)));
-    let outbox = Outbox::new();
+    let outbox = Outbox::default();
     let mut group = criterion.benchmark_group("outbox");
     group.throughput(Throughput::Elements(BURST));
     group.bench_function("push and drain a burst of 64", |bencher| {

@@ -247,7 +247,7 @@ mod tests {
     use super::*;
 
     fn subscriber(user: UserId) -> Subscriber {
-        Subscriber::live(ConnectionId::new(), user, Arc::new(Outbox::new()), Rev(1))
+        Subscriber::live(ConnectionId::new(), user, Arc::new(Outbox::default()), Rev(1))
     }
 
     #[test]

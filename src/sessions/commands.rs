@@ -22,9 +22,6 @@ use std::time::{Duration, Instant};
 
 impl SessionActor {
     pub(super) fn handle_frame(&mut self, text: &str, ctx: &mut SessionContext) {
-        for _ in 0..self.connection.outbox.take_not_found() {
-            self.note_refusal();
-        }
         let ParsedFrame { reference, frame } = match parse(text) {
             Ok(parsed) => parsed,
             Err(error) => return self.refuse_frame(error),
@@ -77,14 +74,7 @@ impl SessionActor {
     fn refuse_limited(&mut self, reply: Reply, retry_after_ms: u64) {
         metrics().rate_limited(self.connection.payer().tier(), Surface::Socket);
         reply.limited(retry_after_ms);
-        self.note_refusal();
-    }
-
-    /// Cuts off a client that goes on sending what is refused, unless limits are off.
-    fn note_refusal(&mut self) {
-        if self.sessions.dependencies.limits.is_enabled() && self.refusals.record(Instant::now()) {
-            self.connection.outbox.close(Some(CloseCode::Flooding));
-        }
+        self.connection.outbox.note_refusal();
     }
 
     fn perform(&mut self, frame: ClientFrame, reply: Reply, budget: Option<Budget>, ctx: &mut SessionContext) {
@@ -160,7 +150,7 @@ impl SessionActor {
         if self.bad_frames >= limits::BAD_FRAMES_MAX {
             outbox.close(Some(CloseCode::BadProtocol));
         } else {
-            self.note_refusal();
+            outbox.note_refusal();
         }
     }
 
@@ -243,7 +233,7 @@ impl SessionActor {
         let Some(known) = self.subscriptions.handle_mut(id) else {
             if reply.is_none() {
                 // Nobody else counts it.
-                self.note_refusal();
+                self.connection.outbox.note_refusal();
             }
             return reply.error(Code::NotFound, "There is no such subscription on this connection.");
         };

@@ -38,16 +38,16 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// A socket that has just been opened.
+    /// A socket that has just been opened. `is_limited` as for [`Outbox::new`].
     #[must_use]
-    pub fn new(principal: Principal, network: Network) -> Self {
+    pub fn new(principal: Principal, network: Network, is_limited: bool) -> Self {
         Self {
             id: ConnectionId::new(),
             user_id: principal.user_id,
             tenant_id: principal.tenant_id,
             network,
             is_guest: principal.tier == Tier::Anonymous,
-            outbox: Arc::new(Outbox::new()),
+            outbox: Arc::new(Outbox::new(is_limited)),
             shut_down: AtomicBool::new(false),
             task: AtomicWaker::new(),
             started: Instant::now(),
@@ -60,7 +60,7 @@ impl Connection {
 
     #[cfg(test)]
     pub(super) fn for_tests() -> Self {
-        Self::new(principal_for_tests(UserId::new()), Network::NONE)
+        Self::new(principal_for_tests(UserId::new()), Network::NONE, true)
     }
 
     /// Who is connected, with the rights of this moment.

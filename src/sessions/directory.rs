@@ -205,7 +205,7 @@ mod tests {
     }
 
     fn connection_from(user: UserId, network: Network) -> Arc<Connection> {
-        Arc::new(Connection::new(principal(user), network))
+        Arc::new(Connection::new(principal(user), network, true))
     }
 
     fn directory(connections_max: usize, connections_per_user: usize, connections_per_address: usize) -> Directory {
@@ -240,7 +240,7 @@ mod tests {
                 tier: Tier::Anonymous,
                 ..principal(UserId::new())
             };
-            Arc::new(Connection::new(principal, here))
+            Arc::new(Connection::new(principal, here, true))
         };
         let (first, second) = (guest(), guest());
         assert_eq!((directory.insert(&first), directory.insert(&second)), (Ok(()), Ok(())));

@@ -6,7 +6,7 @@
 //! | `session.rs` | the actor of a socket |
 //! | `commands.rs` | what it does with a client's frames |
 //! | `subscriptions.rs` | the conversations that it is subscribed to |
-//! | `refusals.rs` | when a client has been refused too often; pure |
+//! | `subscribe_rate.rs` | how often a connection may subscribe; pure |
 //! | `replies.rs` | `hello`, and the replies to changes |
 //! | `transport/` | the socket code below the actor |
 //! | `connection.rs`, `directory.rs` | one socket as others see it, and all of them |
@@ -26,9 +26,9 @@ mod dependencies;
 mod directory;
 mod drain;
 mod handle;
-mod refusals;
 mod replies;
 mod session;
+mod subscribe_rate;
 mod subscriptions;
 mod sweep;
 pub mod transport;

@@ -16,8 +16,8 @@ use super::connection::Connection;
 use super::credentials;
 use super::directory::AdmissionError;
 use super::handle::SessionsHandle;
-use super::refusals::{Refusals, SubscribeRate};
 use super::replies::hello;
+use super::subscribe_rate::SubscribeRate;
 use super::subscriptions::Subscriptions;
 use super::transport::{Incoming, IncomingStream, Link, Reader, SocketTask, Takeover};
 use crate::auth::Principal;
@@ -60,7 +60,8 @@ pub enum OpenError {
 /// # Errors
 /// [`OpenError`].
 pub fn open(sessions: &SessionsHandle, http: &HttpRequest, request: SocketRequest) -> Result<HttpResponse, OpenError> {
-    let connection = Arc::new(Connection::new(request.principal, request.network));
+    let is_limited = sessions.dependencies.limits.is_enabled();
+    let connection = Arc::new(Connection::new(request.principal, request.network, is_limited));
     let protocols: Vec<_> = request.protocol.into_iter().collect();
     let response = ws::handshake_with_protocols(http, &protocols);
     let mut response = response.map_err(|error| OpenError::Handshake(error.into()))?;
@@ -85,7 +86,6 @@ pub fn open(sessions: &SessionsHandle, http: &HttpRequest, request: SocketReques
         link,
         incoming: None,
         bad_frames: 0,
-        refusals: Refusals::default(),
         subscribe_rate: SubscribeRate::default(),
     };
     let takeover = Takeover::new(move |upgraded| {
@@ -107,9 +107,6 @@ pub(super) struct SessionActor {
     pub(super) subscriptions: Subscriptions,
     /// `bad_frame` errors in a row.
     pub(super) bad_frames: u32,
-    /// What was refused: for the user's quota, for the number of subscriptions, or because it was
-    /// no good frame.
-    pub(super) refusals: Refusals,
     pub(super) subscribe_rate: SubscribeRate,
 }
 

@@ -11,6 +11,7 @@
 //! | `change.rs` | a durable change, and how it is shown; pure |
 //! | `encode.rs` | a frame as WebSocket bytes, once for all readers |
 //! | `outbox.rs`, `outbox_queue.rs` | what waits for one socket, and how it is counted |
+//! | `refusals.rs` | when a client has been refused too often; pure |
 //! | `replay_page.rs` | a page of a replay that waits there |
 //! | `reply.rs` | the one reply that a client frame gets |
 
@@ -22,6 +23,7 @@ mod notice;
 mod notice_frames;
 mod outbox;
 mod outbox_queue;
+mod refusals;
 mod replay_page;
 mod reply;
 mod timestamp;

@@ -3,7 +3,8 @@
 //! An outbox is shared by the many who push (conversations, writer lanes, the sweep) and the one
 //! who drains (the response body of the socket, on its worker thread). Pushing never waits: it
 //! takes a short lock, appends a reference to bytes that were encoded once for all readers, and
-//! wakes the socket if it sleeps, once for however many frames.
+//! wakes the socket if it sleeps, once for however many frames. What is refused is counted here
+//! (`refusals.rs`), because conversations refuse too, after the session has gone on.
 //!
 //! Bounds. Live frames count against 1 MiB and 1,024 frames (`outbox_queue.rs`). At half of that,
 //! frames that only matter now (`typing`, `presence`, `read`) are dropped. When it is full, the
@@ -18,12 +19,13 @@
 use super::encode::{Frame, encode, encode_close, encode_ping, encode_pong};
 use super::frames::ServerFrame;
 use super::outbox_queue::{Class, OutboxQueue, Pushed};
+use super::refusals::Refusals;
 use super::replay_page::{PageSent, ReplayPage, ReplayWatch};
 use crate::error::CloseCode;
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::Waker;
+use std::time::Instant;
 use tokio::sync::oneshot;
 
 /// What the socket has to do next.
@@ -60,25 +62,26 @@ struct OutboxState {
     /// With what it was closed first.
     closed_with: Option<CloseCode>,
     waker: Option<Waker>,
+    /// `None` when limits are off.
+    refusals: Option<Refusals>,
 }
 
 /// The outbox of one socket.
 #[derive(Debug)]
 pub struct Outbox {
     state: Mutex<OutboxState>,
-    /// Replies that something is not there, since the session asked.
-    not_found: AtomicU32,
 }
 
 impl Default for Outbox {
     fn default() -> Self {
-        Self::new()
+        Self::new(true)
     }
 }
 
 impl Outbox {
+    /// `is_limited`: whether a client that goes on sending what is refused is closed.
     #[must_use]
-    pub fn new() -> Self {
+    pub fn new(is_limited: bool) -> Self {
         Self {
             state: Mutex::new(OutboxState {
                 queue: OutboxQueue::default(),
@@ -86,22 +89,20 @@ impl Outbox {
                 phase: OutboxPhase::Open,
                 closed_with: None,
                 waker: None,
+                refusals: is_limited.then(Refusals::default),
             }),
-            not_found: AtomicU32::new(0),
         }
     }
 
-    /// A reply says that something is not there. The session counts how often.
-    pub(super) fn note_not_found(&self) {
-        self.not_found.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// How many replies have said so since the last time this was asked.
-    pub fn take_not_found(&self) -> u32 {
-        if self.not_found.load(Ordering::Relaxed) == 0 {
-            return 0;
+    /// Counts a refusal, and closes with 4101 at one too many.
+    pub fn note_refusal(&self) {
+        let flooded = match &mut self.state.lock().refusals {
+            Some(refusals) => refusals.record(Instant::now()),
+            None => false,
+        };
+        if flooded {
+            self.close(Some(CloseCode::Flooding));
         }
-        self.not_found.swap(0, Ordering::Relaxed)
     }
 
     /// Appends a frame; never waits.
@@ -275,7 +276,7 @@ mod tests {
 
     #[test]
     fn many_pushes_wake_once_and_leave_in_one_chunk() {
-        let outbox = Outbox::new();
+        let outbox = Outbox::default();
         let wakes = Arc::new(CountWakes(AtomicUsize::new(0)));
         assert!(matches!(outbox.drain(1024, &Waker::from(wakes.clone())), Drained::Idle));
         for _ in 0..5 {
@@ -289,7 +290,7 @@ mod tests {
 
     #[test]
     fn ephemeral_frames_give_way_at_half_and_durable_ones_cut_at_full() {
-        let outbox = Outbox::new();
+        let outbox = Outbox::default();
         for _ in 0..FRAMES_MAX / 2 {
             assert_eq!(outbox.push(frame_of(1), Class::Durable), Pushed::Queued);
         }
@@ -312,7 +313,7 @@ mod tests {
 
     #[test]
     fn bytes_are_bounded_too() {
-        let outbox = Outbox::new();
+        let outbox = Outbox::default();
         let big = frame_of(BYTES_MAX / 2);
         assert_eq!(outbox.push(big.clone(), Class::Durable), Pushed::Queued);
         assert_eq!(outbox.push(big, Class::Durable), Pushed::Overflowed);
@@ -320,7 +321,7 @@ mod tests {
 
     #[test]
     fn what_waits_is_written_before_a_close_and_nothing_after_a_cut() {
-        let outbox = Outbox::new();
+        let outbox = Outbox::default();
         outbox.push(frame_of(3), Class::Durable);
         outbox.close(Some(CloseCode::Draining));
         assert_eq!(outbox.push(frame_of(3), Class::Durable), Pushed::Closed);
@@ -328,7 +329,7 @@ mod tests {
         assert!(matches!(outbox.drain(10, Waker::noop()), Drained::Close(_)));
         assert!(matches!(outbox.drain(10, Waker::noop()), Drained::Finished));
 
-        let outbox = Outbox::new();
+        let outbox = Outbox::default();
         outbox.push(frame_of(3), Class::Durable);
         outbox.cut(CloseCode::Revoked);
         assert!(matches!(outbox.drain(10, Waker::noop()), Drained::Close(_)));
@@ -336,7 +337,7 @@ mod tests {
 
     #[test]
     fn a_page_does_not_count_and_tells_when_it_was_taken() {
-        let outbox = Outbox::new();
+        let outbox = Outbox::default();
         let interest = ReplayInterest::default();
         let mut sent = outbox.push_page(frame_of(BYTES_MAX * 2), &interest.watch());
         assert_eq!(outbox.push(frame_of(1), Class::Durable), Pushed::Queued);
@@ -349,7 +350,7 @@ mod tests {
 
     #[test]
     fn pages_of_an_abandoned_replay_are_not_written() {
-        let outbox = Outbox::new();
+        let outbox = Outbox::default();
         let interest = ReplayInterest::default();
         let mut sent = outbox.push_page(frame_of(10), &interest.watch());
         drop(interest);

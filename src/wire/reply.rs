@@ -73,11 +73,12 @@ impl Reply {
 
     /// Replies `error` with a text for this case.
     pub fn error(self, code: Code, message: &str) {
-        if let Some(outbox) = self.to.as_ref().filter(|_| code == Code::NotFound) {
-            outbox.note_not_found();
-        }
+        let counted = self.to.clone().filter(|_| code == Code::NotFound);
         let frame = self.error_frame(code, message);
         self.give(&frame);
+        if let Some(outbox) = counted {
+            outbox.note_refusal();
+        }
     }
 
     /// Replies `error` `rate_limited`: nothing was done, and may be asked for again after so many

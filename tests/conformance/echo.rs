@@ -95,7 +95,7 @@ async fn open(request: HttpRequest) -> Result<HttpResponse, actix_web::Error> {
         conversation: None,
         expires_at: None,
     };
-    let connection = Arc::new(Connection::new(nobody, Network::NONE));
+    let connection = Arc::new(Connection::new(nobody, Network::NONE, false));
     let outbox = connection.outbox.clone();
     let link = Rc::new(Link::new(connection.clone(), "echo"));
     let takeover = Takeover::new(move |upgraded| {
