@@ -308,8 +308,8 @@ impl ConversationActor {
 
     /// Passivates at once, if nobody has come in the meantime.
     fn make_room(&mut self, ctx: &mut Context<Self>) {
-        let nobody_waits = self.slot.is_empty() && self.rechecks.is_empty();
-        if nobody_waits && !self.slot.subscribers.lock().remove_closed() {
+        let is_subscribed = self.slot.subscribers.lock().remove_closed();
+        if self.slot.is_empty() && self.rechecks.is_empty() && !is_subscribed {
             tracing::debug!(conversation.id = %self.state.id, "conversation makes room for another");
             self.guard.stopping();
             ctx.stop();
@@ -320,14 +320,14 @@ impl ConversationActor {
         ctx.run_later(delay, |actor, ctx| {
             let limit = u64::try_from(actor.context.passivate_after.as_millis()).unwrap_or(u64::MAX);
             let idle = actor.now().saturating_sub(actor.idle_since);
-            let subscribed = actor.slot.subscribers.lock().remove_closed();
-            if !subscribed && idle >= limit {
+            let is_used = actor.slot.subscribers.lock().remove_closed() || !actor.rechecks.is_empty();
+            if !is_used && idle >= limit {
                 tracing::debug!(conversation.id = %actor.state.id, "conversation passivates");
                 actor.guard.stopping();
                 ctx.stop();
                 return;
             }
-            let rest = if subscribed { limit } else { limit - idle };
+            let rest = if is_used { limit } else { limit - idle };
             actor.watch_idleness(ctx, Duration::from_millis(rest.max(1)));
         });
     }

@@ -6,7 +6,7 @@ use super::subscribers::NewSubscriber;
 use crate::auth::Access;
 use crate::commit::{Completion, Request};
 use crate::error::Code;
-use crate::ids::{ConnectionId, Rev, Seq};
+use crate::ids::{ConnectionId, Rev, Seq, UserId};
 use crate::wire::Reply;
 use std::time::Instant;
 
@@ -62,11 +62,23 @@ impl ConversationCommand {
         }
     }
 
-    /// The connection that this would subscribe.
+    /// Who asks; the session's own ending of a subscription says only whose connection it is.
+    pub(super) const fn user(&self) -> Option<UserId> {
+        match self {
+            Self::Change { access, .. }
+            | Self::Subscribe { access, .. }
+            | Self::Read { access, .. }
+            | Self::Typing { access, .. } => Some(access.user_id),
+            Self::Unsubscribe { .. } => None,
+        }
+    }
+
+    /// The connection whose subscription this begins or ends.
     pub(super) const fn connection(&self) -> Option<ConnectionId> {
         match self {
             Self::Subscribe { subscriber, .. } => Some(subscriber.connection),
-            _ => None,
+            Self::Unsubscribe { connection, .. } => Some(*connection),
+            Self::Change { .. } | Self::Read { .. } | Self::Typing { .. } => None,
         }
     }
 

@@ -47,7 +47,8 @@ impl ConversationsHandle {
     /// member, `conflict` for the last owner.
     pub async fn leave(&self, access: Access, ids: &[ConversationId], way_back: Return) -> Result<Vec<Left>, Error> {
         let client = self.context.database.client().await?;
-        let memberships = store::list_memberships_among(&client, access.tenant_id, access.user_id, ids).await?;
+        let mut memberships = store::list_memberships_among(&client, access.tenant_id, access.user_id, ids).await?;
+        memberships.retain(|membership| access.allows(membership.id));
         if way_back == Return::Declined {
             // Before they leave, so that nobody is quicker.
             let known: Vec<_> = memberships.iter().map(|membership| membership.id).collect();
@@ -57,7 +58,7 @@ impl ConversationsHandle {
         let leaving = ids.iter().map(|id| {
             let membership = memberships.iter().find(|membership| membership.id == *id);
             async move {
-                let result = match membership.filter(|_| access.allows(*id)) {
+                let result = match membership {
                     Some(membership) => self.leave_one(access, membership).await,
                     None => Err(Error::Refused(Code::NotFound, Code::NotFound.text())),
                 };

@@ -5,7 +5,7 @@
 //! command that came after its question was asked.
 
 use super::command::ConversationCommand;
-use crate::ids::{ConnectionId, Rev};
+use crate::ids::Rev;
 
 /// Commands that wait in one conversation.
 const WAITING_MAX: usize = 1_024;
@@ -35,10 +35,13 @@ impl PendingRechecks {
         self.asked.is_empty() && self.waiting.is_empty()
     }
 
-    /// Whether a connection's subscription waits.
-    pub(super) fn has_of(&self, connection: ConnectionId) -> bool {
-        let mut all = self.asked.iter().chain(&self.waiting);
-        all.any(|command| command.connection() == Some(connection))
+    /// Whether one waits that may not be overtaken by this one: of the same user, or about the
+    /// subscription of the same connection.
+    pub(super) fn has_before(&self, command: &ConversationCommand) -> bool {
+        let (user, connection) = (command.user(), command.connection());
+        self.asked.iter().chain(&self.waiting).any(|before| {
+            (user.is_some() && before.user() == user) || (connection.is_some() && before.connection() == connection)
+        })
     }
 
     /// Whether a question is to be asked now, for all that wait.
@@ -63,6 +66,12 @@ impl PendingRechecks {
         self.take()
     }
 
+    /// Those that wait for the state, whose read has failed. Others wait for their response, which
+    /// is still to come.
+    pub(super) fn take_responded(&mut self) -> Vec<ConversationCommand> {
+        self.through.map(|_| self.take()).unwrap_or_default()
+    }
+
     /// Those whose question was asked.
     pub(super) fn take(&mut self) -> Vec<ConversationCommand> {
         self.through = None;
@@ -73,13 +82,28 @@ impl PendingRechecks {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::ConnectionId;
     use crate::wire::Reply;
 
     fn command() -> ConversationCommand {
+        about(ConnectionId::new())
+    }
+
+    fn about(connection: ConnectionId) -> ConversationCommand {
         ConversationCommand::Unsubscribe {
-            connection: ConnectionId::new(),
+            connection,
             reply: Reply::none(),
         }
+    }
+
+    #[test]
+    fn nothing_overtakes_what_waits_of_the_same_connection() {
+        let (mut pending, connection) = (PendingRechecks::default(), ConnectionId::new());
+        assert!(!pending.has_before(&about(connection)));
+        assert!(pending.add(about(connection)).is_none());
+        assert!(pending.has_before(&about(connection)) && !pending.has_before(&command()));
+        assert!(pending.start());
+        assert!(pending.has_before(&about(connection)), "also when it is asked for");
     }
 
     #[test]
@@ -99,6 +123,17 @@ mod tests {
         pending.responded(Rev(5));
         assert_eq!(pending.take_due(Rev(6)).len(), 1);
         assert!(!pending.start());
+    }
+
+    #[test]
+    fn a_failed_read_takes_nothing_whose_response_is_to_come() {
+        let mut pending = PendingRechecks::default();
+        assert!(pending.add(command()).is_none());
+        assert!(pending.start());
+        assert!(pending.take_responded().is_empty());
+        pending.responded(Rev(5));
+        assert_eq!(pending.take_responded().len(), 1);
+        assert!(pending.is_empty());
     }
 
     #[test]

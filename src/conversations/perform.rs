@@ -7,6 +7,7 @@
 use super::actor::ConversationActor;
 use super::catch_up::read_changes_after;
 use super::effects::Effect;
+use super::recheck;
 use super::subscribers::{Subscriber, SubscriberPhase};
 use crate::bus::Envelope;
 use crate::cache::Subject;
@@ -153,7 +154,7 @@ impl ConversationActor {
                 Err(error) => {
                     tracing::warn!(%error, conversation.id = %actor.state.id, "changes not read; trying again");
                     actor.state.catch_up_failed(now);
-                    actor.refuse_rechecks();
+                    recheck::refuse(actor.rechecks.take_responded());
                 }
             }
             actor.finish_turn(ctx);

@@ -9,7 +9,7 @@
 //! many are refused with `overloaded`. When the database cannot be asked or read, those that wait
 //! are refused with `unavailable`. A crash of the actor does the same.
 //!
-//! What the state allows never comes here: it costs nothing on the way of a message.
+//! What the state allows asks nothing: on the way of a message it costs no query.
 
 use super::actor::ConversationActor;
 use super::command::ConversationCommand;
@@ -23,18 +23,14 @@ use crate::ids::{MemberRole, Rev};
 use actix::prelude::*;
 
 impl ConversationActor {
-    /// Takes a command that the state would refuse, or that follows such a one of the same
-    /// connection; gives any other back.
+    /// Takes a command that the state would refuse, or that follows such a one of the same user; gives
+    /// any other back.
     pub(super) fn recheck(
         &mut self,
         command: ConversationCommand,
         ctx: &mut Context<Self>,
     ) -> Option<ConversationCommand> {
-        let follows = match &command {
-            ConversationCommand::Unsubscribe { connection, .. } => self.rechecks.has_of(*connection),
-            _ => false,
-        };
-        if !follows && !self.may_be_behind_for(&command) {
+        if !self.rechecks.has_before(&command) && !self.may_be_behind_for(&command) {
             return Some(command);
         }
         match self.rechecks.add(command) {
@@ -80,17 +76,10 @@ impl ConversationActor {
             }
             Err(error) => {
                 tracing::warn!(%error, conversation.id = %actor.state.id, "revision not asked; refusing");
-                actor.refuse_rechecks();
+                refuse(actor.rechecks.take());
             }
         }
         actor.finish_turn(ctx);
-    }
-
-    /// Refuses what waits for a read that has failed.
-    pub(super) fn refuse_rechecks(&mut self) {
-        for command in self.rechecks.take() {
-            command.refuse(Code::Unavailable);
-        }
     }
 
     /// Judges for good what the state has caught up with.
@@ -100,5 +89,12 @@ impl ConversationActor {
             self.run_effects(ctx);
         }
         self.ask(ctx);
+    }
+}
+
+/// Refuses what could not be judged.
+pub(super) fn refuse(commands: Vec<ConversationCommand>) {
+    for command in commands {
+        command.refuse(Code::Unavailable);
     }
 }

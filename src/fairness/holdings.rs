@@ -10,7 +10,7 @@
 //! Bounds: those of the table. A newcomer looks at [`LOOKS_MAX`] others at most.
 
 use super::turns::{Claimant, ShareKey};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 /// A share is never less.
 const SHARE_MIN: usize = 1_000;
@@ -97,9 +97,10 @@ impl<G: ShareKey, M: ShareKey, K: ShareKey> Holdings<G, M, K> {
         self.row.len() > 2 * entries + LOOKS_MAX
     }
 
-    /// Keeps in the row what is there.
+    /// Keeps in the row what is there, once: what went and came again is there twice.
     pub fn sweep(&mut self, is_there: impl Fn(K) -> bool) {
-        self.row.retain(|id| is_there(*id));
+        let mut seen = HashSet::new();
+        self.row.retain(|id| is_there(*id) && seen.insert(*id));
     }
 }
 
@@ -116,7 +117,6 @@ fn subtract<K: std::hash::Hash + Eq>(counts: &mut HashMap<K, usize>, key: K) {
 mod tests {
     use super::*;
     use crate::ids::{ConversationId, TenantId, UserId};
-    use std::collections::HashSet;
 
     type Starter = Claimant<TenantId, UserId>;
     type TestHoldings = Holdings<TenantId, UserId, ConversationId>;
