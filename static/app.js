@@ -1,6 +1,6 @@
 /**
- * The start of the page: finds out who is here, follows invite links, and shows the way in or the
- * conversations.
+ * The start of the page: finds out who is here, follows invite links, and shows the way in, the
+ * conversations, or the numbers of the workspace.
  *
  * `index.html` loads it, and it owns the one client. The parts of the page are in `ui/`: the
  * address in `router.js`, the state in `store.js`, what is seen in `views/`, made of `widgets/`.
@@ -11,7 +11,7 @@
  * @import { Problem } from './parlance-client.js'
  */
 import { ParlanceClient } from './parlance-client.js';
-import { conversationPath, inviteCode, replaceAddress } from './ui/router.js';
+import { ANALYTICS, conversationPath, inviteCode, isAnalytics, pushAddress, replaceAddress } from './ui/router.js';
 import { isGuest } from './ui/store.js';
 import { Chat } from './ui/views/chat.js';
 import { entryView } from './ui/views/entry.js';
@@ -26,12 +26,33 @@ const RETRY_MS = 4_000;
 
 const root = /** @type {HTMLElement} */ (document.getElementById('app'));
 const client = new ParlanceClient();
-/** @type {Chat | null} */
-let chat = null;
+/**
+ * What somebody who is signed in has before them. One at a time: who looks at numbers is not in the
+ * conversations.
+ *
+ * @typedef {object} Place
+ * @property {HTMLElement} node
+ * @property {() => void} start
+ * @property {() => void} destroy
+ */
+/** @type {Place | null} */
+let place = null;
+/** @type {User | null} who is signed in */
+let me = null;
+let inAnalytics = false;
+/** What was written and not sent stays when one looks at numbers; by conversation id. */
+const drafts = new Map();
 
 /** @param {Node} node */
 function show(node) {
   root.replaceChildren(node);
+}
+
+function leavePlace() {
+  place?.destroy();
+  place = null;
+  client.clear();
+  closeOverlays();
 }
 
 /**
@@ -40,15 +61,13 @@ function show(node) {
  * @param {string | null} notice why the person has to sign in, if it was not their wish
  */
 async function boot(notice = null) {
-  chat?.destroy();
-  chat = null;
-  client.clear();
-  closeOverlays();
+  leavePlace();
+  me = null;
+  drafts.clear();
   if (!client.rest.maybeSignedIn) return enter(notice);
   try {
     await client.rest.ensureFresh();
-    const me = await client.rest.get('/api/me');
-    await open(me);
+    await admit(await client.rest.get('/api/me'));
   } catch (problem) {
     if (problem.code === 'unauthenticated' || problem.code === 'forbidden') enter(notice);
     else show(unreachable(problem));
@@ -61,7 +80,7 @@ function enter(notice = null) {
   /** @param {SignedIn} session */
   const entered = (session) => {
     if (invite) kept((storage) => storage.setItem(INVITE, invite));
-    open(session.user);
+    admit(session.user);
   };
   show(entryView({ client, invite, notice, entered }));
 }
@@ -69,22 +88,71 @@ function enter(notice = null) {
 /**
  * Someone is signed in. An invite link still in the address is accepted first.
  *
- * @param {User} me
+ * @param {User} user
  */
-async function open(me) {
+async function admit(user) {
   const invite = inviteCode(location.pathname);
   let target = null;
   if (invite) {
     // A guest belongs to the one conversation of the link and has accepted it by coming in.
-    if (!isGuest(me)) target = await accept(invite);
+    if (!isGuest(user)) target = await accept(invite);
     else if (kept((storage) => storage.getItem(INVITE)) !== invite) {
       toast('You are a guest in this conversation. To join another one, leave it first.');
     }
     replaceAddress(target ? conversationPath(target) : '/');
   }
-  chat = new Chat({ client, me, signOut });
-  show(chat.node);
-  chat.start();
+  me = user;
+  await route();
+}
+
+/** Shows what the address asks for. */
+async function route() {
+  const user = me;
+  if (!user) return;
+  leavePlace();
+  inAnalytics = isAnalytics(location.pathname);
+  const next = inAnalytics ? await analytics(user) : conversations(user);
+  // While a part of the page was loaded, one may have gone elsewhere, or out.
+  if (!next || place || me !== user) return;
+  place = next;
+  show(place.node);
+  place.start();
+}
+
+/** @param {string} path */
+function go(path) {
+  pushAddress(path);
+  return route();
+}
+
+/** @param {User} user */
+function conversations(user) {
+  /** @type {Chat} */
+  const chat = new Chat({
+    client,
+    me: user,
+    drafts,
+    analytics: () => go(ANALYTICS),
+    signOut: () => signOut(chat),
+  });
+  return chat;
+}
+
+/**
+ * Few ever open it, so it does not come with the first visit.
+ *
+ * @param {User} user
+ */
+async function analytics(user) {
+  show(h('div', { class: 'boot' }, h('span', { class: 'brand-mark' })));
+  try {
+    const { openAnalytics } = await import('./ui/views/analytics.js');
+    const open = (/** @type {string} */ id) => go(conversationPath(id));
+    return await openAnalytics({ rest: client.rest, me: user, open, leave: () => go('/') });
+  } catch (problem) {
+    show(unreachable(problem));
+    return null;
+  }
 }
 
 /**
@@ -120,11 +188,12 @@ function kept(use) {
   }
 }
 
-async function signOut() {
+/** @param {Chat} chat */
+async function signOut(chat) {
   try {
     client.disconnect();
     await client.rest.leave();
-    chat?.clearOutbox();
+    chat.clearOutbox();
     kept((storage) => storage.removeItem(INVITE));
     replaceAddress('/');
     await boot('You are signed out.');
@@ -157,5 +226,6 @@ function unreachable(problem) {
   );
 }
 
-client.on('signed_out', () => chat && boot('Your session has ended. Sign in again.'));
+client.on('signed_out', () => me && boot('Your session has ended. Sign in again.'));
+window.addEventListener('popstate', () => isAnalytics(location.pathname) !== inAnalytics && route());
 boot();

@@ -114,9 +114,10 @@ export class Rest {
   /**
    * @param {string} path
    * @param {Record<string, unknown>} [query] null and undefined are left out
+   * @param {{ signal?: AbortSignal }} [options] the signal breaks the request off
    */
-  get(path, query) {
-    return this.request('GET', path, { query });
+  get(path, query, { signal } = {}) {
+    return this.request('GET', path, { query, signal });
   }
 
   /**
@@ -145,15 +146,15 @@ export class Rest {
    *
    * @param {string} method
    * @param {string} path
-   * @param {{ query?: Record<string, unknown>, body?: object }} [content]
+   * @param {{ query?: Record<string, unknown>, body?: object, signal?: AbortSignal }} [content]
    * @returns {Promise<any>} the JSON of the response, or null when there is none
    * @throws {Problem}
    */
-  async request(method, path, { query, body } = {}) {
-    const response = await this.#send(method, path, { query, body });
+  async request(method, path, content = {}) {
+    const response = await this.#send(method, path, content);
     if (response.status === 401 && !this.#token) {
       await this.refresh();
-      return read(await this.#send(method, path, { query, body }));
+      return read(await this.#send(method, path, content));
     }
     return read(response);
   }
@@ -161,9 +162,13 @@ export class Rest {
   /**
    * @param {string} method
    * @param {string} path
-   * @param {{ query?: Record<string, unknown>, body?: object, keepalive?: boolean }} [content]
+   * @param {object} [content]
+   * @param {Record<string, unknown>} [content.query]
+   * @param {object} [content.body]
+   * @param {boolean} [content.keepalive] it goes on when the page is left
+   * @param {AbortSignal} [content.signal]
    */
-  async #send(method, path, { query, body, keepalive = false } = {}) {
+  async #send(method, path, { query, body, keepalive = false, signal } = {}) {
     const url = new URL(this.#base + path, globalThis.location?.href);
     for (const [name, value] of Object.entries(query ?? {})) {
       if (value !== undefined && value !== null) url.searchParams.set(name, String(value));
@@ -173,6 +178,7 @@ export class Rest {
     if (body !== undefined) headers['content-type'] = 'application/json';
     const token = this.#token ? await this.#token() : null;
     if (token) headers.authorization = `Bearer ${token}`;
+    const timeout = AbortSignal.timeout(REQUEST_TIMEOUT_MS);
     try {
       return await this.#fetch(url, {
         method,
@@ -181,7 +187,7 @@ export class Rest {
         credentials: this.#token ? 'omit' : 'same-origin',
         cache: 'no-store',
         keepalive,
-        signal: AbortSignal.timeout(REQUEST_TIMEOUT_MS),
+        signal: signal ? AbortSignal.any([signal, timeout]) : timeout,
       });
     } catch {
       throw new Problem({});

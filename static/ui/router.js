@@ -1,9 +1,9 @@
 /**
  * The page's addresses: `/` is the list, `/#/c/<id>` an open conversation, `/i/<code>` an invite
- * link.
+ * link, `/analytics?…` the numbers of the workspace.
  *
- * Used by `app.js` and the chat view. Only this file knows what addresses look like, and writes
- * them.
+ * Used by `app.js`, the chat view and the page of numbers. Only this file knows what addresses look
+ * like, and writes them.
  */
 const CONVERSATION = /^#\/c\/([0-9a-f-]{36})$/iu;
 /**
@@ -40,7 +40,7 @@ export class Router {
    */
   open(id, { replace = false } = {}) {
     if (replace) replaceAddress(conversationPath(id));
-    else history.pushState(null, '', conversationPath(id));
+    else pushAddress(conversationPath(id));
     this.route();
   }
 
@@ -51,13 +51,22 @@ export class Router {
    */
   close({ replace = false } = {}) {
     if (replace) replaceAddress('/');
-    else history.pushState(null, '', '/');
+    else pushAddress('/');
     this.route();
   }
 }
 
 /** @param {string} id */
 export const conversationPath = (id) => `/#/c/${id}`;
+
+/** The path of the numbers; what is looked at stands behind it. */
+export const ANALYTICS = '/analytics';
+
+/** @param {string} pathname */
+export const isAnalytics = (pathname) => pathname === ANALYTICS;
+
+/** @param {string} path */
+export const pushAddress = (path) => history.pushState(null, '', path);
 
 /** @param {string} path */
 export const replaceAddress = (path) => history.replaceState(null, '', path);

@@ -36,8 +36,6 @@ export class Store {
   #closed = false;
   #offs;
   list = new ConversationList();
-  /** @type {Map<string, string>} what is written and not sent, by conversation id */
-  drafts = new Map();
   /** @type {string | null} id of the open conversation */
   openId = null;
 
@@ -45,10 +43,12 @@ export class Store {
    * @param {ParlanceClient} client
    * @param {User} me
    * @param {Observer} observer
+   * @param {Map<string, string>} [drafts] what is written and not sent, by conversation id
    */
-  constructor(client, me, observer) {
+  constructor(client, me, observer, drafts = new Map()) {
     this.#client = client;
     this.#observer = observer;
+    this.drafts = drafts;
     this.me = me;
     this.guest = isGuest(me);
     this.people = new People((id) => client.rest.get(`/api/users/${id}`), observer.changed);
@@ -155,6 +155,13 @@ export class Store {
     return conversation.id;
   }
 }
+
+/**
+ * Owners and admins look after the workspace, and see its numbers.
+ *
+ * @param {User} me
+ */
+export const isAdmin = (me) => me.role === 'owner' || me.role === 'admin';
 
 /**
  * Guests belong to the one conversation of their invite link.

@@ -1,10 +1,9 @@
 /**
  * The documents for people: both pages are drawn from what the server publishes, without anything
- * from elsewhere and without a word from the Content-Security-Policy; a request can be tried out;
- * and the vendored files are what they say.
+ * from elsewhere and without a word from the Content-Security-Policy, and a request can be tried
+ * out.
  */
 import assert from 'node:assert/strict';
-import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
@@ -121,19 +120,7 @@ test('the socket can be read: every frame with its fields, in a form that anybod
   await check();
 });
 
-test('the vendored files are those that were looked at, and travel small', async () => {
-  const rows = [
-    ...readFileSync(join(VENDOR, 'README.md'), 'utf8').matchAll(/^\| `([\w.-]+)` \| `([0-9a-f]{64})` \|$/gmu),
-  ];
-  assert.ok(rows.length >= 2);
-  for (const [, name, hash] of rows)
-    assert.equal(
-      createHash('sha256')
-        .update(readFileSync(join(VENDOR, name)))
-        .digest('hex'),
-      hash,
-      name,
-    );
+test('the vendored files travel small', async () => {
   const page = await fetch(`${site.url}/docs`).then((response) => response.text());
   const bundle = page.match(/\/static\/\w+\/vendor\/swagger-ui\/swagger-ui-bundle\.js/u)?.[0];
   const response = await fetch(`${site.url}${bundle}`, { headers: { 'Accept-Encoding': 'gzip' } });

@@ -11,7 +11,7 @@ import { eventually, textOf } from './support/person.js';
 import { useSite } from './support/site.js';
 
 /** There is no build step, so comments and types travel with the code: they are a quarter of it. */
-const FIRST_VISIT_BYTES = 90_000;
+const FIRST_VISIT_BYTES = 92_000;
 
 const site = useSite();
 

@@ -1,10 +1,11 @@
 /**
- * The page without a browser: the words it shows, the list of conversations, and what its files
- * import.
+ * The page without a browser: the words it shows, the list of conversations, what its files import,
+ * and that what others have written is as they have written it.
  *
  * @import { NoticeFrame } from '../../static/client/types.js'
  */
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
@@ -164,4 +165,23 @@ test('modules do not import each other in a circle, and each says what it is', (
 
 test('the client needs nothing of the page', () => {
   for (const path of reached('parlance-client.js')) assert.ok(!path.startsWith('ui'), path);
+});
+
+test('the vendored files are those that were looked at, each with its version and licence', () => {
+  const vendor = join(STATIC, 'vendor');
+  for (const project of readdirSync(vendor)) {
+    const readme = readFileSync(join(vendor, project, 'README.md'), 'utf8');
+    assert.match(readme, /^- Package: `[\w-]+` \d+\.\d+\.\d+ from npm/mu, project);
+    assert.match(readme, /^- Licence: (?:MIT|Apache-2\.0) \(`LICENSE`/mu, project);
+    const rows = [...readme.matchAll(/^\| `([\w.-]+)` \| `([0-9a-f]{64})` \|$/gmu)];
+    const files = readdirSync(join(vendor, project)).filter(
+      (name) => !/^(?:README\.md|NOTICE|.*LICENSE.*)$/u.test(name),
+    );
+    assert.deepEqual(rows.map(([, name]) => name).sort(), files.sort(), project);
+    for (const [, name, hash] of rows) {
+      const content = readFileSync(join(vendor, project, name));
+      assert.equal(createHash('sha256').update(content).digest('hex'), hash, `${project}/${name}`);
+    }
+    assert.ok(existsSync(join(vendor, project, 'LICENSE')), project);
+  }
 });

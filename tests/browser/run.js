@@ -19,7 +19,7 @@ import { fileURLToPath } from 'node:url';
  */
 const AT_ONCE = 2;
 /** The longest first, so that none of them is alone at the end. */
-const FIRST = ['resilience', 'chat', 'layout', 'standing', 'newcomer', 'tokens'];
+const FIRST = ['resilience', 'chat', 'layout', 'analytics', 'standing', 'newcomer', 'tokens'];
 
 const folder = dirname(fileURLToPath(import.meta.url));
 const prefixes = process.argv.length > 2 ? process.argv.slice(2) : [''];

@@ -172,6 +172,8 @@ async fn the_page_is_served_with_a_strict_policy_and_cached_by_content() {
         assert_eq!(get(document, Some("\"other\"")).await.status(), 200, "{document}");
     }
     for link in [
+        "/analytics",
+        "/analytics?range=30d&tz=Europe/Berlin",
         "/i/some-code",
         "/i/some-code/",
         "/i/some-code.",

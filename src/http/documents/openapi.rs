@@ -274,6 +274,7 @@ mod tests {
     fn it_has_exactly_the_routes_of_the_table() {
         let undocumented = [
             "/",
+            "/analytics",
             "/i/{code}",
             "/i/{code}/{rest:.*}",
             "/static/{hash}/{path:.*}",

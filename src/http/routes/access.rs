@@ -144,7 +144,14 @@ pub(crate) fn find(method: &str, pattern: &str) -> Option<&'static Route> {
 pub(crate) fn is_free(path: &str) -> bool {
     matches!(
         path,
-        "/" | "/health" | "/health/live" | "/health/ready" | "/metrics" | "/openapi.json" | "/asyncapi.json" | "/docs"
+        "/" | "/analytics"
+            | "/health"
+            | "/health/live"
+            | "/health/ready"
+            | "/metrics"
+            | "/openapi.json"
+            | "/asyncapi.json"
+            | "/docs"
     ) || ["/static/", "/docs/", "/i/"]
         .iter()
         .any(|prefix| path.starts_with(prefix))
@@ -256,6 +263,7 @@ mod tests {
     fn free_is_what_is_listed_and_nothing_like_it() {
         for path in [
             "/",
+            "/analytics",
             "/health",
             "/health/ready",
             "/metrics",
@@ -269,6 +277,7 @@ mod tests {
         for path in [
             "/healthy",
             "/health/",
+            "/analytics/",
             "/api/me",
             "/auth/login",
             "/static",

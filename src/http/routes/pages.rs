@@ -11,7 +11,7 @@ use crate::http::state::AppState;
 use actix_web::web;
 use actix_web::{HttpRequest, HttpResponse};
 
-/// `GET /`, `/i/{code}` and whatever a messenger has added to it: the page.
+/// `GET /`, `/analytics`, `/i/{code}` and whatever a messenger has added to it: the page.
 pub(crate) async fn index(request: HttpRequest, state: web::Data<AppState>) -> Result<HttpResponse, Error> {
     page(&request, &state, files::INDEX).await
 }

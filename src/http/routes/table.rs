@@ -28,6 +28,7 @@ fn pages_and_socket(config: &mut ServiceConfig) {
     let to = web::resource::<&str>;
     config
         .service(to("/").get(pages::index))
+        .service(to("/analytics").get(pages::index))
         .service(to("/i/{code}").get(pages::index))
         // With what was added to a link on its way; the page finds the code.
         .service(to("/i/{code}/{rest:.*}").get(pages::index))

@@ -9,7 +9,7 @@
  * @import { ParlanceClient } from '../../parlance-client.js'
  */
 import { Router } from '../router.js';
-import { Store } from '../store.js';
+import { Store, isAdmin } from '../store.js';
 import { dialog, field } from '../widgets/dialog.js';
 import { h, scheduler } from '../widgets/dom.js';
 import { toast } from '../widgets/toast.js';
@@ -40,16 +40,24 @@ export class Chat {
   #wasListed = false;
   #closed = false;
 
-  /** @param {{ client: ParlanceClient, me: User, signOut: () => void }} options */
-  constructor({ client, me, signOut }) {
+  /**
+   * @param {object} options
+   * @param {ParlanceClient} options.client
+   * @param {User} options.me
+   * @param {Map<string, string>} options.drafts what is written and not sent, by conversation id
+   * @param {() => void} options.analytics opens the numbers of the workspace
+   * @param {() => void} options.signOut
+   */
+  constructor({ client, me, drafts, analytics, signOut }) {
     this.#client = client;
     this.#me = me;
     this.draw = scheduler(() => this.#draw());
-    const store = new Store(client, me, {
+    const observer = {
       changed: () => this.draw(),
       listed: () => this.#listed(),
-      gone: (id, title) => this.#gone(id, title),
-    });
+      gone: (/** @type {string} */ id, /** @type {string | undefined} */ title) => this.#gone(id, title),
+    };
+    const store = new Store(client, me, observer, drafts);
     this.#store = store;
     this.#router = new Router((id) => this.#show(id));
     this.sidebar = new Sidebar({
@@ -61,6 +69,7 @@ export class Chat {
       create: () => this.#create(),
       openAt: (id, message) => this.#openAt(id, message),
       keys: () => this.#keys(),
+      analytics: isAdmin(me) ? analytics : null,
       signOut,
     });
     this.banner = h('div', { class: 'banner', role: 'status', hidden: true, dataset: { testid: 'banner' } });

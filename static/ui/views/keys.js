@@ -9,6 +9,7 @@
  * @import { User } from '../../client/types.js'
  * @import { DialogOptions } from '../widgets/dialog.js'
  */
+import { isAdmin } from '../store.js';
 import { copyRow, dialog, field } from '../widgets/dialog.js';
 import { h } from '../widgets/dom.js';
 import { icon, iconButton } from '../widgets/icons.js';
@@ -136,8 +137,7 @@ function step({ back, perform, ...options }) {
 
 /** @param {Context} context */
 function create({ rest, me, back }) {
-  const admin = me.role === 'owner' || me.role === 'admin';
-  const offered = SCOPES.filter(({ admins }) => admin || !admins);
+  const offered = SCOPES.filter(({ admins }) => isAdmin(me) || !admins);
   /** @param {(typeof SCOPES)[number]} offer */
   const choice = ({ scope, label, hint }) =>
     h(

@@ -25,6 +25,7 @@ import { SearchPanel } from './search.js';
  * @property {() => void} create
  * @property {(conversationId: string, message: { id: string, seq: number }) => void} openAt
  * @property {() => void} keys
+ * @property {(() => void) | null} analytics for those who may see the numbers
  * @property {() => void} signOut
  */
 
@@ -200,7 +201,7 @@ function emptyNotice({ guest, create }) {
 }
 
 /** @param {SidebarOptions} options */
-function accountButton({ guest, keys, signOut }) {
+function accountButton({ guest, keys, analytics, signOut }) {
   /** @type {HTMLElement} */
   const button = iconButton('more', 'Account', {
     dataset: { testid: 'account' },
@@ -208,6 +209,7 @@ function accountButton({ guest, keys, signOut }) {
       click: () =>
         menu(button, [
           !guest && { label: 'API keys', symbol: 'key', testid: 'api-keys', perform: keys },
+          analytics && { label: 'Analytics', symbol: 'chart', testid: 'analytics', perform: analytics },
           { label: guest ? 'Leave' : 'Sign out', symbol: 'leave', testid: 'sign-out', perform: signOut },
         ]),
     },

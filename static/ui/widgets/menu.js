@@ -48,7 +48,7 @@ function openBeside(anchor, node) {
  * A menu; arrows move in it.
  *
  * @param {HTMLElement} anchor
- * @param {(MenuItem | false)[]} items
+ * @param {(MenuItem | false | null)[]} items
  */
 export function menu(anchor, items) {
   /** @type {HTMLElement} */
@@ -56,7 +56,7 @@ export function menu(anchor, items) {
     'div',
     { class: 'menu', role: 'menu' },
     items
-      .filter((item) => item !== false)
+      .filter((item) => item !== false && item !== null)
       .map(({ label, symbol, danger, testid, perform }) =>
         h(
           'button',
