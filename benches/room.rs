@@ -83,6 +83,8 @@ impl Room {
             edited_at: None,
             deleted_at: None,
             reactions: Vec::new(),
+            mine: None,
+            cause: None,
             posted_rev: self.rev,
         }))
     }

@@ -31,6 +31,8 @@ fn message(body: &str) -> frames::Message {
         edited_at: None,
         deleted_at: None,
         reactions: Vec::new(),
+        mine: None,
+        cause: None,
         posted_rev: Rev(4_711),
     }
 }

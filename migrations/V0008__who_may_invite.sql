@@ -17,8 +17,9 @@ SELECT m.tenant_id, m.conversation_id, m.user_id,
        t.admits_members = 'moderators' OR t.admits_members = 'admins' AND u.role IN ('owner', 'admin') AS admits_members,
        t.admits_guests = 'moderators' OR t.admits_guests = 'admins' AND u.role IN ('owner', 'admin') AS admits_guests
 FROM conversation_members m
-JOIN conversations c ON c.tenant_id = m.tenant_id AND c.id = m.conversation_id
-JOIN users u ON u.tenant_id = m.tenant_id AND u.id = m.user_id
+-- By the primary keys: a plan from when a tenant was small would otherwise read all its users for each member.
+JOIN conversations c ON c.id = m.conversation_id AND (c.tenant_id = m.tenant_id) IS TRUE
+JOIN users u ON u.id = m.user_id AND (u.tenant_id = m.tenant_id) IS TRUE
 JOIN tenants t ON t.id = m.tenant_id
 WHERE m.removed_at IS NULL AND m.role IN ('moderator', 'owner') AND c.deleted_at IS NULL
   AND u.status = 'active' AND u.role <> 'guest';

@@ -409,13 +409,24 @@ export class ParlanceClient {
   }
 
   /**
+   * The `rev` of a message that the user saw.
+   *
+   * @param {string} conversationId
+   * @param {string} id
+   */
+  #seen(conversationId, id) {
+    return this.conversation(conversationId).byId.get(id)?.rev;
+  }
+
+  /**
    * @param {string} conversationId
    * @param {string} id
    * @param {string} body
    * @returns {Promise<ReplyFrame>}
    */
   edit(conversationId, id, body) {
-    return this.#operations.ask({ type: 'edit', conversation: conversationId, id, body }, { repeat: true });
+    const frame = /** @type {const} */ ({ type: 'edit', conversation: conversationId, id, body });
+    return this.#operations.ask(frame, { repeat: true, seen: this.#seen(conversationId, id) });
   }
 
   /**
@@ -424,7 +435,8 @@ export class ParlanceClient {
    * @returns {Promise<ReplyFrame>}
    */
   delete(conversationId, id) {
-    return this.#operations.ask({ type: 'delete', conversation: conversationId, id }, { repeat: true });
+    const frame = /** @type {const} */ ({ type: 'delete', conversation: conversationId, id });
+    return this.#operations.ask(frame, { repeat: true, seen: this.#seen(conversationId, id) });
   }
 
   /**
@@ -435,7 +447,8 @@ export class ParlanceClient {
    * @returns {Promise<ReplyFrame>}
    */
   react(conversationId, id, emoji, on) {
-    return this.#operations.ask({ type: 'react', conversation: conversationId, id, emoji, on }, { repeat: true });
+    const frame = /** @type {const} */ ({ type: 'react', conversation: conversationId, id, emoji, on });
+    return this.#operations.ask(frame, { repeat: true, seen: this.#seen(conversationId, id) });
   }
 
   /**

@@ -19,7 +19,7 @@ use super::presence::PresenceMessage;
 use crate::ids::{ConversationId, MemberRole, MessageId, NodeId, Rev, Seq, UserId, UserKind};
 use crate::redis::{SEAL_BYTES, Sealer};
 use crate::wire::frames::{
-    ConversationChanged, MemberChange, MemberChanged, MemberUser, Message, Notice, NoticeMessage, Reaction,
+    Cause, ConversationChanged, MemberChange, MemberChanged, MemberUser, Message, Notice, NoticeMessage, Reaction,
 };
 use crate::wire::{Change, Committed};
 use bytestring::ByteString;
@@ -29,8 +29,9 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// The form of the bytes that follow. Another one is not read. Version 1 had no seal.
-const VERSION: u8 = 2;
+/// The form of the bytes that follow. Another one is not read. Version 1 had no seal, version 2 no
+/// causes.
+const VERSION: u8 = 3;
 /// Where the seal stands.
 const SEAL: Range<usize> = 1..1 + SEAL_BYTES;
 /// How far the sender's clock may be from ours, and how long an envelope may be under way. Clocks of
@@ -142,6 +143,7 @@ enum EncodedChange<'a> {
         edited_at: Option<Micros>,
         deleted_at: Option<Micros>,
         reactions: Vec<(Cow<'a, str>, i64, Vec<UserId>)>,
+        cause: Option<EncodedCause<'a>>,
     },
     Member {
         rev: Rev,
@@ -157,6 +159,14 @@ enum EncodedChange<'a> {
         title: Cow<'a, str>,
         deleted_at: Option<Micros>,
     },
+}
+
+/// Who caused a change of a message, and by which reaction.
+#[derive(Serialize, Deserialize)]
+struct EncodedCause<'a> {
+    by: UserId,
+    #[serde(borrow)]
+    reaction: Option<(Cow<'a, str>, bool)>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -371,6 +381,13 @@ fn encode_change(change: &Change) -> EncodedChange<'_> {
                 .iter()
                 .map(|reaction| (Cow::Borrowed(&*reaction.emoji), reaction.count, reaction.users.clone()))
                 .collect(),
+            cause: message.cause.as_ref().map(|cause| EncodedCause {
+                by: cause.by,
+                reaction: cause
+                    .reaction
+                    .as_ref()
+                    .map(|(emoji, on)| (Cow::Borrowed(&**emoji), *on)),
+            }),
         },
         Change::Member(member) => EncodedChange::Member {
             rev: member.rev,
@@ -410,6 +427,7 @@ fn decode_change(conversation: ConversationId, change: EncodedChange<'_>) -> Res
             edited_at,
             deleted_at,
             reactions,
+            cause,
         } => Change::Message(Arc::new(Message {
             conversation,
             rev,
@@ -422,14 +440,9 @@ fn decode_change(conversation: ConversationId, change: EncodedChange<'_>) -> Res
             created_at: time(created_at)?,
             edited_at: maybe(edited_at)?,
             deleted_at: maybe(deleted_at)?,
-            reactions: reactions
-                .into_iter()
-                .map(|(emoji, count, users)| Reaction {
-                    emoji: emoji.into_owned(),
-                    count,
-                    users,
-                })
-                .collect(),
+            reactions: reactions.into_iter().map(decode_reaction).collect(),
+            mine: None,
+            cause: cause.map(decode_cause),
             posted_rev,
         })),
         EncodedChange::Member {
@@ -465,6 +478,21 @@ fn decode_change(conversation: ConversationId, change: EncodedChange<'_>) -> Res
     })
 }
 
+fn decode_reaction((emoji, count, users): (Cow<'_, str>, i64, Vec<UserId>)) -> Reaction {
+    Reaction {
+        emoji: emoji.into_owned(),
+        count,
+        users,
+    }
+}
+
+fn decode_cause(cause: EncodedCause<'_>) -> Box<Cause> {
+    Box::new(Cause {
+        by: cause.by,
+        reaction: cause.reaction.map(|(emoji, on)| (emoji.into_owned(), on)),
+    })
+}
+
 fn time(micros: Micros) -> Result<DateTime<Utc>, Error> {
     DateTime::from_timestamp_micros(micros).ok_or(Error::Time)
 }
@@ -497,6 +525,11 @@ mod tests {
                 count: 21,
                 users: vec![UserId::new(), UserId::new()],
             }],
+            mine: None,
+            cause: Some(Box::new(Cause {
+                by: UserId::new(),
+                reaction: Some(("\u{1f44d}".into(), true)),
+            })),
             posted_rev: Rev(7),
         };
         let deleted = Message {
@@ -591,7 +624,7 @@ mod tests {
         let node = NodeId(id(1));
         let uuid = |n: u8| [&[16][..], &[0; 15], &[n]].concat();
         // No envelope is published without its seal; its bytes are pinned in `redis/seal.rs`.
-        let head = [&[2][..], &[0; 16], &uuid(1), &[10]].concat();
+        let head = [&[3][..], &[0; 16], &uuid(1), &[10]].concat();
         let five_micros = DateTime::from_timestamp_micros(5).unwrap();
         let (conversation_id, user_id) = (ConversationId(id(2)), UserId(id(3)));
         let read = Envelope::Read {

@@ -9,7 +9,7 @@ use super::store::{self, LockedConversation};
 use crate::database::{Error as DatabaseError, Transaction};
 use crate::error::Code;
 use crate::ids::{MemberRole, MessageId, Rev, UserId};
-use crate::wire::frames::{ConversationChanged, MemberChange, MemberChanged, Message};
+use crate::wire::frames::{Cause, ConversationChanged, MemberChange, MemberChanged, Message};
 use crate::wire::{Change, limits};
 use std::sync::Arc;
 
@@ -94,9 +94,9 @@ pub(super) async fn apply(db: &Transaction<'_>, operation: &Operation) -> Change
     };
     match &operation.request {
         Request::Post { .. } => Err(ChangeError::Refused(Code::Internal, Code::Internal.text())),
-        Request::Edit { id, body } => change.edit(*id, body).await,
-        Request::Delete { id } => change.delete(*id).await,
-        Request::React { id, emoji, on } => change.react(*id, emoji, *on).await,
+        Request::Edit { id, body, if_rev } => change.edit(*id, body, *if_rev).await,
+        Request::Delete { id, if_rev } => change.delete(*id, *if_rev).await,
+        Request::React { id, emoji, on, if_rev } => change.react(*id, emoji, *on, *if_rev).await,
         Request::AddMember { user_id, role } => change.add_member(*user_id, *role).await,
         Request::ChangeMember { user_id, role } => change.change_member(*user_id, *role).await,
         Request::RemoveMember { user_id } => change.remove_member(*user_id).await,
@@ -149,11 +149,29 @@ impl LockedChange<'_> {
     }
 
     /// The message as it stands after the change.
-    async fn updated(&self, id: MessageId) -> ChangeResult<AppliedChange> {
-        Ok(changed(Change::Message(Arc::new(self.message(id).await?))))
+    async fn updated(&self, id: MessageId, reaction: Option<(String, bool)>) -> ChangeResult<AppliedChange> {
+        let mut message = self.message(id).await?;
+        message.cause = Some(Box::new(Cause {
+            by: self.operation.actor_id,
+            reaction,
+        }));
+        Ok(changed(Change::Message(Arc::new(message))))
     }
 
-    async fn edit(&self, id: MessageId, body: &str) -> ChangeResult<AppliedChange> {
+    /// Refuses when the text is another one than that of `if_rev`. Reactions do not count.
+    async fn require_unedited(&self, message: &Message, if_rev: Option<Rev>) -> ChangeResult<()> {
+        let Some(seen) = if_rev else { return Ok(()) };
+        let text = store::find_text_rev(self.db, self.operation.tenant_id, message.id).await?;
+        if text > seen {
+            return Err(ChangeError::Refused(
+                Code::Conflict,
+                "The message was edited or deleted since the revision that you saw.",
+            ));
+        }
+        Ok(())
+    }
+
+    async fn edit(&self, id: MessageId, body: &str, if_rev: Option<Rev>) -> ChangeResult<AppliedChange> {
         let message = self.message(id).await?;
         self.require(Some(message.author))?;
         if message.deleted_at.is_some() {
@@ -162,23 +180,26 @@ impl LockedChange<'_> {
         if message.body.as_deref() == Some(body) {
             return Ok(unchanged(message.rev));
         }
+        self.require_unedited(&message, if_rev).await?;
         let rev = self.next_rev().await?;
         store::update_body(self.db, self.operation.tenant_id, id, body, rev).await?;
-        self.updated(id).await
+        self.updated(id, None).await
     }
 
-    async fn delete(&self, id: MessageId) -> ChangeResult<AppliedChange> {
+    async fn delete(&self, id: MessageId, if_rev: Option<Rev>) -> ChangeResult<AppliedChange> {
         let message = self.message(id).await?;
         self.require(Some(message.author))?;
         if message.deleted_at.is_some() {
             return Ok(unchanged(message.rev));
         }
+        self.require_unedited(&message, if_rev).await?;
         let rev = self.next_rev().await?;
         store::delete_message(self.db, self.operation.tenant_id, &message, rev).await?;
-        self.updated(id).await
+        self.updated(id, None).await
     }
 
-    async fn react(&self, id: MessageId, emoji: &str, on: bool) -> ChangeResult<AppliedChange> {
+    /// Adds or removes an emoji.
+    async fn react(&self, id: MessageId, emoji: &str, on: bool, if_rev: Option<Rev>) -> ChangeResult<AppliedChange> {
         self.require(None)?;
         let message = self.message(id).await?;
         if message.deleted_at.is_some() {
@@ -188,6 +209,7 @@ impl LockedChange<'_> {
         if store::has_reaction(self.db, &message, user_id, emoji).await? == on {
             return Ok(unchanged(message.rev));
         }
+        self.require_unedited(&message, if_rev).await?;
         let is_new = !message.reactions.iter().any(|reaction| reaction.emoji == emoji);
         if on && is_new && message.reactions.len() >= limits::EMOJIS_PER_MESSAGE_MAX {
             return Err(ChangeError::Refused(
@@ -209,7 +231,7 @@ impl LockedChange<'_> {
         }
         let rev = self.next_rev().await?;
         store::touch_message(self.db, self.operation.tenant_id, id, rev).await?;
-        self.updated(id).await
+        self.updated(id, Some((emoji.to_owned(), on))).await
     }
 
     async fn rename(&self, title: &str) -> ChangeResult<AppliedChange> {

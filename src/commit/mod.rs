@@ -48,3 +48,4 @@ pub use operation::{DEADLINE, Operation, Request, Requirement};
 pub use receipt::{Completion, Receipt};
 pub(crate) use rows::message_columns;
 pub use rows::{member_from_row, message_from_row};
+pub use store::{mark_own, own_reactions};

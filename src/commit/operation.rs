@@ -1,7 +1,7 @@
 //! An operation: a request with everything that is needed to carry it out.
 
 use super::receipt::Completion;
-use crate::ids::{ConversationId, InviteId, MemberRole, MessageId, TenantId, UserId, UserKind};
+use crate::ids::{ConversationId, InviteId, MemberRole, MessageId, Rev, TenantId, UserId, UserKind};
 use bytestring::ByteString;
 use std::time::{Duration, Instant};
 
@@ -19,14 +19,18 @@ pub enum Request {
     Edit {
         id: MessageId,
         body: ByteString,
+        /// The message's revision that the user saw: not done if it was edited or deleted since.
+        if_rev: Option<Rev>,
     },
     Delete {
         id: MessageId,
+        if_rev: Option<Rev>,
     },
     React {
         id: MessageId,
         emoji: String,
         on: bool,
+        if_rev: Option<Rev>,
     },
     AddMember {
         user_id: UserId,

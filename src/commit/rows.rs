@@ -40,6 +40,8 @@ pub fn message_from_row(row: &Row) -> Message {
         edited_at: row.get("edited_at"),
         deleted_at: row.get("deleted_at"),
         reactions: reactions.map(|json| json.0).unwrap_or_default(),
+        mine: None,
+        cause: None,
         posted_rev: Rev(row.get("posted_rev")),
     }
 }

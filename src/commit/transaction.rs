@@ -246,6 +246,8 @@ fn message_of(posted: &store::Posted, operation: &Operation) -> Option<Change> {
         return None;
     };
     Some(Change::Message(Arc::new(Message {
+        mine: None,
+        cause: None,
         conversation: operation.conversation_id,
         rev: posted.rev,
         seq: posted.seq,

@@ -97,6 +97,7 @@ impl ConversationActor {
                     target: ReplayTarget {
                         outbox: subscriber.outbox.clone(),
                         watch: replay.interest.watch(),
+                        user: subscriber.user,
                     },
                     source: PageSource::Database {
                         known: replay.after,

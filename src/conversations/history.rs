@@ -8,7 +8,7 @@
 use super::error::Error;
 use super::handle::ConversationsHandle;
 use crate::auth::Access;
-use crate::commit::{member_from_row, message_columns, message_from_row};
+use crate::commit::{mark_own, member_from_row, message_columns, message_from_row};
 use crate::database::Statement;
 use crate::error::Code;
 use crate::ids::{ConversationId, MessageId, Rev, Seq, UserId};
@@ -117,6 +117,7 @@ impl ConversationsHandle {
             items.remove(0);
         }
         items.truncate(size);
+        mark_own(&client, access.user_id, items.iter_mut()).await?;
         Ok(History { items, rev, more })
     }
 
@@ -141,7 +142,9 @@ impl ConversationsHandle {
         let row = client
             .query_opt(&FIND, &[&access.tenant_id.0, &id.0, &access.user_id.0, &message.0])
             .await?;
-        row.as_ref().map(message_from_row).ok_or(NOT_FOUND)
+        let mut message = row.as_ref().map(message_from_row).ok_or(NOT_FOUND)?;
+        mark_own(&client, access.user_id, std::iter::once(&mut message)).await?;
+        Ok(message)
     }
 
     /// The members in the order of their ids, after `from`. One more than `limit` if there are

@@ -91,8 +91,7 @@ mod tests {
             }
             assert_eq!(told.contains(&MemberAction::Invite), may_meet(Some(role), INVITE));
             // Own messages need no role.
-            let moderates =
-                matches!(requirement(me, &Request::Delete { id }), Requirement::AuthorOrRole(least) if role >= least);
+            let moderates = matches!(requirement(me, &Request::Delete { id, if_rev: None }), Requirement::AuthorOrRole(least) if role >= least);
             assert_eq!(told.contains(&MemberAction::Moderate), moderates);
         }
     }
@@ -109,56 +108,47 @@ mod tests {
             ];
             roles.into_iter().find(|role| may_meet(*role, requirement(me, request)))
         };
+        let post = Request::Post {
+            id,
+            body: "x".into(),
+            reply_to: None,
+        };
+        let react = Request::React {
+            id,
+            emoji: "x".into(),
+            on: true,
+            if_rev: None,
+        };
+        let edit = Request::Edit {
+            id,
+            body: "x".into(),
+            if_rev: None,
+        };
+        let add = Request::AddMember {
+            user_id: other,
+            role: None,
+        };
+        let change = Request::ChangeMember {
+            user_id: other,
+            role: MemberRole::Owner,
+        };
+        let invite_id = InviteId::new();
         let table = [
-            (
-                Request::Post {
-                    id,
-                    body: "x".into(),
-                    reply_to: None,
-                },
-                Some(MemberRole::Member),
-            ),
-            (
-                Request::React {
-                    id,
-                    emoji: "x".into(),
-                    on: true,
-                },
-                Some(MemberRole::Member),
-            ),
-            (Request::Edit { id, body: "x".into() }, Some(MemberRole::Member)),
-            (Request::Delete { id }, Some(MemberRole::Member)),
+            (post, Some(MemberRole::Member)),
+            (react, Some(MemberRole::Member)),
+            (edit.clone(), Some(MemberRole::Member)),
+            (Request::Delete { id, if_rev: None }, Some(MemberRole::Member)),
             (Request::RemoveMember { user_id: me }, Some(MemberRole::Member)),
             (Request::RemoveMember { user_id: other }, Some(MemberRole::Moderator)),
-            (
-                Request::AddMember {
-                    user_id: other,
-                    role: None,
-                },
-                Some(MemberRole::Moderator),
-            ),
+            (add, Some(MemberRole::Moderator)),
             (Request::Rename { title: "x".into() }, Some(MemberRole::Moderator)),
-            (
-                Request::ChangeMember {
-                    user_id: other,
-                    role: MemberRole::Owner,
-                },
-                Some(MemberRole::Owner),
-            ),
+            (change, Some(MemberRole::Owner)),
             (Request::DeleteConversation, Some(MemberRole::Owner)),
-            (
-                Request::Join {
-                    invite_id: InviteId::new(),
-                },
-                None,
-            ),
+            (Request::Join { invite_id }, None),
         ];
         for (request, role) in table {
             assert_eq!(lowest(&request), Some(role), "{request:?}");
         }
-        assert_eq!(
-            requirement(me, &Request::Edit { id, body: "x".into() }),
-            Requirement::Author
-        );
+        assert_eq!(requirement(me, &edit), Requirement::Author);
     }
 }

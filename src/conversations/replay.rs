@@ -9,13 +9,16 @@
 //! there is no gap and no overlap.
 
 use super::actor::ConversationActor;
-use super::replay_pages::{PageSource, ReplayError, ReplayProgress, ReplayTarget, fits, send_pages};
+use super::replay_pages::{PageSource, ReplayError, ReplayProgress, ReplayTarget, encode_listed, fits, send_pages};
 use super::replay_plan::ReplayPlan;
 use super::subscribers::{NewSubscriber, Replay, ReplayStage, ReplayTotals, Subscriber, SubscriberPhase};
 use crate::error::Code;
 use crate::ids::{ConnectionId, Rev, UserId};
-use crate::wire::{Class, Frame, Outbox, Reply};
+use crate::wire::{Change, Class, Frame, Outbox, Reply};
 use actix::prelude::*;
+
+/// Rounds after which a replay no longer asks what is the reader's own in the latest changes.
+const ROUNDS_MAX: u32 = 4;
 
 /// A replay of one connection; the number tells it from an earlier one.
 #[derive(Clone, Copy)]
@@ -60,8 +63,7 @@ impl ConversationActor {
         let start = if after.is_some() { known } else { self.state.rev };
         let (stage, source) = match plan {
             ReplayPlan::Memory { changes, .. } => {
-                let frames: Vec<_> = changes.iter().map(|change| change.encode_after(known)).collect();
-                if fits(&frames) {
+                if let Some(frames) = encode_listed(user, &changes, known).filter(|frames| fits(frames)) {
                     // First into the table, so that an earlier replay of this connection ends
                     // before it.
                     self.slot.subscribers.lock().insert(subscriber);
@@ -70,7 +72,12 @@ impl ConversationActor {
                     return reply.give(&frame);
                 }
                 let through = self.state.rev;
-                (ReplayStage::Snapshot, PageSource::Memory { frames, through })
+                let source = PageSource::Memory {
+                    changes,
+                    known,
+                    through,
+                };
+                (ReplayStage::Snapshot, source)
             }
             ReplayPlan::Database => {
                 let (known, from) = (start, start);
@@ -85,7 +92,7 @@ impl ConversationActor {
         let watch = replay.interest.watch();
         subscriber.phase = SubscriberPhase::Replaying(replay);
         self.slot.subscribers.lock().insert(subscriber);
-        self.run_replay(id, ReplayTarget { outbox, watch }, source, ctx);
+        self.run_replay(id, ReplayTarget { outbox, watch, user }, source, ctx);
     }
 
     pub(super) const fn number_replay(&mut self) -> u64 {
@@ -140,8 +147,10 @@ impl ConversationActor {
         }
         let rest = match self.state.plan_replay(Some(through)) {
             ReplayPlan::Memory { changes, .. } => {
-                let frames: Vec<_> = changes.iter().map(|change| change.encode_after(replay.after)).collect();
-                fits(&frames).then_some(frames)
+                let listed = encode_listed(subscriber.user, &changes, replay.after);
+                // Somebody reacts all the time. What is missing is what a live reader knows anyway.
+                let live = || (replay.rounds >= ROUNDS_MAX).then(|| encode_live(&changes, replay.after));
+                listed.or_else(live).filter(|frames| fits(frames))
             }
             ReplayPlan::Database => None,
         };
@@ -149,7 +158,9 @@ impl ConversationActor {
             let target = ReplayTarget {
                 outbox: subscriber.outbox.clone(),
                 watch: replay.interest.watch(),
+                user: subscriber.user,
             };
+            replay.rounds += 1;
             let source = PageSource::Database {
                 known: replay.after,
                 from: through,
@@ -216,6 +227,11 @@ impl ConversationActor {
             }
         }
     }
+}
+
+/// As for live readers: without what is the reader's own.
+fn encode_live(changes: &[Change], known: Rev) -> Vec<Frame> {
+    changes.iter().map(|change| change.encode_after(known)).collect()
 }
 
 fn push_all(outbox: &Outbox, frames: &[Frame]) -> ReplayTotals {

@@ -6,8 +6,9 @@
 use super::dependencies::ConversationContext;
 use super::store;
 use super::subscribers::ReplayTotals;
-use crate::ids::{ConversationId, Rev};
-use crate::wire::{Frame, Outbox, ReplayWatch};
+use crate::commit::own_reactions;
+use crate::ids::{ConversationId, Rev, UserId};
+use crate::wire::{Change, Frame, Outbox, OwnReactions, ReplayWatch};
 use std::sync::Arc;
 
 /// Most bytes that are pushed at once, outside the outbox's limits; more goes by pages.
@@ -30,8 +31,13 @@ impl From<crate::database::Error> for ReplayError {
 
 /// Where the pages of a replay come from.
 pub(super) enum PageSource {
-    /// A snapshot that was too large to be pushed at once.
-    Memory { frames: Vec<Frame>, through: Rev },
+    /// A snapshot that was too large to be pushed at once, or of which the database has to say what
+    /// is the reader's own.
+    Memory {
+        changes: Vec<Change>,
+        known: Rev,
+        through: Rev,
+    },
     /// The database, for a subscriber who has everything up to `known` and was sent what follows up
     /// to `from`.
     Database { known: Rev, from: Rev },
@@ -50,6 +56,8 @@ pub(super) struct ReplayTarget {
     pub(super) outbox: Arc<Outbox>,
     /// Says when the replay has ended, for whatever reason.
     pub(super) watch: ReplayWatch,
+    /// Who reads.
+    pub(super) user: UserId,
 }
 
 impl ReplayTarget {
@@ -75,6 +83,39 @@ pub(super) fn fits(frames: &[Frame]) -> bool {
     frames.iter().map(Frame::len).sum::<usize>() <= DIRECT_BYTES_MAX
 }
 
+/// Frames for one reader, who has everything up to `known`, when all users of all reactions are
+/// listed; `None` when the database has to be asked.
+pub(super) fn encode_listed(user: UserId, changes: &[Change], known: Rev) -> Option<Vec<Frame>> {
+    let own = OwnReactions::listed(user);
+    let is_listed = !changes.iter().any(Change::has_unlisted);
+    is_listed.then(|| encode_own(changes, known, &own))
+}
+
+async fn encode(
+    context: &ConversationContext,
+    user: UserId,
+    changes: &[Change],
+    known: Rev,
+) -> Result<Vec<Frame>, crate::database::Error> {
+    if let Some(frames) = encode_listed(user, changes, known) {
+        return Ok(frames);
+    }
+    let messages = changes.iter().filter_map(|change| match change {
+        Change::Message(message) => Some(&**message),
+        _ => None,
+    });
+    let client = context.database.client().await?;
+    let own = own_reactions(&client, user, messages).await?;
+    Ok(encode_own(changes, known, &own))
+}
+
+pub(super) fn encode_own(changes: &[Change], known: Rev, own: &OwnReactions) -> Vec<Frame> {
+    changes
+        .iter()
+        .map(|change| change.encode_replayed(known, own))
+        .collect()
+}
+
 /// Hands all pages to a socket, and waits until it has taken them.
 pub(super) async fn send_pages(
     context: &ConversationContext,
@@ -84,7 +125,13 @@ pub(super) async fn send_pages(
 ) -> Result<ReplayProgress, ReplayError> {
     let mut sent = ReplayTotals::default();
     let (known, mut from) = match source {
-        PageSource::Memory { frames, through } => {
+        PageSource::Memory {
+            changes,
+            known,
+            through,
+        } => {
+            let frames = encode(context, target.user, &changes, known).await?;
+            drop(changes);
             target.send(&frames).await?;
             sent.add(&frames);
             return Ok(ReplayProgress { through, sent });
@@ -103,7 +150,7 @@ pub(super) async fn send_pages(
             let _permit = context.readers.acquire().await;
             store::load_changes(&context.database, id, from, latest).await?
         };
-        let frames: Vec<_> = page.changes.iter().map(|change| change.encode_after(known)).collect();
+        let frames = encode(context, target.user, &page.changes, known).await?;
         drop(page.changes);
         target.send(&frames).await?;
         sent.add(&frames);

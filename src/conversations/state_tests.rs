@@ -69,6 +69,8 @@ impl Model {
             edited_at: None,
             deleted_at: None,
             reactions: Vec::new(),
+            mine: None,
+            cause: None,
             posted_rev: rev,
         })))
     }

@@ -46,6 +46,8 @@ pub(super) struct Replay {
     /// Tells this replay from an earlier one of the same connection.
     pub(super) number: u64,
     pub(super) sent: ReplayTotals,
+    /// How often it had to go on with what had happened meanwhile.
+    pub(super) rounds: u32,
     /// Whether the socket has everything the database has, and this node has to catch up first.
     pub(super) waits: bool,
 }
@@ -62,6 +64,7 @@ impl Replay {
             stage,
             number,
             sent: ReplayTotals::default(),
+            rounds: 0,
             waits: false,
         }
     }

@@ -6,7 +6,7 @@ use super::results::FoundConversation;
 use super::rounds::{Hit, SLICES_MAX, Slice};
 use super::slices::SliceKey;
 use crate::auth::Access;
-use crate::commit::{message_columns, message_from_row};
+use crate::commit::{mark_own, message_columns, message_from_row};
 use crate::database::{Client, Error, Statement, Transaction};
 use crate::ids::{ConversationId, Rev};
 use crate::wire::frames::Message;
@@ -286,5 +286,7 @@ pub(super) async fn read(db: &Client, access: Access, hits: &[Hit]) -> Result<Ve
             message,
         }
     };
-    Ok(rows.iter().map(read).collect())
+    let mut hits: Vec<_> = rows.iter().map(read).collect();
+    mark_own(db, access.user_id, hits.iter_mut().map(|hit| &mut hit.message)).await?;
+    Ok(hits)
 }

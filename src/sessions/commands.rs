@@ -116,17 +116,29 @@ impl SessionActor {
                     known.change(access, request, acknowledge(reply, conversation, id, budget))
                 });
             }
-            ClientFrame::Edit { conversation, id, body } => {
-                self.change(conversation, Request::Edit { id, body }, reply, ctx);
+            ClientFrame::Edit {
+                conversation,
+                id,
+                body,
+                if_rev,
+            } => {
+                self.change(conversation, Request::Edit { id, body, if_rev }, reply, ctx);
             }
-            ClientFrame::Delete { conversation, id } => self.change(conversation, Request::Delete { id }, reply, ctx),
+            ClientFrame::Delete {
+                conversation,
+                id,
+                if_rev,
+            } => {
+                self.change(conversation, Request::Delete { id, if_rev }, reply, ctx);
+            }
             ClientFrame::React {
                 conversation,
                 id,
                 emoji,
                 on,
+                if_rev,
             } => {
-                self.change(conversation, Request::React { id, emoji, on }, reply, ctx);
+                self.change(conversation, Request::React { id, emoji, on, if_rev }, reply, ctx);
             }
         }
     }

@@ -6,6 +6,7 @@
 
 use super::encode::{Frame, encode};
 use super::frames::{ConversationChanged, MemberChange, MemberChanged, Message, Updated};
+use super::own_reactions::{OwnReactions, has_unlisted};
 use crate::ids::{ConversationId, MessageId, Rev, UserId};
 use std::sync::Arc;
 use std::time::Instant;
@@ -74,6 +75,7 @@ impl Change {
         match self {
             Self::Message(message) => Self::Message(Arc::new(Message {
                 rev,
+                cause: None,
                 ..(**message).clone()
             })),
             Self::Member(member) => Self::Member(Arc::new(MemberChanged {
@@ -108,6 +110,29 @@ impl Change {
                 })
             }
             Self::Properties(properties) => encode(&**properties),
+        }
+    }
+
+    /// Whether the database has to be asked which reactions are a reader's own.
+    #[must_use]
+    pub fn has_unlisted(&self) -> bool {
+        matches!(self, Self::Message(message) if has_unlisted(message))
+    }
+
+    /// The same for one reader, as a replay shows it: with the reader's own reactions, and not as what
+    /// somebody just did.
+    #[must_use]
+    pub fn encode_replayed(&self, after: Rev, own: &OwnReactions) -> Frame {
+        match self {
+            Self::Message(message) if message.cause.is_some() || !message.reactions.is_empty() => {
+                let message = Message {
+                    mine: own.of(message),
+                    cause: None,
+                    ..(**message).clone()
+                };
+                Self::Message(Arc::new(message)).encode_after(after)
+            }
+            other => other.encode_after(after),
         }
     }
 

@@ -74,10 +74,13 @@ pub enum ClientFrame {
         conversation: ConversationId,
         id: MessageId,
         body: ByteString,
+        /// The message's revision that the user saw.
+        if_rev: Option<Rev>,
     },
     Delete {
         conversation: ConversationId,
         id: MessageId,
+        if_rev: Option<Rev>,
     },
     /// Add or remove a reaction.
     React {
@@ -85,6 +88,7 @@ pub enum ClientFrame {
         id: MessageId,
         emoji: String,
         on: bool,
+        if_rev: Option<Rev>,
     },
     /// Move the own read marker.
     Read {
@@ -167,17 +171,23 @@ fields!(SendFields {
 fields!(EditFields {
     conversation: ConversationId,
     id: MessageId,
-    body: String
+    body: String,
+    #[serde(default)]
+    if_rev: Option<Rev>
 });
 fields!(DeleteFields {
     conversation: ConversationId,
-    id: MessageId
+    id: MessageId,
+    #[serde(default)]
+    if_rev: Option<Rev>
 });
 fields!(ReactFields {
     conversation: ConversationId,
     id: MessageId,
     emoji: String,
-    on: bool
+    on: bool,
+    #[serde(default)]
+    if_rev: Option<Rev>
 });
 fields!(ReadFields {
     conversation: ConversationId,
@@ -215,10 +225,7 @@ pub fn parse(text: &str) -> Result<ParsedFrame, ParseError> {
         }),
         "send" => read(text).and_then(send),
         "edit" => read(text).and_then(edit),
-        "delete" => read(text).map(|f: DeleteFields| ClientFrame::Delete {
-            conversation: f.conversation,
-            id: f.id,
-        }),
+        "delete" => read(text).and_then(|f| delete(&f)),
         "react" => read(text).and_then(react),
         "read" => read(text).and_then(|f| read_marker(&f)),
         "typing" => read(text).map(|f: TypingFields| ClientFrame::Typing {
@@ -292,20 +299,33 @@ fn send(f: SendFields) -> Result<ClientFrame, InvalidField> {
 
 fn edit(f: EditFields) -> Result<ClientFrame, InvalidField> {
     validate_body(&f.body)?;
+    validate_if_rev(f.if_rev)?;
     Ok(ClientFrame::Edit {
         conversation: f.conversation,
         id: f.id,
         body: f.body.into(),
+        if_rev: f.if_rev,
+    })
+}
+
+fn delete(f: &DeleteFields) -> Result<ClientFrame, InvalidField> {
+    validate_if_rev(f.if_rev)?;
+    Ok(ClientFrame::Delete {
+        conversation: f.conversation,
+        id: f.id,
+        if_rev: f.if_rev,
     })
 }
 
 fn react(f: ReactFields) -> Result<ClientFrame, InvalidField> {
     validate_emoji(&f.emoji)?;
+    validate_if_rev(f.if_rev)?;
     Ok(ClientFrame::React {
         conversation: f.conversation,
         id: f.id,
         emoji: f.emoji,
         on: f.on,
+        if_rev: f.if_rev,
     })
 }
 
@@ -317,6 +337,17 @@ fn read_marker(f: &ReadFields) -> Result<ClientFrame, InvalidField> {
         conversation: f.conversation,
         seq: f.seq,
     })
+}
+
+/// Checks the revision of a message that a user saw: every message has one, from 1 on.
+///
+/// # Errors
+/// `bad_request`.
+pub fn validate_if_rev(if_rev: Option<Rev>) -> Result<(), InvalidField> {
+    if if_rev.is_some_and(|rev| rev <= Rev::ZERO) {
+        return Err(bad_request("`if_rev` must be positive."));
+    }
+    Ok(())
 }
 
 /// Checks a message body: 1–16,384 bytes, not only Unicode white space, no NUL (PostgreSQL's text
@@ -375,7 +406,9 @@ mod tests {
             format!(r#"{{"type":"unsubscribe","conversation":"{C}"}}"#),
             format!(r#"{{"type":"send","conversation":"{C}","id":"{M}","body":"hi","reply_to":null}}"#),
             format!(r#"{{"type":"edit","conversation":"{C}","id":"{M}","body":"hi"}}"#),
+            format!(r#"{{"type":"edit","conversation":"{C}","id":"{M}","body":"hi","if_rev":3}}"#),
             format!(r#"{{"type":"delete","conversation":"{C}","id":"{M}"}}"#),
+            format!(r#"{{"type":"delete","conversation":"{C}","id":"{M}","if_rev":null}}"#),
             format!(r#"{{"type":"react","conversation":"{C}","id":"{M}","emoji":"👍","on":true}}"#),
             format!(r#"{{"type":"read","conversation":"{C}","seq":3}}"#),
             format!(r#"{{"type":"typing","conversation":"{C}","on":true}}"#),

@@ -10,9 +10,10 @@ use crate::ids::{
 };
 use bytestring::ByteString;
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use utoipa::ToSchema;
 
+pub use super::message_frames::{Cause, Message, Reaction, Updated};
 pub use super::notice::{Notice, NoticeMessage};
 pub use super::timestamp::{Timestamp, format_timestamp, optional_timestamp, timestamp};
 
@@ -222,108 +223,6 @@ pub struct MemberEntry {
     pub role: MemberRole,
     /// Whether they have a connection on any node.
     pub online: bool,
-}
-
-/// One reaction of a message.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Reaction {
-    /// The emoji.
-    pub emoji: String,
-    /// How many users reacted with it.
-    pub count: i64,
-    /// The first 20 of them.
-    pub users: Vec<UserId>,
-}
-
-/// `message`, and the items of the history pages: a message as it stands now.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-pub struct Message {
-    /// The conversation.
-    pub conversation: ConversationId,
-    /// The revision of the message's latest change.
-    pub rev: Rev,
-    /// Its number in the conversation.
-    pub seq: Seq,
-    /// Its id, made by the author's client.
-    pub id: MessageId,
-    /// Who wrote it.
-    pub author: UserId,
-    /// Person, agent or system.
-    pub kind: UserKind,
-    /// The text; null once deleted.
-    #[schema(value_type = Option<String>)]
-    pub body: Option<ByteString>,
-    /// The message it answers.
-    pub reply_to: Option<MessageId>,
-    /// When it was committed.
-    #[serde(serialize_with = "timestamp")]
-    pub created_at: DateTime<Utc>,
-    /// When its body last changed.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "optional_timestamp")]
-    pub edited_at: Option<DateTime<Utc>>,
-    /// When it was deleted.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "optional_timestamp")]
-    pub deleted_at: Option<DateTime<Utc>>,
-    /// Its reactions, if any.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub reactions: Vec<Reaction>,
-    /// The revision it was posted with: tells a replay whether the reader knows it already. Not on
-    /// the wire.
-    #[serde(skip)]
-    #[schema(ignore)]
-    pub posted_rev: Rev,
-}
-
-/// `updated`: a message's whole state after an edit, deletion or reaction.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct Updated {
-    /// The conversation.
-    pub conversation: ConversationId,
-    /// The revision of the change.
-    pub rev: Rev,
-    /// The message's number.
-    pub seq: Seq,
-    /// Its id.
-    pub id: MessageId,
-    /// Who wrote it.
-    pub author: UserId,
-    /// Person, agent or system.
-    pub kind: UserKind,
-    /// The text; null once deleted.
-    #[schema(value_type = Option<String>)]
-    pub body: Option<ByteString>,
-    /// The message it answers.
-    pub reply_to: Option<MessageId>,
-    /// When it was committed.
-    #[serde(serialize_with = "timestamp")]
-    pub created_at: DateTime<Utc>,
-    /// When its body last changed.
-    #[serde(serialize_with = "optional_timestamp")]
-    pub edited_at: Option<DateTime<Utc>>,
-    /// When it was deleted.
-    #[serde(serialize_with = "optional_timestamp")]
-    pub deleted_at: Option<DateTime<Utc>>,
-    /// Its reactions; empty once deleted.
-    pub reactions: Vec<Reaction>,
-}
-
-impl From<&Message> for Updated {
-    fn from(m: &Message) -> Self {
-        Self {
-            conversation: m.conversation,
-            rev: m.rev,
-            seq: m.seq,
-            id: m.id,
-            author: m.author,
-            kind: m.kind,
-            body: m.body.clone(),
-            reply_to: m.reply_to,
-            created_at: m.created_at,
-            edited_at: m.edited_at,
-            deleted_at: m.deleted_at,
-            reactions: m.reactions.clone(),
-        }
-    }
 }
 
 /// What happened to a membership.

@@ -278,6 +278,7 @@ export class Conversation {
       edited_at: frame.edited_at ?? null,
       deleted_at: frame.deleted_at ?? null,
       reactions: frame.reactions ?? [],
+      mine: ownReactions(frame, this.byId.get(frame.id), this.self),
     });
     const idx = lowerBound(this.messages, message.seq);
     if (this.messages[idx]?.seq === message.seq) this.messages[idx] = message;
@@ -419,4 +420,25 @@ function lowerBound(messages, seq) {
     else high = middle;
   }
   return low;
+}
+
+/**
+ * The emojis with which the user has reacted. What is pushed to everybody does not say it. It lists
+ * the first users of a reaction, and says who changed what just now; the rest is as it was.
+ *
+ * @param {WireMessage} frame
+ * @param {Message | undefined} before
+ * @param {string | null} self
+ * @returns {string[]}
+ */
+function ownReactions(frame, before, self) {
+  if (frame.mine) return frame.mine;
+  return (frame.reactions ?? [])
+    .filter(({ emoji, count, users }) => {
+      if (users.includes(self ?? '')) return true;
+      if (users.length >= count) return false;
+      if (frame.by === self && frame.emoji === emoji) return frame.on === true;
+      return before?.mine.includes(emoji) ?? false;
+    })
+    .map(({ emoji }) => emoji);
 }

@@ -46,7 +46,9 @@ export class Refusal extends Error {
  * @property {string | undefined} conversation the one that its frame is about
  * @property {boolean} repeat outlives the connection
  * @property {((reply: any) => void) | null} onReply
+ * @property {number | undefined} seen the `rev` of the message that the user saw
  * @property {boolean} sent under way on this connection
+ * @property {boolean} isRepeated was under way on a connection that was lost
  * @property {number} turn the count of limited frames when it was sent
  * @property {number} refusals so far
  * @property {number} notBefore in Unix milliseconds
@@ -98,9 +100,11 @@ export class Operations {
    * @param {boolean} [options.repeat] outlives the connection
    * @param {((reply: any) => void) | null} [options.onReply] called with the reply before any later
    *   frame is looked at, where the order matters; a promise would be late
+   * @param {number} [options.seen] the `rev` of the message that the user saw. When the frame is
+   *   sent again, it is only done if the message has not been edited since
    * @returns {Promise<any>} the direct reply; fails with a `Refusal`
    */
-  ask(frame, { repeat = false, onReply = null } = {}) {
+  ask(frame, { repeat = false, onReply = null, seen } = {}) {
     if (this.#operations.size >= OPERATIONS_MAX) {
       return Promise.reject(new Refusal('limit_reached', 'Too much is waiting to be sent.'));
     }
@@ -111,7 +115,9 @@ export class Operations {
         conversation: 'conversation' in frame ? frame.conversation : undefined,
         repeat,
         onReply,
+        seen,
         sent: false,
+        isRepeated: false,
         turn: 0,
         refusals: 0,
         notBefore: 0,
@@ -140,6 +146,7 @@ export class Operations {
     this.#limited = 0;
     clearTimeout(this.#timer);
     for (const [ref, operation] of [...this.#operations]) {
+      operation.isRepeated ||= operation.sent;
       operation.sent = false;
       if (operation.repeat) continue;
       this.#operations.delete(ref);
@@ -197,6 +204,21 @@ export class Operations {
     this.#pump();
   }
 
+  /**
+   * The frame to send. What may have been done before must not undo what others did since. Not if
+   * the user has changed the message twice: then the first of the two is what was done since.
+   *
+   * @param {Operation} operation
+   */
+  #conditional({ frame, seen, isRepeated }) {
+    if (!isRepeated || seen === undefined || !('id' in frame)) return frame;
+    for (const { frame: other } of this.#operations.values()) {
+      if (other === frame) return { ...frame, if_rev: seen };
+      if ('id' in other && other.id === frame.id) return frame;
+    }
+    return frame;
+  }
+
   #pump() {
     clearTimeout(this.#timer);
     if (this.#window === 0) return;
@@ -229,7 +251,7 @@ export class Operations {
         this.#limited += 1;
         operation.turn = this.#turn += 1;
       }
-      this.#transmit(operation.frame);
+      this.#transmit(this.#conditional(operation));
     }
     if (wakeAt < Infinity) this.#timer = setTimeout(() => this.#pump(), wakeAt - now);
   }

@@ -43,12 +43,16 @@
  * @property {string | null} [edited_at]
  * @property {string | null} [deleted_at]
  * @property {Reaction[]} [reactions]
+ * @property {string[]} [mine] emojis of the user's own; in pages and replays, if there are reactions
+ * @property {string} [by] who caused a live `updated`
+ * @property {string} [emoji] and by which reaction
+ * @property {boolean} [on] whether it was added
  */
 
 /**
  * A message as the client holds it: every field is there, and the object never changes.
  *
- * @typedef {Readonly<Required<Omit<WireMessage, 'conversation'>>>} Message
+ * @typedef {Readonly<Required<Omit<WireMessage, 'conversation' | 'by' | 'emoji' | 'on'>>>} Message
  */
 
 /**
@@ -209,9 +213,9 @@
  * @typedef {{ type: 'subscribe', conversation: string, after?: number }
  *   | { type: 'unsubscribe', conversation: string }
  *   | { type: 'send', conversation: string, id: string, body: string, reply_to?: string }
- *   | { type: 'edit', conversation: string, id: string, body: string }
- *   | { type: 'delete', conversation: string, id: string }
- *   | { type: 'react', conversation: string, id: string, emoji: string, on: boolean }
+ *   | { type: 'edit', conversation: string, id: string, body: string, if_rev?: number }
+ *   | { type: 'delete', conversation: string, id: string, if_rev?: number }
+ *   | { type: 'react', conversation: string, id: string, emoji: string, on: boolean, if_rev?: number }
  *   | { type: 'read', conversation: string, seq: number }
  *   | { type: 'typing', conversation: string, on: boolean }
  *   | { type: 'refresh', token: string }

@@ -65,6 +65,26 @@ function live(rev = 2, lastSeq = 2) {
   return conversation;
 }
 
+test('reactions are known to be the own ones, also beyond those who are listed', () => {
+  const conversation = live(1, 1);
+  /** @param {string[]} users @param {number} count */
+  const reactions = (users, count) => [{ emoji: 'x', count, users }];
+  /** @param {Partial<MessageFrame>} extra */
+  const mine = (extra) => {
+    rev += 1;
+    assert.equal(conversation.apply({ ...message(rev, 1, extra), type: 'updated' }), 'applied');
+    return conversation.byId.get('m1')?.mine;
+  };
+  let rev = 1;
+  assert.deepEqual(mine({}), []);
+  assert.deepEqual(mine({ reactions: reactions([SELF], 1) }), ['x'], 'listed');
+  assert.deepEqual(mine({ reactions: reactions(['ann'], 1) }), [], 'all are listed, and not the user');
+  assert.deepEqual(mine({ reactions: reactions(['ann'], 2), by: SELF, emoji: 'x', on: true }), ['x'], 'just added');
+  assert.deepEqual(mine({ reactions: reactions(['ann'], 3), by: 'bob', emoji: 'x', on: true }), ['x'], 'as before');
+  assert.deepEqual(mine({ reactions: reactions(['ann'], 2), by: SELF, emoji: 'x', on: false }), [], 'just removed');
+  assert.deepEqual(mine({ reactions: reactions(['ann'], 2), mine: ['x'] }), ['x'], 'as a page says');
+});
+
 test('a snapshot gives no revision before it is complete', () => {
   const conversation = new Conversation('c', SELF);
   conversation.begin();
@@ -362,7 +382,10 @@ class Run {
 
   check() {
     const { view, talk, server } = this;
-    const truth = server.truth(talk).map(({ rev, ...rest }) => rest);
+    const self = this.people[0].id;
+    /** @param {{ reactions: { emoji: string, users: string[] }[] }} message */
+    const mine = ({ reactions }) => reactions.filter(({ users }) => users.includes(self)).map(({ emoji }) => emoji);
+    const truth = server.truth(talk).map(({ rev, ...rest }) => ({ ...rest, mine: mine(rest) }));
     assert.equal(view.phase, 'live');
     assert.equal(view.rev, talk.rev);
     assert.equal(view.lastSeq, talk.lastSeq);

@@ -10,7 +10,7 @@ use crate::tidy::{Source, expect_none, first_word, product, sources};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Statements on things of tenants that name no tenant, each with what stands in its place.
-const WITHOUT_TENANT: [(&str, &str); 26] = [
+const WITHOUT_TENANT: [(&str, &str); 27] = [
     // By a secret, which is what proves the right: no tenant is known before.
     ("refresh_tokens.find", "by the hash of a token that its bearer shows"),
     ("refresh_tokens.list", "by the hashes of tokens that their bearer shows"),
@@ -74,6 +74,10 @@ const WITHOUT_TENANT: [(&str, &str); 26] = [
     (
         "conversation_members.move_read_markers",
         "members that their conversation's actor has admitted",
+    ),
+    (
+        "reactions.list_own",
+        "by the numbers of messages that were read for the caller, and only the caller's own",
     ),
     (
         "reactions.exists",

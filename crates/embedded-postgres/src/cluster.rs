@@ -45,6 +45,8 @@ const SETTINGS: &[&str] = &[
     // Many short statements never earn back what compiling them costs.
     "jit=off",
     "random_page_cost=1.1",
+    // A new installation grows fast, and plans from when its tables were empty are bad ones.
+    "autovacuum_naptime=10s",
     "max_logical_replication_workers=0",
     "max_wal_senders=0",
     "timezone=UTC",

@@ -23,6 +23,21 @@ pub(in crate::commit) async fn find_message(
     Ok(row.map(|row| message_from_row(&row)))
 }
 
+/// The revision that the text of a message is of: that of its latest edit or deletion, or the one it
+/// was posted with. For an edit from before it was kept, that of the latest change of any kind.
+pub(in crate::commit) async fn find_text_rev(
+    db: &Transaction<'_>,
+    tenant_id: TenantId,
+    id: MessageId,
+) -> Result<Rev, Error> {
+    const SQL: Statement = Statement::new(
+        "messages.find_text_rev",
+        "SELECT coalesce(text_rev, CASE WHEN edited_at IS NULL AND deleted_at IS NULL THEN posted_rev ELSE rev END)
+         FROM messages WHERE tenant_id = $1 AND id = $2",
+    );
+    Ok(Rev(db.query_one(&SQL, &[&tenant_id.0, &id.0]).await?.get(0)))
+}
+
 pub(in crate::commit) async fn update_body(
     db: &Transaction<'_>,
     tenant_id: TenantId,
@@ -32,7 +47,7 @@ pub(in crate::commit) async fn update_body(
 ) -> Result<(), Error> {
     const SQL: Statement = Statement::new(
         "messages.update_body",
-        "UPDATE messages SET body = $3, rev = $4, edited_at = date_trunc('milliseconds', clock_timestamp())
+        "UPDATE messages SET body = $3, rev = $4, text_rev = $4, edited_at = date_trunc('milliseconds', clock_timestamp())
          WHERE tenant_id = $1 AND id = $2",
     );
     db.execute(&SQL, &[&tenant_id.0, &id.0, &body, &rev.0]).await.map(drop)
@@ -48,7 +63,7 @@ pub(in crate::commit) async fn delete_message(
     const SQL: Statement = Statement::new(
         "messages.delete",
         "WITH gone AS (DELETE FROM reactions WHERE conversation_id = $3 AND seq = $4)
-         UPDATE messages SET body = NULL, rev = $5, deleted_at = date_trunc('milliseconds', clock_timestamp())
+         UPDATE messages SET body = NULL, rev = $5, text_rev = $5, deleted_at = date_trunc('milliseconds', clock_timestamp())
          WHERE tenant_id = $1 AND id = $2",
     );
     db.execute(

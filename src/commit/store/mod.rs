@@ -9,6 +9,7 @@ mod append;
 mod conversations;
 mod members;
 mod messages;
+mod own_reactions;
 mod read_markers;
 
 pub(super) use append::{APPEND, APPEND_NEW, LOCK, PostColumns, PostVerdict, Posted, posted_from_row};
@@ -18,6 +19,8 @@ pub(super) use members::{
     upsert_member, use_invite,
 };
 pub(super) use messages::{
-    delete_message, delete_reaction, find_message, has_reaction, insert_reaction, touch_message, update_body,
+    delete_message, delete_reaction, find_message, find_text_rev, has_reaction, insert_reaction, touch_message,
+    update_body,
 };
+pub use own_reactions::{mark_own, own_reactions};
 pub(super) use read_markers::move_read_markers;

@@ -12,7 +12,7 @@ use crate::http::response::error::Error;
 use crate::http::state::AppState;
 use crate::ids::{ConversationId, MessageId, Rev, Seq};
 use crate::wire::frames::{Ack, Message};
-use crate::wire::validate_body;
+use crate::wire::{validate_body, validate_if_rev};
 use actix_web::{HttpResponse, web};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -66,6 +66,19 @@ pub(crate) struct MessagePatch {
     /// The new body.
     #[schema(min_length = 1, max_length = 16_384)]
     body: String,
+    /// The message's `rev` that the user saw. If it was edited or deleted since, `conflict`.
+    #[schema(minimum = 1)]
+    if_rev: Option<Rev>,
+}
+
+/// On which condition a message is deleted.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct DeleteQuery {
+    /// The message's `rev` that the user saw. If it was edited or deleted since, `conflict`.
+    #[param(minimum = 1)]
+    if_rev: Option<Rev>,
 }
 
 /// The range that a query asks for.
@@ -108,6 +121,10 @@ fn check_body(body: &str) -> Result<(), Error> {
         Code::BadRequest => Error::field("body", invalid.message),
         code => Error::with_detail(code, invalid.message),
     })
+}
+
+fn check_if_rev(if_rev: Option<Rev>) -> Result<(), Error> {
+    validate_if_rev(if_rev).map_err(|invalid| Error::field("if_rev", invalid.message))
 }
 
 /// A page of the history: the newest, or before, after or around a number; ascending.
@@ -193,10 +210,13 @@ pub(crate) async fn update(
     input: JsonBody<MessagePatch>,
 ) -> Result<HttpResponse, Error> {
     let (conversation, id) = path.0;
-    check_body(&input.0.body)?;
+    let MessagePatch { body, if_rev } = input.0;
+    check_body(&body)?;
+    check_if_rev(if_rev)?;
     let request = Request::Edit {
         id,
-        body: input.0.body.into(),
+        body: body.into(),
+        if_rev,
     };
     state
         .conversations
@@ -208,16 +228,19 @@ pub(crate) async fn update(
 /// Delete a message: its author, moderators and owners may; the body is gone for good.
 #[utoipa::path(delete, path = "/api/conversations/{id}/messages/{message_id}", tag = "messages",
     params(("id" = ConversationId, Path, description = "The conversation"),
-           ("message_id" = MessageId, Path, description = "The message")), responses((status = 204)))]
+           ("message_id" = MessageId, Path, description = "The message"), DeleteQuery), responses((status = 204)))]
 pub(crate) async fn delete(
     state: web::Data<AppState>,
     caller: Caller,
     path: PathParams<(ConversationId, MessageId)>,
+    query: QueryString<DeleteQuery>,
 ) -> Result<HttpResponse, Error> {
     let (conversation, id) = path.0;
+    let if_rev = query.0.if_rev;
+    check_if_rev(if_rev)?;
     state
         .conversations
-        .change(caller.access(), conversation, Request::Delete { id })
+        .change(caller.access(), conversation, Request::Delete { id, if_rev })
         .await?;
     Ok(HttpResponse::NoContent().finish())
 }

@@ -89,10 +89,8 @@ export class MessageToolbar {
   #fill(message) {
     const own = message.author === this.#actions.self;
     const moderates = this.#moderates();
-    const self = this.#actions.self ?? '';
     /** @param {string} emoji */
-    const mine = (emoji) =>
-      message.reactions.some((reaction) => reaction.emoji === emoji && reaction.users.includes(self));
+    const mine = (emoji) => message.mine.includes(emoji);
     /** @param {string} emoji */
     const toggle = (emoji) => this.#actions.react(message, emoji, !mine(emoji));
     /** @type {HTMLElement} */

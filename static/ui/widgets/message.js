@@ -232,7 +232,7 @@ function reactionList(message, nameOf, actions) {
     'div',
     { class: 'reactions' },
     message.reactions.map(({ emoji, count, users }) => {
-      const mine = users.includes(actions.self ?? '');
+      const mine = message.mine.includes(emoji);
       const who = nameList(users.map(nameOf), 10);
       return h(
         'button',

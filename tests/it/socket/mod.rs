@@ -1,14 +1,16 @@
 //! The socket as docs/protocol.md describes it, sentence by sentence, spoken to by somebody who means no good.
 //!
 //! `handshake.rs`: who gets in. `frames.rs`: the form of frames, replies, the window. `messages.rs`: what is done to
-//! messages, ids and order. `social.rs`: read markers, typing, presence, notices. `lists.rs`:
-//! a list that is kept by notices. `lifetime.rs`: heartbeat and tokens.
+//! messages, ids and order. `reactions.rs`: whose they are, and changes on a condition. `social.rs`:
+//! read markers, typing, presence, notices. `lists.rs`: a list that is kept by notices.
+//! `lifetime.rs`: heartbeat and tokens.
 
 mod frames;
 mod handshake;
 mod lifetime;
 mod lists;
 mod messages;
+mod reactions;
 mod social;
 
 use crate::support::Socket;

@@ -62,6 +62,10 @@ client_frames! {
         /// The new body.
         #[schema(min_length = 1, max_length = 16384)]
         body: String,
+        /// The message's `rev` that the user saw. If it was edited or deleted since: `conflict`, and
+        /// nothing is done.
+        #[schema(minimum = 1)]
+        if_rev: Option<Rev>,
     }
     /// Delete a message: the author, moderators and owners may. Replied to with `ok`.
     Delete {
@@ -69,6 +73,10 @@ client_frames! {
         conversation: ConversationId,
         /// The message.
         id: MessageId,
+        /// The message's `rev` that the user saw. If it was edited or deleted since: `conflict`, and
+        /// nothing is done.
+        #[schema(minimum = 1)]
+        if_rev: Option<Rev>,
     }
     /// Add or take back a reaction. Replied to with `ok`.
     React {
@@ -81,6 +89,10 @@ client_frames! {
         emoji: String,
         /// Add or take back.
         on: bool,
+        /// The message's `rev` that the user saw. If it was edited or deleted since: `conflict`, and
+        /// nothing is done.
+        #[schema(minimum = 1)]
+        if_rev: Option<Rev>,
     }
     /// Move the own read marker forward. Replied to with `ok`.
     Read {
