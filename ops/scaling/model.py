@@ -51,7 +51,7 @@ class Costs:
     redis_deliver: float = 0.4 * MICRO
     # Bytes: of memory for a connection in a node, in the kernel beside it, and for a user of another node; on disk and
     # of log for a message of 128 bytes.
-    node_connection_bytes: float = 19.1 * KIB
+    node_connection_bytes: float = 5.8 * KIB
     kernel_connection_bytes: float = 8 * KIB
     remote_user_bytes: float = 100
     message_bytes: float = 655
