@@ -4,13 +4,16 @@ SHELL := /bin/sh
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-pure test-it test-browser conformance schemathesis nginx-check ops scaling lint audit fmt docs bench load soak clean
+.PHONY: help run demo test test-pure test-it test-browser conformance schemathesis nginx-check ops scaling lint audit fmt docs bench load soak clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## Fetch what is missing, build, start, and print the address to open
 	@scripts/run.sh
+
+demo: ## Make a year of a workspace in ./data-demo, serve it, and print the log-in (release build)
+	@scripts/demo.sh
 
 test: ## Install what the tests need and run all of them
 	@scripts/test.sh all
@@ -62,7 +65,7 @@ docs: ## Write docs/configuration.md and .env.example anew from the settings
 bench: ## Benchmark the pure cores, and commit against a PostgreSQL of its own
 	$(CARGO) bench
 
-load: ## A short round of the load tool against a fresh release server
+load: ## A short round of the load tool against a fresh release server; or PROFILE=light, medium, heavy (DURATION=seconds)
 	@scripts/load.sh
 
 soak: ## Half an hour of random faults under load, and a verdict (SOAK_MINUTES, SOAK_SEED)

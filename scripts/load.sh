@@ -4,17 +4,18 @@
 #
 #   scripts/load.sh                  a short round of each
 #   scripts/load.sh --full           every number as the median of five (about half an hour)
+#   PROFILE=light scripts/load.sh    10 users at work for two minutes; medium: 50 for ten; heavy: 200
+#                                    for thirty. DURATION=30 is shorter; REPORT names the page
 #   VIA=nginx scripts/load.sh        only the shipped nginx in front of a server, beside the server alone
 #
 # Other arguments go to `parlance-load suite` (`--json`, `--only bus,reconnect-storm`). Servers,
 # PostgreSQL, Redis and tool share this machine, as in the promises. The exit code is not 0 when a
-# message was lost, doubled or out of order.
+# message was lost, doubled or out of order, or when a profile broke a promise.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
 
 ensure_postgres
-redis=$(scripts/redis.sh)
 via=()
 case ${VIA:-} in
     '') ;;
@@ -39,4 +40,13 @@ finish() {
 trap finish EXIT
 trap 'exit 130' INT TERM
 
+if [ -n "${PROFILE:-}" ]; then
+    mkdir -p .dev/load
+    duration=()
+    [ -z "${DURATION:-}" ] || duration=(--duration "$DURATION")
+    "$target/parlance-load" profile "$PROFILE" --server "$target/parlance" --data "$work" \
+        --html "${REPORT:-.dev/load/$PROFILE.html}" "${duration[@]}" "$@"
+    exit
+fi
+redis=$(scripts/redis.sh)
 "$target/parlance-load" suite --server "$target/parlance" --redis "$redis" --data "$work" "${via[@]}" "$@"

@@ -15,6 +15,7 @@ pub mod commit;
 pub mod config;
 pub mod conversations;
 pub mod database;
+pub mod demo;
 pub mod error;
 pub mod fairness;
 pub mod http;

@@ -6,6 +6,7 @@ use parlance::app::App;
 use parlance::auth::{self, Proof};
 use parlance::config::Config;
 use parlance::database::Database;
+use parlance::demo::{self, DemoPlan, Loaded};
 use parlance::http::Assets;
 use parlance::ids::{Plan, TenantId};
 use parlance::probe::{self, HealthQuestion};
@@ -66,6 +67,8 @@ enum Command {
     /// See and change what tenants have from the operator, also while nodes serve.
     #[command(subcommand)]
     Tenants(TenantsCommand),
+    /// Make a believable year of a workspace in an empty database, serve it, and print how to log in.
+    Demo(DemoArguments),
     /// Run only the private PostgreSQL, print its address, and stop it again when told to stop.
     Database,
 }
@@ -96,6 +99,22 @@ enum TenantsCommand {
 
 fn parse_plan(word: &str) -> Result<Plan, String> {
     Plan::parse(word).ok_or_else(|| "regular, or premium".to_owned())
+}
+
+#[derive(Clone, Copy, clap::Args)]
+struct DemoArguments {
+    /// Another seed is another year.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How much is said in it.
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1_000..=20_000_000))]
+    messages: u64,
+    /// How many people and agents there are.
+    #[arg(long, default_value_t = 48, value_parser = clap::value_parser!(u16).range(10..=500))]
+    people: u16,
+    /// Only make it, and end.
+    #[arg(long)]
+    load_only: bool,
 }
 
 #[derive(Clone, Copy, Subcommand)]
@@ -156,6 +175,7 @@ fn run(command: Command) -> Result<(), Box<dyn Error>> {
             } => rotate_secret(&config, if force { Proof::Waived } else { Proof::Needed }).await,
             Command::Search(command) => search(&config, command).await,
             Command::Tenants(command) => tenants(&config, command).await,
+            Command::Demo(arguments) => Box::pin(demo(config, arguments)).await,
             // What does not need a runtime has been done.
             _ => Box::pin(serve(config)).await,
         }
@@ -242,6 +262,41 @@ async fn database(config: &Config) -> Result<(), Box<dyn Error>> {
     signals.stop().await;
     database.close().await;
     Ok(())
+}
+
+async fn demo(config: Config, arguments: DemoArguments) -> Result<(), Box<dyn Error>> {
+    let signals = StopSignals::listen()?;
+    let plan = DemoPlan {
+        seed: arguments.seed,
+        messages: arguments.messages,
+        people: usize::from(arguments.people),
+        until: chrono::Utc::now(),
+    };
+    let Some(loaded) = unless_stopped(&signals, load_demo(&config, &plan)).await else {
+        return Err("stopped before the year was made; nothing of it is there".into());
+    };
+    let what = match loaded? {
+        Loaded::Made {
+            people,
+            conversations,
+            messages,
+        } => format!("{messages} messages of {people} people in {conversations} conversations."),
+        Loaded::Found => "The year that is there already.".to_owned(),
+    };
+    let log_in = format!("Log in as {} with the password: {}", demo::EMAIL, demo::PASSWORD);
+    writeln!(std::io::stdout(), "{what}\n{log_in}")?;
+    match arguments.load_only {
+        true => Ok(()),
+        false => Box::pin(serve(config)).await,
+    }
+}
+
+async fn load_demo(config: &Config, plan: &DemoPlan) -> Result<Loaded, Box<dyn Error>> {
+    let database = Database::open(config).await?;
+    let progress = Progress::new(std::io::stderr().is_terminal());
+    let loaded = demo::load(&database, plan, |messages| progress.show(messages, plan.messages)).await;
+    database.close().await;
+    Ok(loaded?)
 }
 
 async fn tenants(config: &Config, command: TenantsCommand) -> Result<(), Box<dyn Error>> {

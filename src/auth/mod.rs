@@ -73,6 +73,7 @@ pub use key_lookup::is_key as is_api_key;
 pub use key_types::{ApiKey, IssuedKey, NewApiKey};
 pub use logins::{IssuedLogin, Keys};
 pub use names::check_name;
+pub use password::hash_password;
 pub use permissions::{Action, ChangedUser, UserChange, UserChangeRefusal, check_user_change};
 pub use principal::{Credential, CredentialId, Principal};
 pub use registration::Registration;

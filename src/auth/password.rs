@@ -145,6 +145,24 @@ impl Passwords {
     }
 }
 
+/// The PHC string of a password that this program itself gives to users; what people choose goes
+/// through [`Passwords::hash`].
+///
+/// # Errors
+/// [`Error::Hash`].
+pub async fn hash_password(password: &'static str) -> Result<String, Error> {
+    let prepared = TypedPassword::new(password.to_owned()).map(|typed| typed.prepare());
+    let work = move || {
+        hash_in(
+            &mut HashMemory::new(),
+            prepared.as_ref().map_or("", PreparedPassword::as_str),
+        )
+    };
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| Error::Hash(error.to_string()))?
+}
+
 /// The PHC string of a password, with a new salt.
 fn hash_in(memory: &mut HashMemory, password: &str) -> Result<String, Error> {
     let failed = |error: &dyn std::fmt::Display| Error::Hash(error.to_string());

@@ -204,6 +204,32 @@ impl Transaction<'_> {
         self.replies.statement_timeout()
     }
 
+    /// Begins a COPY into a table; `copy.rs` writes its rows.
+    pub(super) async fn copy_in(
+        &self,
+        statement: &Statement,
+    ) -> Result<tokio_postgres::CopyInSink<bytes::Bytes>, Error> {
+        self.wait_for(statement, self.inner.copy_in(statement.sql)).await
+    }
+
+    /// Waits for a part of a statement that takes long, and times it.
+    pub(super) async fn wait_for<T>(
+        &self,
+        statement: &Statement,
+        part: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> Result<T, Error> {
+        self.replies.wait_for(statement.name, part).await
+    }
+
+    /// The same for one of its many small parts, which are not timed.
+    pub(super) async fn wait_untimed<T>(
+        &self,
+        statement: &Statement,
+        part: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> Result<T, Error> {
+        self.replies.wait_untimed(statement.name, part).await
+    }
+
     /// Makes the transaction's changes durable.
     ///
     /// # Errors

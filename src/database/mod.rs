@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `service.rs` | [`Database`]: opens, borrows connections, closes |
 //! | `client.rs` | runs statements: on a borrowed connection, in a transaction, on an own connection |
+//! | `copy.rs` | rows into a table by the thousand |
 //! | `reply.rs` | waits for replies: times them, and ends the wait |
 //! | `address.rs` | where a server is, TLS, the settings of sessions |
 //! | `pool.rs`, `connect.rs` | how connections are made, kept and replaced |
@@ -31,6 +32,7 @@ mod address;
 mod client;
 mod condition;
 mod connect;
+mod copy;
 mod error;
 pub mod migrations;
 mod pool;
@@ -41,6 +43,7 @@ mod service;
 mod writable;
 
 pub use client::{Client, Dedicated, Params, Statement, Transaction};
+pub use copy::CopyRows;
 pub use error::{Error, NotWritable};
 pub use replica::ReplicaStatus;
 pub use service::{Database, PoolStatus};

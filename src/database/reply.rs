@@ -43,9 +43,18 @@ impl ReplyWatch {
         reply: impl Future<Output = Result<T, tokio_postgres::Error>>,
     ) -> Result<T, Error> {
         let started = Instant::now();
-        let result = tokio::time::timeout(self.after, reply).await;
+        let result = self.wait_untimed(statement, reply).await;
         time_taken(statement, started.elapsed());
-        let result = match result {
+        result
+    }
+
+    /// The same without counting how long it took.
+    pub(super) async fn wait_untimed<T>(
+        &self,
+        statement: &'static str,
+        reply: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> Result<T, Error> {
+        let result = match tokio::time::timeout(self.after, reply).await {
             Ok(result) => result.map_err(|source| Error::Statement { statement, source }),
             Err(_elapsed) => Err(Error::Timeout {
                 statement,

@@ -39,6 +39,7 @@ mod configuration;
 mod cookies;
 mod crash;
 mod database;
+mod demo;
 mod descriptors;
 mod documents;
 mod ending;

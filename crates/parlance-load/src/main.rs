@@ -4,10 +4,11 @@
 //! It shares nothing with the server but the protocol, so that a mistake in the server's own types
 //! cannot hide itself. `engine/` drives every connection on one thread, `client/` reads frames in
 //! place, `measure/check.rs` compares what every reader saw, `profiles/` are the kinds of load,
-//! `suite/` runs all of them on servers that `installation/` starts.
+//! `suite/` runs all of them on servers that `installation/` starts, `workload/` is a workspace at
+//! work for minutes.
 //!
 //! Load goes only to addresses of this machine. The exit code is 1 when a message was lost,
-//! doubled, reordered or swapped, and 2 when the run itself failed.
+//! doubled, reordered or swapped, or a workload broke a promise, and 2 when the run itself failed.
 
 mod client;
 mod context;
@@ -19,6 +20,7 @@ mod profiles;
 #[cfg(test)]
 mod relay_tests;
 mod suite;
+mod workload;
 
 use clap::{Args, Parser, Subcommand};
 use context::Context;
@@ -136,6 +138,8 @@ enum Command {
     },
     /// Starts fresh servers and runs everything against them.
     Suite(suite::Arguments),
+    /// Starts a fresh server and lets a workspace of 10, 50 or 200 users work on it for minutes.
+    Profile(workload::WorkloadArguments),
 }
 
 fn main() -> ExitCode {
@@ -199,6 +203,7 @@ fn run(cli: Cli) -> Result<bool> {
             (rest.table(), serde_json::to_string(&rest), rest.error_rate == 0.0)
         }
         Command::Suite(arguments) => return suite::run(&arguments, cli.target.json, &context),
+        Command::Profile(arguments) => return workload::run(&arguments, cli.target.json, &context),
     };
     let json = json.map_err(|e| Error::Protocol(e.to_string()))?;
     report::print(if cli.target.json { &json } else { &table });
