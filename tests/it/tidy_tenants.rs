@@ -10,7 +10,7 @@ use crate::tidy::{Source, expect_none, first_word, product, sources};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Statements on things of tenants that name no tenant, each with what stands in its place.
-const WITHOUT_TENANT: [(&str, &str); 27] = [
+const WITHOUT_TENANT: [(&str, &str); 28] = [
     // By a secret, which is what proves the right: no tenant is known before.
     ("refresh_tokens.find", "by the hash of a token that its bearer shows"),
     ("refresh_tokens.list", "by the hashes of tokens that their bearer shows"),
