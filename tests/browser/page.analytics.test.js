@@ -16,6 +16,7 @@ import {
   momentIn,
   shortName,
   weekdays,
+  zoneNamed,
 } from '../../static/ui/store/analytics/calendar.js';
 import { questionsFor } from '../../static/ui/store/analytics/questions.js';
 import {
@@ -65,6 +66,9 @@ test('today is the date of the zone, and zones are names', () => {
   assert.equal(dateIn('Asia/Kathmandu', new Date('2026-11-22T18:15:00Z')), '2026-11-23');
   for (const zone of ['UTC', 'Asia/Kathmandu', 'America/Argentina/Buenos_Aires']) assert.ok(isZone(zone), zone);
   for (const text of ['', '+01:00', '-5', 'Mars/Olympus', 'Europe', '"']) assert.ok(!isZone(text), text);
+  assert.equal(zoneNamed('europe/BERLIN'), 'Europe/Berlin', 'as the server has it');
+  assert.equal(zoneNamed('Asia/Calcutta'), 'Asia/Calcutta', 'a link stays one');
+  assert.equal(zoneNamed('Mars/Olympus'), null);
   const zones = allZones();
   assert.ok(zones.includes('UTC') && zones.length > 300);
   assert.ok(zones.includes('Asia/Kathmandu') && !zones.includes('Asia/Katmandu'), 'by their present names');

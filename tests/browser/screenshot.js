@@ -1,15 +1,17 @@
 /**
- * Makes `docs/images/page.png` anew: three people in a conversation on the real server, as the
- * README shows them.
+ * Makes `docs/images/` anew, as the README shows them: three people in a conversation on the real
+ * server, and the page of numbers with a year of made up ones.
  *
  *     node tests/browser/screenshot.js
  */
 import { mkdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { FakeAnalytics } from './support/analytics.js';
+import { look } from './support/analytics-page.js';
 import { Site } from './support/site.js';
 
-const target = join(dirname(fileURLToPath(import.meta.url)), '../../docs/images/page.png');
+const images = join(dirname(fileURLToPath(import.meta.url)), '../../docs/images');
 const looks = { locale: 'en-GB' };
 
 const site = new Site();
@@ -62,8 +64,20 @@ try {
   await ada.by('composer').focus();
   await ada.by('typing').getByText('Mira is typing').waitFor();
   await ada.by('conversation').filter({ hasText: 'Two places are still open.' }).waitFor();
-  mkdirSync(dirname(target), { recursive: true });
-  await ada.page.screenshot({ path: target, animations: 'disabled' });
+  mkdirSync(images, { recursive: true });
+  await ada.page.screenshot({ path: join(images, 'page.png'), animations: 'disabled' });
+  await numbers(ada);
 } finally {
   await site.stop();
+}
+
+/** @param {import('./support/person.js').Person} person */
+async function numbers(person) {
+  const fake = new FakeAnalytics();
+  fake.titles = fake.titles.map((title) => (title?.startsWith('=') ? 'Budget' : (title ?? 'Harbour lights')));
+  fake.people = fake.people.map((name) => (name.startsWith('@') ? 'Sven Aalto' : name));
+  await fake.answerFor(person.page);
+  await person.page.setViewportSize({ width: 1_280, height: 1_120 });
+  await look(person, 'from=2026-10-01&through=2026-10-31&tz=Europe/Berlin&group_by=conversation');
+  await person.page.screenshot({ path: join(images, 'analytics.png'), animations: 'disabled' });
 }

@@ -109,6 +109,8 @@ const later = (date, days) => new Date(Date.parse(date) + days * 24 * HOUR_MS).t
 export class FakeAnalytics {
   /** @type {URL[]} */
   asked = [];
+  titles = TITLES;
+  people = PEOPLE;
   /** Nobody has written anything. */
   empty = false;
   /** @type {(url: URL) => Refusal | null} */
@@ -242,8 +244,8 @@ export class FakeAnalytics {
     ];
     const keys =
       {
-        conversation: TITLES.map((title, n) => [id(n), title]),
-        user: [...PEOPLE, 'Noor', 'Sam'].map((name, n) => [id(n + 100), name]),
+        conversation: this.titles.map((title, n) => [id(n), title]),
+        user: [...this.people, 'Noor', 'Sam'].map((name, n) => [id(n + 100), name]),
         kind: kinds,
       }[group] ?? kinds;
     const weights = keys.map((_, n) => 1 / (n + 1.4));
@@ -315,13 +317,15 @@ export class FakeAnalytics {
    */
   #people(from, to) {
     const { messages } = this.#sums(from, to);
-    return PEOPLE.map((name, n) => ({
-      user: { id: id(n + 100), name, kind: 'person' },
-      messages: Math.round(messages / (5 + n * 2.2)),
-      conversations: 12 - n,
-      active_days: Math.max(1, 22 - 2 * n),
-      last_message_at: new Date(Date.now() - n * 5 * HOUR_MS).toISOString(),
-    })).filter((person) => person.messages > 0);
+    return this.people
+      .map((name, n) => ({
+        user: { id: id(n + 100), name, kind: 'person' },
+        messages: Math.round(messages / (5 + n * 2.2)),
+        conversations: 12 - n,
+        active_days: Math.max(1, 22 - 2 * n),
+        last_message_at: new Date(Date.now() - n * 5 * HOUR_MS).toISOString(),
+      }))
+      .filter((person) => person.messages > 0);
   }
 
   /**
@@ -331,7 +335,7 @@ export class FakeAnalytics {
    */
   #conversations(from, to, sort) {
     const { messages } = this.#sums(from, to);
-    const items = TITLES.slice(0, 10).map((title, n) => ({
+    const items = this.titles.slice(0, 10).map((title, n) => ({
       conversation: { id: id(n), title },
       messages: Math.round(messages / (4 + n * 2.6)),
       participants: 5 + ((n * 7) % 19),

@@ -121,6 +121,19 @@ export function isZone(text) {
   }
 }
 
+/**
+ * The zone that a text names, in whatever case. The server takes it only as it is written.
+ *
+ * @param {string} text
+ * @returns {string | null}
+ */
+export function zoneNamed(text) {
+  if (!isZone(text)) return null;
+  const lower = text.toLowerCase();
+  const zones = allZones();
+  return zones.includes(text) ? text : (zones.find((zone) => zone.toLowerCase() === lower) ?? text);
+}
+
 /** @type {(options: Intl.DateTimeFormatOptions) => Intl.DateTimeFormat} */
 const words = (options) => new Intl.DateTimeFormat(undefined, { ...options, timeZone: 'UTC' });
 const SHORT_DAY = words({ day: 'numeric', month: 'short' });

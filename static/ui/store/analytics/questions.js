@@ -44,7 +44,7 @@ import { datesBefore, datesOf, granularityOf } from './view.js';
 
 /**
  * @typedef {object} TopUser
- * @property {{ id: string, name: string, kind: string }} user
+ * @property {{ id: string, name: string | null, kind: string }} user
  * @property {number} messages
  * @property {number} conversations
  * @property {number} active_days

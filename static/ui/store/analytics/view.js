@@ -8,7 +8,7 @@
  *
  * @import { Granularity } from './calendar.js'
  */
-import { addDays, countDays, dateIn, isDate, isZone } from './calendar.js';
+import { addDays, countDays, dateIn, isDate, zoneNamed } from './calendar.js';
 
 /** The server answers for no more. */
 export const RANGE_DAYS_MAX = 732;
@@ -70,12 +70,11 @@ export function parseView(search, zone) {
   const given = new URLSearchParams(search);
   const dates = { from: given.get('from') ?? '', through: given.get('through') ?? '' };
   const preset = given.get('range') ?? '';
-  const tz = given.get('tz') ?? '';
   const hasDates = rangeFault(dates) === null;
   const view = {
     preset: hasDates ? null : Object.hasOwn(PRESETS, preset) ? preset : PRESET,
     dates: hasDates ? dates : null,
-    zone: isZone(tz) ? tz : zone,
+    zone: zoneNamed(given.get('tz') ?? '') ?? zone,
     compare: given.get('compare') === 'true',
     granularity: '',
     group: '',

@@ -11,7 +11,7 @@ import { longNames, shortName } from '../../store/analytics/calendar.js';
 import { GROUPS } from '../../store/analytics/view.js';
 import { Chart, legend } from '../../widgets/chart.js';
 import { compact, count } from '../../widgets/numbers.js';
-import { hiddenTitle, untitled } from './names.js';
+import { hiddenTitle, nameless, untitled } from './names.js';
 import { Panel, choice } from './panel.js';
 
 /** @type {Record<string, string>} */
@@ -115,7 +115,7 @@ function nameOf(key, label, group) {
   if (key === 'all') return 'Messages';
   if (key === 'other') return 'All others';
   if (group === 'kind') return KINDS[key] ?? key;
-  return label ?? hiddenTitle(key);
+  return label ?? (group === 'user' ? nameless : hiddenTitle(key));
 }
 
 /**

@@ -13,7 +13,7 @@ import { dataTable } from '../../widgets/data-table.js';
 import { h } from '../../widgets/dom.js';
 import { avatar } from '../../widgets/icons.js';
 import { count } from '../../widgets/numbers.js';
-import { hiddenTitle, untitled } from './names.js';
+import { hiddenTitle, nameless, untitled } from './names.js';
 import { Panel, choice } from './panel.js';
 
 /** @type {(name: string, label: string) => Column} */
@@ -76,8 +76,7 @@ function peopleColumns(items, zone) {
     {
       name: 'name',
       label: 'Person',
-      show: (name, row) =>
-        h('span', { class: 'top-name' }, avatar(items[row].user.id, name, { size: 'tiny' }), h('span', { text: name })),
+      show: (name, row) => personName(items[row].user.id, name ?? nameless),
     },
     { name: 'kind', label: 'Kind', fileOnly: true },
     measured(
@@ -90,6 +89,13 @@ function peopleColumns(items, zone) {
     lastMessage(zone),
   ];
 }
+
+/**
+ * @param {string} id
+ * @param {string} name
+ */
+const personName = (id, name) =>
+  h('span', { class: 'top-name' }, avatar(id, name, { size: 'tiny' }), h('span', { text: name }));
 
 /**
  * @param {TopUser} item
