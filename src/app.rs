@@ -6,6 +6,7 @@
 //! (registry) → sessions → HTTP servers. If it is not here, it does not exist. The same path serves
 //! the program and the tests, which bind port 0 and ask for [`App::port`].
 
+use crate::analytics::{Analytics, CountsFollower};
 use crate::auth::{self, Auth};
 use crate::bus::{Bus, InProcessBus, RedisBus};
 use crate::cache::CacheHandle;
@@ -174,6 +175,7 @@ impl NodeParts {
             Arc::new(search_index.observer()),
         ]);
         search_index.start(&arbiters);
+        CountsFollower::new(database.clone()).start(&arbiters);
         let lanes = config.conversations.persistence_lanes;
         let commits = CommitHandle::start(database.clone(), lanes, &arbiters, &observers);
         let dependencies = ConversationDependencies {
@@ -224,6 +226,7 @@ impl NodeParts {
             conversations: self.conversations.clone(),
             onboarding: Onboarding::new(self.auth.clone(), self.conversations.clone()),
             search: Search::new(self.database.clone()),
+            analytics: Analytics::new(self.database.clone(), self.cache.clone()),
             sessions: self.sessions.clone(),
             flood_guards: FloodGuards::new(&config.limits),
             limits: self.limits.clone(),

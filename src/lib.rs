@@ -7,6 +7,7 @@
 //! A folder imports only from folders below it: the table is in `ARCHITECTURE.md` and is held against
 //! the code by `tests/it/tidy_imports.rs`.
 
+pub mod analytics;
 pub mod app;
 pub mod auth;
 pub mod bus;

@@ -2,6 +2,7 @@
 //! ends with an exit code that says whether that worked. Everything else is in the library.
 
 use clap::{Parser, Subcommand};
+use parlance::analytics::{self, CountsReport, Difference, MaintenanceError};
 use parlance::app::App;
 use parlance::auth::{self, Proof};
 use parlance::config::Config;
@@ -64,6 +65,9 @@ enum Command {
     /// Look after the index of words that search uses, also while nodes serve.
     #[command(subcommand)]
     Search(SearchCommand),
+    /// Look after the counts of analytics, also while nodes serve.
+    #[command(subcommand)]
+    Analytics(AnalyticsCommand),
     /// See and change what tenants have from the operator, also while nodes serve.
     #[command(subcommand)]
     Tenants(TenantsCommand),
@@ -125,16 +129,40 @@ enum SearchCommand {
     Rebuild,
 }
 
+#[derive(Clone, Copy, Subcommand)]
+enum AnalyticsCommand {
+    /// Compare the counts with the messages and print each difference; exit code 1 where there are some.
+    Verify {
+        /// Only those of this tenant.
+        #[arg(long, value_name = "ID")]
+        tenant: Option<Uuid>,
+    },
+    /// Make the counts anew. Interrupted, the next one goes on; a second one waits.
+    Rebuild {
+        /// Only those of this tenant.
+        #[arg(long, value_name = "ID")]
+        tenant: Option<Uuid>,
+    },
+}
+
 fn main() -> ExitCode {
     let command = Arguments::parse().command.unwrap_or(Command::Serve);
     let code = match run(command) {
         Ok(()) => ExitCode::SUCCESS,
         // An operator looks here in any case, whether the log has started or not.
-        Err(error) if telemetry::print_error(&format!("parlance: {error}")) => ExitCode::FAILURE,
+        Err(error) if telemetry::print_error(&format!("parlance: {error}")) => exit_code(&*error),
         Err(_) => ExitCode::from(2),
     };
     telemetry::flush();
     code
+}
+
+/// A wrong word is 2, as where an argument cannot be read; all else that failed is 1.
+fn exit_code(error: &(dyn Error + 'static)) -> ExitCode {
+    match error.downcast_ref() {
+        Some(MaintenanceError::UnknownTenant(_)) => ExitCode::from(2),
+        _ => ExitCode::FAILURE,
+    }
 }
 
 fn run(command: Command) -> Result<(), Box<dyn Error>> {
@@ -174,6 +202,7 @@ fn run(command: Command) -> Result<(), Box<dyn Error>> {
                 command: SecretsCommand::Rotate { force },
             } => rotate_secret(&config, if force { Proof::Waived } else { Proof::Needed }).await,
             Command::Search(command) => search(&config, command).await,
+            Command::Analytics(command) => count(&config, command).await,
             Command::Tenants(command) => tenants(&config, command).await,
             Command::Demo(arguments) => Box::pin(demo(config, arguments)).await,
             // What does not need a runtime has been done.
@@ -356,6 +385,41 @@ async fn search(config: &Config, command: SearchCommand) -> Result<(), Box<dyn E
             return Err(format!(
                 "{messages} messages compared: {wrong} are missing or have other words{first}; {superfluous} entries \
                  without a message. `parlance search rebuild` mends it"
+            )
+            .into());
+        }
+    }
+    Ok(())
+}
+
+async fn count(config: &Config, command: AnalyticsCommand) -> Result<(), Box<dyn Error>> {
+    let database = Database::open(config).await?;
+    let progress = Progress::new(std::io::stderr().is_terminal());
+    let show = |report: &CountsReport| progress.show(report.messages, report.total);
+    let mut written = Ok(());
+    let print = |difference: &Difference| {
+        // The first line that standard output does not take is the last.
+        if written.is_ok() {
+            written = writeln!(std::io::stdout(), "{difference}");
+        }
+    };
+    let result = match command {
+        AnalyticsCommand::Verify { tenant } => analytics::verify(&database, tenant.map(TenantId), show, print).await,
+        AnalyticsCommand::Rebuild { tenant } => analytics::rebuild(&database, tenant.map(TenantId), show).await,
+    };
+    database.close().await;
+    let CountsReport {
+        messages, differences, ..
+    } = result?;
+    written?;
+    match command {
+        AnalyticsCommand::Rebuild { .. } => writeln!(std::io::stdout(), "{messages} messages counted")?,
+        AnalyticsCommand::Verify { .. } if differences == 0 => {
+            writeln!(std::io::stdout(), "{messages} messages compared, all right")?;
+        }
+        AnalyticsCommand::Verify { .. } => {
+            return Err(format!(
+                "{messages} messages compared: {differences} differences. `parlance analytics rebuild` mends them"
             )
             .into());
         }

@@ -19,6 +19,8 @@ pub enum Action {
     ChangeTenant,
     /// See and withdraw all links by which people come in.
     ManageInvites,
+    /// See numbers about the tenant.
+    ReadAnalytics,
 }
 
 /// Whether a role allows an action.
@@ -26,7 +28,11 @@ pub enum Action {
 pub(super) const fn allows(role: Role, action: Action) -> bool {
     match action {
         Action::CreateConversation | Action::ListUsers => matches!(role, Role::Owner | Role::Admin | Role::Member),
-        Action::SeeUserDetails | Action::ManageUsers | Action::ChangeTenant | Action::ManageInvites => {
+        Action::SeeUserDetails
+        | Action::ManageUsers
+        | Action::ChangeTenant
+        | Action::ManageInvites
+        | Action::ReadAnalytics => {
             matches!(role, Role::Owner | Role::Admin)
         }
     }
@@ -276,6 +282,7 @@ mod tests {
             Action::SeeUserDetails,
             Action::ChangeTenant,
             Action::ManageInvites,
+            Action::ReadAnalytics,
         ] {
             assert!(!allows(Role::Guest, action));
             assert!(allows(Role::Owner, action));

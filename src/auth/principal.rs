@@ -88,7 +88,8 @@ impl Principal {
     /// Whether the caller may do something in the tenant: by role, and with a key also by scope.
     #[must_use]
     pub fn allows(&self, action: Action) -> bool {
-        permissions::allows(self.role, action) && self.scopes().contains(action.scope())
+        let scopes = self.scopes();
+        permissions::allows(self.role, action) && action.scopes().iter().any(|scope| scopes.contains(*scope))
     }
 
     /// The login, unless the caller came with a key.
@@ -108,12 +109,13 @@ impl Principal {
 }
 
 impl Action {
-    /// The scope a key needs for it.
+    /// The scopes of which a key needs one for it.
     #[must_use]
-    pub const fn scope(self) -> Scope {
+    pub const fn scopes(self) -> &'static [Scope] {
         match self {
-            Self::CreateConversation | Self::ListUsers => Scope::Chat,
-            Self::SeeUserDetails | Self::ManageUsers | Self::ChangeTenant | Self::ManageInvites => Scope::Admin,
+            Self::CreateConversation | Self::ListUsers => &[Scope::Chat],
+            Self::SeeUserDetails | Self::ManageUsers | Self::ChangeTenant | Self::ManageInvites => &[Scope::Admin],
+            Self::ReadAnalytics => &[Scope::AnalyticsRead, Scope::Admin],
         }
     }
 }
@@ -147,8 +149,16 @@ mod tests {
             Action::ManageUsers,
             Action::ChangeTenant,
             Action::ManageInvites,
+            Action::ReadAnalytics,
         ] {
             assert!(!owner.allows(action), "{action:?}");
+        }
+        for scope in [Scope::AnalyticsRead, Scope::Admin] {
+            owner.credential = Credential::ApiKey {
+                id: ApiKeyId::new(),
+                scopes: [scope].into_iter().collect(),
+            };
+            assert!(owner.allows(Action::ReadAnalytics), "{scope}");
         }
         owner.expires_at = Some(chrono::Utc::now());
         assert_eq!(owner.token_expires_at(), None);

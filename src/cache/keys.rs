@@ -96,6 +96,15 @@ pub fn api_key<T: Cacheable>(hash: &[u8]) -> Key<T> {
     Key::new(text)
 }
 
+/// The numbers that answer a question about a tenant: `analytics:{tenant}:{question}`.
+#[must_use]
+pub fn analytics<T: Cacheable>(tenant: TenantId, question: &str) -> Key<T> {
+    const {
+        assert!(matches!(T::KIND, Kind::Analytics), "answers are cached as another type");
+    }
+    Key::new(format!("analytics:{tenant}:{question}"))
+}
+
 /// Many keys, by their prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern {

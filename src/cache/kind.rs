@@ -9,10 +9,18 @@ pub enum Kind {
     Conversations,
     /// The user of an API key.
     ApiKey,
+    /// The numbers of an answer of analytics.
+    Analytics,
 }
 
 impl Kind {
-    pub const ALL: [Self; 4] = [Self::User, Self::Tenant, Self::Conversations, Self::ApiKey];
+    pub const ALL: [Self; 5] = [
+        Self::User,
+        Self::Tenant,
+        Self::Conversations,
+        Self::ApiKey,
+        Self::Analytics,
+    ];
 
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -21,6 +29,7 @@ impl Kind {
             Self::Tenant => "tenant",
             Self::Conversations => "conversations",
             Self::ApiKey => "api_key",
+            Self::Analytics => "analytics",
         }
     }
 }

@@ -212,6 +212,7 @@ impl Levels {
             Kind::Tenant => self.config.ttl_tenant,
             Kind::Conversations => self.config.ttl_conversations,
             Kind::ApiKey => self.config.ttl_api_key,
+            Kind::Analytics => self.config.ttl_analytics,
         }
     }
 

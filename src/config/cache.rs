@@ -11,6 +11,7 @@ pub struct CacheConfig {
     pub ttl_tenant: Duration,
     pub ttl_conversations: Duration,
     pub ttl_api_key: Duration,
+    pub ttl_analytics: Duration,
     pub ttl_local: Duration,
     pub ttl_negative: Duration,
     pub bytes: usize,
@@ -23,6 +24,7 @@ impl Default for CacheConfig {
             ttl_tenant: Duration::from_secs(300),
             ttl_conversations: Duration::from_secs(60),
             ttl_api_key: Duration::from_secs(60),
+            ttl_analytics: Duration::from_secs(30),
             ttl_local: Duration::from_secs(60),
             ttl_negative: Duration::from_secs(5),
             bytes: 64 * 1024 * 1024,
@@ -60,6 +62,12 @@ impl CacheConfig {
             &mut self.ttl_api_key,
             seconds(0, 60),
             "Whom an API key stands for, in the process. Deleting a key does not wait for it.",
+        );
+        walk.bounded(
+            "CACHE_TTL_ANALYTICS",
+            &mut self.ttl_analytics,
+            seconds(0, 30),
+            "Numbers of analytics about a time that is over, in Redis and again as long in the process.",
         );
         walk.bounded(
             "CACHE_TTL_LOCAL",

@@ -6,6 +6,8 @@
 //! connection that an error has shown to be of no use does not go back to the pool
 //! (`condition.rs`).
 
+use super::address::ServerAddress;
+use super::cancel::Cancellation;
 use super::condition::{Fault, ServerCondition};
 use super::error::Error;
 use super::reply::{ReplyWatch, time_taken};
@@ -104,6 +106,8 @@ pub struct Client {
     /// How many connections the pool keeps.
     keep_max: usize,
     replies: ReplyWatch,
+    /// What to do when it is dropped in the middle of something.
+    cancellation: Option<Cancellation>,
 }
 
 impl Client {
@@ -112,12 +116,28 @@ impl Client {
             object: Some(object),
             keep_max,
             replies,
+            cancellation: None,
         }
     }
 
     /// Notes an error that was found by looking at what a statement returned.
     pub(super) fn note(&self, error: &Error) {
         self.replies.note(error);
+    }
+
+    /// From now until [`Self::settle`], a statement under way is ended in PostgreSQL when this is
+    /// dropped, and the connection is closed.
+    pub(super) fn cancel_if_dropped(&mut self, address: &ServerAddress) {
+        self.cancellation = self.object.as_ref().map(|object| Cancellation {
+            address: address.clone(),
+            token: object.cancel_token(),
+            runtime: tokio::runtime::Handle::current(),
+        });
+    }
+
+    /// Nothing is under way any more.
+    pub fn settle(&mut self) {
+        self.cancellation = None;
     }
 
     fn connection(&self) -> Result<&ClientWrapper, Error> {
@@ -166,6 +186,11 @@ impl Client {
 impl Drop for Client {
     fn drop(&mut self) {
         let Some(object) = self.object.take() else { return };
+        if let Some(cancellation) = self.cancellation.take() {
+            cancellation.send();
+            drop(Object::take(object));
+            return;
+        }
         // While others wait, closing this one would only make them open another.
         let surplus =
             Object::pool(&object).is_some_and(|pool| pool.status().size > self.keep_max && pool.status().waiting == 0);

@@ -56,7 +56,7 @@ where
 }
 
 /// Whether a handshake of TLS failed, or was broken off by the other side.
-fn is_of_handshake(error: &tokio_postgres::Error) -> bool {
+pub(super) fn is_of_handshake(error: &tokio_postgres::Error) -> bool {
     let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());
     source.is_some_and(|source| matches!(source.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof))
 }

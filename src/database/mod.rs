@@ -5,6 +5,7 @@
 //! | `service.rs` | [`Database`]: opens, borrows connections, closes |
 //! | `client.rs` | runs statements: on a borrowed connection, in a transaction, on an own connection |
 //! | `copy.rs` | rows into a table by the thousand |
+//! | `cancel.rs` | ends a statement that nobody waits for any more |
 //! | `reply.rs` | waits for replies: times them, and ends the wait |
 //! | `address.rs` | where a server is, TLS, the settings of sessions |
 //! | `pool.rs`, `connect.rs` | how connections are made, kept and replaced |
@@ -29,6 +30,7 @@
 //! Why no ORM or query builder: the SQL is the interface that we want to see, name and explain.
 
 mod address;
+mod cancel;
 mod client;
 mod condition;
 mod connect;

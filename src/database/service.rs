@@ -110,6 +110,17 @@ impl Database {
         client
     }
 
+    /// Borrows a connection of the pool for statements that may take long: dropped before it is
+    /// [settled](Client::settle), it ends the one under way in PostgreSQL.
+    ///
+    /// # Errors
+    /// As [`Self::client`].
+    pub async fn cancelling_client(&self) -> Result<Client, Error> {
+        let mut client = self.client().await?;
+        client.cancel_if_dropped(&self.state.address);
+        Ok(client)
+    }
+
     /// Does `work`, which only reads, on the replica. `None` where there is no replica that is
     /// well, or where it failed there: then the caller must do it on the primary.
     ///

@@ -2,6 +2,7 @@
 //!
 //! It is put together in `app.rs` and keeps nothing itself but what its parts keep.
 
+use crate::analytics::Analytics;
 use crate::auth::Auth;
 use crate::bus::Bus;
 use crate::cache::CacheHandle;
@@ -39,6 +40,7 @@ pub struct AppState {
     pub conversations: ConversationsHandle,
     pub onboarding: Onboarding,
     pub search: Search,
+    pub analytics: Analytics,
     pub sessions: SessionsHandle,
     /// The flood guard; `None` when limits are off.
     pub flood_guards: Option<FloodGuards>,

@@ -2,7 +2,8 @@
 //!
 //! In groups, so that each can be read at once: requests and statements ([`RequestMetrics`]), what
 //! protects the server ([`ProtectionMetrics`]), the way of a message from its author to its readers
-//! ([`PipelineMetrics`]), and the index of search ([`SearchMetrics`]).
+//! ([`PipelineMetrics`]), the index of search ([`SearchMetrics`]), and the
+//! counts of analytics ([`AnalyticsMetrics`]).
 
 use super::labels::{
     ActorLabel, BusDrop, BusDropLabel, BusRole, BusRoleLabel, CacheLabels, CacheTypeLabel, CodeLabel, Eviction,
@@ -326,6 +327,32 @@ impl SearchMetrics {
             waiting: all.gauge(
                 "search_index_waiting_conversations",
                 "Conversations with something that this node has to take into the index of search",
+            ),
+        }
+    }
+}
+
+pub(super) struct AnalyticsMetrics {
+    pub(super) counted: Counter,
+    pub(super) lag: Gauge<f64, AtomicU64>,
+    pub(super) duration: Histogram,
+}
+
+impl AnalyticsMetrics {
+    pub(super) fn declare(all: &mut Declaration) -> Self {
+        Self {
+            counted: all.counter(
+                "analytics_counted_messages",
+                "Messages that this node has counted for analytics",
+            ),
+            lag: all.gauge(
+                "analytics_lag_seconds",
+                "How long ago everything was counted for analytics",
+            ),
+            duration: all.histogram(
+                "analytics_question_duration_seconds",
+                "Time of a question of analytics that was not answered from the cache",
+                &REQUEST_SECONDS,
             ),
         }
     }

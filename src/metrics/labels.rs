@@ -51,15 +51,18 @@ pub enum SharedResource {
     PasswordJudgements,
     /// Searches that query the database.
     Search,
+    /// Questions of analytics that query the database.
+    Analytics,
 }
 
 impl SharedResource {
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::ConversationStarts,
         Self::ActiveConversations,
         Self::PasswordHashes,
         Self::PasswordJudgements,
         Self::Search,
+        Self::Analytics,
     ];
 
     #[must_use]
@@ -70,6 +73,7 @@ impl SharedResource {
             Self::PasswordHashes => "password_hashes",
             Self::PasswordJudgements => "password_judgements",
             Self::Search => "search",
+            Self::Analytics => "analytics",
         }
     }
 }

@@ -2,7 +2,9 @@
 //!
 //! Used by every folder, through [`metrics`].
 
-use super::declared::{Declaration, PipelineMetrics, ProtectionMetrics, RequestMetrics, SearchMetrics};
+use super::declared::{
+    AnalyticsMetrics, Declaration, PipelineMetrics, ProtectionMetrics, RequestMetrics, SearchMetrics,
+};
 use super::labels::{
     self, ActorLabel, BusDrop, BusDropLabel, BusRole, BusRoleLabel, CacheLabels, CacheTypeLabel, CodeLabel, Eviction,
     EvictionLabel, HeldBack, HeldBackLabels, Level, QueryLabel, ReadTarget, RefusalLabels, RequestLabels, RouteLabels,
@@ -35,16 +37,18 @@ pub struct Metrics {
     protection: ProtectionMetrics,
     pipeline: PipelineMetrics,
     search: SearchMetrics,
+    analytics: AnalyticsMetrics,
 }
 
 impl Metrics {
     fn declare() -> Self {
         let mut all = Declaration::default();
-        let (requests, protection, pipeline, search) = (
+        let (requests, protection, pipeline, search, analytics) = (
             RequestMetrics::declare(&mut all),
             ProtectionMetrics::declare(&mut all),
             PipelineMetrics::declare(&mut all),
             SearchMetrics::declare(&mut all),
+            AnalyticsMetrics::declare(&mut all),
         );
         all.version(env!("CARGO_PKG_VERSION"));
         Self {
@@ -54,6 +58,7 @@ impl Metrics {
             protection,
             pipeline,
             search,
+            analytics,
         }
     }
 
@@ -280,5 +285,20 @@ impl Metrics {
         self.search.lag.set(lag.as_secs_f64());
         let conversations = i64::try_from(conversations).unwrap_or(i64::MAX);
         self.search.waiting.set(conversations);
+    }
+
+    /// Messages were counted for analytics.
+    pub fn analytics_counted(&self, messages: usize) {
+        self.analytics.counted.inc_by(messages as u64);
+    }
+
+    /// How long ago everything was counted for analytics.
+    pub fn analytics_lagged(&self, lag: Duration) {
+        self.analytics.lag.set(lag.as_secs_f64());
+    }
+
+    /// A question of analytics was answered, and not from the cache.
+    pub fn analytics_answered(&self, elapsed: Duration) {
+        self.analytics.duration.observe(elapsed.as_secs_f64());
     }
 }

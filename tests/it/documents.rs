@@ -254,6 +254,18 @@ async fn every_answer_fits_the_document() {
     call("PATCH /api/users/{id}", &user, Some(json!({"tier": "regular"}))).await;
     call(&format!("DELETE {conversation}"), &place, None).await;
     call(&format!("GET {conversation}"), &place, None).await;
+    crate::analytics::counted(&app).await;
+    for route in crate::analytics::ROUTES {
+        call(&format!("GET {route}"), route, None).await;
+        // Of a time that is over, with a tag.
+        let path = format!("{route}?from=2020-01-01&to=2020-01-02");
+        let whole = ann.get(&path).await;
+        documented.check("GET", route, &whole);
+        let again = app.http().get(app.url(&path)).bearer_auth(&ann.token);
+        let again = again.header("if-none-match", whole.header("etag").unwrap());
+        let unchanged = Site::read(again.send().await.unwrap()).await.unwrap();
+        documented.check("GET", route, &unchanged);
+    }
     call("POST /auth/ticket", "/auth/ticket", None).await;
     let entrance = json!({"email": ann.email, "password": PASSWORD});
     call("POST /auth/login", "/auth/login", Some(entrance)).await;

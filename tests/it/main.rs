@@ -30,6 +30,7 @@
 
 mod access_matrix;
 mod additions;
+mod analytics;
 mod auth;
 mod backup;
 mod bounds;

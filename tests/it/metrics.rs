@@ -75,6 +75,7 @@ async fn requests_are_counted_by_route_and_clients_make_no_series() {
 async fn restarts_and_refusals_are_counted_from_zero() {
     let server = ServerProcess::start(&[("RATE_LIMIT_ENABLED", "true")]);
     let actors = [
+        "analytics_counts",
         "auth_upkeep",
         "cache",
         "cached_users",

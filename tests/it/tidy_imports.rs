@@ -15,17 +15,18 @@ use syn::visit::{self, Visit};
 
 /// Folder: the folders that it imports, from the top of the house down.
 const TABLE: &str = "\
-main: app, probe, signals, http, demo, search, tenants, auth, database, telemetry, config, ids
-app: shutdown, http, onboarding, sessions, conversations, search, tenants, auth, commit, rate_limit, presence, cache, bus, database, redis, config, supervision, ids
+main: app, probe, signals, http, demo, search, analytics, tenants, auth, database, telemetry, config, ids
+app: shutdown, http, onboarding, sessions, conversations, search, analytics, tenants, auth, commit, rate_limit, presence, cache, bus, database, redis, config, supervision, ids
 shutdown: http, sessions, auth, commit, cache, database, supervision
 probe:
 signals:
-http: onboarding, sessions, conversations, search, tenants, auth, commit, rate_limit, cache, bus, database, wire, config, metrics, ids, error
+http: onboarding, sessions, conversations, search, analytics, tenants, auth, commit, rate_limit, cache, bus, database, wire, config, metrics, ids, error
 demo: auth, commit, database, wire, ids
 onboarding: conversations, auth
 sessions: conversations, auth, commit, rate_limit, presence, wire, config, supervision, metrics, ids, error
 conversations: auth, commit, presence, cache, bus, database, fairness, wire, config, supervision, metrics, ids, error
 search: auth, commit, database, fairness, wire, supervision, metrics, ids, error
+analytics: auth, cache, database, fairness, wire, supervision, metrics, ids, error
 tenants: auth, cache, database, wire, supervision, ids, error
 auth: cache, database, fairness, wire, config, supervision, metrics, ids, error
 commit: database, wire, supervision, metrics, ids, error

@@ -97,7 +97,10 @@ impl Replica {
 
     async fn run<T>(&self, work: &impl AsyncFn(&mut Client) -> Result<T, Error>) -> Result<T, Error> {
         let mut client = self.pool.client(REPLY_TIMEOUT).await?;
-        work(&mut client).await
+        client.cancel_if_dropped(&self.address);
+        let result = work(&mut client).await;
+        client.settle();
+        result
     }
 
     pub(in crate::database) fn status(&self) -> ReplicaStatus {

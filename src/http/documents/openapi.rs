@@ -8,8 +8,8 @@ use crate::http::request::cookies::CookieNames;
 use crate::http::response::prepared;
 use crate::http::response::problem::{PROBLEM_JSON, Problem};
 use crate::http::routes::{
-    access, auth, blocks, conversations, health, invites, keys, me, members, messages, metrics, search, socket, tenant,
-    users,
+    access, analytics, auth, blocks, conversations, health, invites, keys, me, members, messages, metrics, search,
+    socket, tenant, users,
 };
 use crate::http::state::AppState;
 use actix_web::http::StatusCode;
@@ -36,6 +36,8 @@ use utoipa::{Modify, OpenApi};
         messages::list, messages::create,
         messages::update, messages::delete, members::list, members::create, members::update, members::delete,
         invites::list, invites::create, invites::delete, invites::accept, search::search,
+        analytics::summary, analytics::messages, analytics::active_users, analytics::top_users,
+        analytics::top_conversations, analytics::heatmap, analytics::usage,
         socket::open, health::health, health::live, health::ready, metrics::metrics,
     ),
     components(schemas(Problem)),
@@ -48,6 +50,7 @@ use utoipa::{Modify, OpenApi};
         (name = "messages", description = "History and changes, the same way as on the socket"),
         (name = "members", description = "Who is in a conversation"),
         (name = "invites", description = "Links by which people join"),
+        (name = "analytics", description = "Numbers about the workspace, for its admins; and one's own"),
         (name = "socket", description = "The live connection; its frames are in asyncapi.json"),
         (name = "operations", description = "Health and metrics; never limited"),
     ),

@@ -124,6 +124,16 @@ impl Error {
         Self::new(Code::BadRequest).with_fields(vec![error])
     }
 
+    /// `bad_request` because of one field, which `detail` says too.
+    #[must_use]
+    pub fn wrong_parameter(field: &str, message: String) -> Self {
+        let error = FieldError {
+            field: field.to_owned(),
+            message: message.clone(),
+        };
+        Self::with_detail(Code::BadRequest, message).with_fields(vec![error])
+    }
+
     /// Adds the fields that are wrong.
     pub(super) fn with_fields(self, errors: Vec<FieldError>) -> Self {
         Self { errors, ..self }

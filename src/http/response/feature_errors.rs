@@ -3,7 +3,7 @@
 use super::error::Error;
 use super::problem::FieldError;
 use crate::error::Code;
-use crate::{auth, conversations, database, onboarding, search, tenants};
+use crate::{analytics, auth, conversations, database, onboarding, search, tenants};
 
 impl From<auth::Error> for Error {
     fn from(error: auth::Error) -> Self {
@@ -62,6 +62,21 @@ impl From<search::Error> for Error {
             search::Error::NotFound | search::Error::Overloaded => Self::new(error.code()),
             search::Error::Database(error) => error.into(),
         }
+    }
+}
+
+impl From<&analytics::Error> for Error {
+    fn from(error: &analytics::Error) -> Self {
+        match error {
+            analytics::Error::Wrong(wrong) => Self::wrong_parameter(wrong.field, wrong.message.clone()),
+            other => Self::new(other.code()).with_cause(other.to_string()),
+        }
+    }
+}
+
+impl From<analytics::Error> for Error {
+    fn from(error: analytics::Error) -> Self {
+        Self::from(&error)
     }
 }
 

@@ -30,7 +30,8 @@ pub(crate) async fn respond(request: &HttpRequest, asset: &Asset, cache_control:
     response.body(asset.encoded(encoding).await)
 }
 
-fn is_cached(request: &HttpRequest, etag: &HeaderValue) -> bool {
+/// Whether the client has what has this tag.
+pub(crate) fn is_cached(request: &HttpRequest, etag: &HeaderValue) -> bool {
     let known = request
         .headers()
         .get(header::IF_NONE_MATCH)

@@ -25,6 +25,8 @@ pub(crate) enum RouteAccess {
     AnyScope,
     /// People, and keys with this scope.
     Scope(Scope),
+    /// People, and keys with one of these scopes; the first is the narrower.
+    OneOf([Scope; 2]),
 }
 
 /// How large a request may be, and how long it may take.
@@ -70,9 +72,10 @@ const fn route(method: &'static str, pattern: &'static str, access: RouteAccess)
 
 const CHAT: RouteAccess = RouteAccess::Scope(Scope::Chat);
 const ADMIN: RouteAccess = RouteAccess::Scope(Scope::Admin);
+const ANALYTICS: RouteAccess = RouteAccess::OneOf([Scope::AnalyticsRead, Scope::Admin]);
 
 /// Every documented route.
-pub(crate) static ROUTES: [Route; 48] = [
+pub(crate) static ROUTES: [Route; 55] = [
     route("GET", "/ws", CHAT),
     route("POST", "/auth/register", Open),
     Route {
@@ -124,6 +127,14 @@ pub(crate) static ROUTES: [Route; 48] = [
     route("DELETE", "/api/conversations/{id}/invites/{invite_id}", CHAT),
     route("POST", "/api/invites/{code}/accept", CHAT),
     route("GET", "/api/search", CHAT),
+    // Who may see them is asked by the handlers: owners and admins.
+    route("GET", "/api/analytics/summary", ANALYTICS),
+    route("GET", "/api/analytics/messages", ANALYTICS),
+    route("GET", "/api/analytics/users/active", ANALYTICS),
+    route("GET", "/api/analytics/users/top", ANALYTICS),
+    route("GET", "/api/analytics/conversations/top", ANALYTICS),
+    route("GET", "/api/analytics/heatmap", ANALYTICS),
+    route("GET", "/api/me/usage", AnyScope),
     route("GET", "/health", Open),
     route("GET", "/health/live", Open),
     route("GET", "/health/ready", Open),
@@ -185,12 +196,15 @@ impl RouteAccess {
             Open => None,
             AnyScope if !left.is_empty() => None,
             Self::Scope(scope) if left.contains(scope) => None,
+            Self::OneOf(needed) if needed.iter().any(|scope| left.contains(*scope)) => None,
             Session => Some("This cannot be done with an API key; sign in.".to_owned()),
             AnyScope => Some("Your role leaves this API key no scope.".to_owned()),
             Self::Scope(scope) if scopes.contains(scope) => Some(format!(
                 "This needs the scope `{scope}`, which your role does not give any more."
             )),
-            Self::Scope(scope) => Some(format!("This needs an API key with the scope `{scope}`.")),
+            Self::Scope(scope) | Self::OneOf([scope, _]) => {
+                Some(format!("This needs an API key with the scope `{scope}`."))
+            }
         }
     }
 }

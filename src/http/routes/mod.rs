@@ -3,6 +3,8 @@
 //! A handler is thin. It takes typed input, calls one feature, and encodes the reply.
 
 pub(crate) mod access;
+pub(crate) mod analytics;
+pub(crate) mod analytics_answers;
 pub(crate) mod auth;
 pub(crate) mod blocks;
 pub(crate) mod conversations;

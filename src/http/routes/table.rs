@@ -4,8 +4,8 @@
 //! `docs/protocol.md`.
 
 use super::{
-    auth, blocks, conversations, health, invites, keys, me, members, messages, metrics, pages, search, socket, tenant,
-    users,
+    analytics, auth, blocks, conversations, health, invites, keys, me, members, messages, metrics, pages, search,
+    socket, tenant, users,
 };
 use crate::error::Code;
 use crate::http::documents::asyncapi::document as asyncapi;
@@ -20,6 +20,7 @@ pub(crate) fn routes() -> Scope {
         .configure(signing_in)
         .configure(people)
         .configure(talk)
+        .configure(numbers)
         .configure(operations)
         .default_service(web::to(not_found))
 }
@@ -113,6 +114,18 @@ fn talk(config: &mut ServiceConfig) {
         .service(to("/api/conversations/{id}/invites/{invite_id}").delete(invites::delete))
         .service(to("/api/invites/{code}/accept").post(invites::accept))
         .service(to("/api/search").get(search::search));
+}
+
+fn numbers(config: &mut ServiceConfig) {
+    let to = web::resource::<&str>;
+    config
+        .service(to("/api/analytics/summary").get(analytics::summary))
+        .service(to("/api/analytics/messages").get(analytics::messages))
+        .service(to("/api/analytics/users/active").get(analytics::active_users))
+        .service(to("/api/analytics/users/top").get(analytics::top_users))
+        .service(to("/api/analytics/conversations/top").get(analytics::top_conversations))
+        .service(to("/api/analytics/heatmap").get(analytics::heatmap))
+        .service(to("/api/me/usage").get(analytics::usage));
 }
 
 fn operations(config: &mut ServiceConfig) {

@@ -10,7 +10,9 @@ use tokio::sync::mpsc;
 
 const LIST: &str = "/api/conversations";
 /// Statements that run by the clock, or on behalf of nobody.
-const BACKGROUND: [&str; 8] = [
+const BACKGROUND: [&str; 9] = [
+    // The counts of analytics, in their transactions.
+    "analytics",
     "auth_events.",
     // The index of search, in its transactions.
     "search_index.",
