@@ -1,10 +1,8 @@
 -- Analytics: counts of messages, made behind the commits by a follower.
 --
--- After this migration nothing is counted; the first node that runs counts what is there, and until then questions are answered with `unavailable`. A node of the version before goes on beside it: what it
--- commits is found by its time and its conversation, like everything else.
---
--- A tenant has generations of counts. One is read and kept near the present; a rebuild makes the next one beside it and
--- then takes its place.
+-- After this migration nothing is counted; the first node that runs counts what is there. Until then questions are
+-- answered with `unavailable`. A node of the version before goes on beside it: what it commits is found by its time and
+-- its conversation, like everything else.
 
 CREATE TABLE analytics_tenants (
     tenant_id   uuid PRIMARY KEY,
