@@ -10,7 +10,7 @@ use crate::tidy::{Source, expect_none, first_word, product, sources};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Statements on things of tenants that name no tenant, each with what stands in its place.
-const WITHOUT_TENANT: [(&str, &str); 33] = [
+const WITHOUT_TENANT: [(&str, &str); 30] = [
     // By a secret, which is what proves the right: no tenant is known before.
     ("refresh_tokens.find", "by the hash of a token that its bearer shows"),
     ("refresh_tokens.list", "by the hashes of tokens that their bearer shows"),
@@ -43,18 +43,6 @@ const WITHOUT_TENANT: [(&str, &str); 33] = [
     ),
     ("search_index.count_messages", "a command of the operator; a number"),
     ("demo.look", "a command of the operator: whether anybody is there"),
-    (
-        "analytics.list_behind",
-        "upkeep of the counts; what it finds is counted for its own tenant",
-    ),
-    (
-        "analytics_positions.make",
-        "upkeep of the counts; each gets the tenant of its conversation",
-    ),
-    (
-        "analytics_positions.claim",
-        "upkeep of the counts; answers the tenant, for which it is counted",
-    ),
     (
         "analytics_tenants.load_switches",
         "upkeep of the counts; a number over all tenants",
