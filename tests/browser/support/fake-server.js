@@ -20,7 +20,12 @@ const MAY = { member: [], moderator: MODERATOR, owner: [...MODERATOR, 'change_ro
 
 /** @typedef {Omit<AckFrame, 'type'>} Ack */
 /** @typedef {{ user: User, role: Role, rev: number, removed: boolean }} FakeMember */
-/** @typedef {Required<WireMessage> & { postedRev: number }} FakeMessage */
+/**
+ * What is of a reader, or of one change only, is not kept.
+ *
+ * @typedef {Omit<WireMessage, 'mine' | 'by' | 'emoji' | 'on'>} Kept
+ */
+/** @typedef {Required<Kept> & { postedRev: number }} FakeMessage */
 
 /**
  * @typedef {object} FakeConversation
