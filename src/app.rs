@@ -6,7 +6,7 @@
 //! (registry) → sessions → HTTP servers. If it is not here, it does not exist. The same path serves
 //! the program and the tests, which bind port 0 and ask for [`App::port`].
 
-use crate::analytics::{Analytics, CountsFollower};
+use crate::analytics::{Analytics, CountsFollower, Exports, Latencies, LatencyLog};
 use crate::auth::{self, Auth};
 use crate::bus::{Bus, InProcessBus, RedisBus};
 use crate::cache::CacheHandle;
@@ -18,6 +18,7 @@ use crate::conversations::{
 use crate::database::{self, Database};
 use crate::http::{self, AppState, Assets, FloodGuards, Health, HealthParts, HttpServers, Listener, Listeners};
 use crate::ids::NodeId;
+use crate::latency::LatencyRecorder;
 use crate::onboarding::Onboarding;
 use crate::presence::PresenceHandle;
 use crate::rate_limit::RateLimitHandle;
@@ -90,6 +91,7 @@ impl App {
             sessions: parts.sessions,
             servers: servers.handle(),
             commits: parts.commits,
+            latencies: parts.latency_log,
             cache: parts.cache,
             auth: parts.auth,
             arbiters: parts.arbiters,
@@ -143,6 +145,7 @@ struct NodeParts {
     tenants: Tenants,
     limits: RateLimitHandle,
     commits: CommitHandle,
+    latency_log: LatencyLog,
     conversations: ConversationsHandle,
     sessions: SessionsHandle,
 }
@@ -167,15 +170,18 @@ impl NodeParts {
         let directory = Arc::new(Directory::new(&config.sessions));
         let slots = Arc::new(SlotTable::new(&config.conversations, &config.limits));
         let search_index = SearchIndex::new(database.clone());
+        let latencies = LatencyRecorder::default();
         let observers = CommitObservers::new(vec![
             // First, because the author who gets the receipt may list conversations next.
             Arc::new(FirstPageObserver::new(cache.clone())),
             Arc::new(BusObserver::new(node, bus.clone())),
             Arc::new(SlotObserver::new(slots.clone())),
             Arc::new(search_index.observer()),
-        ]);
+        ])
+        .recording(latencies.clone());
         search_index.start(&arbiters);
         CountsFollower::new(database.clone()).start(&arbiters);
+        let latency_log = LatencyLog::start(node, database.clone(), latencies.clone(), &arbiters);
         let lanes = config.conversations.persistence_lanes;
         let commits = CommitHandle::start(database.clone(), lanes, &arbiters, &observers);
         let dependencies = ConversationDependencies {
@@ -188,6 +194,7 @@ impl NodeParts {
             presence: presence.clone(),
             audience: directory.clone(),
             arbiters: arbiters.clone(),
+            latencies: latencies.clone(),
         };
         let conversations = ConversationsHandle::start(dependencies, &config.conversations);
         let dependencies = SessionDependencies {
@@ -209,6 +216,7 @@ impl NodeParts {
             tenants,
             limits,
             commits,
+            latency_log,
             conversations,
             sessions,
         })
@@ -216,6 +224,7 @@ impl NodeParts {
 
     /// The handles that HTTP uses.
     fn app_state(&self, config: &Arc<Config>, health: &Health) -> AppState {
+        let analytics = Analytics::new(self.database.clone(), self.cache.clone());
         AppState {
             auth: self.auth.clone(),
             tenants: self.tenants.clone(),
@@ -226,7 +235,9 @@ impl NodeParts {
             conversations: self.conversations.clone(),
             onboarding: Onboarding::new(self.auth.clone(), self.conversations.clone()),
             search: Search::new(self.database.clone()),
-            analytics: Analytics::new(self.database.clone(), self.cache.clone()),
+            latencies: Latencies::new(self.database.clone(), self.latency_log.clone(), analytics.clone()),
+            exports: Exports::new(self.database.clone()),
+            analytics,
             sessions: self.sessions.clone(),
             flood_guards: FloodGuards::new(&config.limits),
             limits: self.limits.clone(),

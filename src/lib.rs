@@ -21,6 +21,7 @@ pub mod error;
 pub mod fairness;
 pub mod http;
 pub mod ids;
+pub mod latency;
 pub mod metrics;
 pub mod onboarding;
 pub mod presence;

@@ -6,7 +6,7 @@
 //!    the last ones with `Connection: close`; new sockets get a clean 503.
 //! 3. The HTTP server stops: nothing is accepted any more, idle connections end, requests under way
 //!    are finished.
-//! 4. The writers, and the cache: Redis learns which of its values are old, unless it is away.
+//! 4. The writers, what they took, and the cache: Redis learns which of its values are old, unless it is away.
 //! 5. Logins, the arbiters and at last the database.
 //!
 //! Told a second time to stop, the node waits for nobody any more, and goes straight to the arbiters
@@ -17,6 +17,7 @@
 //! `PARLANCE_DRAIN_DELAY` and `PARLANCE_SHUTDOWN_TIMEOUT` at most, and a moment for the process to
 //! end. Anyone who starts the process should not kill it before that.
 
+use crate::analytics::LatencyLog;
 use crate::auth::Auth;
 use crate::cache::CacheHandle;
 use crate::commit::CommitHandle;
@@ -37,6 +38,7 @@ pub struct Shutdown {
     pub sessions: SessionsHandle,
     pub servers: HttpServersHandle,
     pub commits: CommitHandle,
+    pub latencies: LatencyLog,
     pub cache: CacheHandle,
     pub auth: Auth,
     pub arbiters: ArbiterPool,
@@ -83,6 +85,7 @@ impl Shutdown {
         self.sessions.drain(deadline).await;
         within(deadline, "HTTP server", self.servers.stop()).await;
         within(deadline, "writers", self.commits.flush()).await;
+        within(deadline, "latencies", self.latencies.stop()).await;
         // After the last change.
         let soon = deadline.min(Instant::now() + CACHE_TIME_MAX);
         within(soon, "cache", self.cache.flush()).await;

@@ -9,7 +9,11 @@
 mod active;
 mod block;
 mod error;
+mod export;
+mod export_rows;
 mod follower;
+mod latency;
+mod latency_log;
 mod maintenance;
 mod period;
 #[cfg(test)]
@@ -26,7 +30,11 @@ mod tops;
 mod zone;
 
 pub use error::Error;
+pub use export::{ExportRequest, Exports};
+pub use export_rows::{ExportCursor, ExportFormat, ExportKind};
 pub use follower::CountsFollower;
+pub use latency::{Latencies, LatencyAnswer, LatencyPoint, Percentiles};
+pub use latency_log::LatencyLog;
 pub use maintenance::{CountsReport, Difference, MaintenanceError, rebuild, verify};
 pub use period::{Bucket, DAYS_MAX, Granularity, POINTS_MAX, Period, WrongParameter, format_in, format_utc};
 pub use question::{

@@ -14,7 +14,7 @@ use super::{reading, store};
 use crate::auth::{Principal, Scope};
 use crate::cache::{CacheHandle, keys};
 use crate::database::Database;
-use crate::fairness::{Claimant, FairPermits, TurnLimits};
+use crate::fairness::{Claimant, FairPermit, FairPermits, TurnLimits};
 use crate::ids::{ConversationId, TenantId, UserId, UserKind};
 use crate::metrics::{SharedResource, metrics};
 use std::collections::HashMap;
@@ -107,8 +107,7 @@ impl Analytics {
     }
 
     async fn compute(&self, claimant: Claimant<TenantId, UserId>, asked: &Asked) -> Result<Computed, Error> {
-        let turn = self.turns.acquire_within(claimant, TURN_WAIT).await;
-        let _turn = turn.map_err(|_beyond| Error::Overloaded)?;
+        let _turn = self.take_turn(claimant).await?;
         let started = Instant::now();
         let computed = self.compute_on_primary(claimant.group, asked).await?;
         metrics().analytics_answered(started.elapsed());
@@ -120,6 +119,15 @@ impl Analytics {
         let computed = reading::answer(&mut client, tenant, asked).await;
         client.settle();
         computed
+    }
+
+    /// Waits for the turn of a tenant.
+    pub(super) async fn take_turn(
+        &self,
+        claimant: Claimant<TenantId, UserId>,
+    ) -> Result<FairPermit<TenantId, UserId>, Error> {
+        let turn = self.turns.acquire_within(claimant, TURN_WAIT).await;
+        turn.map_err(|_beyond| Error::Overloaded)
     }
 
     /// The names and titles that belong to an answer.

@@ -287,6 +287,7 @@ pub(super) fn decode(
                 .collect::<Result<_, _>>()?,
             observed,
             since: None,
+            committed_at: None,
         }),
         EncodedContent::Read {
             conversation_id,
@@ -573,6 +574,7 @@ mod tests {
             changes: changes.clone(),
             observed: Rev(12),
             since: Some(std::time::Instant::now()),
+            committed_at: Some(std::time::Instant::now()),
         });
         let received = received(&encode(node, at(5), &sent).unwrap(), at(5)).unwrap();
         assert_eq!(received.published_at, at(5));

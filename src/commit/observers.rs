@@ -10,6 +10,7 @@
 //! An observer may miss a commit: when the process dies between the commit and the call, or when
 //! the reply to the commit was lost and nobody repeats the operation.
 
+use crate::latency::LatencyRecorder;
 use crate::wire::Committed;
 use std::sync::Arc;
 
@@ -18,10 +19,11 @@ pub trait CommitObserver: Send + Sync + 'static {
     fn committed(&self, committed: &Committed);
 }
 
-/// The observers, in the order in which they are called. Cheap to clone.
+/// The observers, in the order in which they are called, and what commits took. Cheap to clone.
 #[derive(Clone)]
 pub struct CommitObservers {
     observers: Arc<[Arc<dyn CommitObserver>]>,
+    latencies: LatencyRecorder,
 }
 
 impl CommitObservers {
@@ -29,7 +31,18 @@ impl CommitObservers {
     pub fn new(observers: Vec<Arc<dyn CommitObserver>>) -> Self {
         Self {
             observers: observers.into(),
+            latencies: LatencyRecorder::default(),
         }
+    }
+
+    /// Records what posts take from acceptance to commit there.
+    #[must_use]
+    pub fn recording(self, latencies: LatencyRecorder) -> Self {
+        Self { latencies, ..self }
+    }
+
+    pub(super) const fn latencies(&self) -> &LatencyRecorder {
+        &self.latencies
     }
 
     pub(super) fn notify(&self, committed: &Committed) {

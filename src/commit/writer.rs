@@ -21,6 +21,7 @@ use super::operation::{Operation, Request};
 use super::transaction::{LaneConnection, OperationOutcome};
 use crate::database::{Database, Error as DatabaseError};
 use crate::ids::{ConversationId, Rev};
+use crate::latency::{LatencyKind, Wait};
 use crate::metrics::metrics;
 use crate::supervision::Backoff;
 use crate::wire::Committed;
@@ -155,6 +156,7 @@ impl GroupWriter {
         let now = Instant::now();
         let mut by_conversation: HashMap<ConversationId, Committed> = HashMap::new();
         let mut results = Vec::with_capacity(group.len());
+        let mut waits = Vec::with_capacity(group.posts.len());
         for (operation, OperationOutcome { result, change }) in
             group.posts.into_iter().chain(group.changes).zip(outcomes)
         {
@@ -165,12 +167,16 @@ impl GroupWriter {
                     changes: Vec::new(),
                     observed: Rev::ZERO,
                     since: None,
+                    committed_at: Some(now),
                 });
                 committed.observed = committed.observed.max(receipt.rev);
                 if matches!(operation.request, Request::Post { .. }) {
                     let accepted_at = operation.accepted_at();
-                    metrics().acknowledged(now.saturating_duration_since(accepted_at));
+                    let elapsed = now.saturating_duration_since(accepted_at);
+                    metrics().acknowledged(elapsed);
                     if change.is_some() {
+                        let tenant = operation.tenant_id;
+                        waits.push(Wait { tenant, elapsed, n: 1 });
                         committed.since = Some(committed.since.map_or(accepted_at, |since| since.min(accepted_at)));
                     }
                 }
@@ -178,6 +184,7 @@ impl GroupWriter {
             }
             results.push((operation.done, result));
         }
+        self.observers.latencies().record(LatencyKind::Append, waits);
         for committed in by_conversation.into_values() {
             self.observers.notify(&committed);
         }

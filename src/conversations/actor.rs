@@ -60,6 +60,8 @@ pub(super) struct ConversationActor {
     pub(super) replays_wait: bool,
     /// Commands that wait for the same.
     pub(super) rechecks: PendingRechecks,
+    /// When this node committed what is being shown; `None` where it has not.
+    pub(super) committed_at: Option<Instant>,
     /// Handed to the actor's context when it starts.
     readers: Option<SlotReaders>,
     guard: DeathGuard,
@@ -87,6 +89,7 @@ impl ConversationActor {
             changed_here: false,
             replays_wait: false,
             rechecks: PendingRechecks::default(),
+            committed_at: None,
             readers: Some(readers),
             guard,
             memberships,
@@ -146,6 +149,7 @@ impl StreamHandler<ConversationEvent> for ConversationActor {
         match event {
             ConversationEvent::Committed(committed) => {
                 since = committed.since;
+                self.committed_at = committed.committed_at;
                 self.changed_here |= !committed.changes.is_empty();
                 self.state
                     .committed(committed.changes, committed.observed, now, &mut self.effects);
@@ -163,6 +167,7 @@ impl StreamHandler<ConversationEvent> for ConversationActor {
             ConversationEvent::Disconnected { connection } => drop(self.slot.subscribers.lock().remove(connection)),
         }
         self.finish_turn(ctx);
+        self.committed_at = None;
         if let Some(since) = since {
             // Once for all subscribers: they have been pushed to.
             metrics().delivered(since.elapsed());

@@ -10,6 +10,7 @@ use crate::config::ConversationsConfig;
 use crate::database::Database;
 use crate::fairness::{FairPermits, LogSample, TurnLimits};
 use crate::ids::{ConversationId, NodeId, TenantId, UserId};
+use crate::latency::LatencyRecorder;
 use crate::metrics::SharedResource;
 use crate::presence::PresenceHandle;
 use crate::supervision::{ArbiterPool, RestartPolicy};
@@ -43,6 +44,8 @@ pub struct ConversationDependencies {
     pub presence: PresenceHandle,
     pub audience: Arc<dyn Audience>,
     pub arbiters: ArbiterPool,
+    /// What deliveries take.
+    pub latencies: LatencyRecorder,
 }
 
 /// What every conversation of the node shares.
@@ -56,6 +59,7 @@ pub(super) struct ConversationContext {
     pub(super) presence: PresenceHandle,
     pub(super) audience: Arc<dyn Audience>,
     pub(super) arbiters: ArbiterPool,
+    pub(super) latencies: LatencyRecorder,
     /// A permit for each read of what a subscriber or a conversation has missed.
     pub(super) readers: Semaphore,
     /// A permit for each conversation that is loaded when it begins to be active.
@@ -79,6 +83,7 @@ impl ConversationContext {
             presence,
             audience,
             arbiters,
+            latencies,
         } = dependencies;
         Self {
             node,
@@ -90,6 +95,7 @@ impl ConversationContext {
             presence,
             audience,
             arbiters,
+            latencies,
             readers: Semaphore::new(READERS_MAX),
             loads: FairPermits::new(SharedResource::ConversationStarts, LOADS),
             failed_loads: Mutex::default(),

@@ -12,10 +12,13 @@ use super::subscribers::{Subscriber, SubscriberPhase};
 use crate::bus::Envelope;
 use crate::cache::Subject;
 use crate::error::Code;
-use crate::ids::{Rev, UserId};
-use crate::wire::frames::{Presence, ReadMoved, Typing};
+use crate::ids::{Rev, TenantId, UserId};
+use crate::latency::{LatencyKind, LatencyRecorder, Wait};
+use crate::wire::frames::{Presence, ReadMoved, Timestamp, Typing};
 use crate::wire::{Change, Class, Frame, encode};
 use actix::prelude::*;
+use chrono::Utc;
+use std::time::{Duration, Instant};
 
 /// Frames joined into one push; a bound on how much a single entry of an outbox holds.
 const BATCH_FRAMES_MAX: usize = 64;
@@ -28,7 +31,7 @@ impl ConversationActor {
         for effect in std::mem::take(&mut self.effects) {
             match effect {
                 Effect::Broadcast(change) => {
-                    batch.add(change.encode_live(), change.rev());
+                    batch.add(&change);
                     if batch.is_full() {
                         self.flush(&mut batch);
                     }
@@ -45,11 +48,15 @@ impl ConversationActor {
             }
         }
         self.flush(&mut batch);
+        batch
+            .deliveries
+            .record(&self.context.latencies, self.state.tenant_id, self.committed_at);
     }
 
     fn flush(&self, batch: &mut FrameBatch) {
         if let Some((frame, rev)) = batch.take() {
-            self.slot.subscribers.lock().push_durable(&frame, rev);
+            let readers = self.slot.subscribers.lock().push_durable(&frame, rev);
+            batch.deliveries.pushed(readers);
         }
     }
 
@@ -169,13 +176,17 @@ struct FrameBatch {
     frames: Vec<Frame>,
     bytes: usize,
     rev: Rev,
+    /// Of all batches of the turn.
+    deliveries: TurnDeliveries,
 }
 
 impl FrameBatch {
-    fn add(&mut self, frame: Frame, rev: Rev) {
+    fn add(&mut self, change: &Change) {
+        let frame = change.encode_live();
         self.bytes += frame.len();
         self.frames.push(frame);
-        self.rev = rev;
+        self.rev = change.rev();
+        self.deliveries.add(change);
     }
 
     const fn is_full(&self) -> bool {
@@ -190,5 +201,107 @@ impl FrameBatch {
         self.frames.clear();
         self.bytes = 0;
         Some((frame, self.rev))
+    }
+}
+
+/// Deliveries of new messages in one turn of a conversation: what they took from their commit to the
+/// outboxes of their readers, weighted by the readers.
+///
+/// What this node has committed is measured by the monotonic clock. What another node has committed,
+/// or what was read after a gap, is measured from the message's own time, so it is as right as the
+/// clocks of the machines agree.
+#[derive(Default)]
+pub(super) struct TurnDeliveries {
+    /// Messages that are about to be pushed.
+    posts: u64,
+    /// Messages times readers.
+    n: u64,
+    /// The first of the messages.
+    oldest: Option<Timestamp>,
+}
+
+impl TurnDeliveries {
+    /// A change is about to be pushed. Only new messages are deliveries.
+    pub(super) fn add(&mut self, change: &Change) {
+        if let Change::Message(message) = change
+            && message.rev == message.posted_rev
+        {
+            self.posts += 1;
+            self.oldest = Some(self.oldest.map_or(message.created_at, |at| at.min(message.created_at)));
+        }
+    }
+
+    /// What was added since is in the outboxes of so many readers.
+    pub(super) fn pushed(&mut self, readers: u64) {
+        self.n += std::mem::take(&mut self.posts) * readers;
+    }
+
+    /// Records them at the end of the turn.
+    pub(super) fn record(self, latencies: &LatencyRecorder, tenant: TenantId, committed_at: Option<Instant>) {
+        let Self { n: n @ 1.., oldest, .. } = self else { return };
+        let elapsed = match (committed_at, oldest) {
+            (Some(at), _) => at.elapsed(),
+            (None, Some(at)) => Utc::now().signed_duration_since(at).to_std().unwrap_or_default(),
+            (None, None) => Duration::ZERO,
+        };
+        latencies.record(LatencyKind::Deliver, [Wait { tenant, elapsed, n }]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{ConversationId, MessageId, Rev, Seq, UserId, UserKind};
+    use crate::wire::frames::Message;
+    use std::sync::Arc;
+
+    fn change(rev: i64, posted_rev: i64, age: Duration) -> Change {
+        Change::Message(Arc::new(Message {
+            conversation: ConversationId::new(),
+            rev: Rev(rev),
+            seq: Seq(1),
+            id: MessageId::new(),
+            author: UserId::new(),
+            kind: UserKind::Person,
+            body: Some("hello".into()),
+            reply_to: None,
+            created_at: Utc::now() - age,
+            edited_at: None,
+            deleted_at: None,
+            reactions: Vec::new(),
+            mine: None,
+            cause: None,
+            posted_rev: Rev(posted_rev),
+        }))
+    }
+
+    #[test]
+    fn a_delivery_is_a_new_message_times_a_reader() {
+        let (recorder, tenant) = (LatencyRecorder::default(), TenantId::new());
+        let mut turn = TurnDeliveries::default();
+        turn.add(&change(3, 3, Duration::from_secs(7)));
+        turn.add(&change(4, 4, Duration::from_secs(2)));
+        turn.pushed(10);
+        turn.add(&change(5, 3, Duration::ZERO));
+        turn.pushed(10);
+        turn.record(&recorder, tenant, None);
+        TurnDeliveries::default().record(&recorder, tenant, None);
+        let taken = recorder.take();
+        assert_eq!(taken.iter().map(|one| one.histogram.count()).sum::<u64>(), 20);
+        assert!(
+            (6_900.0..9_000.0).contains(&taken[0].histogram.max_ms()),
+            "{}",
+            taken[0].histogram.max_ms()
+        );
+    }
+
+    #[test]
+    fn what_this_node_committed_is_measured_by_its_own_clock() {
+        let (recorder, tenant) = (LatencyRecorder::default(), TenantId::new());
+        let mut turn = TurnDeliveries::default();
+        turn.add(&change(3, 3, Duration::from_secs(7)));
+        turn.pushed(2);
+        turn.record(&recorder, tenant, Some(Instant::now()));
+        assert!(recorder.take()[0].histogram.max_ms() < 1_000.0);
     }
 }

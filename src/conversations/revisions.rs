@@ -42,6 +42,7 @@ async fn compare(context: &ConversationContext, known: &[(ConversationId, Rev)])
                         changes: Vec::new(),
                         observed,
                         since: None,
+                        committed_at: None,
                     };
                     let event = ConversationEvent::CommittedElsewhere(committed);
                     context.slots.notify(conversation_id, event);

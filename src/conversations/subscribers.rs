@@ -203,15 +203,15 @@ impl Subscribers {
         std::mem::take(&mut self.entries)
     }
 
-    /// Pushes changes up to `rev` to everyone who is live.
-    pub fn push_durable(&mut self, frame: &Frame, rev: Rev) {
+    /// Pushes changes up to `rev` to everyone who is live; returns to how many.
+    pub fn push_durable(&mut self, frame: &Frame, rev: Rev) -> u64 {
         self.push_where(frame, Class::Durable, |subscriber| {
             let live = matches!(subscriber.phase, SubscriberPhase::Live) && subscriber.delivered < rev;
             if live {
                 subscriber.delivered = rev;
             }
             live
-        });
+        })
     }
 
     /// Pushes a frame that only matters now to everyone who is live, except one user.
@@ -221,8 +221,9 @@ impl Subscribers {
         });
     }
 
-    /// Never waits; who is gone, or whose outbox overflows, is removed from the table.
-    fn push_where(&mut self, frame: &Frame, class: Class, mut wanted: impl FnMut(&mut Subscriber) -> bool) {
+    /// Never waits; who is gone, or whose outbox overflows, is removed from the table. Returns how
+    /// many outboxes have it.
+    fn push_where(&mut self, frame: &Frame, class: Class, mut wanted: impl FnMut(&mut Subscriber) -> bool) -> u64 {
         let mut gone = Vec::new();
         let mut pushed = 0;
         for subscriber in &mut self.entries {
@@ -242,6 +243,7 @@ impl Subscribers {
             // Once for all of them: there are a million deliveries a second.
             metrics().pushed(pushed * u64::from(frame.count()));
         }
+        pushed
     }
 }
 

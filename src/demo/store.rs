@@ -169,10 +169,10 @@ pub(super) async fn copy_messages(
     const SQL: Statement = Statement::new(
         "demo.copy_messages",
         "COPY messages (tenant_id, conversation_id, seq, id, author_id, kind, body, reply_to, posted_rev, rev, digest,
-                        created_at, edited_at, deleted_at)
+                        created_at, edited_at, deleted_at, text_rev)
          FROM STDIN BINARY",
     );
-    const TYPES: [Type; 14] = [
+    const TYPES: [Type; 15] = [
         Type::UUID,
         Type::UUID,
         Type::INT8,
@@ -187,6 +187,7 @@ pub(super) async fn copy_messages(
         Type::TIMESTAMPTZ,
         Type::TIMESTAMPTZ,
         Type::TIMESTAMPTZ,
+        Type::INT8,
     ];
     let mut rows = CopyRows::begin(tx, &SQL, &TYPES).await?;
     for message in messages {
@@ -205,6 +206,7 @@ pub(super) async fn copy_messages(
             &message.created_at,
             &message.edited_at,
             &message.deleted_at,
+            &message.text_rev.map(|rev| rev.0),
         ])
         .await?;
     }

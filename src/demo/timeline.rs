@@ -26,6 +26,8 @@ pub(super) struct MessageRow {
     pub(super) reply_to: Option<MessageId>,
     pub(super) posted_rev: Rev,
     pub(super) rev: Rev,
+    /// That of the latest edit or deletion.
+    pub(super) text_rev: Option<Rev>,
     /// Of what was first sent.
     pub(super) digest: [u8; 32],
     pub(super) created_at: Timestamp,
@@ -269,6 +271,7 @@ impl<'a> Teller<'a> {
             reply_to,
             posted_rev: rev,
             rev,
+            text_rev: None,
             created_at: at(at_ms),
             edited_at: None,
             deleted_at: None,
@@ -282,7 +285,7 @@ impl<'a> Teller<'a> {
         };
         if let Some(body) = &mut row.body {
             body.push_str(" (edited)");
-            (row.rev, row.edited_at) = (rev, Some(at(at_ms)));
+            (row.rev, row.text_rev, row.edited_at) = (rev, Some(rev), Some(at(at_ms)));
             self.timeline.rev = rev;
         }
     }
@@ -311,7 +314,7 @@ impl<'a> Teller<'a> {
         let Some(row) = self.timeline.messages.get_mut(message) else {
             return;
         };
-        (row.body, row.rev, row.deleted_at) = (None, rev, Some(at(at_ms)));
+        (row.body, row.rev, row.text_rev, row.deleted_at) = (None, rev, Some(rev), Some(at(at_ms)));
         self.timeline.rev = rev;
     }
 

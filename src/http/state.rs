@@ -2,7 +2,7 @@
 //!
 //! It is put together in `app.rs` and keeps nothing itself but what its parts keep.
 
-use crate::analytics::Analytics;
+use crate::analytics::{Analytics, Exports, Latencies};
 use crate::auth::Auth;
 use crate::bus::Bus;
 use crate::cache::CacheHandle;
@@ -41,6 +41,8 @@ pub struct AppState {
     pub onboarding: Onboarding,
     pub search: Search,
     pub analytics: Analytics,
+    pub latencies: Latencies,
+    pub exports: Exports,
     pub sessions: SessionsHandle,
     /// The flood guard; `None` when limits are off.
     pub flood_guards: Option<FloodGuards>,

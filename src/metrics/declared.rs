@@ -2,8 +2,8 @@
 //!
 //! In groups, so that each can be read at once: requests and statements ([`RequestMetrics`]), what
 //! protects the server ([`ProtectionMetrics`]), the way of a message from its author to its readers
-//! ([`PipelineMetrics`]), the index of search ([`SearchMetrics`]), and the
-//! counts of analytics ([`AnalyticsMetrics`]).
+//! ([`PipelineMetrics`]), the index of search ([`SearchMetrics`]), the counts of analytics
+//! ([`AnalyticsMetrics`]), and the latencies that tenants are shown ([`LatencyMetrics`]).
 
 use super::labels::{
     ActorLabel, BusDrop, BusDropLabel, BusRole, BusRoleLabel, CacheLabels, CacheTypeLabel, CodeLabel, Eviction,
@@ -353,6 +353,27 @@ impl AnalyticsMetrics {
                 "analytics_question_duration_seconds",
                 "Time of a question of analytics that was not answered from the cache",
                 &REQUEST_SECONDS,
+            ),
+        }
+    }
+}
+
+/// The latencies that tenants are shown, on their way into the database.
+pub(super) struct LatencyMetrics {
+    pub(super) stored: Counter,
+    pub(super) dropped: Counter,
+}
+
+impl LatencyMetrics {
+    pub(super) fn declare(all: &mut Declaration) -> Self {
+        Self {
+            stored: all.counter(
+                "analytics_latencies_stored",
+                "Latencies of messages and deliveries that were stored for the analytics of tenants",
+            ),
+            dropped: all.counter(
+                "analytics_latencies_dropped",
+                "Latencies that were not recorded for the analytics of tenants, because too many waited to be stored",
             ),
         }
     }

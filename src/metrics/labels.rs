@@ -53,16 +53,19 @@ pub enum SharedResource {
     Search,
     /// Questions of analytics that query the database.
     Analytics,
+    /// Pages of exports.
+    Exports,
 }
 
 impl SharedResource {
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::ConversationStarts,
         Self::ActiveConversations,
         Self::PasswordHashes,
         Self::PasswordJudgements,
         Self::Search,
         Self::Analytics,
+        Self::Exports,
     ];
 
     #[must_use]
@@ -74,6 +77,7 @@ impl SharedResource {
             Self::PasswordJudgements => "password_judgements",
             Self::Search => "search",
             Self::Analytics => "analytics",
+            Self::Exports => "exports",
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Used by every folder, through [`metrics`].
 
 use super::declared::{
-    AnalyticsMetrics, Declaration, PipelineMetrics, ProtectionMetrics, RequestMetrics, SearchMetrics,
+    AnalyticsMetrics, Declaration, LatencyMetrics, PipelineMetrics, ProtectionMetrics, RequestMetrics, SearchMetrics,
 };
 use super::labels::{
     self, ActorLabel, BusDrop, BusDropLabel, BusRole, BusRoleLabel, CacheLabels, CacheTypeLabel, CodeLabel, Eviction,
@@ -38,6 +38,7 @@ pub struct Metrics {
     pipeline: PipelineMetrics,
     search: SearchMetrics,
     analytics: AnalyticsMetrics,
+    latencies: LatencyMetrics,
 }
 
 impl Metrics {
@@ -50,6 +51,7 @@ impl Metrics {
             SearchMetrics::declare(&mut all),
             AnalyticsMetrics::declare(&mut all),
         );
+        let latencies = LatencyMetrics::declare(&mut all);
         all.version(env!("CARGO_PKG_VERSION"));
         Self {
             registry: all.registry,
@@ -59,6 +61,7 @@ impl Metrics {
             pipeline,
             search,
             analytics,
+            latencies,
         }
     }
 
@@ -278,6 +281,16 @@ impl Metrics {
     /// Messages were taken into the index of search.
     pub fn search_indexed(&self, messages: usize) {
         self.search.indexed.inc_by(messages as u64);
+    }
+
+    /// Latencies of tenants were not recorded, because there is no place for more of them.
+    pub fn latencies_dropped(&self, n: u64) {
+        self.latencies.dropped.inc_by(n);
+    }
+
+    /// Latencies of tenants are in the database.
+    pub fn latencies_stored(&self, n: u64) {
+        self.latencies.stored.inc_by(n);
     }
 
     /// What waits for the index of search, and how long the first of it has waited.

@@ -155,4 +155,6 @@ pub struct Committed {
     /// When the oldest of the posts among `changes` was accepted; `None` without one, or where that
     /// is not known.
     pub since: Option<Instant>,
+    /// When this node committed them; `None` of what it has not committed itself.
+    pub committed_at: Option<Instant>,
 }

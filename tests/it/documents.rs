@@ -184,6 +184,8 @@ async fn every_answer_fits_the_document() {
     call(&format!("DELETE {one}"), &format!("{messages}/{reply}"), None).await;
     call("GET /api/conversations/{id}/messages", &messages, None).await;
     call("GET /api/search", "/api/search?q=y", None).await;
+    call("GET /api/analytics/latency", "/api/analytics/latency", None).await;
+    call("GET /api/analytics/export", "/api/analytics/export", None).await;
     call("GET /api/conversations", "/api/conversations", None).await;
     call(&format!("GET {conversation}"), &place, None).await;
     call(&format!("PATCH {conversation}"), &place, Some(json!({"title": "y"}))).await;

@@ -80,6 +80,7 @@ async fn restarts_and_refusals_are_counted_from_zero() {
         "cache",
         "cached_users",
         "conversation",
+        "latencies",
         "persistence_lane",
         "presence",
         "presences",

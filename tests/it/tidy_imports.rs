@@ -16,20 +16,20 @@ use syn::visit::{self, Visit};
 /// Folder: the folders that it imports, from the top of the house down.
 const TABLE: &str = "\
 main: app, probe, signals, http, demo, search, analytics, tenants, auth, database, telemetry, config, ids
-app: shutdown, http, onboarding, sessions, conversations, search, analytics, tenants, auth, commit, rate_limit, presence, cache, bus, database, redis, config, supervision, ids
-shutdown: http, sessions, auth, commit, cache, database, supervision
+app: shutdown, http, onboarding, sessions, conversations, search, analytics, tenants, auth, commit, rate_limit, presence, cache, bus, database, redis, config, supervision, latency, ids
+shutdown: http, sessions, analytics, auth, commit, cache, database, supervision
 probe:
 signals:
-http: onboarding, sessions, conversations, search, analytics, tenants, auth, commit, rate_limit, cache, bus, database, wire, config, metrics, ids, error
+http: onboarding, sessions, conversations, search, analytics, tenants, auth, commit, rate_limit, cache, bus, database, wire, config, latency, metrics, ids, error
 demo: auth, commit, database, wire, ids
 onboarding: conversations, auth
 sessions: conversations, auth, commit, rate_limit, presence, wire, config, supervision, metrics, ids, error
-conversations: auth, commit, presence, cache, bus, database, fairness, wire, config, supervision, metrics, ids, error
+conversations: auth, commit, presence, cache, bus, database, fairness, wire, config, supervision, latency, metrics, ids, error
 search: auth, commit, database, fairness, wire, supervision, metrics, ids, error
-analytics: auth, cache, database, fairness, wire, supervision, metrics, ids, error
+analytics: auth, cache, database, wire, fairness, supervision, latency, metrics, ids, error
 tenants: auth, cache, database, wire, supervision, ids, error
 auth: cache, database, fairness, wire, config, supervision, metrics, ids, error
-commit: database, wire, supervision, metrics, ids, error
+commit: database, wire, supervision, latency, metrics, ids, error
 rate_limit: redis, config, supervision, metrics, ids
 presence: bus, supervision, metrics, ids
 cache: bus, redis, config, supervision, metrics, ids
@@ -42,6 +42,7 @@ fairness: metrics
 telemetry: config, supervision, metrics
 config: supervision
 supervision: metrics
+latency: metrics, ids
 metrics: ids, error
 ids:
 error:";

@@ -1,9 +1,12 @@
 //! The SQL of analytics: one function a statement, tenant first. `answering.rs` is what questions
-//! read, `counting.rs` what the follower does, `keeping.rs` merging, rebuilding and verifying.
+//! read, `counting.rs` what the follower does, `keeping.rs` merging, rebuilding and verifying;
+//! `export.rs` the pages of exports, `latency.rs` histograms.
 
 mod answering;
 mod counting;
+pub(super) mod export;
 mod keeping;
+pub(super) mod latency;
 mod timestamps;
 
 pub(super) use answering::{

@@ -8,8 +8,8 @@ use crate::http::request::cookies::CookieNames;
 use crate::http::response::prepared;
 use crate::http::response::problem::{PROBLEM_JSON, Problem};
 use crate::http::routes::{
-    access, analytics, auth, blocks, conversations, health, invites, keys, me, members, messages, metrics, search,
-    socket, tenant, users,
+    access, analytics, analytics_export, analytics_latency, auth, blocks, conversations, health, invites, keys, me,
+    members, messages, metrics, search, socket, tenant, users,
 };
 use crate::http::state::AppState;
 use actix_web::http::StatusCode;
@@ -37,7 +37,7 @@ use utoipa::{Modify, OpenApi};
         messages::update, messages::delete, members::list, members::create, members::update, members::delete,
         invites::list, invites::create, invites::delete, invites::accept, search::search,
         analytics::summary, analytics::messages, analytics::active_users, analytics::top_users,
-        analytics::top_conversations, analytics::heatmap, analytics::usage,
+        analytics::top_conversations, analytics::heatmap, analytics_latency::latency, analytics_export::export, analytics::usage,
         socket::open, health::health, health::live, health::ready, metrics::metrics,
     ),
     components(schemas(Problem)),

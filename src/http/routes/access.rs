@@ -56,6 +56,20 @@ pub(crate) struct Route {
     pub(crate) limits: RouteLimits,
 }
 
+/// How large a streamed response may be, and how long it may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StreamLimits {
+    pub(crate) rows_max: u64,
+    /// Then it ends, and says how to go on.
+    pub(crate) time_max: Duration,
+}
+
+/// What one export may have.
+pub(crate) const EXPORT: StreamLimits = StreamLimits {
+    rows_max: 1_000_000,
+    time_max: Duration::from_secs(600),
+};
+
 /// The path of logins: who they are is known only from their bodies.
 pub(crate) const LOGIN: &str = "/auth/login";
 /// Largest body of a login, in bytes: it is read before anybody is known.
@@ -75,7 +89,7 @@ const ADMIN: RouteAccess = RouteAccess::Scope(Scope::Admin);
 const ANALYTICS: RouteAccess = RouteAccess::OneOf([Scope::AnalyticsRead, Scope::Admin]);
 
 /// Every documented route.
-pub(crate) static ROUTES: [Route; 55] = [
+pub(crate) static ROUTES: [Route; 57] = [
     route("GET", "/ws", CHAT),
     route("POST", "/auth/register", Open),
     Route {
@@ -134,6 +148,9 @@ pub(crate) static ROUTES: [Route; 55] = [
     route("GET", "/api/analytics/users/top", ANALYTICS),
     route("GET", "/api/analytics/conversations/top", ANALYTICS),
     route("GET", "/api/analytics/heatmap", ANALYTICS),
+    route("GET", "/api/analytics/latency", ANALYTICS),
+    // Its limits are `EXPORT`.
+    route("GET", "/api/analytics/export", ANALYTICS),
     route("GET", "/api/me/usage", AnyScope),
     route("GET", "/health", Open),
     route("GET", "/health/live", Open),

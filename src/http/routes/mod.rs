@@ -5,6 +5,8 @@
 pub(crate) mod access;
 pub(crate) mod analytics;
 pub(crate) mod analytics_answers;
+pub(crate) mod analytics_export;
+pub(crate) mod analytics_latency;
 pub(crate) mod auth;
 pub(crate) mod blocks;
 pub(crate) mod conversations;

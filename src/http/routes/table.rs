@@ -4,8 +4,8 @@
 //! `docs/protocol.md`.
 
 use super::{
-    analytics, auth, blocks, conversations, health, invites, keys, me, members, messages, metrics, pages, search,
-    socket, tenant, users,
+    analytics, analytics_export, analytics_latency, auth, blocks, conversations, health, invites, keys, me, members,
+    messages, metrics, pages, search, socket, tenant, users,
 };
 use crate::error::Code;
 use crate::http::documents::asyncapi::document as asyncapi;
@@ -125,6 +125,8 @@ fn numbers(config: &mut ServiceConfig) {
         .service(to("/api/analytics/users/top").get(analytics::top_users))
         .service(to("/api/analytics/conversations/top").get(analytics::top_conversations))
         .service(to("/api/analytics/heatmap").get(analytics::heatmap))
+        .service(to("/api/analytics/latency").get(analytics_latency::latency))
+        .service(to("/api/analytics/export").get(analytics_export::export))
         .service(to("/api/me/usage").get(analytics::usage));
 }
 

@@ -3,6 +3,8 @@
 
 mod commands;
 mod exactness;
+mod export;
+mod latency;
 mod rules;
 
 use crate::support::{Person, TestApp, eventually_within};
