@@ -17,8 +17,8 @@
  * - A dead connection is found by `ping`: browsers do not show WebSocket pings.
  *
  * @import {
- *   AckFrame, ConversationFrame, Fetch, HelloFrame, Limits, NoticeFrame, ReplyFrame, RenewedToken,
- *   ServerFrame, Status, Storage, SubscribedFrame, TokenSource, User,
+ *   AckFrame, ClientFrame, ConversationFrame, Fetch, HelloFrame, Limits, NoticeFrame, ReplyFrame,
+ *   RenewedToken, ServerFrame, Status, Storage, SubscribedFrame, TokenSource, User,
  * } from './client/types.js'
  * @import { ClientEvents } from './client/emitter.js'
  */
@@ -408,14 +408,10 @@ export class ParlanceClient {
     this.#events.emit('change', { conversation, frame: null });
   }
 
-  /**
-   * The `rev` of a message that the user saw.
-   *
-   * @param {string} conversationId
-   * @param {string} id
-   */
-  #seen(conversationId, id) {
-    return this.conversation(conversationId).byId.get(id)?.rev;
+  /** @param {Extract<ClientFrame, { type: 'edit' | 'delete' | 'react' }>} frame of what was seen */
+  #change(frame) {
+    const seen = this.conversation(frame.conversation).byId.get(frame.id)?.rev;
+    return this.#operations.ask(frame, { repeat: true, seen });
   }
 
   /**
@@ -425,8 +421,7 @@ export class ParlanceClient {
    * @returns {Promise<ReplyFrame>}
    */
   edit(conversationId, id, body) {
-    const frame = /** @type {const} */ ({ type: 'edit', conversation: conversationId, id, body });
-    return this.#operations.ask(frame, { repeat: true, seen: this.#seen(conversationId, id) });
+    return this.#change({ type: 'edit', conversation: conversationId, id, body });
   }
 
   /**
@@ -435,8 +430,7 @@ export class ParlanceClient {
    * @returns {Promise<ReplyFrame>}
    */
   delete(conversationId, id) {
-    const frame = /** @type {const} */ ({ type: 'delete', conversation: conversationId, id });
-    return this.#operations.ask(frame, { repeat: true, seen: this.#seen(conversationId, id) });
+    return this.#change({ type: 'delete', conversation: conversationId, id });
   }
 
   /**
@@ -447,8 +441,7 @@ export class ParlanceClient {
    * @returns {Promise<ReplyFrame>}
    */
   react(conversationId, id, emoji, on) {
-    const frame = /** @type {const} */ ({ type: 'react', conversation: conversationId, id, emoji, on });
-    return this.#operations.ask(frame, { repeat: true, seen: this.#seen(conversationId, id) });
+    return this.#change({ type: 'react', conversation: conversationId, id, emoji, on });
   }
 
   /**

@@ -43,7 +43,7 @@
  * @property {string | null} [edited_at]
  * @property {string | null} [deleted_at]
  * @property {Reaction[]} [reactions]
- * @property {string[]} [mine] emojis of the user's own; in pages and replays, if there are reactions
+ * @property {string[]} [mine] the user's own emojis; in pages and replays, if there are reactions
  * @property {string} [by] who caused a live `updated`
  * @property {string} [emoji] and by which reaction
  * @property {boolean} [on] whether it was added
@@ -209,13 +209,15 @@
 
 // ---- Client frames, without `ref` ----
 
+/** @typedef {{ if_rev?: number }} IfRev only while the message has this revision */
+
 /**
  * @typedef {{ type: 'subscribe', conversation: string, after?: number }
  *   | { type: 'unsubscribe', conversation: string }
  *   | { type: 'send', conversation: string, id: string, body: string, reply_to?: string }
- *   | { type: 'edit', conversation: string, id: string, body: string, if_rev?: number }
- *   | { type: 'delete', conversation: string, id: string, if_rev?: number }
- *   | { type: 'react', conversation: string, id: string, emoji: string, on: boolean, if_rev?: number }
+ *   | ({ type: 'edit', conversation: string, id: string, body: string } & IfRev)
+ *   | ({ type: 'delete', conversation: string, id: string } & IfRev)
+ *   | ({ type: 'react', conversation: string, id: string, emoji: string, on: boolean } & IfRev)
  *   | { type: 'read', conversation: string, seq: number }
  *   | { type: 'typing', conversation: string, on: boolean }
  *   | { type: 'refresh', token: string }
