@@ -4,7 +4,7 @@ SHELL := /bin/sh
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-pure test-it test-browser conformance schemathesis nginx-check ops scaling lint audit fmt docs bench load soak clean
+.PHONY: help run demo test test-pure test-it test-browser conformance schemathesis nginx-check ops scaling lint audit fmt docs bench load fairness soak clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,6 +67,9 @@ bench: ## Benchmark the pure cores, and commit against a PostgreSQL of its own
 
 load: ## A short round of the load tool against a fresh release server; or PROFILE=light, medium, heavy (DURATION=seconds)
 	@scripts/load.sh
+
+fairness: ## What a neighbour waits while one tenant does its worst, in each of some ways
+	@scripts/fairness.sh
 
 soak: ## Half an hour of random faults under load, and a verdict (SOAK_MINUTES, SOAK_SEED)
 	@scripts/soak.sh

@@ -5,15 +5,17 @@
 //! cannot hide itself. `engine/` drives every connection on one thread, `client/` reads frames in
 //! place, `measure/check.rs` compares what every reader saw, `profiles/` are the kinds of load,
 //! `suite/` runs all of them on servers that `installation/` starts, `workload/` is a workspace at
-//! work for minutes.
+//! work for minutes, `fairness/` is about a neighbour of somebody who does their worst.
 //!
 //! Load goes only to addresses of this machine. The exit code is 1 when a message was lost,
-//! doubled, reordered or swapped, or a workload broke a promise, and 2 when the run itself failed.
+//! doubled, reordered or swapped, a workload broke a promise or a neighbour had to wait too long,
+//! and 2 when the run itself failed.
 
 mod client;
 mod context;
 mod engine;
 mod error;
+mod fairness;
 mod installation;
 mod measure;
 mod profiles;
@@ -140,6 +142,8 @@ enum Command {
     Suite(suite::Arguments),
     /// Starts a fresh server and lets a workspace of 10, 50 or 200 users work on it for minutes.
     Profile(workload::WorkloadArguments),
+    /// Starts a fresh server with its limits; a neighbour's latencies while a tenant does its worst.
+    Fairness(fairness::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -201,6 +205,10 @@ fn run(cli: Cli) -> Result<bool> {
         Command::Rest { rate, seconds } => {
             let rest = rest::rest(&context, rate, Duration::from_secs(seconds))?;
             (rest.table(), serde_json::to_string(&rest), rest.error_rate == 0.0)
+        }
+        Command::Fairness(arguments) => {
+            let report = fairness::run(&arguments, &context)?;
+            (report.table(), serde_json::to_string(&report), report.is_fair())
         }
         Command::Suite(arguments) => return suite::run(&arguments, cli.target.json, &context),
         Command::Profile(arguments) => return workload::run(&arguments, cli.target.json, &context),

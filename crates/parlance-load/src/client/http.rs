@@ -9,7 +9,7 @@
 use crate::error::{Error, Result, io};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub(crate) fn another_client() -> Ipv4Addr {
 }
 
 /// Longest response, in bytes.
-const RESPONSE_BYTES_MAX: usize = 1 << 20;
+const RESPONSE_BYTES_MAX: usize = 2 << 20;
 /// How long a connect or a read may take.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -33,6 +33,8 @@ const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
 pub(crate) struct Client {
     stream: BufReader<TcpStream>,
     host: String,
+    /// From where its requests seem to come; from somewhere else each, if not said.
+    origin: Option<IpAddr>,
 }
 
 impl Client {
@@ -43,7 +45,15 @@ impl Client {
         Ok(Self {
             stream: BufReader::new(stream),
             host: address.to_string(),
+            origin: None,
         })
+    }
+
+    /// The same, for one client address (see [`another_client`]).
+    pub(crate) fn connect_from(address: SocketAddr, origin: IpAddr) -> Result<Self> {
+        let mut client = Self::connect(address)?;
+        client.origin = Some(origin);
+        Ok(client)
     }
 
     /// `POST` with a JSON body; anything but 2xx is an error.
@@ -75,7 +85,7 @@ impl Client {
         let authorization = token
             .map(|token| format!("Authorization: Bearer {token}\r\n"))
             .unwrap_or_default();
-        let client = another_client();
+        let client = self.origin.unwrap_or_else(|| another_client().into());
         let request = format!(
             "{method} {path} HTTP/1.1\r\nHost: {}\r\nX-Forwarded-For: {client}\r\n{authorization}Content-Type: application/json\r\n\
              Content-Length: {}\r\n\r\n{body}",
