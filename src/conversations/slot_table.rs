@@ -99,7 +99,7 @@ impl SlotTable {
     /// Room for one more of this starter: another one is asked to go if the table is full.
     fn make_room(&self, slots: &Slots, starter: &Starter) -> Result<(), Error> {
         let mut shares = self.shares.lock();
-        let error = if !shares.has_room(starter) {
+        let error = if !shares.has_room(starter, slots.len()) {
             Error::Refused(
                 Code::LimitReached,
                 "Too many of your conversations are in use at a time.",

@@ -1,10 +1,13 @@
 //! Who holds how many places of a table, and which entry makes room for another. Pure.
 //!
-//! Each entry counts for the group (tenant) and the member (user) it was made for. A group holds half
-//! of the places at most, a member a twentieth, but neither less than [`SHARE_MIN`]. When all are
-//! taken, a newcomer is not refused: an entry that nobody uses goes. Which one that is follows from
-//! the clock algorithm, which is nearly the one unused for longest: they stand in a row; the first is
-//! looked at; one that was used since it was last looked at goes to the end, one that was not goes.
+//! Each entry counts for the group (tenant) and the member (user) it was made for. A member holds a
+//! twentieth of the places at most. A group holds half of them, or more as long as a quarter of all
+//! is free. Neither share is less than [`SHARE_MIN`].
+//!
+//! When all are taken, a newcomer is not refused: an entry that nobody uses goes. Which one follows
+//! from the clock algorithm, which is nearly the one unused for longest: they stand in a row; the
+//! first is looked at; one that was used since it was last looked at goes to the end, one that was
+//! not goes.
 //!
 //! Used for the active conversations (`conversations/slot_table.rs`), which know what was used.
 //! Bounds: those of the table. A newcomer looks at [`LOOKS_MAX`] others at most.
@@ -31,6 +34,8 @@ pub enum EntryUse {
 pub struct Holdings<G, M, K> {
     of_group_max: usize,
     of_member_max: usize,
+    /// From so many taken places on the share of a group holds.
+    crowded_from: usize,
     of_group: HashMap<G, usize>,
     of_member: HashMap<M, usize>,
     /// In which they are looked at.
@@ -44,18 +49,19 @@ impl<G: ShareKey, M: ShareKey, K: ShareKey> Holdings<G, M, K> {
         Self {
             of_group_max: (places / 2).max(SHARE_MIN),
             of_member_max: (places / 20).max(SHARE_MIN),
+            crowded_from: places - places / 4,
             of_group: HashMap::new(),
             of_member: HashMap::new(),
             row: VecDeque::new(),
         }
     }
 
-    /// Whether one more is within the shares of its group and member.
+    /// Whether one more is within the shares of its group and member, where so many are taken.
     #[must_use]
-    pub fn has_room(&self, holder: &Claimant<G, M>) -> bool {
+    pub fn has_room(&self, holder: &Claimant<G, M>, taken: usize) -> bool {
         let of_group = self.of_group.get(&holder.group).copied().unwrap_or_default();
         let of_member = self.of_member.get(&holder.member).copied().unwrap_or_default();
-        of_group < self.of_group_max && of_member < self.of_member_max
+        of_member < self.of_member_max && (of_group < self.of_group_max || taken < self.crowded_from)
     }
 
     /// An entry was made.
@@ -133,20 +139,46 @@ mod tests {
         let mut shares = TestHoldings::new(100_000);
         let tenant = TenantId::new();
         let user = user_of(tenant);
-        let fill = |shares: &mut TestHoldings, holder: &Starter| {
+        let fill = |shares: &mut TestHoldings, holder: &Starter, taken: usize| {
             let mut added = 0;
-            while shares.has_room(holder) {
+            while shares.has_room(holder, taken + added) {
                 shares.add(ConversationId::new(), holder);
                 added += 1;
             }
             added
         };
-        assert_eq!(fill(&mut shares, &user), 5_000);
-        let colleagues: usize = (0..20).map(|_| fill(&mut shares, &user_of(tenant))).sum();
+        // In a table that is nearly full.
+        assert_eq!(fill(&mut shares, &user, 75_000), 5_000);
+        let colleagues: usize = (0..20).map(|_| fill(&mut shares, &user_of(tenant), 75_000)).sum();
         assert_eq!(colleagues, 45_000);
-        assert!(shares.has_room(&user_of(TenantId::new())));
+        assert!(shares.has_room(&user_of(TenantId::new()), 100_000));
         shares.remove(&user, 49_999);
-        assert!(shares.has_room(&user), "a place was given back");
+        assert!(shares.has_room(&user, 100_000), "a place was given back");
+    }
+
+    #[test]
+    fn a_tenant_takes_more_than_its_share_of_an_empty_table_and_leaves_a_quarter() {
+        let mut shares = TestHoldings::new(100_000);
+        let tenant = TenantId::new();
+        let mut taken = 0;
+        for user in (0..100).map(|_| user_of(tenant)) {
+            let before = taken;
+            while shares.has_room(&user, taken) {
+                shares.add(ConversationId::new(), &user);
+                taken += 1;
+            }
+            assert!(taken - before <= 5_000);
+        }
+        assert_eq!(taken, 75_000);
+        let neighbours: Vec<_> = (0..5).map(|_| user_of(TenantId::new())).collect();
+        for _ in 0..5_000 {
+            for user in &neighbours {
+                assert!(shares.has_room(user, taken));
+                shares.add(ConversationId::new(), user);
+                taken += 1;
+            }
+        }
+        assert_eq!(taken, 100_000, "they get all of it");
     }
 
     #[test]
