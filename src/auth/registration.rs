@@ -152,11 +152,12 @@ impl Auth {
         }
     }
 
-    /// Takes back a user who was made but could not join. If the join went through after all, the
+    /// Takes back a user who was made but could not join, and the place that a guest took of the
+    /// invitation. If the join went through after all, the
     /// user stays: someone refers to them then, and the database refuses.
-    pub async fn discard(&self, account: &Account) {
+    pub async fn discard(&self, account: &Account, invite: Option<&str>) {
         let result = match self.inner.database.client().await {
-            Ok(client) => store::delete_user(&client, account.tenant.id, account.user.id).await,
+            Ok(client) => store::delete_user(&client, account.tenant.id, account.user.id, invite).await,
             Err(error) => Err(error.into()),
         };
         if let Err(error) = result {

@@ -58,7 +58,7 @@ impl Onboarding {
         if let Some(code) = invite
             && let Err(error) = self.conversations.accept_invite(principal.access(), code).await
         {
-            self.auth.discard(&account).await;
+            self.auth.discard(&account, invite).await;
             return Err(error.into());
         }
         Ok(self.auth.open_session(account, principal).await?)

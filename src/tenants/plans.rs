@@ -4,8 +4,8 @@
 //! give. Nothing over HTTP changes it: whoever can run the program with the database's address is
 //! the operator.
 //!
-//! A lower plan takes away the tiers that it does not have, in the same transaction, and every node
-//! hears of it within five seconds. The tenant's own quota follows with each token, within the life
+//! A lower plan takes away the tiers that it does not have, in the same transaction. Every node hears
+//! of the plan and of the tiers within five seconds. The tenant's own quota follows with each token, within the life
 //! of one, and with each API key within a minute.
 
 use super::error::Error;

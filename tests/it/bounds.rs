@@ -89,6 +89,33 @@ async fn a_link_lets_so_many_guests_in() {
     app.stop().await;
 }
 
+/// A guest whom the conversation does not take has not used up a place of the link.
+#[actix_web::test]
+async fn a_guest_who_cannot_join_gives_the_place_back() {
+    let app = TestApp::start().await;
+    let (ann, c) = app.person_with_conversation("Ann").await;
+    let code = ann.invite(c).await;
+    let enter = || {
+        let body = json!({"name": "Gus", "invite": code});
+        app.request(Method::POST, "/auth/guest", None, Some(body))
+    };
+    let guests = async || {
+        let sql = "SELECT guests FROM invites WHERE code = $1";
+        app.database.query(sql, &[&code]).await[0].get::<_, i32>(0)
+    };
+    let members = async |n: i32| {
+        let sql = "UPDATE conversations SET member_count = $2 WHERE id = $1 RETURNING id";
+        app.database.query(sql, &[&c.0, &n]).await;
+    };
+    members(10_000).await;
+    enter().await.problem(409, "limit_reached");
+    assert_eq!(guests().await, 0);
+    members(1).await;
+    assert_eq!(enter().await.status, 201);
+    assert_eq!(guests().await, 1);
+    app.stop().await;
+}
+
 /// One more ends the oldest: nobody is locked out, and nothing grows.
 #[actix_web::test]
 async fn a_user_has_so_many_logins_and_the_oldest_ends() {

@@ -51,8 +51,15 @@ async fn admins_give_the_tiers_of_their_plan_and_the_plan_is_the_operators() {
         ann.patch("/api/tenant", body).await.problem(400, "bad_request");
     }
     let operators = app.open_database().await;
+    let elsewhere = ann.at(&there);
+    let plan_elsewhere = async || elsewhere.get("/api/tenant").await.ok()["plan"].clone();
+    assert_eq!(plan_elsewhere().await, "regular");
     let changed = set_plan(&operators, ann.tenant, Plan::Premium).await.unwrap();
     assert_eq!((&*changed.name, changed.lowered), ("Test", 0));
+    eventually("a node that had read the plan hears of it", async || {
+        plan_elsewhere().await == "premium"
+    })
+    .await;
     tier(&ann, &bob, "premium").await.ok();
     tier(&ann, &cid, "premium").await.ok();
     tier(&neighbour, &neighbour, "premium").await.problem(403, "forbidden");

@@ -136,9 +136,19 @@ pub(in crate::auth) async fn set_password_hash(
 }
 
 /// Takes back a user who could not be let in; fails if something refers to them already.
-pub(in crate::auth) async fn delete_user(client: &Client, tenant_id: TenantId, user_id: UserId) -> Result<(), Error> {
-    const DELETE: Statement = Statement::new("users.delete", "DELETE FROM users WHERE tenant_id = $1 AND id = $2");
-    client.execute(&DELETE, &[&tenant_id.0, &user_id.0]).await?;
+pub(in crate::auth) async fn delete_user(
+    client: &Client,
+    tenant_id: TenantId,
+    user_id: UserId,
+    invite: Option<&str>,
+) -> Result<(), Error> {
+    const DELETE: Statement = Statement::new(
+        "users.delete",
+        "WITH gone AS (DELETE FROM users WHERE tenant_id = $1 AND id = $2 RETURNING role) \
+         UPDATE invites SET guests = guests - 1 \
+         WHERE tenant_id = $1 AND code = $3 AND guests > 0 AND EXISTS (SELECT FROM gone WHERE role = 'guest')",
+    );
+    client.execute(&DELETE, &[&tenant_id.0, &user_id.0, &invite]).await?;
     Ok(())
 }
 

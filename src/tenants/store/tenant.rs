@@ -87,11 +87,20 @@ pub(in crate::tenants) async fn set_plan(
                           WHERE tenant_id = $1 AND tier = 'premium' AND $2 <> 'premium' RETURNING id) \
          INSERT INTO auth_events (tenant_id, user_id) SELECT $1, id FROM lowered",
     );
+    // There are events of users only, so its first one is said to have changed.
+    const TELL: Statement = Statement::new(
+        "users.touch_first",
+        "WITH told AS (UPDATE users SET updated_at = clock_timestamp() \
+                       WHERE tenant_id = $1 AND id = (SELECT id FROM users WHERE tenant_id = $1 \
+                                                      ORDER BY created_at, id LIMIT 1) RETURNING id) \
+         INSERT INTO auth_events (tenant_id, user_id) SELECT $1, id FROM told",
+    );
     // The row of the tenant is locked by it: nobody gives a tier meanwhile.
     let Some(row) = tx.query_opt(&SET, &[&tenant_id.0, &plan.as_str()]).await? else {
         return Ok(None);
     };
     let lowered = tx.execute(&LOWER, &[&tenant_id.0, &plan.as_str()]).await?;
+    tx.execute(&TELL, &[&tenant_id.0]).await?;
     Ok(Some((row.get("name"), lowered)))
 }
 
