@@ -38,6 +38,10 @@ const SEAL: Range<usize> = 1..1 + SEAL_BYTES;
 /// nodes are within seconds of each other.
 const AGE_MAX: TimeDelta = TimeDelta::minutes(2);
 
+/// Longest envelope that is read. The longest that is written is a tenth of that: a group with its
+/// changes, or a notice to all members of a conversation.
+const ENVELOPE_BYTES_MAX: usize = 8 * 1_024 * 1_024;
+
 /// Why bytes are not an envelope.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
@@ -48,6 +52,8 @@ pub(super) enum Error {
     Broken(#[from] postcard::Error),
     #[error("not an envelope: a time is out of range")]
     Time,
+    #[error("an envelope of {0} bytes")]
+    TooLong(usize),
     /// Made without the secret of the nodes, or for another channel.
     #[error("the seal is not right")]
     Seal,
@@ -264,6 +270,9 @@ pub(super) fn decode(
     bytes: &[u8],
     now: DateTime<Utc>,
 ) -> Result<DecodedEnvelope, Error> {
+    if bytes.len() > ENVELOPE_BYTES_MAX {
+        return Err(Error::TooLong(bytes.len()));
+    }
     let (seal, content) = split(bytes)?;
     if !sealer.is_sealed(channel, content, seal) {
         return Err(Error::Seal);
@@ -281,6 +290,7 @@ pub(super) fn decode(
             observed,
         } => Envelope::Committed(Committed {
             conversation_id,
+            tenant_id: None,
             changes: changes
                 .into_iter()
                 .map(|change| decode_change(conversation_id, change))
@@ -571,6 +581,7 @@ mod tests {
         let changes = changes(conversation_id);
         let sent = Envelope::Committed(Committed {
             conversation_id,
+            tenant_id: None,
             changes: changes.clone(),
             observed: Rev(12),
             since: Some(std::time::Instant::now()),
@@ -676,6 +687,8 @@ mod tests {
             assert!(length > 33 || sender(&bytes[..length]).is_none(), "{length} bytes");
         }
         assert!(encode(NodeId::new(), at(0), &Envelope::Resumed(Vec::new())).is_none());
+        let long = vec![VERSION; ENVELOPE_BYTES_MAX + 1];
+        assert!(matches!(received(&long, at(0)).unwrap_err(), Error::TooLong(_)));
     }
 
     #[test]

@@ -164,6 +164,7 @@ impl GroupWriter {
                 let conversation_id = operation.conversation_id;
                 let committed = by_conversation.entry(conversation_id).or_insert_with(|| Committed {
                     conversation_id,
+                    tenant_id: Some(operation.tenant_id),
                     changes: Vec::new(),
                     observed: Rev::ZERO,
                     since: None,

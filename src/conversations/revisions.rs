@@ -39,6 +39,7 @@ async fn compare(context: &ConversationContext, known: &[(ConversationId, Rev)])
                 for (conversation_id, observed) in revs {
                     let committed = Committed {
                         conversation_id,
+                        tenant_id: None,
                         changes: Vec::new(),
                         observed,
                         since: None,

@@ -7,8 +7,10 @@
 //! [`SILENCE_MAX`] is removed together with its users: a killed node leaves no ghosts. Nothing is
 //! kept outside of the nodes, so nothing is lost with Redis.
 //!
-//! Bounds: [`NODES_MAX`] nodes. A snapshot comes in parts of at most [`SNAPSHOT_PART_USERS`] users.
-//! Of each node, the parts of one snapshot are kept until all are here.
+//! Bounds: [`NODES_MAX`] nodes, [`NODE_USERS_MAX`] users of one, [`USERS_MAX`] of all, whatever
+//! somebody publishes. What is beyond is ignored, and those users count as offline here. A snapshot
+//! comes in parts of at most [`SNAPSHOT_PART_USERS`] users. Of each node, the parts of one snapshot
+//! are kept until all are here.
 
 use crate::bus::SnapshotPart;
 use crate::ids::{NodeId, UserId};
@@ -29,6 +31,10 @@ const SYNC_INTERVAL: Duration = Duration::from_secs(1);
 pub(super) const SNAPSHOT_PART_USERS: usize = 2_000;
 /// Further nodes are ignored. So many are someone's mistake.
 const NODES_MAX: usize = 1_024;
+/// Users of one node: four times as many as it has places for connections.
+const NODE_USERS_MAX: usize = 200_000;
+/// Users of all other nodes, each counted as often as there are nodes that have them.
+const USERS_MAX: usize = 2_000_000;
 
 /// A user came online or went offline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -144,7 +150,8 @@ impl RemotePresence {
     /// One user came or went on a node.
     pub(super) fn apply_delta(&mut self, node: NodeId, change: PresenceChange, now: Instant) -> PresenceUpdate {
         let mut update = PresenceUpdate::default();
-        let Some(known) = self.node(node, now) else {
+        let has_room = !change.online || self.has_room(node, self.users_of(node) + 1);
+        let Some(known) = self.node(node, now).filter(|_| has_room) else {
             return update;
         };
         let Some(version) = &mut known.version else {
@@ -182,7 +189,8 @@ impl RemotePresence {
     pub(super) fn add_part(&mut self, part: SnapshotPart, now: Instant) -> Option<ReceivedSnapshot> {
         let known = self.node(part.node, now)?;
         let version = part.version;
-        if known.version == Some(version) || part.users.len() > SNAPSHOT_PART_USERS {
+        let is_odd = part.part >= part.parts || part.parts as usize > NODE_USERS_MAX / SNAPSHOT_PART_USERS;
+        if known.version == Some(version) || is_odd || part.users.len() > SNAPSHOT_PART_USERS {
             return None;
         }
         let empty = || IncomingSnapshot {
@@ -208,6 +216,9 @@ impl RemotePresence {
     /// From now on these are the users of the node. Nothing changes if anything else came from it
     /// since the comparison began: then the versions differ, and it is asked again.
     pub(super) fn adopt(&mut self, diff: SnapshotDiff) -> Vec<PresenceChange> {
+        if !self.has_room(diff.node, diff.users.len()) {
+            return Vec::new();
+        }
         let known = self.nodes.get_mut(&diff.node);
         let Some(known) = known.filter(|known| Arc::ptr_eq(&known.users, &diff.before)) else {
             return Vec::new();
@@ -238,6 +249,16 @@ impl RemotePresence {
         let users = gone.into_iter().flat_map(|known| Arc::unwrap_or_clone(known.users));
         let left = users.map(|user_id| PresenceChange { user_id, online: false });
         left.filter_map(|change| self.count(change)).collect()
+    }
+
+    fn users_of(&self, node: NodeId) -> usize {
+        self.nodes.get(&node).map_or(0, |known| known.users.len())
+    }
+
+    /// Whether a node may have so many users.
+    fn has_room(&self, node: NodeId, users: usize) -> bool {
+        let all: usize = self.nodes.values().map(|known| known.users.len()).sum();
+        users <= NODE_USERS_MAX && all - self.users_of(node) + users <= USERS_MAX
     }
 
     /// A node from which something came just now; `None` if there are too many.
@@ -396,6 +417,49 @@ mod tests {
         let received = remote.add_part(part_of(node, 2, WHOLE, &[bob]), after(now, 2)).unwrap();
         remote.expire(after(now, 60));
         assert_eq!(remote.adopt(received.compare()), [], "the node has gone meanwhile");
+    }
+
+    #[test]
+    fn what_other_nodes_say_has_a_bound() {
+        let (mut remote, now) = (RemotePresence::default(), Instant::now());
+        let people: Vec<UserId> = std::iter::repeat_with(UserId::new).take(NODE_USERS_MAX).collect();
+        let fill = |remote: &mut RemotePresence| {
+            let node = NodeId::new();
+            let parts = u32::try_from(NODE_USERS_MAX / SNAPSHOT_PART_USERS).unwrap();
+            for (part, users) in (0..).zip(people.chunks(SNAPSHOT_PART_USERS)) {
+                remote.part(node, 1, PartNumber(part, parts), users, now);
+            }
+            assert!(remote.node(node, now).is_some());
+            node
+        };
+        let full = fill(&mut remote);
+        assert_eq!(remote.users_of(full), NODE_USERS_MAX);
+        let late = UserId::new();
+        assert_eq!(remote.apply_delta(full, online(late), now), PresenceUpdate::default());
+        assert!(!remote.contains(late));
+        // Who leaves makes room.
+        remote.apply_delta(full, offline(people[0]), now);
+        assert_eq!(remote.apply_delta(full, online(late), now), applied(online(late)));
+        // All of them together, too.
+        for _ in 1..USERS_MAX / NODE_USERS_MAX {
+            fill(&mut remote);
+        }
+        let beyond = fill(&mut remote);
+        assert_eq!(remote.users_of(beyond), 0);
+    }
+
+    #[test]
+    fn a_snapshot_that_would_never_end_is_not_begun() {
+        let (mut remote, node, now) = (RemotePresence::default(), NodeId::new(), Instant::now());
+        for number in [
+            PartNumber(0, u32::MAX),
+            PartNumber(0, 101),
+            PartNumber(1, 1),
+            PartNumber(0, 0),
+        ] {
+            assert_eq!(remote.part(node, 1, number, &[UserId::new()], now), []);
+            assert!(remote.nodes[&node].incoming.is_none());
+        }
     }
 
     proptest! {

@@ -4,10 +4,11 @@
 //! Every change carries the whole present state of the thing it is about, so readers upsert by id
 //! and a replay needs only the latest change of each thing. Pure.
 
-use super::encode::{Frame, encode};
+use super::encode::{Frame, encode, encoded_len};
 use super::frames::{ConversationChanged, MemberChange, MemberChanged, Message, Updated};
 use super::own_reactions::{OwnReactions, has_unlisted};
-use crate::ids::{ConversationId, MessageId, Rev, UserId};
+use super::sizes::FRAME_BYTES;
+use crate::ids::{ConversationId, MessageId, Rev, TenantId, UserId};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -63,8 +64,18 @@ impl Change {
     #[must_use]
     pub fn weight(&self) -> usize {
         match self {
-            Self::Message(message) => 256 + message.body.as_ref().map_or(0, |body| body.len()),
+            Self::Message(message) => message.weight(),
             Self::Member(_) | Self::Properties(_) => 256,
+        }
+    }
+
+    /// How many bytes its frame has, or a few more.
+    #[must_use]
+    pub fn encoded_bytes(&self) -> usize {
+        match self {
+            Self::Message(message) => message.encoded_bytes(),
+            Self::Member(member) => FRAME_BYTES + encoded_len(&member.user.name),
+            Self::Properties(properties) => FRAME_BYTES + encoded_len(&properties.title),
         }
     }
 
@@ -147,6 +158,8 @@ impl Change {
 #[derive(Clone, Debug)]
 pub struct Committed {
     pub conversation_id: ConversationId,
+    /// Whose it is, where this node has committed.
+    pub tenant_id: Option<TenantId>,
     /// The changes this node committed, in the order of their revisions.
     pub changes: Vec<Change>,
     /// The highest revision seen while committing, also when nothing changed: a conversation that

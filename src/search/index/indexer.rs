@@ -2,8 +2,9 @@
 //! words and moves the positions, in one transaction.
 //!
 //! Bounds: [`MESSAGES_MAX`] messages, divided evenly between the conversations, so that nobody's
-//! flood holds up others; and [`BYTES_MAX`] of bodies. What is left over goes to the end of the
-//! backlog.
+//! flood holds up others; and [`BYTES_MAX`] of bodies, divided between tenants and then between
+//! their conversations. What is left over goes back into the backlog, behind what its tenant has
+//! there.
 //!
 //! The position moves to the revision that the conversation had when it was locked here. Messages
 //! are read after that, so all that was changed up to that revision is seen, in its present form;

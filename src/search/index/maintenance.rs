@@ -138,6 +138,7 @@ impl SearchIndex {
                 store::reset(&self.database.client().await?, conversation).await?;
                 let mut waiting = vec![Waiting {
                     conversation: conversation.conversation,
+                    tenant: conversation.tenant,
                     since: Instant::now(),
                 }];
                 while !waiting.is_empty() {

@@ -4,7 +4,7 @@
 //! the conversation later. Commits of other nodes are not heard of here: each node indexes what it
 //! has committed, and the sweep finds what a node has left behind that died.
 
-use super::backlog::Backlog;
+use super::backlog::{Backlog, Waiting};
 use crate::commit::CommitObserver;
 use crate::wire::{Change, Committed};
 use std::sync::Arc;
@@ -24,8 +24,14 @@ impl CommitObserver for SearchObserver {
     fn committed(&self, committed: &Committed) {
         // Without any change it is only known that something was committed.
         let is_of_member = |change: &Change| matches!(change, Change::Member(_));
-        if committed.changes.is_empty() || !committed.changes.iter().all(is_of_member) {
-            self.backlog.push(committed.conversation_id, Instant::now());
+        let concerns_words = committed.changes.is_empty() || !committed.changes.iter().all(is_of_member);
+        // Whose it is, this node knows of what it has committed.
+        if let Some(tenant) = committed.tenant_id.filter(|_| concerns_words) {
+            self.backlog.push(Waiting {
+                conversation: committed.conversation_id,
+                tenant,
+                since: Instant::now(),
+            });
         }
     }
 }

@@ -82,6 +82,9 @@ pub(super) async fn claim(db: &Transaction<'_>, conversations: &[Uuid]) -> Resul
 
 /// The messages beyond some positions, ascending in each conversation: at most `each` of one, with
 /// at most `bytes` of bodies together, the first message in any case.
+///
+/// The bytes are divided: a message comes the later, the more bytes of its tenant come before it,
+/// and within a tenant the more of its conversation do. So long texts of one leave room for the rest.
 pub(super) async fn list_unindexed(
     db: &Transaction<'_>,
     positions: &[Position],
@@ -91,17 +94,23 @@ pub(super) async fn list_unindexed(
     const SQL: Statement = Statement::new(
         "messages.list_unindexed",
         "WITH beyond AS MATERIALIZED (
-             SELECT m.conversation_id, m.seq, m.rev, m.body, p.n
+             SELECT m.conversation_id, m.seq, m.rev, m.body, p.n, p.tenant_id,
+                    coalesce(octet_length(m.body), 0) AS bytes
              FROM unnest($1::uuid[], $2::uuid[], $3::bigint[]) WITH ORDINALITY
                   AS p (tenant_id, conversation_id, through_rev, n)
              CROSS JOIN LATERAL (
                  SELECT m.conversation_id, m.seq, m.rev, m.body FROM messages m
                  WHERE m.conversation_id = p.conversation_id AND m.rev > p.through_rev AND m.tenant_id = p.tenant_id
                  ORDER BY m.rev LIMIT $4) m
+         ), of_conversation AS (
+             SELECT *, sum(bytes) OVER (PARTITION BY n ORDER BY rev) AS conversation_bytes FROM beyond
+         ), of_tenant AS (
+             SELECT *, sum(bytes) OVER (PARTITION BY tenant_id ORDER BY conversation_bytes, n, rev) AS tenant_bytes
+             FROM of_conversation
          ), counted AS (
-             SELECT *, sum(coalesce(octet_length(body), 0)) OVER (ORDER BY n, rev)
-                       - coalesce(octet_length(body), 0) < $5::bigint AS is_within
-             FROM beyond
+             SELECT *, sum(bytes) OVER (ORDER BY tenant_bytes, tenant_id, conversation_bytes, n, rev) - bytes
+                       < $5::bigint AS is_within
+             FROM of_tenant
          )
          SELECT conversation_id, seq, rev, is_within, CASE WHEN is_within THEN body END AS body
          FROM counted ORDER BY n, rev",
@@ -223,12 +232,19 @@ pub(super) async fn try_lock_sweep(db: &Transaction<'_>) -> Result<bool, Error> 
     Ok(db.query_one(&SQL, &[]).await?.get(0))
 }
 
-/// Conversations that are behind their own revision, at most `most`, with how long the first post
-/// that is not indexed has waited.
-pub(super) async fn list_behind(db: &Transaction<'_>, most: i64) -> Result<Vec<(ConversationId, Duration)>, Error> {
+/// A conversation that is behind its own revision.
+pub(super) struct Behind {
+    pub(super) conversation: ConversationId,
+    pub(super) tenant: TenantId,
+    /// How long the first post that is not indexed has waited.
+    pub(super) waited: Duration,
+}
+
+/// Conversations that are behind their own revision, at most `most`.
+pub(super) async fn list_behind(db: &Transaction<'_>, most: i64) -> Result<Vec<Behind>, Error> {
     const SQL: Statement = Statement::new(
         "search_positions.list_behind",
-        "SELECT c.id, coalesce(extract(epoch FROM now() - first.created_at), 0)::float8 AS waited
+        "SELECT c.id, c.tenant_id, coalesce(extract(epoch FROM now() - first.created_at), 0)::float8 AS waited
          FROM conversations c LEFT JOIN search_positions p ON p.conversation_id = c.id
          LEFT JOIN LATERAL (
              SELECT m.created_at FROM messages m
@@ -239,7 +255,11 @@ pub(super) async fn list_behind(db: &Transaction<'_>, most: i64) -> Result<Vec<(
     let rows = db.query(&SQL, &[&most]).await?;
     let behind = |row: &Row| {
         let waited = Duration::try_from_secs_f64(row.get("waited")).unwrap_or_default();
-        (ConversationId(row.get("id")), waited)
+        Behind {
+            conversation: ConversationId(row.get("id")),
+            tenant: TenantId(row.get("tenant_id")),
+            waited,
+        }
     };
     Ok(rows.iter().map(behind).collect())
 }

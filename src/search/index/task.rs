@@ -7,7 +7,7 @@
 //! * When the database is away it tries again with growing pauses. What waits stays in the backlog.
 //! * A crash loses what was in its hands; positions did not move, and the sweep finds it.
 
-use super::backlog::Backlog;
+use super::backlog::{Backlog, Waiting};
 use super::indexer::{self, CONVERSATIONS};
 use super::pace::rest;
 use super::store;
@@ -85,8 +85,12 @@ async fn sweep(database: &Database, backlog: &Backlog) -> Result<(), Error> {
     let tx = client.transaction().await?;
     if store::try_lock_sweep(&tx).await? {
         let now = Instant::now();
-        for (conversation, waited) in store::list_behind(&tx, SWEEP_MAX).await? {
-            backlog.push(conversation, now.checked_sub(waited).unwrap_or(now));
+        for behind in store::list_behind(&tx, SWEEP_MAX).await? {
+            backlog.push(Waiting {
+                conversation: behind.conversation,
+                tenant: behind.tenant,
+                since: now.checked_sub(behind.waited).unwrap_or(now),
+            });
         }
     }
     tx.rollback().await
