@@ -89,16 +89,13 @@ impl ConversationActor {
             }
             SubscriberPhase::Replaying(replay) => {
                 replay.number = self.number_replay();
+                let target = self.replay_target(replay, subscriber.outbox.clone(), subscriber.user);
                 Adoption::Resumed(ResumedReplay {
                     id: ReplayId {
                         connection: subscriber.connection,
                         number: replay.number,
                     },
-                    target: ReplayTarget {
-                        outbox: subscriber.outbox.clone(),
-                        watch: replay.interest.watch(),
-                        user: subscriber.user,
-                    },
+                    target,
                     source: PageSource::Database {
                         known: replay.after,
                         from: replay.through,

@@ -13,22 +13,30 @@ const CATCH_UP_MAX: usize = 500;
 /// outboxes of all subscribers.
 const CATCH_UP_BYTES_MAX: usize = 256 * 1024;
 
-/// The net effect of what came after a revision, ascending; at most about [`CATCH_UP_MAX`] changes
-/// and [`CATCH_UP_BYTES_MAX`] of it. Waits for one of the node's permits to read.
+/// What was read.
+pub(super) struct CaughtUp {
+    /// The net effect of what came after the revision that was known, ascending.
+    pub(super) changes: Vec<Change>,
+    /// The revision that the database has. More may be left to read.
+    pub(super) latest: Rev,
+}
+
+/// Reads what came after a revision; at most about [`CATCH_UP_MAX`] changes and
+/// [`CATCH_UP_BYTES_MAX`] of it. Waits for one of the node's permits to read.
 pub(super) async fn read_changes_after(
     context: &ConversationContext,
     id: ConversationId,
     after: Rev,
-) -> Result<Vec<Change>, Error> {
-    let _permit = context.readers.acquire().await;
-    let target = store::load_rev(&context.database, id).await?;
+) -> Result<CaughtUp, Error> {
+    let _permit = context.catch_ups.acquire().await;
+    let latest = store::load_rev(&context.database, id).await?;
     let mut found = Vec::new();
     let (mut from, mut bytes) = (after, 0);
-    while from < target && found.len() < CATCH_UP_MAX && bytes < CATCH_UP_BYTES_MAX {
-        let page = store::load_changes(&context.database, id, from, target).await?;
+    while from < latest && found.len() < CATCH_UP_MAX && bytes < CATCH_UP_BYTES_MAX {
+        let page = store::load_changes(&context.database, id, from, latest).await?;
         bytes += page.changes.iter().map(Change::weight).sum::<usize>();
         found.extend(page.changes);
         from = page.through;
     }
-    Ok(found)
+    Ok(CaughtUp { changes: found, latest })
 }

@@ -1,15 +1,22 @@
-//! The latest changes of a conversation, without holes, for subscribers who come back soon. Pure.
+//! What a conversation remembers of its past: the latest changes, without holes, for subscribers who
+//! come back soon; and the newest messages, for those who subscribe without a revision. Pure.
 //!
-//! Bounds: [`CHANGES_MAX`] changes and [`CHANGES_BYTES_MAX`] bytes; the oldest go first. Anyone who
-//! needs older ones is read them from the database (`replay.rs`).
+//! Bounds of changes: [`CHANGES_MAX`] and [`CHANGES_BYTES_MAX`]. Bounds of messages: as many as a
+//! snapshot has, and [`RECENT_BYTES_MAX`]. The oldest go first. Anyone who needs more is read it from
+//! the database (`replay_pages.rs`). There is one of each for every active conversation, so they are
+//! small. Used by `state.rs`.
 
-use crate::ids::{Rev, UserId};
-use crate::wire::frames::MemberChange;
-use crate::wire::{Change, Thing};
+use crate::ids::{Rev, Seq, UserId};
+use crate::wire::frames::{MemberChange, Message};
+use crate::wire::{Change, Thing, limits};
 use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
 
 const CHANGES_MAX: usize = 512;
 const CHANGES_BYTES_MAX: usize = 512 * 1024;
+/// Bytes of messages that a conversation keeps for snapshots. Fifty messages of everyday length have
+/// less.
+pub(super) const RECENT_BYTES_MAX: usize = 64 * 1_024;
 
 /// Changes with consecutive revisions.
 #[derive(Clone, Debug, Default)]
@@ -64,6 +71,61 @@ impl ChangeLog {
             Change::Message(_) => false,
         };
         self.changes.iter().rev().find(ended).cloned()
+    }
+}
+
+/// Messages with consecutive numbers, up to the last.
+#[derive(Clone, Debug, Default)]
+pub(super) struct RecentMessages {
+    messages: VecDeque<Arc<Message>>,
+    bytes: usize,
+}
+
+impl RecentMessages {
+    /// The newest messages, ascending.
+    pub(super) fn new(messages: Vec<Message>) -> Self {
+        let mut recent = Self::default();
+        for message in messages {
+            recent.push(Arc::new(message));
+        }
+        recent
+    }
+
+    /// Appends the next message.
+    pub(super) fn push(&mut self, message: Arc<Message>) {
+        self.bytes += message.weight();
+        self.messages.push_back(message);
+        self.trim();
+    }
+
+    /// Replaces a message that has changed, if it is here.
+    pub(super) fn replace(&mut self, message: Arc<Message>) {
+        if let Some(known) = self.messages.iter_mut().rev().find(|known| known.seq == message.seq) {
+            self.bytes = self.bytes + message.weight() - known.weight();
+            *known = message;
+            self.trim();
+        }
+    }
+
+    fn trim(&mut self) {
+        while self.messages.len() > limits::SUBSCRIBE_MESSAGES
+            || (self.bytes > RECENT_BYTES_MAX && self.messages.len() > 1)
+        {
+            let Some(oldest) = self.messages.pop_front() else { break };
+            self.bytes -= oldest.weight();
+        }
+    }
+
+    /// The newest one.
+    pub(super) fn last(&self) -> Option<&Arc<Message>> {
+        self.messages.back()
+    }
+
+    /// All of them, if they are all that a snapshot has: so many, or everything there is.
+    pub(super) fn snapshot(&self) -> Option<impl Iterator<Item = &Arc<Message>>> {
+        let is_whole = self.messages.len() >= limits::SUBSCRIBE_MESSAGES
+            || self.messages.front().is_none_or(|oldest| oldest.seq == Seq(1));
+        is_whole.then(|| self.messages.iter())
     }
 }
 

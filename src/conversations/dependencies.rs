@@ -19,8 +19,17 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
-/// Replays and catch-ups that read the database at the same time, over all conversations of a node.
-const READERS_MAX: usize = 8;
+/// Conversations that read what they have missed, at the same time.
+const CATCH_UPS_MAX: usize = 8;
+/// Pages of replays that are read at the same time, in turns. A connection waits for one.
+const REPLAYS: TurnLimits = TurnLimits {
+    running_max: 8,
+    running_of_group_max: 6,
+    running_of_member_max: 4,
+    waiting_max: 20_000,
+    waiting_of_group_max: 10_000,
+    waiting_of_member_max: 100,
+};
 /// Conversations that are loaded at the same time, in turns: fewer than the pool has connections,
 /// and fewer of one tenant than of all.
 const LOADS: TurnLimits = TurnLimits {
@@ -60,8 +69,10 @@ pub(super) struct ConversationContext {
     pub(super) audience: Arc<dyn Audience>,
     pub(super) arbiters: ArbiterPool,
     pub(super) latencies: LatencyRecorder,
-    /// A permit for each read of what a subscriber or a conversation has missed.
-    pub(super) readers: Semaphore,
+    /// A permit for each read of what a conversation has missed.
+    pub(super) catch_ups: Semaphore,
+    /// A permit for each page that is read for a subscriber.
+    pub(super) replays: FairPermits<TenantId, UserId>,
     /// A permit for each conversation that is loaded when it begins to be active.
     pub(super) loads: FairPermits<TenantId, UserId>,
     /// Of the lines that say that one could not be loaded.
@@ -96,7 +107,8 @@ impl ConversationContext {
             audience,
             arbiters,
             latencies,
-            readers: Semaphore::new(READERS_MAX),
+            catch_ups: Semaphore::new(CATCH_UPS_MAX),
+            replays: FairPermits::new(SharedResource::Replays, REPLAYS),
             loads: FairPermits::new(SharedResource::ConversationStarts, LOADS),
             failed_loads: Mutex::default(),
             clock: Clock::start(),

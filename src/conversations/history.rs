@@ -3,7 +3,8 @@
 //! Reads go to PostgreSQL and not to the actor. Each is one statement, so one snapshot: the `rev`
 //! beside a page of history is the one that the page was read at, and a socket can resume from it.
 //! Membership is part of every statement; who is not a member gets `not_found`. Bounds: the
-//! caller's limit, at most a hundred and one rows.
+//! caller's limit, at most a hundred and one rows, and [`PAGE_BYTES_MAX`]: a hundred messages of
+//! control characters would have ten megabytes.
 
 use super::error::Error;
 use super::handle::ConversationsHandle;
@@ -13,7 +14,11 @@ use crate::database::Statement;
 use crate::error::Code;
 use crate::ids::{ConversationId, MessageId, Rev, Seq, UserId};
 use crate::wire::frames::{MemberUser, Message};
+use std::ops::Range;
 use tokio_postgres::Row;
+
+/// Bytes of the JSON of a page of history. One message at least is on it.
+pub const PAGE_BYTES_MAX: usize = 1_024 * 1_024;
 
 const NOT_FOUND: Error = Error::Refused(Code::NotFound, Code::NotFound.text());
 
@@ -35,7 +40,7 @@ pub struct History {
     pub items: Vec<Message>,
     /// The revision of the conversation that the page shows.
     pub rev: Rev,
-    /// Whether there are more in the direction of the range.
+    /// Whether there are more in the direction of the range; around a message, in any.
     pub more: bool,
 }
 
@@ -117,6 +122,10 @@ impl ConversationsHandle {
             items.remove(0);
         }
         items.truncate(size);
+        let fitting = fitting(&items, range);
+        let more = more || fitting.len() < items.len();
+        items.truncate(fitting.end);
+        items.drain(..fitting.start);
         mark_own(&client, access.user_id, items.iter_mut()).await?;
         Ok(History { items, rev, more })
     }
@@ -209,5 +218,92 @@ impl ConversationsHandle {
             .query_opt(&FIND, &[&access.tenant_id.0, &id.0, &access.user_id.0, &user.0])
             .await?;
         row.map(|row| member_from_row(&row).user).ok_or(NOT_FOUND)
+    }
+}
+
+/// Which of these messages are a page: as many as fit, those first that are nearest to where the
+/// range begins.
+fn fitting(items: &[Message], range: HistoryRange) -> Range<usize> {
+    let first = match range {
+        HistoryRange::Before(_) => items.len().saturating_sub(1),
+        HistoryRange::After(_) => 0,
+        HistoryRange::Around(seq) => {
+            let at = items.partition_point(|message| message.seq < seq);
+            at.min(items.len().saturating_sub(1))
+        }
+    };
+    let mut fitting = first..first;
+    let mut bytes = 0;
+    // By turns to both sides, until one of them does not fit or both are at their end.
+    loop {
+        let ahead = items.get(fitting.end);
+        let behind = fitting.start.checked_sub(1).and_then(|at| items.get(at));
+        let is_ahead = match (ahead, behind) {
+            (None, None) => return fitting,
+            (Some(_), Some(_)) => fitting.end - first <= first - fitting.start,
+            (ahead, _) => ahead.is_some(),
+        };
+        bytes += if is_ahead { ahead } else { behind }.map_or(0, Message::encoded_bytes);
+        if bytes > PAGE_BYTES_MAX && !fitting.is_empty() {
+            return fitting;
+        }
+        if is_ahead {
+            fitting.end += 1;
+        } else {
+            fitting.start -= 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::UserKind;
+    use chrono::DateTime;
+
+    /// With numbers from 1 on, and bodies of so many bytes.
+    fn messages(bodies: &[usize]) -> Vec<Message> {
+        let message = |(n, bytes): (usize, &usize)| Message {
+            conversation: ConversationId::new(),
+            rev: Rev(1),
+            seq: Seq(n as i64 + 1),
+            id: MessageId::new(),
+            author: UserId::new(),
+            kind: UserKind::Person,
+            body: Some("x".repeat(*bytes).into()),
+            reply_to: None,
+            created_at: DateTime::UNIX_EPOCH,
+            edited_at: None,
+            deleted_at: None,
+            reactions: Vec::new(),
+            mine: None,
+            cause: None,
+            posted_rev: Rev(1),
+        };
+        bodies.iter().enumerate().map(message).collect()
+    }
+
+    #[test]
+    fn a_page_is_what_fits_from_where_its_range_begins() {
+        const THIRD: usize = PAGE_BYTES_MAX / 3 - 1_000;
+        let before = HistoryRange::Before(Seq(9));
+        let after = HistoryRange::After(Seq(0));
+        let around = |seq| HistoryRange::Around(Seq(seq));
+        let small = messages(&[10; 5]);
+        for range in [before, after, around(1), around(3), around(5), around(9)] {
+            assert_eq!(fitting(&small, range), 0..5);
+            assert_eq!(fitting(&[], range), 0..0);
+            assert_eq!(fitting(&messages(&[2 * PAGE_BYTES_MAX]), range), 0..1, "one at least");
+        }
+        let large = messages(&[THIRD; 7]);
+        assert_eq!(fitting(&large, before), 4..7);
+        assert_eq!(fitting(&large, after), 0..3);
+        assert_eq!(fitting(&large, around(4)), 2..5);
+        assert_eq!(fitting(&large, around(1)), 0..3);
+        assert_eq!(fitting(&large, around(7)), 4..7);
+        let uneven = messages(&[10, THIRD, 10, 10, PAGE_BYTES_MAX, 10]);
+        assert_eq!(fitting(&uneven, before), 5..6);
+        assert_eq!(fitting(&uneven, after), 0..4);
+        assert!(fitting(&uneven, around(3)).contains(&2));
     }
 }

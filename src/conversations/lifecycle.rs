@@ -204,7 +204,7 @@ async fn try_load(context: &ConversationContext, slot: &Slot) -> Result<Option<C
     let served = slot.subscribers.lock().iter().filter_map(live).min();
     if let Some(served) = served.filter(|served| *served < state.rev) {
         let missed = read_changes_after(context, slot.id, served).await?;
-        state.prefill(served, &missed);
+        state.prefill(served, &missed.changes);
     }
     Ok(Some(state))
 }

@@ -82,7 +82,7 @@ pub use dependencies::ConversationDependencies;
 pub use error::Error;
 pub use first_page_observer::FirstPageObserver;
 pub use handle::{ConversationHandle, ConversationsHandle, FIRST_MEMBERS_MAX, MailboxFull, ROOM_TIMEOUT};
-pub use history::{History, HistoryRange};
+pub use history::{History, HistoryRange, PAGE_BYTES_MAX};
 pub use invites::{INVITES_MAX, Invite, USER_INVITES_MAX};
 pub use leaving::{LEAVES_MAX, Left, Return};
 pub use listing::Summary;

@@ -13,7 +13,7 @@ use crate::wire::frames::{Message, Notice, NoticeMessage};
 impl ConversationState {
     /// What lists show of the conversation now, for nobody in particular.
     pub(super) fn notice(&self) -> Notice {
-        let last = self.recent.back().filter(|message| message.seq == self.last_seq);
+        let last = self.recent.last().filter(|message| message.seq == self.last_seq);
         Notice {
             conversation: self.id,
             rev: self.rev,
@@ -51,7 +51,7 @@ impl ConversationState {
     /// Whether lists show a message otherwise than before: it is the latest, and its text is
     /// another. Reactions are not shown there.
     pub(super) fn shows_otherwise(&self, message: &Message) -> bool {
-        let known = self.recent.back().filter(|known| known.seq == message.seq);
+        let known = self.recent.last().filter(|known| known.seq == message.seq);
         message.seq == self.last_seq && known.is_none_or(|known| known.body != message.body)
     }
 

@@ -157,7 +157,9 @@ impl ConversationActor {
         ctx.spawn(read.into_actor(self).map(|found, actor, ctx| {
             let now = actor.now();
             match found {
-                Ok(found) => actor.state.caught_up(&found, now, &mut actor.effects),
+                Ok(found) => actor
+                    .state
+                    .caught_up(&found.changes, found.latest, now, &mut actor.effects),
                 Err(error) => {
                     tracing::warn!(%error, conversation.id = %actor.state.id, "changes not read; trying again");
                     actor.state.catch_up_failed(now);

@@ -13,9 +13,11 @@ use super::replay_pages::{PageSource, ReplayError, ReplayProgress, ReplayTarget,
 use super::replay_plan::ReplayPlan;
 use super::subscribers::{NewSubscriber, Replay, ReplayStage, ReplayTotals, Subscriber, SubscriberPhase};
 use crate::error::Code;
-use crate::ids::{ConnectionId, Rev, UserId};
+use crate::fairness::Claimant;
+use crate::ids::{ConnectionId, Rev, Seq, UserId};
 use crate::wire::{Change, Class, Frame, Outbox, Reply};
 use actix::prelude::*;
+use std::sync::Arc;
 
 /// Rounds after which a replay no longer asks what is the reader's own in the latest changes.
 const ROUNDS_MAX: u32 = 4;
@@ -50,7 +52,11 @@ impl ConversationActor {
         }
         let known = after.unwrap_or(Rev::ZERO);
         let plan = self.state.plan_replay(after);
-        let complete = !matches!(plan, ReplayPlan::Memory { complete: false, .. });
+        let complete = match plan {
+            ReplayPlan::Memory { complete, .. } => complete,
+            ReplayPlan::Newest { after } => after == Seq::ZERO,
+            ReplayPlan::Database => true,
+        };
         let mut subscriber = Subscriber {
             connection,
             user,
@@ -61,17 +67,34 @@ impl ConversationActor {
         };
         // Clients without `after` get the newest messages, and what changes from here on.
         let start = if after.is_some() { known } else { self.state.rev };
-        let (stage, source) = match plan {
+        if let ReplayPlan::Memory { changes, .. } = &plan
+            && fits(changes)
+            && let Some(frames) = encode_listed(user, changes, known)
+        {
+            // First into the table, so that an earlier replay of this connection ends before it.
+            self.slot.subscribers.lock().insert(subscriber);
+            push_all(&outbox, &frames).count();
+            let frame = self.state.subscribed(user, reply.reference(), complete);
+            return reply.give(&frame);
+        }
+        let (stage, source) = self.page_source(plan, known, start);
+        let replay = Replay::new(self.number_replay(), start, stage, complete, reply);
+        let id = ReplayId {
+            connection,
+            number: replay.number,
+        };
+        let target = self.replay_target(&replay, outbox, user);
+        subscriber.phase = SubscriberPhase::Replaying(replay);
+        self.slot.subscribers.lock().insert(subscriber);
+        self.run_replay(id, target, source, ctx);
+    }
+
+    /// Where the pages of a plan come from, for a subscriber who has everything up to `known`, and is
+    /// sent what follows `start`.
+    fn page_source(&self, plan: ReplayPlan, known: Rev, start: Rev) -> (ReplayStage, PageSource) {
+        let through = self.state.rev;
+        match plan {
             ReplayPlan::Memory { changes, .. } => {
-                if let Some(frames) = encode_listed(user, &changes, known).filter(|frames| fits(frames)) {
-                    // First into the table, so that an earlier replay of this connection ends
-                    // before it.
-                    self.slot.subscribers.lock().insert(subscriber);
-                    push_all(&outbox, &frames).count();
-                    let frame = self.state.subscribed(user, reply.reference(), complete);
-                    return reply.give(&frame);
-                }
-                let through = self.state.rev;
                 let source = PageSource::Memory {
                     changes,
                     known,
@@ -79,20 +102,26 @@ impl ConversationActor {
                 };
                 (ReplayStage::Snapshot, source)
             }
+            ReplayPlan::Newest { after } => {
+                let last = self.state.last_seq;
+                (ReplayStage::Snapshot, PageSource::Newest { after, last, through })
+            }
             ReplayPlan::Database => {
                 let (known, from) = (start, start);
                 (ReplayStage::Changes, PageSource::Database { known, from })
             }
-        };
-        let replay = Replay::new(self.number_replay(), start, stage, complete, reply);
-        let id = ReplayId {
-            connection,
-            number: replay.number,
-        };
-        let watch = replay.interest.watch();
-        subscriber.phase = SubscriberPhase::Replaying(replay);
-        self.slot.subscribers.lock().insert(subscriber);
-        self.run_replay(id, ReplayTarget { outbox, watch, user }, source, ctx);
+        }
+    }
+
+    pub(super) fn replay_target(&self, replay: &Replay, outbox: Arc<Outbox>, user: UserId) -> ReplayTarget {
+        ReplayTarget {
+            outbox,
+            watch: replay.interest.watch(),
+            reader: Claimant {
+                group: self.state.tenant_id,
+                member: user,
+            },
+        }
     }
 
     pub(super) const fn number_replay(&mut self) -> u64 {
@@ -106,7 +135,7 @@ impl ConversationActor {
         ctx.spawn(send.into_actor(self).map(move |sent, actor, ctx| {
             match sent {
                 Ok(progress) => actor.finish_replay(id, progress, ctx),
-                Err(error) => actor.fail_replay(id, error),
+                Err(error) => actor.fail_replay(id, &error),
             }
             actor.finish_turn(ctx);
         }));
@@ -146,21 +175,16 @@ impl ConversationActor {
             return;
         }
         let rest = match self.state.plan_replay(Some(through)) {
-            ReplayPlan::Memory { changes, .. } => {
+            ReplayPlan::Memory { changes, .. } if fits(&changes) => {
                 let listed = encode_listed(subscriber.user, &changes, replay.after);
                 // Somebody reacts all the time. What is missing is what a live reader knows anyway.
-                let live = || (replay.rounds >= ROUNDS_MAX).then(|| encode_live(&changes, replay.after));
-                listed.or_else(live).filter(|frames| fits(frames))
+                listed.or_else(|| (replay.rounds >= ROUNDS_MAX).then(|| encode_live(&changes, replay.after)))
             }
-            ReplayPlan::Database => None,
+            _ => None,
         };
         let Some(frames) = rest else {
-            let target = ReplayTarget {
-                outbox: subscriber.outbox.clone(),
-                watch: replay.interest.watch(),
-                user: subscriber.user,
-            };
             replay.rounds += 1;
+            let target = self.replay_target(replay, subscriber.outbox.clone(), subscriber.user);
             let source = PageSource::Database {
                 known: replay.after,
                 from: through,
@@ -202,7 +226,7 @@ impl ConversationActor {
         }
     }
 
-    fn fail_replay(&self, id: ReplayId, error: ReplayError) {
+    fn fail_replay(&self, id: ReplayId, error: &ReplayError) {
         let mut subscribers = self.slot.subscribers.lock();
         let current = subscribers.find_mut(id.connection).is_some_and(
             |entry| matches!(&entry.phase, SubscriberPhase::Replaying(replay) if replay.number == id.number),
@@ -213,18 +237,17 @@ impl ConversationActor {
         let Some(replay) = subscribers.remove_replaying(id.connection) else {
             return;
         };
-        match error {
-            ReplayError::Gone => replay.reply.skip(),
-            ReplayError::Ahead => {
-                replay.reply.error(
-                    Code::Conflict,
-                    "`after` is ahead of the conversation; subscribe without it.",
-                );
+        match (error.code(), error) {
+            (None, _) => replay.reply.skip(),
+            (Some(code), ReplayError::Ahead) => {
+                let text = "`after` is ahead of the conversation; subscribe without it.";
+                replay.reply.error(code, text);
             }
-            ReplayError::Database(error) => {
+            (Some(code), ReplayError::Database(error)) => {
                 tracing::warn!(%error, conversation.id = %self.state.id, "replay not read");
-                replay.reply.refuse(error.code());
+                replay.reply.refuse(code);
             }
+            (Some(code), _) => replay.reply.refuse(code),
         }
     }
 }

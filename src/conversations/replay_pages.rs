@@ -1,18 +1,25 @@
 //! Hands the pages of a replay to a socket, each when the one before has been taken.
 //!
-//! A replay reads the database under one of the node's permits, and waits for its socket without
-//! one. A page holds at most about 192 KiB, so waiting replays are bounded too.
+//! A page is read and encoded when it is the turn of this replay among those of the connection
+//! ([`Outbox::page_turn`]), so a connection holds one page however many conversations it subscribes
+//! to and however slowly it reads. While it waits for its turn, a replay from memory holds references
+//! to messages, and one from the database holds nothing.
+//!
+//! A page is read under a permit of the node, in turns between tenants. A page of the database has
+//! bodies of about 192 KiB, and goes to the socket in pieces of [`PIECE_BYTES_MAX`].
 
 use super::dependencies::ConversationContext;
 use super::store;
 use super::subscribers::ReplayTotals;
 use crate::commit::own_reactions;
-use crate::ids::{ConversationId, Rev, UserId};
-use crate::wire::{Change, Frame, Outbox, OwnReactions, ReplayWatch};
+use crate::error::Code;
+use crate::fairness::{Beyond, Claimant};
+use crate::ids::{ConversationId, Rev, Seq, TenantId, UserId};
+use crate::wire::{Change, Frame, Outbox, OwnReactions, PageTurn, ReplayWatch};
 use std::sync::Arc;
 
 /// Most bytes that are pushed at once, outside the outbox's limits; more goes by pages.
-const DIRECT_BYTES_MAX: usize = 64 * 1024;
+const PIECE_BYTES_MAX: usize = 64 * 1024;
 
 /// Why a replay ended early.
 pub(super) enum ReplayError {
@@ -20,6 +27,8 @@ pub(super) enum ReplayError {
     Gone,
     /// The client claims a revision that does not exist.
     Ahead,
+    /// Too many of the same tenant or user wait to read.
+    Beyond(Beyond),
     Database(crate::database::Error),
 }
 
@@ -29,15 +38,29 @@ impl From<crate::database::Error> for ReplayError {
     }
 }
 
+impl ReplayError {
+    /// What the subscriber is told; `None` if nobody waits for it.
+    pub(super) fn code(&self) -> Option<Code> {
+        match self {
+            Self::Gone => None,
+            Self::Ahead => Some(Code::Conflict),
+            Self::Beyond(Beyond) => Some(Code::Overloaded),
+            Self::Database(error) => Some(error.code()),
+        }
+    }
+}
+
 /// Where the pages of a replay come from.
 pub(super) enum PageSource {
-    /// A snapshot that was too large to be pushed at once, or of which the database has to say what
-    /// is the reader's own.
+    /// Changes that were too many to be pushed at once, or of which the database has to say what is
+    /// the reader's own, for one who has everything up to `known`.
     Memory {
         changes: Vec<Change>,
         known: Rev,
         through: Rev,
     },
+    /// The messages with numbers after `after` up to `last`, for one who has none.
+    Newest { after: Seq, last: Seq, through: Rev },
     /// The database, for a subscriber who has everything up to `known` and was sent what follows up
     /// to `from`.
     Database { known: Rev, from: Rev },
@@ -56,31 +79,53 @@ pub(super) struct ReplayTarget {
     pub(super) outbox: Arc<Outbox>,
     /// Says when the replay has ended, for whatever reason.
     pub(super) watch: ReplayWatch,
-    /// Who reads.
-    pub(super) user: UserId,
+    /// For whom the database is read.
+    pub(super) reader: Claimant<TenantId, UserId>,
 }
 
 impl ReplayTarget {
-    async fn send(&self, frames: &[Frame]) -> Result<(), ReplayError> {
-        let mut rest = frames;
-        while !rest.is_empty() {
-            let mut bytes = 0;
-            let count = rest.iter().take_while(|frame| {
-                bytes += frame.len();
-                bytes <= DIRECT_BYTES_MAX
-            });
-            let (chunk, after) = rest.split_at(count.count().max(1));
-            let sent = self.outbox.push_page(Frame::concat(chunk), &self.watch);
-            sent.await.map_err(|_closed| ReplayError::Gone)?;
-            rest = after;
+    /// Waits until it is the turn of this replay.
+    async fn turn(&self) -> Result<PageTurn<'_>, ReplayError> {
+        tokio::select! {
+            biased;
+            () = self.watch.over() => Err(ReplayError::Gone),
+            turn = self.outbox.page_turn() => turn.ok_or(ReplayError::Gone),
         }
-        Ok(())
+    }
+
+    /// Encodes one piece and waits until the socket has taken it. What is left.
+    async fn send<'c>(
+        &self,
+        context: &ConversationContext,
+        _turn: &PageTurn<'_>,
+        changes: &'c [Change],
+        known: Rev,
+        sent: &mut ReplayTotals,
+    ) -> Result<&'c [Change], ReplayError> {
+        let (piece, rest) = changes.split_at(piece_len(changes));
+        let frames = encode(context, self.reader.member, piece, known).await?;
+        sent.add(&frames);
+        let page = Frame::concat(&frames);
+        drop(frames);
+        let taken = self.outbox.push_page(page, &self.watch);
+        taken.await.map_err(|_closed| ReplayError::Gone)?;
+        Ok(rest)
     }
 }
 
-/// Whether frames are few enough to be pushed at once.
-pub(super) fn fits(frames: &[Frame]) -> bool {
-    frames.iter().map(Frame::len).sum::<usize>() <= DIRECT_BYTES_MAX
+/// How many changes are a piece, from the first on.
+fn piece_len(changes: &[Change]) -> usize {
+    let mut bytes = 0;
+    let fitting = changes.iter().take_while(|change| {
+        bytes += change.encoded_bytes();
+        bytes <= PIECE_BYTES_MAX
+    });
+    fitting.count().max(1).min(changes.len())
+}
+
+/// Whether changes are few enough to be pushed at once.
+pub(super) fn fits(changes: &[Change]) -> bool {
+    piece_len(changes) == changes.len() && changes.iter().map(Change::encoded_bytes).sum::<usize>() <= PIECE_BYTES_MAX
 }
 
 /// Frames for one reader, who has everything up to `known`, when all users of all reactions are
@@ -109,7 +154,7 @@ async fn encode(
     Ok(encode_own(changes, known, &own))
 }
 
-pub(super) fn encode_own(changes: &[Change], known: Rev, own: &OwnReactions) -> Vec<Frame> {
+fn encode_own(changes: &[Change], known: Rev, own: &OwnReactions) -> Vec<Frame> {
     changes
         .iter()
         .map(|change| change.encode_replayed(known, own))
@@ -124,37 +169,84 @@ pub(super) async fn send_pages(
     source: PageSource,
 ) -> Result<ReplayProgress, ReplayError> {
     let mut sent = ReplayTotals::default();
-    let (known, mut from) = match source {
+    let through = match source {
         PageSource::Memory {
             changes,
             known,
             through,
         } => {
-            let frames = encode(context, target.user, &changes, known).await?;
-            drop(changes);
-            target.send(&frames).await?;
-            sent.add(&frames);
-            return Ok(ReplayProgress { through, sent });
+            let mut rest = changes.as_slice();
+            while !rest.is_empty() {
+                let turn = target.turn().await?;
+                rest = target.send(context, &turn, rest, known, &mut sent).await?;
+            }
+            through
         }
-        PageSource::Database { known, from } => (known, from),
+        PageSource::Newest { after, last, through } => {
+            send_newest(context, id, target, after..last, &mut sent).await?;
+            through
+        }
+        PageSource::Database { known, from } => send_changes(context, id, target, known..from, &mut sent).await?,
     };
+    Ok(ReplayProgress { through, sent })
+}
+
+/// The messages after the first number up to the last one.
+async fn send_newest(
+    context: &ConversationContext,
+    id: ConversationId,
+    target: &ReplayTarget,
+    numbers: std::ops::Range<Seq>,
+    sent: &mut ReplayTotals,
+) -> Result<(), ReplayError> {
+    let mut after = numbers.start;
+    while after < numbers.end {
+        let turn = target.turn().await?;
+        let page = {
+            let permit = context.replays.acquire(target.reader).await;
+            let _permit = permit.map_err(ReplayError::Beyond)?;
+            store::load_messages(&context.database, id, after, numbers.end).await?
+        };
+        // Messages are never removed; a conversation of which there are none is being deleted.
+        let Some(last) = page.last().map(|message| message.seq) else {
+            break;
+        };
+        let page: Vec<_> = page.into_iter().map(Arc::new).map(Change::Message).collect();
+        let mut rest = page.as_slice();
+        while !rest.is_empty() {
+            rest = target.send(context, &turn, rest, Rev::ZERO, sent).await?;
+        }
+        after = last;
+    }
+    Ok(())
+}
+
+/// What has changed, for one who has everything up to the first revision and was sent what follows
+/// up to the second. Returns up to which revision the subscriber has everything now.
+async fn send_changes(
+    context: &ConversationContext,
+    id: ConversationId,
+    target: &ReplayTarget,
+    had: std::ops::Range<Rev>,
+    sent: &mut ReplayTotals,
+) -> Result<Rev, ReplayError> {
+    let mut from = had.end;
     let latest = store::load_rev(&context.database, id).await?;
     if from > latest {
         return Err(ReplayError::Ahead);
     }
     while from < latest {
-        if target.watch.is_over() {
-            return Err(ReplayError::Gone);
-        }
+        let turn = target.turn().await?;
         let page = {
-            let _permit = context.readers.acquire().await;
+            let permit = context.replays.acquire(target.reader).await;
+            let _permit = permit.map_err(ReplayError::Beyond)?;
             store::load_changes(&context.database, id, from, latest).await?
         };
-        let frames = encode(context, target.user, &page.changes, known).await?;
-        drop(page.changes);
-        target.send(&frames).await?;
-        sent.add(&frames);
+        let mut rest = page.changes.as_slice();
+        while !rest.is_empty() {
+            rest = target.send(context, &turn, rest, had.start, sent).await?;
+        }
         from = page.through;
     }
-    Ok(ReplayProgress { through: from, sent })
+    Ok(from)
 }

@@ -5,13 +5,15 @@ use super::permissions::actions_of;
 use super::state::ConversationState;
 use crate::ids::{MemberRole, Rev, Seq, UserId};
 use crate::wire::frames::{MemberEntry, Subscribed};
-use crate::wire::{Change, Ref};
+use crate::wire::{Change, Ref, limits};
 
 /// How a subscriber is brought to the present.
 #[derive(Clone, Debug)]
 pub(super) enum ReplayPlan {
     /// From memory: these changes, in this order, then `subscribed`.
     Memory { changes: Vec<Change>, complete: bool },
+    /// The newest messages, from behind this one on: more than memory holds, so from the database.
+    Newest { after: Seq },
     /// Too much or too old: from the database.
     Database,
 }
@@ -20,13 +22,15 @@ impl ConversationState {
     /// How to bring a subscriber who has everything up to `after` (or nothing) to the present.
     pub(super) fn plan_replay(&self, after: Option<Rev>) -> ReplayPlan {
         let Some(after) = after else {
-            let changes: Vec<_> = self
-                .recent
-                .iter()
-                .map(|message| Change::Message(message.clone()))
-                .collect();
-            let complete = self.recent.front().is_none_or(|oldest| oldest.seq == Seq(1));
-            return ReplayPlan::Memory { changes, complete };
+            let newest = i64::try_from(limits::SUBSCRIBE_MESSAGES).unwrap_or(i64::MAX);
+            let before = Seq((self.last_seq.0 - newest).max(0));
+            let Some(recent) = self.recent.snapshot() else {
+                return ReplayPlan::Newest { after: before };
+            };
+            return ReplayPlan::Memory {
+                changes: recent.map(|message| Change::Message(message.clone())).collect(),
+                complete: before == Seq::ZERO,
+            };
         };
         if after == self.rev {
             return ReplayPlan::Memory {

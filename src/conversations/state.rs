@@ -13,7 +13,7 @@
 //! revision. So a hole is filled with the present state of the thing that was changed there (one
 //! that existed then), under the hole's revision. Clients upsert, so this is harmless.
 
-use super::change_log::{ChangeLog, change_at};
+use super::change_log::{ChangeLog, RecentMessages, change_at};
 use super::effects::Effect;
 use super::ephemeral::EphemeralState;
 use super::member::Member;
@@ -22,13 +22,17 @@ use crate::ids::{ConversationId, MemberRole, Rev, Seq, TenantId, UserId};
 use crate::wire::frames::{ConversationChanged, MemberChange, MemberChanged, Message, Timestamp};
 use crate::wire::{Change, limits};
 use bytestring::ByteString;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-/// Changes beyond a gap that are kept; past it they are dropped and read again.
+/// Changes beyond a gap that are kept, and their bytes; past it they are dropped and read again.
 const AHEAD_MAX: usize = 1_024;
+const AHEAD_BYTES_MAX: usize = 512 * 1_024;
 /// How long a gap may stay before it is read from the database.
 const GAP_PATIENCE_MS: Millis = 50;
+/// How long after one turned out not to exist: who names revisions that nobody has committed causes
+/// so few reads.
+const FALSE_GAP_PATIENCE_MS: Millis = 1_000;
 
 /// What the database says when a conversation starts.
 #[derive(Clone, Debug)]
@@ -40,7 +44,7 @@ pub struct LoadedConversation {
     pub last_seq: Seq,
     pub deleted_at: Option<Timestamp>,
     pub members: HashMap<UserId, Member>,
-    /// The newest messages, ascending by `seq`.
+    /// The newest messages, ascending by `seq`; not all that a snapshot has, if they are long.
     pub recent: Vec<Message>,
 }
 
@@ -53,7 +57,7 @@ pub struct ConversationState {
     pub(super) last_seq: Seq,
     pub(super) deleted_at: Option<Timestamp>,
     pub(super) members: HashMap<UserId, Member>,
-    pub(super) recent: VecDeque<Arc<Message>>,
+    pub(super) recent: RecentMessages,
     /// The latest changes, the last one with revision `rev`.
     pub(super) log: ChangeLog,
     /// Changes beyond a gap.
@@ -61,7 +65,9 @@ pub struct ConversationState {
     /// The highest revision known to exist.
     observed: Rev,
     gap: Timer,
-    catching_up: bool,
+    gap_patience: Millis,
+    /// The highest revision known to exist when the read under way began.
+    catching_up: Option<Rev>,
     pub(super) ephemeral: EphemeralState,
 }
 
@@ -76,12 +82,13 @@ impl ConversationState {
             last_seq: loaded.last_seq,
             deleted_at: loaded.deleted_at,
             members: loaded.members,
-            recent: loaded.recent.into_iter().map(Arc::new).collect(),
+            recent: RecentMessages::new(loaded.recent),
             log: ChangeLog::default(),
             ahead: BTreeMap::new(),
             observed: loaded.rev,
             gap: Timer::default(),
-            catching_up: false,
+            gap_patience: GAP_PATIENCE_MS,
+            catching_up: None,
             ephemeral: EphemeralState::default(),
         }
     }
@@ -140,23 +147,28 @@ impl ConversationState {
                 self.apply(change, now, effects);
                 self.apply_ahead(now, effects);
             } else if change.rev() > self.rev {
-                if self.ahead.len() >= AHEAD_MAX {
-                    self.ahead.clear();
-                }
-                self.ahead.insert(change.rev(), change);
+                self.keep_ahead(change);
             }
         }
         if self.rev >= self.observed {
             self.gap.clear();
-        } else if !self.catching_up {
-            self.gap.arm(now + GAP_PATIENCE_MS);
+        } else if self.catching_up.is_none() {
+            self.gap.arm(now + self.gap_patience);
         }
     }
 
+    fn keep_ahead(&mut self, change: Change) {
+        let bytes: usize = self.ahead.values().map(Change::weight).sum();
+        if self.ahead.len() >= AHEAD_MAX || bytes >= AHEAD_BYTES_MAX {
+            self.ahead.clear();
+        }
+        self.ahead.insert(change.rev(), change);
+    }
+
     /// Applies what was read for [`Effect::CatchUp`]: the net effect of everything after the
-    /// present revision, ascending.
-    pub(super) fn caught_up(&mut self, found: &[Change], now: Millis, effects: &mut Vec<Effect>) {
-        self.catching_up = false;
+    /// present revision, ascending, from a database that had reached `latest`.
+    pub(super) fn caught_up(&mut self, found: &[Change], latest: Rev, now: Millis, effects: &mut Vec<Effect>) {
+        let asked = self.catching_up.take();
         let last = found.last().map_or(self.rev, Change::rev);
         while self.rev < last {
             let next = self.rev.next();
@@ -167,8 +179,12 @@ impl ConversationState {
         }
         self.ahead = self.ahead.split_off(&self.rev.next());
         self.apply_ahead(now, effects);
+        self.gap_patience = GAP_PATIENCE_MS;
+        if asked.is_some_and(|asked| asked > latest) {
+            self.forget_false_revisions(asked, latest);
+        }
         if self.rev < self.observed {
-            self.gap.arm(now + GAP_PATIENCE_MS);
+            self.gap.arm(now + self.gap_patience);
         } else {
             self.gap.clear();
         }
@@ -176,8 +192,17 @@ impl ConversationState {
 
     /// The read for [`Effect::CatchUp`] failed; it will be tried again.
     pub(super) fn catch_up_failed(&mut self, now: Millis) {
-        self.catching_up = false;
+        self.catching_up = None;
         self.gap.arm(now + 10 * GAP_PATIENCE_MS);
+    }
+
+    /// What was said to exist before the database was asked, and does not.
+    fn forget_false_revisions(&mut self, asked: Option<Rev>, latest: Rev) {
+        self.gap_patience = FALSE_GAP_PATIENCE_MS;
+        if asked == Some(self.observed) {
+            self.observed = latest.max(self.rev);
+            self.ahead.split_off(&self.observed.next());
+        }
     }
 
     fn apply_ahead(&mut self, now: Millis, effects: &mut Vec<Effect>) {
@@ -206,17 +231,11 @@ impl ConversationState {
             if self.shows_otherwise(&message) {
                 self.ephemeral.notify_all(now);
             }
-            if let Some(known) = self.recent.iter_mut().rev().find(|known| known.seq == message.seq) {
-                *known = message;
-            }
-            return;
+            return self.recent.replace(message);
         }
         self.last_seq = message.seq;
         let author = message.author;
-        self.recent.push_back(message);
-        if self.recent.len() > limits::SUBSCRIBE_MESSAGES {
-            self.recent.pop_front();
-        }
+        self.recent.push(message);
         if let Some(member) = self.members.get_mut(&author) {
             member.read_seq = self.last_seq;
             effects.push(Effect::MarkRead {
@@ -337,8 +356,8 @@ impl ConversationState {
     }
 
     pub(super) fn tick(&mut self, now: Millis, effects: &mut Vec<Effect>) {
-        if self.gap.fire(now) && !self.catching_up {
-            self.catching_up = true;
+        if self.gap.fire(now) && self.catching_up.is_none() {
+            self.catching_up = Some(self.observed);
             effects.push(Effect::CatchUp { after: self.rev });
         }
         self.ephemeral.tick(now, effects);

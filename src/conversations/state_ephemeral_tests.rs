@@ -185,7 +185,7 @@ fn a_hole_is_never_filled_with_a_message_that_was_posted_later() {
     let mut state = model.state();
     let (lost, found) = (model.post(1), model.post(2));
     let mut effects = Vec::new();
-    state.caught_up(std::slice::from_ref(&found), 0, &mut effects);
+    state.caught_up(std::slice::from_ref(&found), found.rev(), 0, &mut effects);
     let shown: Vec<Change> = effects
         .into_iter()
         .filter_map(|effect| match effect {
@@ -199,4 +199,46 @@ fn a_hole_is_never_filled_with_a_message_that_was_posted_later() {
     );
     assert_eq!(shown[0].thing(), Thing::Properties);
     assert_eq!(shown[1], found);
+}
+
+/// Whoever can publish to the bus may name any revision.
+#[test]
+fn a_revision_that_nobody_committed_is_asked_for_once() {
+    let mut model = Model::new();
+    let mut state = model.state();
+    let (mut now, mut asked, mut effects) = (0, Vec::new(), Vec::new());
+    let mut run = |state: &mut ConversationState, model: &Model, until: Millis, observed: &[Rev]| {
+        for rev in observed {
+            state.committed(Vec::new(), *rev, now, &mut effects);
+        }
+        while now < until {
+            now += 10;
+            state.tick(now, &mut effects);
+            for effect in std::mem::take(&mut effects) {
+                if let Effect::CatchUp { after } = effect {
+                    asked.push(now);
+                    let found = model.net_effect(after, model.rev());
+                    state.caught_up(&found, model.rev(), now, &mut effects);
+                }
+            }
+        }
+        std::mem::take(&mut asked)
+    };
+    assert_eq!(run(&mut state, &model, 60_000, &[Rev(i64::MAX)]).len(), 1);
+    assert_eq!(state.next_deadline(), None);
+    // Named again and again, it is asked for once a second at most.
+    let mut times = Vec::new();
+    for round in 1..=500 {
+        times.extend(run(&mut state, &model, 60_000 + 20 * round, &[Rev(i64::MAX)]));
+    }
+    assert!((8..=11).contains(&times.len()), "{times:?}");
+    run(&mut state, &model, 75_000, &[]);
+    // What is there is found all the same, and the next at once again.
+    for (began, patience) in [(80_000, 1_010), (90_000, 60)] {
+        let rev = model.post(1).rev();
+        assert!(run(&mut state, &model, began, &[]).is_empty());
+        let times = run(&mut state, &model, began + 5_000, &[rev]);
+        assert!(times.len() == 1 && times[0] <= began + patience, "{times:?}");
+        assert_eq!(state.rev, rev);
+    }
 }

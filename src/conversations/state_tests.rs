@@ -234,7 +234,7 @@ impl World {
                 Effect::CatchUp { after } => {
                     let found = self.model.net_effect(after, self.model.rev());
                     let mut effects = Vec::new();
-                    self.state.caught_up(&found, self.now, &mut effects);
+                    self.state.caught_up(&found, self.model.rev(), self.now, &mut effects);
                     self.run(effects);
                 }
                 _ => {}
@@ -268,6 +268,7 @@ impl World {
         let after = reader.rev;
         match self.state.plan_replay(Some(after)) {
             ReplayPlan::Memory { changes, .. } => self.take_rest(index, &changes),
+            ReplayPlan::Newest { .. } => panic!("only without a revision"),
             ReplayPlan::Database => {
                 let through = self.model.rev();
                 let page = self.model.net_effect(after, through);
@@ -288,6 +289,7 @@ impl World {
         self.readers[index].waits = None;
         match self.state.plan_replay(Some(through)) {
             ReplayPlan::Memory { changes, .. } => self.take_rest(index, &changes),
+            ReplayPlan::Newest { .. } => panic!("only without a revision"),
             ReplayPlan::Database => {
                 let page = self.model.net_effect(through, self.model.rev());
                 page.iter().for_each(|change| self.readers[index].upsert(change));

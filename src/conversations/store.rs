@@ -1,6 +1,7 @@
 //! The SQL by which a conversation starts, catches up and replays. Only reads; what changes goes
 //! through `commit`.
 
+use super::change_log::RECENT_BYTES_MAX;
 use super::member::Member;
 use super::state::LoadedConversation;
 use crate::commit::{member_from_row, message_columns, message_from_row};
@@ -39,7 +40,10 @@ pub(super) async fn load(database: &Database, id: ConversationId) -> Result<Opti
         concat!(
             "SELECT ",
             message_columns!(),
-            " FROM messages m WHERE m.conversation_id = $1 ORDER BY m.seq DESC LIMIT $2"
+            " FROM (SELECT *, sum(coalesce(octet_length(body), 0)) OVER (ORDER BY seq DESC) AS bytes,
+                           row_number() OVER (ORDER BY seq DESC) AS n
+                    FROM (SELECT * FROM messages WHERE conversation_id = $1 ORDER BY seq DESC LIMIT $2) newest) m
+              WHERE m.n = 1 OR m.bytes <= $3 ORDER BY m.seq DESC"
         ),
     );
     let mut client = database.client().await?;
@@ -50,7 +54,8 @@ pub(super) async fn load(database: &Database, id: ConversationId) -> Result<Opti
     };
     let member_rows = tx.query(&MEMBERS, &[&id.0]).await?;
     let limit = i64::try_from(limits::SUBSCRIBE_MESSAGES).unwrap_or(i64::MAX);
-    let message_rows = tx.query(&RECENT, &[&id.0, &limit]).await?;
+    let bytes = i64::try_from(RECENT_BYTES_MAX).unwrap_or(i64::MAX);
+    let message_rows = tx.query(&RECENT, &[&id.0, &limit, &bytes]).await?;
     tx.commit().await?;
     let members: HashMap<_, _> = member_rows.iter().map(member_of).collect();
     let mut recent: Vec<Message> = message_rows.iter().map(message_from_row).collect();
@@ -308,6 +313,32 @@ pub(super) async fn decline(
     );
     let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
     client.execute(&SQL, &[&tenant_id.0, &user_id.0, &ids]).await.map(drop)
+}
+
+/// The next page of the messages after a number up to another one, ascending.
+pub(super) async fn load_messages(
+    database: &Database,
+    id: ConversationId,
+    after: Seq,
+    last: Seq,
+) -> Result<Vec<Message>, Error> {
+    const SQL: Statement = Statement::new(
+        "messages.list_newest",
+        concat!(
+            "SELECT ",
+            message_columns!(),
+            " FROM (SELECT *, sum(coalesce(octet_length(body), 0)) OVER (ORDER BY seq) AS bytes,
+                           row_number() OVER (ORDER BY seq) AS n
+                    FROM (SELECT * FROM messages WHERE conversation_id = $1 AND seq > $2 AND seq <= $3
+                          ORDER BY seq LIMIT $4) page) m
+              WHERE m.n = 1 OR m.bytes <= $5 ORDER BY m.seq"
+        ),
+    );
+    let client = database.client().await?;
+    let rows = client
+        .query(&SQL, &[&id.0, &after.0, &last.0, &PAGE_ROWS, &PAGE_BYTES])
+        .await?;
+    Ok(rows.iter().map(message_from_row).collect())
 }
 
 /// One page of what changed.

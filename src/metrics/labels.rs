@@ -45,6 +45,8 @@ pub enum SharedResource {
     ConversationStarts,
     /// Places for conversations in memory.
     ActiveConversations,
+    /// Reading what subscribers have missed.
+    Replays,
     /// Hashing passwords.
     PasswordHashes,
     /// Judging whether a new password is a common one.
@@ -58,9 +60,10 @@ pub enum SharedResource {
 }
 
 impl SharedResource {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::ConversationStarts,
         Self::ActiveConversations,
+        Self::Replays,
         Self::PasswordHashes,
         Self::PasswordJudgements,
         Self::Search,
@@ -73,6 +76,7 @@ impl SharedResource {
         match self {
             Self::ConversationStarts => "conversation_starts",
             Self::ActiveConversations => "active_conversations",
+            Self::Replays => "replays",
             Self::PasswordHashes => "password_hashes",
             Self::PasswordJudgements => "password_judgements",
             Self::Search => "search",

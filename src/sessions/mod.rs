@@ -11,7 +11,7 @@
 //! | `transport/` | the socket code below the actor |
 //! | `connection.rs`, `directory.rs` | one socket as others see it, and all of them |
 //! | `credentials.rs` | keeps the rights of open connections true |
-//! | `sweep.rs` | pings, silence, expiry, stalls |
+//! | `sweep.rs`, `progress.rs` | pings, silence, expiry, stalls |
 //! | `drain.rs` | how sockets are closed when the node stops |
 //!
 //! Bounds: 50,000 connections on a node (then 503), 20 of a user (then 4005), 100 of an address
@@ -26,6 +26,7 @@ mod dependencies;
 mod directory;
 mod drain;
 mod handle;
+mod progress;
 mod replies;
 mod session;
 mod subscribe_rate;

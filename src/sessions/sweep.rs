@@ -2,9 +2,10 @@
 //!
 //! Once a second an actor looks at every connection of the node from outside, because a session
 //! that is not written to is not polled and cannot look after itself. It pings. It closes a
-//! connection that has been silent, or whose token has run out. It cuts one that takes no bytes. It
-//! shuts the TCP connection of one that does not end by itself. The cost is a few loads for each
-//! connection and second; it waits for nothing. A crash costs a second.
+//! connection that has been silent, or whose token has run out. It cuts one that takes no bytes, or
+//! has much waiting and takes so few that it will never end (`progress.rs`). It shuts the TCP
+//! connection of one that does not end by itself. The cost is a few loads for each connection and
+//! second; it waits for nothing. A crash costs a second.
 //!
 //! A process that was stopped for a while (a debugger, a machine that moved) has received nothing
 //! meanwhile, and that was not the clients' fault. So when the sweep comes late, that time does not
@@ -12,6 +13,7 @@
 
 use super::connection::Connection;
 use super::directory::Directory;
+use super::progress::ReadingProgress;
 use crate::config::SessionsConfig;
 use crate::error::CloseCode;
 use crate::ids::ConnectionId;
@@ -33,10 +35,7 @@ const SLEEP_MIN: Duration = Duration::from_secs(4);
 
 /// What the sweep remembers of a connection.
 struct SweepRecord {
-    /// The outbox's count of drains, if anything waits there.
-    drains: Option<u64>,
-    /// Since when the count has not changed.
-    unchanged_since: Instant,
+    reading: ReadingProgress,
     pinged_at: Instant,
     closing_since: Option<Instant>,
     /// By the sweep of this second.
@@ -80,8 +79,7 @@ impl SweepActor {
         }
         for connection in self.directory.all() {
             let record = self.records.entry(connection.id).or_insert_with(|| SweepRecord {
-                drains: None,
-                unchanged_since: now,
+                reading: ReadingProgress::new(now),
                 pinged_at: now,
                 closing_since: None,
                 seen: true,
@@ -99,7 +97,7 @@ impl SweepActor {
             connection.received();
         }
         for record in self.records.values_mut() {
-            record.unchanged_since = now;
+            record.reading = ReadingProgress::new(now);
             record.closing_since = record.closing_since.map(|_| now);
         }
     }
@@ -125,12 +123,8 @@ fn look_after(connection: &Connection, record: &mut SweepRecord, config: &Sessio
     if let Some(code) = connection.expired(now_ms) {
         return outbox.close(Some(code));
     }
-    let drains = outbox.progress();
-    if drains.is_none() || drains != record.drains {
-        record.drains = drains;
-        record.unchanged_since = now;
-    } else if now.duration_since(record.unchanged_since) >= config.stall_timeout {
-        tracing::info!(connection.id = %connection.id, "connection cut: it takes no bytes");
+    if record.reading.is_stuck(outbox.progress(), now, config.stall_timeout) {
+        tracing::info!(connection.id = %connection.id, "connection cut: it takes no bytes, or too few");
         metrics().outbox_evicted(Eviction::Stalled);
         outbox.cut(CloseCode::TooSlow);
         // A socket that takes no bytes takes no close frame either.

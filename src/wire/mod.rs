@@ -12,6 +12,7 @@
 //! | `own_reactions.rs` | which reactions are the reader's own; pure |
 //! | `encode.rs` | a frame as WebSocket bytes, once for all readers |
 //! | `outbox.rs`, `outbox_queue.rs` | what waits for one socket, and how it is counted |
+//! | `sizes.rs` | how large a message is, without encoding it; pure |
 //! | `refusals.rs` | when a client has been refused too often; pure |
 //! | `replay_page.rs` | a page of a replay that waits there |
 //! | `reply.rs` | the one reply that a client frame gets |
@@ -29,6 +30,7 @@ mod own_reactions;
 mod refusals;
 mod replay_page;
 mod reply;
+mod sizes;
 mod timestamp;
 
 pub use change::{Change, Committed, Thing};
@@ -39,8 +41,8 @@ pub use client::{
 pub use encode::{Frame, encode, encode_close, encoded_len};
 pub use notice::beginning;
 pub use notice_frames::NoticeFrames;
-pub use outbox::{Drained, Outbox};
+pub use outbox::{Drained, Outbox, OutboxProgress};
 pub use outbox_queue::{Class, PUSH_BYTES_MAX, Pushed};
 pub use own_reactions::{OwnReactions, has_unlisted};
-pub use replay_page::{PageSent, ReplayInterest, ReplayWatch};
+pub use replay_page::{PageSent, PageTurn, ReplayInterest, ReplayWatch};
 pub use reply::Reply;

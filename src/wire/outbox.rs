@@ -9,8 +9,9 @@
 //! Bounds. Live frames count against 1 MiB and 1,024 frames (`outbox_queue.rs`). At half of that,
 //! frames that only matter now (`typing`, `presence`, `read`) are dropped. When it is full, the
 //! connection is cut with 4201 and everything that waited is freed: the reader resumes by revision.
-//! Replies do not count: the session's window of unanswered frames bounds them. A replay waits here
-//! one page at a time, and its producer waits for the page to be taken before it reads the next.
+//! Replies do not count: the session's window of unanswered frames bounds them. All replays of the
+//! connection together wait here one page at a time ([`Outbox::page_turn`]): the producer of a page
+//! makes it when it is its turn, and the next turn begins when the page has been taken.
 //!
 //! A socket that is not written to is not polled either (the response body is only asked for more
 //! when there is room), so nobody can rely on the session to notice that it is stuck:
@@ -20,13 +21,13 @@ use super::encode::{Frame, encode, encode_close, encode_ping, encode_pong};
 use super::frames::ServerFrame;
 use super::outbox_queue::{Class, OutboxQueue, Pushed};
 use super::refusals::Refusals;
-use super::replay_page::{PageSent, ReplayPage, ReplayWatch};
+use super::replay_page::{PageSent, PageTurn, ReplayPage, ReplayWatch};
 use crate::error::CloseCode;
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
 use std::task::Waker;
 use std::time::Instant;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 /// What the socket has to do next.
 #[derive(Debug)]
@@ -58,6 +59,8 @@ struct OutboxState {
     queue: OutboxQueue,
     /// Grows with every drain that took something; see [`Outbox::progress`].
     drains: u64,
+    /// Bytes that have been taken.
+    taken_bytes: u64,
     phase: OutboxPhase,
     /// With what it was closed first.
     closed_with: Option<CloseCode>,
@@ -70,6 +73,20 @@ struct OutboxState {
 #[derive(Debug)]
 pub struct Outbox {
     state: Mutex<OutboxState>,
+    /// One permit: for the page of a replay that is made, or waits here.
+    page_turns: Semaphore,
+}
+
+/// What an outbox in which something waits looks like from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutboxProgress {
+    /// How often something was taken. The same number some seconds later means that the socket
+    /// takes nothing.
+    pub drains: u64,
+    /// How many bytes were taken.
+    pub taken_bytes: u64,
+    /// How many wait.
+    pub waiting_bytes: usize,
 }
 
 impl Default for Outbox {
@@ -86,11 +103,13 @@ impl Outbox {
             state: Mutex::new(OutboxState {
                 queue: OutboxQueue::default(),
                 drains: 0,
+                taken_bytes: 0,
                 phase: OutboxPhase::Open,
                 closed_with: None,
                 waker: None,
                 refusals: is_limited.then(Refusals::default),
             }),
+            page_turns: Semaphore::new(1),
         }
     }
 
@@ -127,7 +146,14 @@ impl Outbox {
         self.push(encode(frame), Class::Reply)
     }
 
-    /// Appends one page of a replay. The receiver resolves when the socket has taken it.
+    /// Waits for the turn to make a page of a replay, and to append it; `None` when the connection
+    /// ends first. The turn is held until the page has been taken.
+    pub async fn page_turn(&self) -> Option<PageTurn<'_>> {
+        let permit = self.page_turns.acquire().await.ok()?;
+        Some(PageTurn { _permit: permit })
+    }
+
+    /// Appends one page of a replay, in its turn. The receiver resolves when the socket has taken it.
     pub fn push_page(&self, frame: Frame, watch: &ReplayWatch) -> PageSent {
         let (sent, receiver) = oneshot::channel();
         let mut state = self.state.lock();
@@ -179,6 +205,7 @@ impl Outbox {
         }
         // A page's producer must not wait for a socket that is closing.
         state.queue.clear_pages();
+        self.page_turns.close();
         wake(state);
     }
 
@@ -187,6 +214,7 @@ impl Outbox {
     pub fn finish(&self) -> Option<CloseCode> {
         let mut state = self.state.lock();
         state.queue.clear();
+        self.page_turns.close();
         state.phase = OutboxPhase::Finished;
         state.waker = None;
         state.closed_with
@@ -198,6 +226,7 @@ impl Outbox {
         let mut state = self.state.lock();
         if let Some(taken) = state.queue.take(bytes_max) {
             state.drains += 1;
+            state.taken_bytes += taken.len() as u64;
             drop(state);
             let replies = taken.replies();
             return Drained::Chunk {
@@ -222,13 +251,16 @@ impl Outbox {
         }
     }
 
-    /// How often something was taken, if anything still waits. The same number some seconds later
-    /// means that the socket takes nothing.
+    /// How far the socket has got, if anything still waits.
     #[must_use]
-    pub fn progress(&self) -> Option<u64> {
+    pub fn progress(&self) -> Option<OutboxProgress> {
         let state = self.state.lock();
         let waits = !state.queue.is_empty() || matches!(state.phase, OutboxPhase::Closing(_));
-        waits.then_some(state.drains)
+        waits.then(|| OutboxProgress {
+            drains: state.drains,
+            taken_bytes: state.taken_bytes,
+            waiting_bytes: state.queue.len(),
+        })
     }
 
     /// Whether the connection is closing or gone.
@@ -252,6 +284,7 @@ mod tests {
     use super::super::outbox_queue::{BYTES_MAX, FRAMES_MAX};
     use super::super::replay_page::ReplayInterest;
     use super::*;
+    use futures_util::FutureExt as _;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::Wake;
@@ -342,10 +375,50 @@ mod tests {
         let mut sent = outbox.push_page(frame_of(BYTES_MAX * 2), &interest.watch());
         assert_eq!(outbox.push(frame_of(1), Class::Durable), Pushed::Queued);
         assert!(sent.try_recv().is_err());
-        assert_eq!(outbox.progress(), Some(0));
+        let waiting_bytes = 2 * BYTES_MAX + 10 + 3;
+        let progress = OutboxProgress {
+            drains: 0,
+            taken_bytes: 0,
+            waiting_bytes,
+        };
+        assert_eq!(outbox.progress(), Some(progress));
         chunk(&outbox);
         assert!(sent.try_recv().is_ok());
         assert_eq!(outbox.progress(), None);
+        outbox.push(frame_of(1), Class::Durable);
+        let progress = OutboxProgress {
+            drains: 1,
+            taken_bytes: waiting_bytes as u64,
+            waiting_bytes: 3,
+        };
+        assert_eq!(outbox.progress(), Some(progress));
+    }
+
+    #[tokio::test]
+    async fn one_page_of_a_connection_is_made_at_a_time() {
+        let outbox = Outbox::default();
+        let first = outbox.page_turn().await.unwrap();
+        let mut second = Box::pin(outbox.page_turn());
+        assert!(second.as_mut().now_or_never().is_none());
+        drop(first);
+        let second = second.now_or_never().unwrap();
+        assert!(second.is_some());
+        // Nobody waits for a connection that is gone.
+        let mut third = Box::pin(outbox.page_turn());
+        assert!(third.as_mut().now_or_never().is_none());
+        outbox.close(None);
+        assert!(third.now_or_never().unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn the_end_of_a_replay_can_be_waited_for() {
+        let interest = ReplayInterest::default();
+        let watch = interest.watch();
+        let mut over = Box::pin(watch.over());
+        assert!(over.as_mut().now_or_never().is_none());
+        drop(interest);
+        assert!(over.now_or_never().is_some());
+        assert!(watch.over().now_or_never().is_some());
     }
 
     #[test]

@@ -120,6 +120,11 @@ impl OutboxQueue {
         *self = Self::default();
     }
 
+    /// All bytes that wait.
+    pub(super) fn len(&self) -> usize {
+        self.bytes + self.pages.iter().map(|page| page.frame.len()).sum::<usize>()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.frames.is_empty() && self.pages.is_empty()
     }
@@ -179,6 +184,11 @@ pub(super) struct TakenFrames {
 }
 
 impl TakenFrames {
+    /// All bytes.
+    pub(super) fn len(&self) -> usize {
+        self.bytes + self.page.as_ref().map_or(0, |page| page.frame.len())
+    }
+
     /// How many direct replies are among them.
     pub(super) fn replies(&self) -> u32 {
         let replies = self.frames.iter().filter(|queued| queued.class == Class::Reply);

@@ -10,7 +10,7 @@ use crate::tidy::{Source, expect_none, first_word, product, sources};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Statements on things of tenants that name no tenant, each with what stands in its place.
-const WITHOUT_TENANT: [(&str, &str); 30] = [
+const WITHOUT_TENANT: [(&str, &str); 31] = [
     // By a secret, which is what proves the right: no tenant is known before.
     ("refresh_tokens.find", "by the hash of a token that its bearer shows"),
     ("refresh_tokens.list", "by the hashes of tokens that their bearer shows"),
@@ -58,6 +58,10 @@ const WITHOUT_TENANT: [(&str, &str); 30] = [
     ),
     ("conversation_members.load", "the actor's own conversation"),
     ("messages.load_recent", "the actor's own conversation"),
+    (
+        "messages.list_newest",
+        "the actor's own conversation, for subscribers it has let in",
+    ),
     ("conversations.load_rev", "the actor's own conversation"),
     (
         "conversations.list_newer",

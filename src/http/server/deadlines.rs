@@ -36,6 +36,9 @@ use std::time::{Duration, Instant};
 const INTERVAL: Duration = Duration::from_secs(1);
 /// How long the server's own timers may be late before this one acts in their place.
 const GRACE: Duration = Duration::from_secs(2);
+/// Who takes fewer bytes of a response than this, over its whole length, is cut: a piece now and then
+/// would hold a large one in memory for half an hour. A modem takes as many.
+const BYTES_PER_SECOND_MIN: u64 = 4 * 1_024;
 /// Larger bodies go to the server in pieces of so many bytes, so that their progress is seen.
 const PIECE_BYTES: usize = 16 * 1_024;
 /// In milliseconds after the epoch: never.
@@ -248,6 +251,7 @@ impl ConnectionDeadline {
             size: body.size(),
             body,
             rest: Bytes::new(),
+            taking: TakenPieces::default(),
             deadline: self,
         })
     }
@@ -268,7 +272,36 @@ struct TimedBody {
     body: BoxBody,
     /// Taken from the body, not yet handed over.
     rest: Bytes,
+    taking: TakenPieces,
     deadline: ConnectionDeadline,
+}
+
+/// How fast a client takes the pieces of a response. The time that the server needs for them does
+/// not count.
+#[derive(Default)]
+struct TakenPieces {
+    bytes: u64,
+    lasted: Duration,
+    /// When the last one was handed over, until it is taken.
+    handed_at: Option<Instant>,
+}
+
+impl TakenPieces {
+    /// The client has taken what it was handed.
+    fn taken(&mut self, now: Instant) {
+        if let Some(handed_at) = self.handed_at.take() {
+            self.lasted += now.saturating_duration_since(handed_at);
+        }
+    }
+
+    /// So many bytes are handed over. How long they may take: as long as any piece, but not so long
+    /// that all of them are slower than they may be.
+    fn handed(&mut self, bytes: usize, piece: Duration, now: Instant) -> Duration {
+        let allowed = piece + Duration::from_secs(self.bytes / BYTES_PER_SECOND_MIN);
+        self.bytes += bytes as u64;
+        self.handed_at = Some(now);
+        piece.min(allowed.saturating_sub(self.lasted))
+    }
 }
 
 impl MessageBody for TimedBody {
@@ -279,6 +312,7 @@ impl MessageBody for TimedBody {
     }
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        self.taking.taken(Instant::now());
         self.deadline.expect_within(|times| times.piece);
         if self.rest.is_empty() {
             match Pin::new(&mut self.body).poll_next(cx) {
@@ -287,6 +321,9 @@ impl MessageBody for TimedBody {
             }
         }
         let piece = self.rest.len().min(PIECE_BYTES);
+        let this = &mut *self;
+        this.deadline
+            .expect_within(|times| this.taking.handed(piece, times.piece, Instant::now()));
         Poll::Ready(Some(Ok(self.rest.split_to(piece))))
     }
 }
@@ -294,5 +331,39 @@ impl MessageBody for TimedBody {
 impl Drop for TimedBody {
     fn drop(&mut self) {
         self.deadline.idle();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PIECE: Duration = Duration::from_secs(30);
+
+    /// How many pieces a client takes of which each takes so long, before it is cut.
+    fn pieces_taken(each: Duration) -> Option<u32> {
+        let mut taking = TakenPieces::default();
+        let mut now = Instant::now();
+        (0..1_000).find(|_| {
+            let allowed = taking.handed(PIECE_BYTES, PIECE, now);
+            now += each;
+            taking.taken(now);
+            // The server takes its time for the next one.
+            now += Duration::from_secs(60);
+            each > allowed
+        })
+    }
+
+    #[test]
+    fn who_trickles_is_cut_and_who_is_slow_is_not() {
+        assert_eq!(pieces_taken(PIECE + Duration::from_secs(1)), Some(0));
+        assert_eq!(pieces_taken(PIECE), Some(1));
+        assert_eq!(
+            pieces_taken(Duration::from_secs(8)),
+            Some(6),
+            "half as fast as one must be"
+        );
+        let slowest = Duration::from_secs(PIECE_BYTES as u64 / BYTES_PER_SECOND_MIN);
+        assert_eq!(pieces_taken(slowest), None);
     }
 }

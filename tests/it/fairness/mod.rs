@@ -2,6 +2,7 @@
 //! what is looked at is what was done, and in which order, never how long it took.
 
 mod hashing;
+mod pages;
 mod search;
 mod starts;
 

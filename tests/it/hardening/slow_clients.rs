@@ -98,7 +98,7 @@ async fn who_does_not_read_an_answer_is_cut() {
         format!("GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nConnection: {connection}\r\n\r\n")
     };
     let whole = exchange(app.address, request("close").as_bytes()).await.text.len();
-    assert!(whole > 1_600_000);
+    assert!(whole > 1_000_000);
     // More than the kernel takes for the server.
     let many = request("keep-alive").repeat(16);
     let mut idle = RawConnection::open_narrow(app.address).await;

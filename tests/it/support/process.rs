@@ -108,6 +108,14 @@ impl ServerProcess {
         Pid::from_child(&self.child)
     }
 
+    /// How much memory it has in use.
+    pub fn resident_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        let kib: u64 = line.trim().trim_end_matches(" kB").parse().unwrap();
+        kib * 1_024
+    }
+
     /// The main process of its PostgreSQL, if one runs.
     pub fn postgres_pid(&self) -> Option<Pid> {
         let text = std::fs::read_to_string(self.data_dir().join("postgres/postmaster.pid")).ok()?;
