@@ -96,8 +96,13 @@ impl Period {
         if from >= to {
             return Err(WrongParameter::new("from", "Not before `to`."));
         }
-        let days = (to + zone.offset_ms(to)) - (from + zone.offset_ms(from));
-        if days > DAYS_MAX * DAY_MS {
+        let is_too_long = if zone.is_midnight(from) && zone.is_midnight(to) {
+            // Also where the day begins later than at midnight.
+            zone.day(to) - zone.day(from) > DAYS_MAX
+        } else {
+            (to + zone.offset_ms(to)) - (from + zone.offset_ms(from)) > DAYS_MAX * DAY_MS
+        };
+        if is_too_long {
             return Err(WrongParameter::new(
                 "from",
                 format!("More than {DAYS_MAX} days before `to`."),
@@ -313,15 +318,13 @@ mod tests {
             let wrong = Period::parse(Some(from), Some(to), Some(tz), 0).map(drop).unwrap_err();
             assert_eq!(wrong.field, field, "{from} {to} {tz}");
         }
-        // Days of the calendar, not of 24 hours.
-        for tz in ["UTC", "Europe/Berlin"] {
-            assert_eq!(
-                period("2024-01-01", "2026-01-02", tz)
-                    .buckets(Granularity::Day)
-                    .unwrap()
-                    .len(),
-                732
-            );
+        // Days of the calendar, not of 24 hours. In Santiago the last one begins at one o'clock.
+        for (from, to, tz) in [
+            ("2024-01-01", "2026-01-02", "UTC"),
+            ("2024-01-01", "2026-01-02", "Europe/Berlin"),
+            ("2024-09-04", "2026-09-06", "America/Santiago"),
+        ] {
+            assert_eq!(period(from, to, tz).buckets(Granularity::Day).unwrap().len(), 732);
         }
         assert!(
             period("2024-03-15", "2026-03-17", "Europe/Berlin")

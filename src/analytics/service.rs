@@ -75,7 +75,8 @@ impl Analytics {
         let key = keys::analytics(
             caller.tenant_id,
             &format!(
-                "{}:{}:{}:{}",
+                "{}:{}:{}:{}:{}",
+                if is_closed { "over" } else { "on" },
                 asked.question.name(),
                 period.from,
                 period.to,
@@ -102,7 +103,8 @@ impl Analytics {
             self.cache.get_or_load_here(&key, FRESH_FOR, load).await?
         };
         let computed = found.ok_or(Error::NotCounted)?;
-        self.seen_through.store(computed.data_through, Ordering::Relaxed);
+        // Never back: an answer may be one that was kept.
+        self.seen_through.fetch_max(computed.data_through, Ordering::Relaxed);
         Ok(computed)
     }
 

@@ -91,10 +91,10 @@ async fn hold_lease(database: &Database, retry: &mut Backoff) -> Result<std::con
         let lag = store::load_lag(&tx).await?;
         tx.commit().await?;
         metrics().analytics_lagged(lag.unwrap_or_default());
-        retry.reset();
         if is_ours {
             break;
         }
+        retry.reset();
         sleep(LEASE_RETRY).await;
     }
     let mut counting = Counting {
@@ -108,6 +108,7 @@ async fn hold_lease(database: &Database, retry: &mut Backoff) -> Result<std::con
         fail::fail_point!("analytics::tick");
         let started = Instant::now();
         counting.tick().await?;
+        retry.reset();
         sleep(TICK.saturating_sub(started.elapsed())).await;
     }
 }
@@ -196,18 +197,20 @@ impl Counting {
     /// Counts whatever is behind.
     async fn sweep(&mut self, through: i64, touched: &mut BTreeSet<Counted>) -> Result<(), Error> {
         let mut after = None;
-        let started = Instant::now();
+        let mut compared = Duration::ZERO;
         loop {
+            let started = Instant::now();
             let tx = self.connection.begin().await?;
             let behind = store::list_behind(&tx, after, LISTED).await?;
             tx.commit().await?;
+            compared += started.elapsed();
             self.count(&behind, through, touched).await?;
             match behind.last() {
                 Some(last) => after = Some(*last),
                 None => break,
             }
         }
-        self.sweep_at = Instant::now() + SWEEP_INTERVAL.max(started.elapsed() * SWEEP_SHARE);
+        self.sweep_at = Instant::now() + SWEEP_INTERVAL.max(compared * SWEEP_SHARE);
         Ok(())
     }
 

@@ -111,7 +111,7 @@ impl Verified<'_> {
         if from >= to {
             return Ok(counts);
         }
-        for message in store::list_raw(self.tx, self.tenant, &[(from, to)]).await? {
+        for message in store::list_raw_with_replies(self.tx, self.tenant, &[(from, to)]).await? {
             let key = CellKey {
                 quarter: message.at.div_euclid(QUARTER_MS),
                 conversation: message.conversation,

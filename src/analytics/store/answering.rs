@@ -8,6 +8,7 @@ use crate::ids::{ConversationId, TenantId, UserId, UserKind};
 use crate::wire::frames::Timestamp;
 use std::collections::HashMap;
 use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 /// What a snapshot can answer.
@@ -68,7 +69,7 @@ pub(in crate::analytics) async fn list_delays(
     db.query(&SQL, &[&tenant.0, &generation, &first, &last]).await
 }
 
-/// The messages of some ranges, each with the delay behind the nearest earlier one of somebody else.
+/// The messages of some ranges.
 pub(in crate::analytics) async fn list_raw(
     db: &Transaction<'_>,
     tenant: TenantId,
@@ -76,32 +77,91 @@ pub(in crate::analytics) async fn list_raw(
 ) -> Result<Vec<RawMessage>, Error> {
     const SQL: Statement = Statement::new(
         "analytics.list_raw",
-        "SELECT m.conversation_id, m.author_id, m.kind, m.created_at, before.created_at AS before
+        "SELECT m.conversation_id, m.author_id, m.kind, m.created_at
+         FROM unnest($2::timestamptz[], $3::timestamptz[]) AS r (since, until)
+         CROSS JOIN LATERAL (
+             SELECT x.conversation_id, x.author_id, x.kind, x.created_at FROM messages x
+             WHERE x.tenant_id = $1 AND x.created_at >= r.since AND x.created_at < r.until) m",
+    );
+    let rows = db.query(&SQL, &range_params(&tenant.0, &bounds(ranges))).await?;
+    Ok(rows.iter().map(raw_message).collect())
+}
+
+/// The messages of some ranges, each with the moment of the nearest earlier one of somebody else.
+///
+/// Only the first message of a range in its conversation is looked for backwards, past what the same
+/// author may have posted by the thousand. What follows has it from the message before.
+pub(in crate::analytics) async fn list_raw_with_replies(
+    db: &Transaction<'_>,
+    tenant: TenantId,
+    ranges: &[(i64, i64)],
+) -> Result<Vec<RawMessage>, Error> {
+    const SQL: Statement = Statement::new(
+        "analytics.list_raw_with_replies",
+        "SELECT m.conversation_id, m.seq, m.author_id, m.kind, m.created_at, prior.seq AS prior_seq,
+                prior.author_id AS prior_author, prior.created_at AS prior_at, earlier.created_at AS earlier_at
          FROM unnest($2::timestamptz[], $3::timestamptz[]) AS r (since, until)
          CROSS JOIN LATERAL (
              SELECT x.conversation_id, x.seq, x.author_id, x.kind, x.created_at FROM messages x
              WHERE x.tenant_id = $1 AND x.created_at >= r.since AND x.created_at < r.until) m
          LEFT JOIN LATERAL (
+             SELECT e.seq, e.author_id, e.created_at FROM messages e
+             WHERE e.tenant_id = $1 AND e.conversation_id = m.conversation_id AND e.seq < m.seq
+             ORDER BY e.seq DESC LIMIT 1) prior ON true
+         LEFT JOIN LATERAL (
              SELECT e.created_at FROM messages e
-             WHERE m.kind = 'person' AND e.tenant_id = $1 AND e.conversation_id = m.conversation_id AND e.seq < m.seq
+             WHERE e.tenant_id = $1 AND e.conversation_id = m.conversation_id AND e.seq < m.seq
                AND e.author_id <> m.author_id
-             ORDER BY e.seq DESC LIMIT 1) before ON true",
+             ORDER BY e.seq DESC LIMIT 1) earlier
+           ON prior.author_id = m.author_id AND NOT (prior.created_at >= r.since AND prior.created_at < r.until)
+         ORDER BY m.conversation_id, m.seq",
     );
-    let since: Vec<Timestamp> = ranges.iter().map(|(since, _)| timestamp(*since)).collect();
-    let until: Vec<Timestamp> = ranges.iter().map(|(_, until)| timestamp(*until)).collect();
-    let rows = db.query(&SQL, &[&tenant.0, &since, &until]).await?;
-    let raw = |row: &Row| {
-        let at = row.get::<_, Timestamp>("created_at").timestamp_millis();
-        let before: Option<Timestamp> = row.get("before");
-        RawMessage {
-            at,
-            user: UserId(row.get("author_id")),
-            conversation: ConversationId(row.get("conversation_id")),
-            kind: UserKind::parse(row.get("kind")).unwrap_or(UserKind::System),
-            before: before.map(|before| before.timestamp_millis()),
-        }
-    };
-    Ok(rows.iter().map(raw).collect())
+    let rows = db.query(&SQL, &range_params(&tenant.0, &bounds(ranges))).await?;
+    let moment = |row: &Row, column| row.get::<_, Option<Timestamp>>(column).map(|at| at.timestamp_millis());
+    let mut known = HashMap::<(Uuid, i64), Option<i64>>::new();
+    let mut messages = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let (conversation, author): (Uuid, Uuid) = (row.get("conversation_id"), row.get("author_id"));
+        let before = match row.get::<_, Option<Uuid>>("prior_author") {
+            Some(prior) if prior != author => moment(row, "prior_at"),
+            Some(_) => match known.get(&(conversation, row.get("prior_seq"))) {
+                Some(before) => *before,
+                None => moment(row, "earlier_at"),
+            },
+            None => None,
+        };
+        known.insert((conversation, row.get("seq")), before);
+        messages.push(RawMessage {
+            before,
+            ..raw_message(row)
+        });
+    }
+    Ok(messages)
+}
+
+/// The beginnings and ends of ranges.
+fn bounds(ranges: &[(i64, i64)]) -> (Vec<Timestamp>, Vec<Timestamp>) {
+    ranges
+        .iter()
+        .map(|(since, until)| (timestamp(*since), timestamp(*until)))
+        .unzip()
+}
+
+fn range_params<'a>(
+    tenant: &'a Uuid,
+    (since, until): &'a (Vec<Timestamp>, Vec<Timestamp>),
+) -> [&'a (dyn ToSql + Sync); 3] {
+    [tenant, since, until]
+}
+
+fn raw_message(row: &Row) -> RawMessage {
+    RawMessage {
+        at: row.get::<_, Timestamp>("created_at").timestamp_millis(),
+        user: UserId(row.get("author_id")),
+        conversation: ConversationId(row.get("conversation_id")),
+        kind: UserKind::parse(row.get("kind")).unwrap_or(UserKind::System),
+        before: None,
+    }
 }
 
 /// When people posted for the first time ever, those of a range, in order.

@@ -11,11 +11,15 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 /// Prepares a connection for the work: by indexes, and without a wait for the disk. A crash of
-/// PostgreSQL loses counts and positions together.
+/// PostgreSQL loses counts and positions together. The connection has the lease, so PostgreSQL lets
+/// go of one that says nothing, whose node is frozen or gone: it is asked for something each second.
 pub(in crate::analytics) async fn prepare_connection(db: &Dedicated) -> Result<(), Error> {
-    db.batch_execute("SET synchronous_commit = off; SET enable_seqscan = off; SET jit = off")
-        .await
-        .map_err(Error::from)
+    db.batch_execute(
+        "SET synchronous_commit = off; SET enable_seqscan = off; SET jit = off; SET idle_session_timeout = '15s';
+         SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3",
+    )
+    .await
+    .map_err(Error::from)
 }
 
 /// Takes the lease of the follower for this connection, unless another one has it.
@@ -277,12 +281,12 @@ pub(in crate::analytics) async fn move_positions(db: &Transaction<'_>, moved: &[
     .map(drop)
 }
 
-/// Says that everything from before is counted.
+/// Says that everything from before is counted. Never takes back what was said, whatever a clock does.
 pub(in crate::analytics) async fn update_progress(db: &Transaction<'_>, through: i64) -> Result<(), Error> {
     const SQL: Statement = Statement::new(
         "analytics_progress.update",
         "INSERT INTO analytics_progress (data_through) VALUES ($1)
-         ON CONFLICT (is_only) DO UPDATE SET data_through = excluded.data_through",
+         ON CONFLICT (is_only) DO UPDATE SET data_through = greatest(analytics_progress.data_through, excluded.data_through)",
     );
     db.execute(&SQL, &[&timestamp(through)]).await.map(drop)
 }

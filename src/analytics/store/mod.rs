@@ -10,8 +10,8 @@ pub(super) mod latency;
 mod timestamps;
 
 pub(super) use answering::{
-    Answerable, Made, count_made, list_cells, list_delays, list_first_posts, list_raw, list_titles, list_users,
-    load_answerable,
+    Answerable, Made, count_made, list_cells, list_delays, list_first_posts, list_raw, list_raw_with_replies,
+    list_titles, list_users, load_answerable,
 };
 pub(super) use counting::{
     Counted, Uncounted, WrittenBlocks, claim_positions, hold_counts, insert_blocks, list_behind, list_posted,
