@@ -1,22 +1,21 @@
 //! Envelopes as bytes, between nodes that may be of different versions while an installation is
 //! upgraded.
 //!
-//! A version byte, the seal, the sender, the time, then the envelope in postcard's form. A node
-//! ignores another version, and bytes that are not an envelope: what they said is repaired from
-//! PostgreSQL like anything lost. So a change of these types means another [`VERSION`], and a
-//! rolling upgrade across it costs seconds of delay. The order of variants and fields is the form on
-//! the wire.
+//! A version byte, the seal, the sender, the time, then the envelope in postcard's form
+//! (`encoded.rs`). A node ignores another version, and bytes that are not an envelope: what they said
+//! is repaired from PostgreSQL like anything lost. So a change of those types means another
+//! [`VERSION`], and a rolling upgrade across it costs seconds of delay.
 //!
 //! An envelope is believed only with a seal over its channel and everything behind the seal: nodes
 //! that share the secret have it, others who can write to Redis do not. What is older or younger
 //! than [`AGE_MAX`] is not believed either, so that nobody sends it a second time much later.
-//!
-//! Changes have their own form here, because their `Serialize` is that of the client protocol. It
-//! leaves out what clients need not know, and times are text in it.
 
-use super::envelope::{Envelope, Invalidation};
-use super::presence::PresenceMessage;
-use crate::ids::{ConversationId, MemberRole, MessageId, NodeId, Rev, Seq, UserId, UserKind};
+use super::encoded::{
+    EncodedCause, EncodedChange, EncodedContent, EncodedEnvelope, EncodedMemberChange, EncodedNotice,
+    EncodedNoticeMessage, Micros,
+};
+use super::envelope::Envelope;
+use crate::ids::{ConversationId, NodeId, UserId};
 use crate::redis::{SEAL_BYTES, Sealer};
 use crate::wire::frames::{
     Cause, ConversationChanged, MemberChange, MemberChanged, MemberUser, Message, Notice, NoticeMessage, Reaction,
@@ -24,7 +23,6 @@ use crate::wire::frames::{
 use crate::wire::{Change, Committed};
 use bytestring::ByteString;
 use chrono::{DateTime, TimeDelta, Utc};
-use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
@@ -67,119 +65,6 @@ impl Error {
     pub(super) const fn is_forgery(&self) -> bool {
         matches!(self, Self::Seal | Self::Age(_))
     }
-}
-
-/// Microseconds of Unix time.
-type Micros = i64;
-
-#[derive(Serialize, Deserialize)]
-struct EncodedEnvelope<'a> {
-    from: NodeId,
-    published_at: Micros,
-    #[serde(borrow)]
-    content: EncodedContent<'a>,
-}
-
-#[derive(Serialize, Deserialize)]
-enum EncodedContent<'a> {
-    Committed {
-        conversation_id: ConversationId,
-        #[serde(borrow)]
-        changes: Vec<EncodedChange<'a>>,
-        observed: Rev,
-    },
-    Read {
-        conversation_id: ConversationId,
-        user_id: UserId,
-        seq: Seq,
-    },
-    Typing {
-        conversation_id: ConversationId,
-        user_id: UserId,
-        on: bool,
-    },
-    Presence(PresenceMessage),
-    Notices {
-        #[serde(borrow)]
-        notice: EncodedNotice<'a>,
-        unread: Vec<(UserId, i64)>,
-    },
-    Invalidated(Invalidation),
-}
-
-/// A notice without what is different for each user.
-#[derive(Serialize, Deserialize)]
-struct EncodedNotice<'a> {
-    conversation: ConversationId,
-    rev: Rev,
-    #[serde(borrow)]
-    title: Cow<'a, str>,
-    last_seq: Seq,
-    last_message: Option<EncodedNoticeMessage<'a>>,
-    last_message_at: Option<Micros>,
-    removed: bool,
-}
-
-#[derive(Serialize, Deserialize)]
-struct EncodedNoticeMessage<'a> {
-    id: MessageId,
-    seq: Seq,
-    author: UserId,
-    #[serde(borrow)]
-    author_name: Option<Cow<'a, str>>,
-    kind: UserKind,
-    body: Option<Cow<'a, str>>,
-    created_at: Micros,
-}
-
-/// A change without its conversation, which stands once in the envelope.
-#[derive(Serialize, Deserialize)]
-enum EncodedChange<'a> {
-    Message {
-        rev: Rev,
-        posted_rev: Rev,
-        seq: Seq,
-        id: MessageId,
-        author: UserId,
-        kind: UserKind,
-        #[serde(borrow)]
-        body: Option<Cow<'a, str>>,
-        reply_to: Option<MessageId>,
-        created_at: Micros,
-        edited_at: Option<Micros>,
-        deleted_at: Option<Micros>,
-        reactions: Vec<(Cow<'a, str>, i64, Vec<UserId>)>,
-        cause: Option<EncodedCause<'a>>,
-    },
-    Member {
-        rev: Rev,
-        joined_rev: Rev,
-        id: UserId,
-        name: Cow<'a, str>,
-        kind: UserKind,
-        role: MemberRole,
-        change: EncodedMemberChange,
-    },
-    Properties {
-        rev: Rev,
-        title: Cow<'a, str>,
-        deleted_at: Option<Micros>,
-    },
-}
-
-/// Who caused a change of a message, and by which reaction.
-#[derive(Serialize, Deserialize)]
-struct EncodedCause<'a> {
-    by: UserId,
-    #[serde(borrow)]
-    reaction: Option<(Cow<'a, str>, bool)>,
-}
-
-#[derive(Serialize, Deserialize)]
-enum EncodedMemberChange {
-    Added,
-    Changed,
-    Removed,
 }
 
 /// An envelope that another node has published.
@@ -511,7 +396,8 @@ fn time(micros: Micros) -> Result<DateTime<Utc>, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bus::SnapshotPart;
+    use crate::bus::{Invalidation, PresenceMessage, SnapshotPart};
+    use crate::ids::{MemberRole, MessageId, Rev, Seq, UserKind};
     use crate::redis::SealPurpose;
 
     fn at(seconds: i64) -> DateTime<Utc> {

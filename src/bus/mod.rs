@@ -7,7 +7,7 @@
 //! | `interest.rs` | which subscription gets which envelope |
 //! | `in_process.rs` | the bus within one process |
 //! | `redis/` | the bus between processes |
-//! | `codec.rs` | envelopes as bytes; pure |
+//! | `codec.rs`, `encoded.rs` | envelopes as bytes, and their form; pure |
 //!
 //! * Used by: cache, presence, conversations and commit. Each subscribes with its own [`Interest`]
 //!   and its own queue.
@@ -18,6 +18,7 @@
 //!   counted. Publishing never waits.
 
 mod codec;
+mod encoded;
 mod envelope;
 mod in_process;
 mod interest;
