@@ -65,16 +65,17 @@ pub(super) enum Role {
 /// A number below a hundred, to an action.
 pub(super) const fn pick(role: Role, of_hundred: u32) -> Action {
     match (role, of_hundred) {
-        (Role::Person, 0..22) => Action::Post,
-        (Role::Person, 22..42) => Action::Typing,
-        (Role::Person, 42..60) => Action::Read,
-        (Role::Person, 60..80) => Action::History,
-        (Role::Person, 80..92) => Action::List,
-        (Role::Person, 92..97) => Action::Search,
+        (Role::Person, 0..20) => Action::Post,
+        (Role::Person, 20..42) => Action::Typing,
+        (Role::Person, 42..62) => Action::Read,
+        (Role::Person, 62..84) => Action::History,
+        // Notices keep the list of a page true; it is asked for once, when the page is opened.
+        (Role::Person, 84..88) => Action::List,
+        (Role::Person, 88..95) => Action::Search,
         (Role::Person, _) => Action::Open,
-        (Role::Program, 0..15) => Action::Post,
-        (Role::Program, 15..45) => Action::History,
-        (Role::Program, 45..75) => Action::List,
+        (Role::Program, 0..5) => Action::Post,
+        (Role::Program, 5..40) => Action::History,
+        (Role::Program, 40..75) => Action::List,
         (Role::Program, 75..80) => Action::Search,
         (Role::Program, _) => Action::Analytics,
     }
@@ -94,16 +95,35 @@ pub(super) fn thought(role: Role, share: f64) -> Duration {
     mean_thought(role).mul_f64(times.clamp(0.05, 5.0))
 }
 
-/// Questions of a program for numbers, in turns.
+/// Questions of a program for numbers, in turns: what is now, and for the most part what was until
+/// today.
 pub(super) const QUESTIONS: [&str; 7] = [
     "/api/analytics/summary",
-    "/api/analytics/messages?granularity=day&group_by=conversation",
-    "/api/analytics/users/active?granularity=week",
-    "/api/analytics/users/top",
-    "/api/analytics/conversations/top?sort=participants",
-    "/api/analytics/heatmap?tz=Europe/Berlin",
+    "/api/analytics/summary?to={today}",
+    "/api/analytics/messages?granularity=day&group_by=conversation&to={today}",
+    "/api/analytics/users/active?granularity=week&to={today}",
+    "/api/analytics/users/top?to={today}",
+    "/api/analytics/conversations/top?sort=participants&to={today}",
     "/api/analytics/latency?granularity=hour",
 ];
+
+/// The date of a moment in UTC, as `2026-11-01`.
+pub(super) fn date(since_1970: Duration) -> String {
+    // Howard Hinnant's `civil_from_days`: years that begin in March, in eras of 400 years.
+    let shifted = since_1970.as_secs() / 86_400 + 719_468;
+    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 {
+        shifted_month + 3
+    } else {
+        shifted_month - 9
+    };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}")
+}
 
 #[cfg(test)]
 mod tests {
@@ -118,6 +138,18 @@ mod tests {
         for (n, action) in Action::ALL.into_iter().enumerate() {
             assert_eq!(action.index(), n);
             assert!(done.contains(&action), "{action:?}");
+        }
+    }
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        for (seconds, expected) in [
+            (0, "1970-01-01"),
+            (951_782_400, "2000-02-29"),
+            (1_795_910_399, "2026-11-28"),
+            (1_798_761_600, "2027-01-01"),
+        ] {
+            assert_eq!(date(Duration::from_secs(seconds)), expected);
         }
     }
 

@@ -1,5 +1,6 @@
 //! A whole workload: a fresh server, its workspace, the users, and the report.
 
+use super::action::date;
 use super::board::Board;
 use super::cast;
 use super::page::page;
@@ -16,7 +17,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Samples of a report; longer intervals where a run is long.
 const SAMPLES_MAX: u64 = 900;
@@ -139,6 +140,7 @@ fn work(size: Size, extent: &Extent, context: &Context) -> Result<Report> {
         address: context.address(),
         board: &board,
         analytics_key: cast.analytics_key.as_deref(),
+        today: date(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()),
         ends_at: began + extent.duration,
     };
     let mut sampler = Sampler::new(context, &board)?;

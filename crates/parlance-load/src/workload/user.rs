@@ -12,18 +12,31 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use uuid::Uuid;
 
+/// A connection that was idle for longer is not used again, as browsers do it: the server may have
+/// ended it.
+const IDLE_MAX: Duration = Duration::from_secs(8);
+
 /// What all users share.
 pub(super) struct Stage<'a> {
     pub(super) address: SocketAddr,
     pub(super) board: &'a Board,
     pub(super) analytics_key: Option<&'a str>,
+    /// The date, which ends the ranges of most questions.
+    pub(super) today: String,
     pub(super) ends_at: Instant,
+}
+
+/// A connection, and when it was used last.
+struct IdleClient {
+    client: Client,
+    used_at: Instant,
 }
 
 struct Actor<'a> {
     user: &'a User,
     stage: &'a Stage<'a>,
-    client: Client,
+    /// For requests; `None` until the first, and after a fault.
+    client: Option<IdleClient>,
     /// `None` for a program, and after a fault.
     socket: Option<PersonSocket>,
     /// How often it has acted, so that words and pages differ.
@@ -36,7 +49,7 @@ pub(super) fn act(user: &User, stage: &Stage<'_>, begins_at: Instant) -> Result<
     let mut actor = Actor {
         user,
         stage,
-        client: Client::connect(stage.address)?,
+        client: None,
         socket: None,
         turn: rand::rng().random_range(0..1_000),
     };
@@ -109,10 +122,10 @@ impl Actor<'_> {
                 self.request("GET", &path, &Value::Null).map(drop)
             }
             Action::Analytics => {
-                let question = QUESTIONS[turn % QUESTIONS.len()];
+                let question = QUESTIONS[turn % QUESTIONS.len()].replace("{today}", &self.stage.today);
                 let key = self.stage.analytics_key;
-                let (status, body) = self.client.request("GET", question, key, "")?;
-                expect_success("GET", question, status, body).map(drop)
+                let (status, body) = self.client()?.request("GET", &question, key, "")?;
+                expect_success("GET", &question, status, body).map(drop)
             }
         }
     }
@@ -146,16 +159,26 @@ impl Actor<'_> {
         } else {
             body.to_string()
         };
-        let (status, text) = self.client.request(method, path, Some(&self.user.token), &body)?;
+        let token = Some(self.user.token.as_str());
+        let (status, text) = self.client()?.request(method, path, token, &body)?;
         let text = expect_success(method, path, status, text)?;
         serde_json::from_str(&text).map_err(|error| Error::Protocol(format!("{method} {path}: {error}")))
     }
 
+    /// The connection for requests, or a new one.
+    fn client(&mut self) -> Result<&mut Client> {
+        let fresh = self.client.take().filter(|client| client.used_at.elapsed() < IDLE_MAX);
+        let client = match fresh {
+            Some(IdleClient { client, .. }) => client,
+            None => Client::connect(self.stage.address)?,
+        };
+        let used_at = Instant::now();
+        Ok(&mut self.client.insert(IdleClient { client, used_at }).client)
+    }
+
     /// After a fault nothing is known of the connections.
     fn recover(&mut self) {
-        if let Ok(client) = Client::connect(self.stage.address) {
-            self.client = client;
-        }
+        self.client = None;
         if let Some(socket) = self.socket.take() {
             self.stage.board.delivered(socket.messages);
         }
@@ -189,15 +212,16 @@ fn expect_success(method: &str, path: &str, status: u16, body: String) -> Result
     if (200..300).contains(&status) {
         return Ok(body);
     }
-    // The path without what differs each time.
-    let path: String = path
-        .split('?')
-        .next()
-        .unwrap_or_default()
-        .split('/')
-        .take(4)
-        .collect::<Vec<_>>()
-        .join("/");
+    // Without what differs each time, so that the same errors are counted together.
+    let segments = path.split('?').next().unwrap_or_default().split('/');
+    let named = segments.map(|segment| {
+        if Uuid::try_parse(segment).is_ok() {
+            "{id}"
+        } else {
+            segment
+        }
+    });
+    let path = named.collect::<Vec<_>>().join("/");
     Err(Error::Http {
         request: format!("{method} {path}"),
         status,
