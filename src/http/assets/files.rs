@@ -174,11 +174,13 @@ impl Assets {
     }
 }
 
-/// Text is UTF-8; scripts have the type that browsers insist on.
+/// Text is UTF-8; scripts have the type that browsers insist on. `.ts` is no video here. The same
+/// table is in `nginx/static.conf`.
 fn media_type_of(path: &str, guess: &str) -> HeaderValue {
     let media_type = match path.rsplit('.').next().unwrap_or_default() {
         "js" | "mjs" => "text/javascript; charset=utf-8".to_owned(),
         "json" | "map" => "application/json".to_owned(),
+        "ts" => "text/plain; charset=utf-8".to_owned(),
         _ if guess.starts_with("text/") => format!("{guess}; charset=utf-8"),
         _ => guess.to_owned(),
     };
