@@ -17,7 +17,7 @@ SELECT m.tenant_id, m.conversation_id, m.user_id,
        t.admits_members = 'moderators' OR t.admits_members = 'admins' AND u.role IN ('owner', 'admin') AS admits_members,
        t.admits_guests = 'moderators' OR t.admits_guests = 'admins' AND u.role IN ('owner', 'admin') AS admits_guests
 FROM conversation_members m
--- By the primary keys: a plan from when a tenant was small would otherwise read all its users for each member.
+-- By the primary keys of conversations and users: the tenant is compared, not looked up.
 JOIN conversations c ON c.id = m.conversation_id AND (c.tenant_id = m.tenant_id) IS TRUE
 JOIN users u ON u.id = m.user_id AND (u.tenant_id = m.tenant_id) IS TRUE
 JOIN tenants t ON t.id = m.tenant_id
