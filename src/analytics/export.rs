@@ -1,7 +1,7 @@
 //! Exports: rows as they come, in pages behind each other, in constant memory.
 //!
 //! * Each page is a query of its own by the index of a tenant's messages by time. So no transaction
-//!   is held open for minutes, no connection is kept, and whoever goes away ends it with the page.
+//!   is held open for minutes, no connection is kept, and a client that goes away ends it with the page.
 //! * The next page is read when the client has taken the last one. So a slow client costs one page
 //!   ([`PAGE`] rows, some 3 MiB), and no more than the time of its route.
 //! * Pages of a node are read in turns: [`TURNS`]. Whoever waits 2 s for the first one gets

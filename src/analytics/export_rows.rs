@@ -41,7 +41,7 @@ pub(super) struct ExportedMessage {
     pub(super) is_deleted: bool,
 }
 
-/// How many messages somebody posted somewhere in an hour.
+/// How many messages a user posted in a conversation in an hour.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ExportedCount {
     /// When the hour begins in the calendar of the zone, in milliseconds of Unix time.

@@ -108,7 +108,7 @@ pub struct Totals {
     pub conversations_started: u64,
     /// People who were made.
     pub new_users: u64,
-    /// The median (the lower of the middle two) of how long people took to reply to somebody else.
+    /// The median (the lower of the middle two) of how long people took to reply to another user.
     pub reply_delay_p50_ms: Option<i64>,
 }
 

@@ -19,7 +19,7 @@ pub(super) struct Position {
 pub(super) struct Replies {
     /// Who posted last, and when.
     pub(super) last: Option<(UserId, i64)>,
-    /// When the last was posted by somebody else than that.
+    /// When the last was posted by another user than that.
     pub(super) other_at: Option<i64>,
 }
 
@@ -36,7 +36,7 @@ impl Replies {
     }
 }
 
-/// The delay of a message behind the nearest earlier one of somebody else, if it counts.
+/// The delay of a message behind the nearest earlier one of another user, if it counts.
 pub(super) fn delay(kind: UserKind, at: i64, before: Option<i64>) -> Option<i64> {
     let delay = at - before?;
     (kind == UserKind::Person && delay < DELAY_END_MS).then_some(delay)

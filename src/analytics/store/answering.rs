@@ -87,7 +87,7 @@ pub(in crate::analytics) async fn list_raw(
     Ok(rows.iter().map(raw_message).collect())
 }
 
-/// The messages of some ranges, each with the moment of the nearest earlier one of somebody else.
+/// The messages of some ranges, each with the moment of the nearest earlier one of another user.
 ///
 /// Only the first message of a range in its conversation is looked for backwards, past what the same
 /// author may have posted by the thousand. What follows has it from the message before.
