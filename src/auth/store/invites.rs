@@ -26,13 +26,18 @@ pub(in crate::auth) struct OpenInvite {
 pub(in crate::auth) async fn find_invite(client: &Client, code: &str, role: Role) -> Result<Option<OpenInvite>, Error> {
     const FIND: Statement = Statement::new(
         "invites.find_open",
-        "SELECT i.tenant_id, i.conversation_id, \
+        // The invitation first, whatever the plan expects of tables that were empty when it was made.
+        "WITH invite AS MATERIALIZED ( \
+             SELECT i.tenant_id, i.conversation_id, i.created_by, i.guests FROM invites i \
+             WHERE i.code = $1 AND i.revoked_at IS NULL AND (i.expires_at IS NULL OR i.expires_at > now()) \
+               AND (i.max_uses IS NULL OR i.uses < i.max_uses)) \
+         SELECT i.tenant_id, i.conversation_id, \
                 CASE $2::text WHEN 'guest' THEN n.admits_guests ELSE n.admits_members END AS admits, \
                 $2::text = 'guest' AND i.guests >= $3 AS is_full \
-         FROM invites i JOIN inviters n \
-           ON n.tenant_id = i.tenant_id AND n.conversation_id = i.conversation_id AND n.user_id = i.created_by \
-         WHERE i.code = $1 AND i.revoked_at IS NULL AND (i.expires_at IS NULL OR i.expires_at > now()) \
-           AND (i.max_uses IS NULL OR i.uses < i.max_uses)",
+         FROM invite i CROSS JOIN LATERAL ( \
+             SELECT n.admits_guests, n.admits_members FROM inviters n \
+             WHERE n.tenant_id = i.tenant_id AND n.conversation_id = i.conversation_id AND n.user_id = i.created_by \
+             LIMIT 1) n",
     );
     let Some(row) = client
         .query_opt(&FIND, &[&code, &role.as_str(), &LINK_GUESTS_MAX])
